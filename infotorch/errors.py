@@ -1,0 +1,67 @@
+"""The exception classes, and the two refusals that every room words alike.
+
+Every message has one form: ``<where>: <what must hold>; got <what came>. <what to do>``.
+"""
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class InfotorchError(Exception):
+    """Base of all that infotorch raises on its own account."""
+
+
+class ShapeError(InfotorchError, ValueError):
+    """Sizes disagree."""
+
+
+class ConfigError(InfotorchError, ValueError):
+    """An option is unknown, out of range, or contradicts another."""
+
+
+class CaptureError(InfotorchError, RuntimeError):
+    """A selected parameter belongs to an unsupported layer or is used outside of its layer."""
+
+
+class NumericsError(InfotorchError, ArithmeticError):
+    """A matrix is not positive definite, a recursion diverges, or a number is not finite."""
+
+
+class NotSupported(InfotorchError, NotImplementedError):
+    """What was asked for has no exact answer here; nothing else is computed in its place."""
+
+
+class DataError(InfotorchError, ValueError):
+    """A sample, a label or a file of data is not what it must be."""
+
+
+class StoreError(InfotorchError, RuntimeError):
+    """A run on disk disagrees with the command, with its shards, or with the schema."""
+
+
+class MissingExtraError(InfotorchError, ImportError):
+    """An optional dependency is absent."""
+
+
+def require(where: str, module: str, extra: str) -> ModuleType:
+    """The optional ``module``, imported.
+
+    Raises:
+        MissingExtraError: It is not installed; the text names the extra that brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f'{where}: needs {module}; got {error}. Run: pip install "infotorch[{extra}]".'
+        ) from error
+
+
+def unknown(where: str, what: str, got: str, valid: Iterable[str]) -> ConfigError:
+    """The error for a name outside of ``valid``; it names the nearest valid one."""
+    valid = list(valid)
+    near = difflib.get_close_matches(got, valid, n=1, cutoff=0.5)
+    todo = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
+    return ConfigError(f"{where}: {what} must be one of {', '.join(map(repr, valid))}; got {got!r}. {todo}")

@@ -1,0 +1,30 @@
+# `make demo` and `make test` set up, build and run on a machine with Python >= 3.10, a C++17 compiler and make, in a
+# virtual environment of their own. PY=python3 uses that interpreter as it is and installs nothing.
+PYTHON ?= python3
+ifdef PY
+READY :=
+else
+PY := .venv/bin/python
+READY := .ready
+endif
+
+demo: .built
+	$(PY) -m infotorch demo
+test: .built
+	$(PY) -m pytest
+bench: .built
+	$(PY) -m benchmarks
+
+.ready: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "make: Python must be 3.10 or newer; \
+	got $$($(PYTHON) --version 2>&1). Run: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt torch numpy "setuptools>=77" "pybind11>=2.13" ninja
+	.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt --no-build-isolation -e ".[dev]"
+	touch $@
+.built: $(READY) setup.py $(shell find csrc -type f)
+	$(PY) setup.py -q build_ext --inplace
+	touch $@
+clean:
+	rm -rf build .built .ready .venv infotorch/*.so
+.PHONY: demo test bench clean

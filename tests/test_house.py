@@ -1,0 +1,196 @@
+"""The house rules, as tests. A rule that no test enforces is a wish."""
+
+import ast
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+HOUSE = pathlib.Path(__file__).parents[1]
+OPS = sorted(p.stem for p in (HOUSE / "csrc/ops").glob("*.cpp"))
+# Room -> rooms it may import. A room not named here may not exist.
+ARROWS = {
+    "errors": set(),
+    "table": {"errors"},
+    "task": {"errors"},
+    "data": {"errors"},
+    "ops": {"errors"},
+    "linalg": {"errors"},
+    "capture": {"task", "errors"},
+    "blocks": {"ops", "linalg", "capture", "task", "errors"},
+    "measures": {"blocks", "ops", "linalg", "capture", "task", "table", "errors"},
+    "store": {"table", "errors"},
+    "report": {"store", "table", "errors"},
+    "pipeline": {"store", "measures", "blocks", "capture", "data", "task", "table", "errors"},
+    "demo": {"pipeline", "measures", "blocks", "report", "store", "data", "task", "table", "errors"},
+    "cli": {"demo", "pipeline", "report", "store", "data", "task", "measures", "table", "errors", "ops", "_C"},
+}
+# Third-party library -> rooms that may import it. torch and numpy are everywhere, the standard library too.
+LIBRARIES = {
+    "pyarrow": {"store", "data", "report"},
+    "jinja2": {"report"},
+    "altair": {"report"},
+    "vl_convert": {"report"},
+    "PIL": {"report"},
+    "sklearn": {"demo"},
+    "pandas": {"table"},
+    "typer": {"cli"},
+    "click": {"cli"},
+    "rich": {"cli"},
+}
+# A kernel joins csrc/cuda for all ops at once: an op is whole with it, or none has one.
+OF_AN_OP = [
+    "csrc/{op}.h",
+    "csrc/ops/{op}.cpp",
+    "csrc/cpu/{op}.cpp",
+    "infotorch/ops/{op}.py",
+    "tests/ops/test_{op}.py",
+    "benchmarks/ops/{op}.py",
+    *(["csrc/cuda/{op}.cu"] if (HOUSE / "csrc/cuda").exists() else []),
+]
+
+
+def rel(path):
+    return str(path.relative_to(HOUSE))
+
+
+def files(*globs):
+    return [pytest.param(p, id=rel(p)) for g in globs for p in sorted(HOUSE.glob(g)) if p.is_file()]
+
+
+SOURCES = files(
+    "*.py", "csrc/**/*.h", "csrc/**/*.c[pu]*", "infotorch/**/*.py", "infotorch/**/*.j2", "infotorch/**/*.js",
+    "infotorch/**/*.css", "tests/**/*.py", "tests/**/*.cpp", "benchmarks/**/*.py",
+)  # fmt: skip
+TORCH_FREE = [p for p in files("csrc/*.h", "csrc/cpu/*", "csrc/cuda/*") if p.values[0].stem != "torch_api"]
+PYTHON = files("infotorch/**/*.py")
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_file_has_at_most_400_lines(path):
+    assert len(path.read_text().splitlines()) <= 400, f"{rel(path)}: split it"
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_file_is_named_for_its_idea(path):
+    assert path.stem not in {"utils", "util", "helpers", "misc", "common"}, f"{rel(path)}: name what it is about"
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_op_is_whole(op):
+    missing = [f.format(op=op) for f in OF_AN_OP if not (HOUSE / f.format(op=op)).exists()]
+    assert not missing, f"{op}: lacks {missing}"
+    truths = {n.name for n in ast.parse((HOUSE / "infotorch/ops/reference.py").read_text()).body if hasattr(n, "name")}
+    assert op in truths, f"{op}: has no einsum truth in infotorch/ops/reference.py"
+
+
+def test_every_piece_of_an_op_belongs_to_one():
+    """A wrapper, a kernel or a test without its op is a half-built op."""
+    shared = {"pair", "reference", "__init__"}
+    wrappers = {p.stem for p in (HOUSE / "infotorch/ops").glob("*.py") if not p.stem.startswith("_")}
+    tests = {p.stem.removeprefix("test_") for p in (HOUSE / "tests/ops").glob("test_*.py")}
+    extra = (wrappers | tests) - set(OPS) - shared
+    own = {p.stem for p in (HOUSE / "infotorch/ops").glob("*.py")}
+    assert not {e for e in extra if e not in own}, f"without csrc/ops/<op>.cpp: {sorted(extra)}"
+
+
+@pytest.mark.parametrize("path", TORCH_FREE)
+def test_kernels_know_no_torch(path):
+    found = re.findall(r"#include <(?:torch|ATen|c10|pybind11)/.*", path.read_text())
+    assert not found, f"{rel(path)}: {found}"
+
+
+@pytest.mark.parametrize("path", files("csrc/*.h", "csrc/cpu/*"))
+def test_an_op_includes_no_other_op(path):
+    if path.stem not in OPS:
+        return
+    headers = {pathlib.Path(h).stem for h in re.findall(r'#include "([^"]+)"', path.read_text())}
+    assert not headers & set(OPS) - {path.stem}, f"{rel(path)}: includes the header of another op"
+
+
+@pytest.mark.parametrize("path", files("csrc/**/*.h", "csrc/**/*.c[pu]*"))
+def test_no_atomics(path):
+    assert "atomic" not in path.read_text(), f"{rel(path)}: atomics make the order of summation, and the bits, vary"
+
+
+@pytest.mark.parametrize("path", files("tests/**/test_*.py"))
+def test_tests_mirror_sources(path):
+    """tests/ops/test_norms.py tests infotorch/ops/norms.py; a test of a whole package bears its name."""
+    if path == pathlib.Path(__file__) or path.name == "test_build.py":
+        return
+    source = HOUSE / "infotorch" / path.relative_to(HOUSE / "tests").with_name(path.name.removeprefix("test_"))
+    assert source.exists() or source.with_suffix("").is_dir(), f"{rel(path)}: there is no {rel(source)} to test"
+
+
+def imported(path):
+    """(line, module) of every import, written in full."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, a.name) for a in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{rel(path)}:{node.lineno}: write the import in full"
+            own = node.module == "infotorch"
+            yield from ((node.lineno, f"infotorch.{a.name}" if own else node.module) for a in node.names)
+
+
+def room_of(path):
+    return path.relative_to(HOUSE / "infotorch").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", PYTHON)
+def test_import_arrows(path):
+    room = room_of(path)
+    if room in ("__init__", "__main__"):
+        return
+    assert room in ARROWS, f"{rel(path)}: give the room {room!r} a line in ARROWS"
+    allowed = ARROWS[room] | {room} | ({"_C"} if room == "ops" else set())
+    for line, module in imported(path):
+        top, _, rest = module.partition(".")
+        if top == "infotorch":
+            target = rest.split(".")[0]
+            assert not target or target in allowed, f"{rel(path)}:{line}: {room} may not import {target}"
+        else:
+            known = top in sys.stdlib_module_names or top in {"torch", "numpy"} or room in LIBRARIES.get(top, set())
+            assert known, f"{rel(path)}:{line}: {room} may not import {top}"
+
+
+def test_arrows_have_no_cycle():
+    order = []
+    while left := {room for room in ARROWS if room not in order}:
+        free = {room for room in left if not ARROWS[room] - {"_C"} - set(order)}
+        assert free, f"a cycle among {sorted(left)}"
+        order += sorted(free)
+
+
+@pytest.mark.parametrize("path", files("infotorch/**/__init__.py"))
+def test_init_only_re_exports(path):
+    allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.Expr)
+    wrong = [n.lineno for n in ast.parse(path.read_text()).body if not isinstance(n, allowed)]
+    assert not wrong, f"{rel(path)}: code at lines {wrong}"
+
+
+@pytest.mark.parametrize("path", PYTHON)
+def test_nothing_is_swallowed(path):
+    found = re.findall(
+        r"except (?:Base)?Exception\b|except:|# (?:type: ignore|noqa)(?:\[[\w, -]+\]|: \w+)?\s*$",
+        path.read_text(),
+        re.M,
+    )
+    assert not found, f"{rel(path)}: {found}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["clang-format", "--dry-run", "--Werror"]],
+    ids=["ruff", "format", "mypy", "clang-format"],
+)
+def test_checkers_are_content(command):
+    tool = shutil.which(command[0], path=str(pathlib.Path(sys.executable).parent)) or shutil.which(command[0])
+    if tool is None:
+        pytest.skip(f"no {command[0]}: it comes with the dev extra")
+    sources = [str(p.values[0]) for p in files("csrc/**/*.h", "csrc/**/*.cpp")] if "clang" in tool else []
+    done = subprocess.run([tool, *command[1:], *sources], cwd=HOUSE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,12 +1,14 @@
 """Slow answers from elsewhere: torch.func on real modules. Never built from infotorch."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev, vmap
 
 
 def per_sample_grads(model: nn.Module, loss, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Gradients {name: [N, *shape]} of ``loss(outputs [1, ...], y [1, ...])`` by ``vmap(grad)``, one sample at a time."""
+    """Gradients {name: [N, *shape]} of ``loss(outputs, y)``, one sample at a time, by ``vmap(grad)``."""
     params = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
     def one(params, x_n, y_n):
@@ -20,6 +22,7 @@ def jacobian(model: nn.Module, x: Tensor) -> Tensor:
     params = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     rows = []
     for x_n in x:
-        jac = jacrev(lambda p, x_n=x_n: functional_call(model, p, (x_n[None],)).reshape(-1))(params)  # {name: [C, *shape]}
+        outputs = partial(lambda x_n, p: functional_call(model, p, (x_n[None],)).reshape(-1), x_n)
+        jac = jacrev(outputs)(params)  # {name: [C, *shape]}
         rows.append(torch.cat([j.flatten(1) for j in jac.values()], 1))  # [C, P]
     return torch.stack(rows)

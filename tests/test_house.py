@@ -36,6 +36,7 @@ LIBRARIES = {
     "vl_convert": {"report"},
     "PIL": {"report"},
     "sklearn": {"demo"},
+    "scipy": {"demo"},
     "pandas": {"table"},
     "typer": {"cli"},
     "click": {"cli"},

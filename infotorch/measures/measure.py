@@ -1,0 +1,32 @@
+"""What every measure of single samples offers, so that one pipeline runs them all."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from infotorch.table import Scores
+from infotorch.task import Task
+
+__all__ = ["Measure", "Progress"]
+
+Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
+
+
+class Measure(Protocol):
+    """A frozen set of options that turns a task and its data into scores."""
+
+    name: str
+    """What the command line calls it."""
+
+    def config(self) -> dict[str, Any]:
+        """Every option, as JSON: two measures with equal configurations give equal scores."""
+
+    def scores(
+        self, task: Task, x: Tensor, y: Tensor, *, memory_limit: int | None = None, progress: Progress | None = None
+    ) -> Scores:
+        """The scores of x [N, ...] with targets y [N, ...], in that order.
+
+        Raises:
+            ConfigError: The options don't fit the data; nothing has been computed yet.
+        """

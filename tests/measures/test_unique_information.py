@@ -1,0 +1,289 @@
+"""UniqueInformation: the measure equals retraining the linearized network, and refuses what it can't do exactly."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from infotorch import Task, UniqueInformation
+from infotorch.errors import CaptureError, ConfigError, NotSupported, NumericsError
+from tests import oracles
+
+N, M, I, C = 9, 5, 4, 3
+
+
+def make(rng, outputs=C, num_samples=N):
+    model = nn.Sequential(nn.Linear(I, 6), nn.Tanh(), nn.Linear(6, outputs)).double().eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, dtype=p.dtype, generator=rng) / 2)
+    x = torch.randn(num_samples, I, dtype=torch.float64, generator=rng)
+    y = torch.randint(0, max(2, outputs), (num_samples,), generator=rng)
+    return model, x, y, torch.randn(M, I, dtype=torch.float64, generator=rng)
+
+
+def descend(J, residual, kept, *, lr, steps, l2):
+    """Change of the weights [P] after literal gradient descent on the mean squared error of the kept samples."""
+    J, residual = J[kept], residual[kept]  # [k, C, P], [k, C]
+    d = torch.zeros(J.shape[-1], dtype=torch.float64)
+    for _ in range(steps):
+        error = torch.einsum("ncp,p->nc", J, d) - residual
+        d = d - lr * (torch.einsum("ncp,nc->p", J, error) / len(J) + l2 * d)
+    return d
+
+
+def truth(J, J_test, residual, **options):
+    """Weights [N], functions [N], predictions without the sample [N, C] by training N + 1 times."""
+    everyone = torch.arange(len(J))
+    full = descend(J, residual, everyone, **options)
+    without = torch.stack([descend(J, residual, everyone[everyone != n], **options) for n in everyone])
+    change = without - full  # [N, P]
+    functions = torch.einsum("mcp,np->nmc", J_test, change).square().sum((1, 2)) / (2 * len(J_test))
+    return change.square().sum(1) / 2, functions, torch.einsum("ncp,np->nc", J, without)
+
+
+def close(got, want, rtol=1e-8):
+    np.testing.assert_allclose(got, np.asarray(want), rtol=rtol, atol=rtol * np.abs(np.asarray(want)).max())
+
+
+@pytest.mark.parametrize("lr, steps, l2", [(0.05, 40, 0.0), (0.05, 3, 0.1), (0.2, 500, 0.01)])
+def test_equals_retraining_the_linearized_network(lr, steps, l2, rng):
+    model, x, y, x_test = make(rng)
+    scores = UniqueInformation(space="both", lr=lr, steps=steps, l2=l2, test_data=x_test).scores(Task(model), x, y)
+    f0 = model(x).detach()
+    residual = nn.functional.one_hot(y, C) - f0
+    options = {"lr": lr, "steps": steps, "l2": l2}
+    weights, functions, own = truth(oracles.jacobian(model, x), oracles.jacobian(model, x_test), residual, **options)
+    close(scores["unique_information_weights"].values, weights)
+    close(scores["unique_information_functions"].values, functions)
+    close(scores["own_residual"].values, (residual - own).norm(dim=1))
+    assert scores["suggested_label"].values.tolist() == (f0 + own).argmax(1).tolist()
+    assert scores["reliable"].values.all()
+
+
+def test_infinite_time_is_where_descent_ends(rng):
+    model, x, y, x_test = make(rng)
+    measure = UniqueInformation(space="both", l2=0.3, test_data=x_test)
+    scores = measure.scores(Task(model), x, y)
+    residual = nn.functional.one_hot(y, C) - model(x).detach()
+    weights, functions, _ = truth(
+        oracles.jacobian(model, x), oracles.jacobian(model, x_test), residual, lr=0.2, steps=3000, l2=0.3
+    )
+    close(scores["unique_information_weights"].values, weights)
+    close(scores["unique_information_functions"].values, functions)
+
+
+def test_binary_task_has_one_output(rng):
+    """The targets of one logit are 0 and 1; the suggestion is the side of one half."""
+    model, x, y, _ = make(rng, outputs=1)
+    task = Task(model, loss="binary_cross_entropy")
+    scores = UniqueInformation(lr=0.05, steps=20).scores(task, x, y)
+    residual = y[:, None] - model(x).detach()
+    weights, _, own = truth(oracles.jacobian(model, x), oracles.jacobian(model, x), residual, lr=0.05, steps=20, l2=0)
+    close(scores["unique_information_weights"].values, weights)
+    assert scores["suggested_label"].values.tolist() == ((model(x) + own)[:, 0] > 0.5).long().tolist()
+
+
+def test_regression_suggests_no_label(rng):
+    model, x, _, _ = make(rng)
+    y = torch.randn(N, C, dtype=torch.float64, generator=rng)
+    scores = UniqueInformation(lr=0.05, steps=20).scores(Task(model, loss="mse"), x, y)
+    J = oracles.jacobian(model, x)
+    close(scores["unique_information_weights"].values, truth(J, J, y - model(x).detach(), lr=0.05, steps=20, l2=0)[0])
+    assert "suggested_label" not in scores.columns
+
+
+def test_several_times_come_from_one_call(rng):
+    model, x, y, _ = make(rng)
+    both = UniqueInformation(lr=0.05, steps=[5, 40]).scores(Task(model), x, y)
+    for steps in (5, 40):
+        one = UniqueInformation(lr=0.05, steps=steps).scores(Task(model), x, y)
+        close(both[f"unique_information_weights_steps_{steps}"].values, one["unique_information_weights"].values)
+        close(both[f"own_residual_steps_{steps}"].values, one["own_residual"].values)
+
+
+def test_conventions_differ_as_defined(rng):
+    """ "sum" keeps ridge and time, "reference" the ridge alone: plain numbers of the kernel form."""
+    from infotorch import ntk, unique_information_from_kernel
+
+    model, x, y, _ = make(rng)
+    gram = ntk(Task(model), x)
+    residual = nn.functional.one_hot(y, C).double() - gram.outputs
+    lr, steps, l2 = 0.05, 40, 0.1
+    for convention, ridge_without, lr_without in (
+        ("sum", N * l2, lr / N),
+        ("mean", (N - 1) * l2, lr / (N - 1)),
+        ("reference", N * l2, lr / (N - 1)),
+    ):
+        scores = UniqueInformation(lr=lr, steps=steps, l2=l2, convention=convention).scores(Task(model), x, y)
+        plain = unique_information_from_kernel(
+            gram.matrix,
+            residual,
+            ridge=N * l2,
+            ridge_without=ridge_without,
+            lr=lr / N,
+            lr_without=lr_without,
+            steps=steps,
+        )
+        close(scores["unique_information_weights"].values, plain.weights[0], rtol=1e-12)
+
+
+def test_last_layer_equals_the_full_form_on_that_layer(rng):
+    model, x, y, x_test = make(rng)
+    options = {"space": "both", "lr": 0.05, "steps": 40, "l2": 0.01, "test_data": x_test}
+    fast = UniqueInformation(layers="last", **options).scores(Task(model), x, y)
+    full = UniqueInformation(layers=["2.*"], **options).scores(Task(model), x, y)
+    for name in ("unique_information_weights", "unique_information_functions", "own_residual"):
+        close(fast[name].values, full[name].values)
+
+
+def test_last_layer_must_be_the_output(rng):
+    model, x, y, _ = make(rng)
+    with pytest.raises(CaptureError, match="layers='last' needs a final Linear whose output is the model's"):
+        UniqueInformation(layers="last", lr=0.05, steps=3).scores(Task(nn.Sequential(model, nn.Tanh()).eval()), x, y)
+
+
+def test_trace_is_exact_where_outputs_share_the_kernel(rng):
+    model, x, y, _ = make(rng)
+    options = {"lr": 0.05, "steps": 40}
+    last = UniqueInformation(layers="last", **options).scores(Task(model), x, y)
+    trace = UniqueInformation(layers=["2.*"], outputs="trace", **options).scores(Task(model), x, y)
+    close(trace["unique_information_weights"].values, last["unique_information_weights"].values)
+
+
+def test_ensemble_gives_mean_and_standard_error(rng):
+    models, (x, y) = [make(rng)[0] for _ in range(3)], make(rng)[1:3]
+    options = {"lr": 0.05, "steps": 40}
+    each = [UniqueInformation(**options).scores(Task(m), x, y)["unique_information_weights"].values for m in models]
+    scores = UniqueInformation(models=models, **options).scores(Task(models[0]), x, y)
+    close(scores["unique_information_weights"].values, np.mean(each, 0))
+    close(scores["unique_information_weights_stderr"].values, np.std(each, 0, ddof=1) / math.sqrt(3))
+
+
+def test_cross_entropy_is_one_newton_step(rng):
+    """Against direct solves of the local quadratic model in weight space, with and without each sample."""
+    model, x, y, x_test = make(rng)
+    l2 = 0.2
+    measure = UniqueInformation(space="both", loss="cross_entropy_ggn", l2=l2, test_data=x_test)
+    scores = measure.scores(Task(model), x, y)
+    J, p = oracles.jacobian(model, x), model(x).detach().softmax(1)
+    S = torch.diag_embed(p) - p[:, :, None] * p[:, None]
+    H = torch.einsum("ncp,ncd,ndq->npq", J, S, J)
+    g = torch.einsum("ncp,nc->np", J, p - nn.functional.one_hot(y, C))
+    ridge = N * l2 * torch.eye(J.shape[-1], dtype=torch.float64)
+    full = -torch.linalg.solve(H.sum(0) + ridge, g.sum(0))
+    without = torch.stack([-torch.linalg.solve(H.sum(0) - H[n] + ridge, g.sum(0) - g[n]) for n in range(N)])
+    close(scores["unique_information_weights"].values, (without - full).square().sum(1) / 2)
+    q = model(x_test).detach().softmax(1)
+    S_test = torch.diag_embed(q) - q[:, :, None] * q[:, None]
+    change = torch.einsum("mcp,np->nmc", oracles.jacobian(model, x_test), without - full)
+    kl = torch.einsum("nmc,mcd,nmd->n", change, S_test, change) / (2 * M)
+    close(scores["unique_information_functions"].values, kl)
+    logits = model(x).detach() + torch.einsum("ncp,np->nc", J, without)
+    close(scores["own_residual"].values, (nn.functional.one_hot(y, C) - logits.softmax(1)).norm(dim=1))
+    assert scores["suggested_label"].values.tolist() == logits.argmax(1).tolist()
+
+
+@pytest.mark.parametrize("convention", ["mean", "sum"])
+def test_groups_and_removed_equal_retraining(convention, rng):
+    """A group leaves as one; samples already gone are gone from both trainings."""
+    model, x, y, _ = make(rng)
+    groups = torch.zeros(2, N, dtype=torch.bool)
+    groups[0, :2], groups[1, 3:7] = True, True
+    options = {"lr": 0.05, "steps": 40, "l2": 0.1}
+    got = UniqueInformation(groups=groups, convention=convention, **options).scores(Task(model), x, y)
+    J, residual = oracles.jacobian(model, x), nn.functional.one_hot(y, C) - model(x).detach()
+    everyone = torch.arange(N)
+
+    def run(kept, of):
+        k = len(kept) if convention == "mean" else of
+        scale = len(kept) / k  # "sum": the sums of `of` samples, so a mean over fewer is scaled
+        return descend(J, residual, kept, lr=options["lr"] * scale, steps=40, l2=options["l2"] / scale)
+
+    full = run(everyone, N)
+    want = [(run(everyone[~g], N) - full).square().sum() / 2 for g in groups]
+    assert got.index.tolist() == [0, 1]
+    close(got["unique_information_weights"].values, torch.stack(want))
+    removed = torch.zeros(N, dtype=torch.bool)
+    removed[[1, 4]] = True
+    got = UniqueInformation(removed=removed, convention=convention, **options).scores(Task(model), x, y)
+    left = everyone[~removed]
+    full = run(left, len(left))
+    want = [(run(left[left != n], len(left)) - full).square().sum() / 2 for n in left]
+    assert got.index.tolist() == left.tolist()
+    close(got["unique_information_weights"].values, torch.stack(want))
+
+
+def test_config_is_whole_and_says_what_differs(rng):
+    x_test = torch.randn(3, I, generator=rng)
+    one = UniqueInformation(space="both", lr=0.1, steps=[1, 2], test_data=x_test).config()
+    fields = {field.name for field in dataclasses.fields(UniqueInformation)}
+    assert set(one) == fields and one["steps"] == [1, 2]
+    other = UniqueInformation(space="both", lr=0.1, steps=[1, 2], test_data=x_test + 1).config()
+    assert {k for k in fields if one[k] != other[k]} == {"test_data"}
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (
+            {"space": "weight"},
+            "space must be one of 'weights', 'functions', 'both'; got 'weight'. Did you mean 'weights'?",
+        ),
+        ({"space": "both"}, "space='both' needs test_data; got none. Pass test_data="),
+        ({"l2": -1.0}, "l2 must be a finite number, at least 0; got -1.0"),
+        ({"lr": 0.1}, "lr and steps go together; got lr without steps"),
+        ({"steps": 3}, "lr and steps go together; got steps without lr"),
+        ({"lr": 0.1, "steps": 3, "time": 1.0}, "either time or lr with steps must be given; got both"),
+        ({"lr": 0.1, "steps": -3}, "steps must be whole numbers, at least 0; got -3"),
+        ({"time": -1.0}, "time must be numbers, at least 0; got -1.0"),
+        ({"sigma": 0.0}, "sigma must be a finite number above 0; got 0.0"),
+        ({"loss": "cross_entropy_ggn", "lr": 0.1, "steps": 3, "l2": 0.1}, "one Newton step has no time"),
+        ({"loss": "cross_entropy_ggn"}, "l2 must be above 0 for loss='cross_entropy_ggn'; got 0.0"),
+        ({"models": []}, "models must name at least one network; got none"),
+        ({"dim": 100}, "dim belongs to form='primal'; got dim=100 with form='auto'"),
+    ],
+)
+def test_options_that_contradict_are_refused(options, says):
+    with pytest.raises(ConfigError) as error:
+        UniqueInformation(**options)
+    assert says in str(error.value)
+
+
+def test_primal_form_is_refused_in_words():
+    with pytest.raises(NotSupported, match="form must be 'auto' or 'dual'; got 'primal'"):
+        UniqueInformation(form="primal")
+
+
+def test_a_single_sample_is_refused(rng):
+    model, x, y, _ = make(rng, num_samples=1)
+    with pytest.raises(ConfigError, match="at least two samples; got 1"):
+        UniqueInformation(l2=0.1).scores(Task(model), x, y)
+
+
+def test_duplicates_at_infinite_time_without_ridge_are_refused(rng):
+    model, x, y, _ = make(rng)
+    x[1], y[1] = x[0], y[0]
+    with pytest.raises(NumericsError, match=r"K \+ lam\*I must be positive definite at t=inf"):
+        UniqueInformation().scores(Task(model), x, y)
+
+
+def test_a_divergent_learning_rate_is_refused(rng):
+    model, x, y, _ = make(rng)
+    with pytest.raises((ConfigError, NumericsError), match="lr"):
+        UniqueInformation(lr=50.0, steps=100).scores(Task(model), x, y)
+
+
+def test_a_problem_over_the_budget_is_refused_before_any_work(rng):
+    model, x, y, _ = make(rng)
+    calls = []
+    with pytest.raises(
+        ConfigError, match=r"needs .* of memory; got a limit of .*layers='last'.*outputs='trace'"
+    ) as error:
+        UniqueInformation(l2=0.1).scores(
+            Task(model), x, y, memory_limit=1000, progress=lambda *step: calls.append(step)
+        )
+    assert not calls and "fewer samples" in str(error.value)

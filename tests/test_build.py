@@ -18,7 +18,7 @@ def run(*command, cwd, **env):
 
 @pytest.mark.slow
 def test_sdist_builds_a_wheel_that_works_alone(tmp_path):
-    """sdist -> wheel -> a folder with nothing else of infotorch on the path."""
+    """From the sdist a wheel, from the wheel a folder with nothing else of infotorch on the path."""
     done = run(sys.executable, "setup.py", "-q", "sdist", "--dist-dir", tmp_path, cwd=HOUSE)
     assert done.returncode == 0, done.stderr
     (sdist,) = tmp_path.glob("*.tar.gz")
@@ -40,6 +40,6 @@ def test_sdist_builds_a_wheel_that_works_alone(tmp_path):
 
 
 def test_metadata_allows_what_is_promised():
-    """torch >= 2.10 and Python >= 3.10, no upper bound."""
+    """No upper bound on torch or Python."""
     text = (HOUSE / "pyproject.toml").read_text()
     assert 'requires-python = ">=3.10"' in text and '"torch>=2.10"' in text

@@ -1,0 +1,9 @@
+"""Samples: read from files, or taken from tensors, data sets and loaders; checked in either case."""
+
+from infotorch.data.pictures import pictures_of, thumbnails
+from infotorch.data.readers import READERS, read
+from infotorch.data.rows import sample_rows
+from infotorch.data.samples import Samples
+from infotorch.data.sources import samples_of
+
+__all__ = ["READERS", "Samples", "pictures_of", "read", "sample_rows", "samples_of", "thumbnails"]

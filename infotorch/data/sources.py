@@ -1,0 +1,188 @@
+"""Samples from what a PyTorch user has: tensors, arrays, a map-style Dataset, a DataLoader."""
+
+from collections.abc import Iterator, Mapping, Sized
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, TensorDataset
+
+from infotorch import errors
+from infotorch.data.samples import Samples, shown
+
+_ROLES = {
+    "x": ("x", "input", "inputs", "image", "images", "pixel_values"),
+    "y": ("y", "label", "labels", "target", "targets"),
+    "ids": ("id", "ids"),
+    "texts": ("text", "texts"),
+}
+"""The keys of a dict that stand for a field of Samples; any other key is metadata."""
+
+_FORMS = "(x, y), a map-style Dataset, a DataLoader or Samples"
+
+
+def samples_of(data: Any) -> Samples:
+    """All samples of ``data``, in memory, in their one fixed order.
+
+    Integer labels become int64, the type of torch's losses. Samples without ids are numbered "0", "1", ...
+
+    Args:
+        data: Samples; or (x, y) or (x, y, ids) of tensors or arrays; or a map-style Dataset or a DataLoader whose items
+            are such tuples, or dicts with x and y under one of the usual keys (input, image, pixel_values; label,
+            target), ids under "id", texts under "text", and anything else with one value a sample as metadata.
+
+    Returns:
+        The samples, checked.
+
+    Raises:
+        DataError: No length or no fixed order (a shuffling loader, a generator); samples that disagree in shape; or
+            what Samples refuses.
+    """
+    if isinstance(data, Samples):
+        return data
+    if isinstance(data, DataLoader):
+        _check_order(data)
+        return _collected(iter(data), batched=True)
+    if isinstance(data, TensorDataset):
+        return samples_of(data.tensors)
+    if isinstance(data, (tuple, list)):
+        return _of_fields(_fields(tuple(data)), {})
+    if isinstance(data, IterableDataset) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        raise errors.DataError(
+            f"data: data must have a length and a fixed order, as {_FORMS} has; got {type(data).__name__}. "
+            "Collect it into tensors (x, y) first."
+        )
+    if not isinstance(data, Dataset) and isinstance(data, (str, bytes, Mapping, Tensor, np.ndarray)):
+        raise errors.DataError(
+            f"data: data must be {_FORMS}; got {type(data).__name__}. "
+            "Pass (x, y), or infotorch.data.read(path) for a file."
+        )
+    return _collected((data[place] for place in range(len(data))), batched=False)
+
+
+def _check_order(loader: DataLoader) -> None:
+    """A loader must give every sample once, in the same order each time."""
+    if isinstance(loader.dataset, IterableDataset):
+        raise errors.DataError(
+            "data: a loader needs a data set with a length and a fixed order; got an IterableDataset. "
+            "Collect it into tensors (x, y) first."
+        )
+    num_samples = len(cast(Sized, loader.dataset))
+    sampler = loader.sampler if loader.batch_sampler is None else getattr(loader.batch_sampler, "sampler", None)
+    order: list[Any] = list(range(num_samples))
+    if not isinstance(sampler, SequentialSampler):
+        draws = "Random" in type(sampler).__name__
+        # Only a second look tells a sampler of the user's own with a fixed order from one that draws.
+        batches = [] if draws else [list(loader.batch_sampler or loader.sampler) for _ in range(2)]
+        if draws or batches[0] != batches[1]:
+            raise errors.DataError(
+                f"data: a loader must not shuffle, for scores belong to places; got {type(sampler).__name__}. "
+                "Make the loader with shuffle=False."
+            )
+        order = [i for batch in batches[0] for i in (batch if isinstance(batch, (list, tuple)) else [batch])]
+        if len(set(order)) != len(order):
+            raise errors.DataError(
+                f"data: a loader must give each sample once; got {len(order)} of which {len(set(order))} differ, from "
+                f"{type(sampler).__name__}. Pass the data set itself."
+            )
+    batch_size = loader.batch_size or 1
+    if loader.drop_last and len(order) % batch_size:
+        raise errors.DataError(
+            f"data: a loader must give every sample; got drop_last=True, which leaves {len(order) % batch_size} out. "
+            "Make the loader with drop_last=False."
+        )
+
+
+def _fields(item: Any) -> dict[str, Any]:
+    """A tuple or dict as fields by name: x, y, ids, texts, or a metadata name."""
+    if isinstance(item, (tuple, list)) and len(item) in (2, 3):
+        return dict(zip(("x", "y", "ids"), item, strict=False))
+    if isinstance(item, Mapping):
+        roles = {key: role for role, keys in _ROLES.items() for key in keys}
+        fields: dict[str, Any] = {}
+        for key, value in item.items():
+            name = roles.get(key, str(key))
+            if name in fields:
+                raise errors.DataError(f"data: one key must stand for {name}; got {key!r} as well. Rename one of them.")
+            fields[name] = value
+        if "x" in fields and "y" in fields:
+            return fields
+        raise errors.DataError(
+            f"data: a dict must have x ({', '.join(_ROLES['x'])}) and y ({', '.join(_ROLES['y'])}); "
+            f"got {', '.join(map(repr, item))}. Rename the keys."
+        )
+    got = f"{type(item).__name__} of {len(item)}" if isinstance(item, (tuple, list)) else type(item).__name__
+    raise errors.DataError(f"data: a sample must be (x, y), (x, y, id) or a dict; got {got}. Return such a tuple.")
+
+
+def _collected(items: Iterator[Any], *, batched: bool) -> Samples:
+    """Samples from their items, or from their batches, in order."""
+    columns: dict[str, list[Any]] = {}
+    for place, item in enumerate(items):
+        fields = _fields(item)
+        if place and set(fields) != set(columns):
+            raise errors.DataError(
+                f"data: all samples must have the same fields, {', '.join(columns)}; got {', '.join(fields)} in "
+                f"item {place}. Make them equal."
+            )
+        for name, value in fields.items():
+            column = columns.setdefault(name, [])
+            if name in ("x", "y"):
+                value = _tensor(name, value, place)
+                value = value if batched else value[None]
+                if column and value.shape[1:] != column[0].shape[1:]:
+                    raise errors.DataError(
+                        f"data: {name} must have one shape in all samples, {list(column[0].shape[1:])}; got "
+                        f"{list(value.shape[1:])} in item {place}. Pad or crop the samples."
+                    )
+                column.append(value)
+            else:
+                column.extend(_values(value) if batched else [_scalar(value)])
+    if not columns:
+        raise errors.DataError("data: there must be at least one sample; got none. Look at how they are selected.")
+    tensors = {name: torch.cat(columns.pop(name)) for name in ("x", "y")}
+    fields = {**tensors, **{name: columns.pop(name) for name in ("ids", "texts") if name in columns}}
+    return _of_fields(fields, columns)
+
+
+def _of_fields(fields: dict[str, Any], metadata: Mapping[str, Any]) -> Samples:
+    x, y = (_tensor(name, fields[name], 0) for name in ("x", "y"))
+    if not y.is_floating_point() and not y.dtype.is_complex:
+        y = y.long()
+    ids = fields.get("ids")
+    return Samples(
+        x=x.detach(),
+        y=y.detach(),
+        ids=tuple(map(str, range(len(x)) if ids is None else _values(ids))) if x.ndim else (),
+        texts=tuple(_values(fields["texts"])) if "texts" in fields else None,
+        metadata={name: np.asarray(values) for name, values in metadata.items()},
+    )
+
+
+def _tensor(name: str, value: Any, place: int) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        got = f"{value.dtype} array" if isinstance(value, np.ndarray) else type(value).__name__
+        raise errors.DataError(
+            f"data: {name} must be a tensor or an array of numbers; got {got} in item {place}. "
+            "Convert it, for pictures with torchvision.transforms.ToTensor()."
+        ) from error
+
+
+def _values(column: Any) -> list[Any]:
+    """A batch's values as plain Python objects."""
+    return [_scalar(value) for value in (column.tolist() if isinstance(column, (Tensor, np.ndarray)) else column)]
+
+
+def _scalar(value: Any) -> Any:
+    """A tensor or NumPy scalar as a plain Python object; others as they are."""
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        if value.ndim:
+            raise errors.DataError(
+                f"data: beside x and y there must be one value a sample; got {shown(str(tuple(value.shape)))}. "
+                "Leave it out of the sample."
+            )
+        return value.item()
+    return value

@@ -1,0 +1,8 @@
+"""The compiled ops. Each equals its einsum truth in :mod:`infotorch.ops.reference`."""
+
+from infotorch.ops.gram import gram
+from infotorch.ops.grads import grads
+from infotorch.ops.norms import norms
+from infotorch.ops.vjp import vjp
+
+__all__ = ["grads", "gram", "norms", "vjp"]

@@ -1,0 +1,86 @@
+#include "reduce.h"
+
+#include "simd.h"
+
+namespace infotorch::cpu {
+namespace {
+
+constexpr int64_t kBlock = 4096;  // numbers summed in scalar_t before float64 takes over
+
+template <typename scalar_t>
+INFOTORCH_INLINE double dot_lanes(const scalar_t* x, const scalar_t* y, int64_t count) {
+  using vector_t = Vector<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>;
+  double total = 0;
+  int64_t k = 0;
+  while (k + lanes <= count) {
+    vector_t sum[4] = {};
+    const int64_t end = k + kBlock < count ? k + kBlock : count;
+    for (; k + 4 * lanes <= end; k += 4 * lanes)
+#pragma GCC unroll 4
+      for (int64_t r = 0; r < 4; ++r) sum[r] += load<vector_t>(x + k + r * lanes) * load<vector_t>(y + k + r * lanes);
+    for (; k + lanes <= end; k += lanes) sum[0] += load<vector_t>(x + k) * load<vector_t>(y + k);
+    total += lane_sum<scalar_t>((sum[0] + sum[1]) + (sum[2] + sum[3]));
+  }
+  for (; k < count; ++k) total += static_cast<double>(x[k]) * y[k];
+  return total;
+}
+
+template <typename scalar_t>
+INFOTORCH_INLINE void add_scaled_lanes(const scalar_t* x, double scale, int64_t count, scalar_t* y) {
+  using vector_t = Vector<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>;
+  const auto factor = static_cast<scalar_t>(scale);
+  int64_t k = 0;
+  for (; k + lanes <= count; k += lanes) store(y + k, load<vector_t>(y + k) + factor * load<vector_t>(x + k));
+  for (; k < count; ++k) y[k] += factor * x[k];
+}
+
+template <typename scalar_t>
+INFOTORCH_INLINE void column_dots_lanes(const scalar_t* x, const scalar_t* y, int64_t stride, int64_t rows,
+                                        int64_t cols, scalar_t* sum) {
+  using vector_t = Vector<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>;
+  int64_t c = 0;
+  for (; c + lanes <= cols; c += lanes) {
+    vector_t total[2] = {};
+    int64_t r = 0;
+    for (; r + 2 <= rows; r += 2)
+#pragma GCC unroll 2
+      for (int64_t j = 0; j < 2; ++j)
+        total[j] += load<vector_t>(x + (r + j) * stride + c) * load<vector_t>(y + (r + j) * stride + c);
+    if (r < rows) total[0] += load<vector_t>(x + r * stride + c) * load<vector_t>(y + r * stride + c);
+    store(sum + c, load<vector_t>(sum + c) + (total[0] + total[1]));
+  }
+  for (; c < cols; ++c)
+    for (int64_t r = 0; r < rows; ++r) sum[c] += x[r * stride + c] * y[r * stride + c];
+}
+
+template <typename scalar_t>
+INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, const scalar_t* y, int64_t count, scalar_t* out) {
+  using vector_t = Vector<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>;
+  int64_t k = 0;
+  for (; k + lanes <= count; k += lanes) store(out + k, load<vector_t>(x + k) * load<vector_t>(y + k));
+  for (; k < count; ++k) out[k] = x[k] * y[k];
+}
+
+}  // namespace
+
+// Overloads, because a template can't be cloned.
+#define INFOTORCH_REDUCTIONS(scalar_t)                                                                                \
+  INFOTORCH_CLONES double dot(const scalar_t* x, const scalar_t* y, int64_t count) { return dot_lanes(x, y, count); } \
+  INFOTORCH_CLONES void add_scaled(const scalar_t* x, double scale, int64_t count, scalar_t* y) {                     \
+    add_scaled_lanes(x, scale, count, y);                                                                             \
+  }                                                                                                                   \
+  INFOTORCH_CLONES void add_column_dots(const scalar_t* x, const scalar_t* y, int64_t stride, int64_t rows,           \
+                                        int64_t cols, scalar_t* sum) {                                                \
+    column_dots_lanes(x, y, stride, rows, cols, sum);                                                                 \
+  }                                                                                                                   \
+  INFOTORCH_CLONES void multiply(const scalar_t* x, const scalar_t* y, int64_t count, scalar_t* out) {                \
+    multiply_lanes(x, y, count, out);                                                                                 \
+  }
+INFOTORCH_REDUCTIONS(float)
+INFOTORCH_REDUCTIONS(double)
+
+}  // namespace infotorch::cpu

@@ -1,0 +1,24 @@
+// Sums over what products leave behind.
+#pragma once
+
+#include <cstdint>
+
+namespace infotorch::cpu {
+
+// sum_k x[k] y[k], lane by lane in scalar_t, then in float64.
+double dot(const float* x, const float* y, int64_t count);
+double dot(const double* x, const double* y, int64_t count);
+
+// y[k] += scale * x[k].
+void add_scaled(const float* x, double scale, int64_t count, float* y);
+void add_scaled(const double* x, double scale, int64_t count, double* y);
+
+// sum[k] += sum_r x[r, k] y[r, k], r < rows, k < cols.
+void add_column_dots(const float* x, const float* y, int64_t stride, int64_t rows, int64_t cols, float* sum);
+void add_column_dots(const double* x, const double* y, int64_t stride, int64_t rows, int64_t cols, double* sum);
+
+// out[k] = x[k] y[k]
+void multiply(const float* x, const float* y, int64_t count, float* out);
+void multiply(const double* x, const double* y, int64_t count, double* out);
+
+}  // namespace infotorch::cpu

@@ -1,0 +1,61 @@
+// Vectors of a fixed width, and functions compiled once per instruction set: GCC on x86-64 Linux builds the
+// clones and the machine picks one at start-up. Elsewhere, and under sanitizers, there is one version of each.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && \
+    !defined(INFOTORCH_NO_CLONES)
+#define INFOTORCH_HAS_CLONES 1
+#define INFOTORCH_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), flatten))
+#else
+#define INFOTORCH_HAS_CLONES 0
+#define INFOTORCH_CLONES
+#endif
+#define INFOTORCH_INLINE inline __attribute__((always_inline))  // a clone optimises only what is inside it
+
+#pragma GCC diagnostic ignored "-Wpsabi"  // vectors never cross a call: everything here is inlined
+
+namespace infotorch::cpu {
+
+template <typename scalar_t, int64_t bytes>
+struct Lanes {
+  typedef scalar_t type __attribute__((vector_size(bytes)));
+};
+
+template <typename scalar_t>
+constexpr int64_t kLanes = 64 / sizeof(scalar_t);  // of the widest registers; narrower ones take turns
+
+template <typename scalar_t>
+using Vector = typename Lanes<scalar_t, 64>::type;
+
+template <typename vector_t, typename scalar_t>
+INFOTORCH_INLINE vector_t load(const scalar_t* x) {
+  vector_t v;
+  std::memcpy(&v, x, sizeof(v));
+  return v;
+}
+
+// x[0 : size], zeros after; size < lanes.
+template <typename vector_t, typename scalar_t>
+INFOTORCH_INLINE vector_t load_some(const scalar_t* x, int64_t size) {
+  vector_t v = {};
+  std::memcpy(&v, x, size * sizeof(scalar_t));
+  return v;
+}
+
+template <typename vector_t, typename scalar_t>
+INFOTORCH_INLINE void store(scalar_t* x, const vector_t& v) {
+  std::memcpy(x, &v, sizeof(v));
+}
+
+// The sum of all lanes, from left to right.
+template <typename scalar_t>
+INFOTORCH_INLINE double lane_sum(const Vector<scalar_t>& v) {
+  double total = 0;
+  for (int64_t k = 0; k < kLanes<scalar_t>; ++k) total += v[k];
+  return total;
+}
+
+}  // namespace infotorch::cpu

@@ -1,0 +1,88 @@
+#include "tile.h"
+
+#include <utility>
+
+#include "simd.h"
+
+namespace infotorch::cpu {
+namespace {
+
+template <int64_t bytes, int64_t rows, int64_t vectors, typename scalar_t>
+INFOTORCH_INLINE void tile(const scalar_t* x, int64_t x_stride, const scalar_t* y, int64_t y_stride, int64_t depth,
+                           bool add, scalar_t* out, int64_t out_stride) {
+  using vector_t = typename Lanes<scalar_t, bytes>::type;
+  constexpr int64_t lanes = bytes / sizeof(scalar_t);
+  vector_t sum[rows][vectors] = {};
+  for (int64_t k = 0; k < depth; ++k, x += x_stride, y += y_stride) {
+    vector_t right[vectors];
+#pragma GCC unroll 2
+    for (int64_t v = 0; v < vectors; ++v) right[v] = load<vector_t>(x + v * lanes);
+#pragma GCC unroll 14
+    for (int64_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+      for (int64_t v = 0; v < vectors; ++v) sum[r][v] += y[r] * right[v];
+  }
+#pragma GCC unroll 14
+  for (int64_t r = 0; r < rows; ++r)
+#pragma GCC unroll 2
+    for (int64_t v = 0; v < vectors; ++v) {
+      scalar_t* to = out + r * out_stride + v * lanes;
+      store(to, add ? load<vector_t>(to) + sum[r][v] : sum[r][v]);
+    }
+}
+
+// One family of kernels: NAME<scalar_t, rows, vectors> for registers of BYTES, compiled with ATTRIBUTE.
+#define INFOTORCH_TILE(NAME, BYTES, ATTRIBUTE)                                                                  \
+  template <typename scalar_t, int64_t rows, int64_t vectors>                                                   \
+  ATTRIBUTE void NAME(const scalar_t* x, int64_t x_stride, const scalar_t* y, int64_t y_stride, int64_t depth,  \
+                      bool add, scalar_t* out, int64_t out_stride) {                                            \
+    tile<BYTES, rows, vectors>(x, x_stride, y, y_stride, depth, add, out, out_stride);                          \
+  }                                                                                                             \
+  template <typename scalar_t, int64_t... r>                                                                    \
+  constexpr TileKernels<scalar_t> NAME##_table(std::integer_sequence<int64_t, r...>) {                          \
+    return {sizeof...(r), BYTES / sizeof(scalar_t), {{NAME<scalar_t, r + 1, 1>, NAME<scalar_t, r + 1, 2>}...}}; \
+  }
+
+#if INFOTORCH_HAS_CLONES
+INFOTORCH_TILE(tile_v4, 64, __attribute__((target("arch=x86-64-v4"))))  // 28 of 32 registers hold the tile
+INFOTORCH_TILE(tile_v3, 32, __attribute__((target("arch=x86-64-v3"))))  // 12 of 16
+#endif
+INFOTORCH_TILE(tile_any, 16, )  // 12 of SSE2's 16, and of NEON's 32
+
+#if INFOTORCH_HAS_CLONES
+bool has_v4() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
+}
+bool has_v3() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+         __builtin_cpu_supports("bmi2");
+}
+#else
+bool has_v4() { return false; }
+bool has_v3() { return false; }
+#endif
+
+template <typename scalar_t>
+TileKernels<scalar_t> choose() {
+#if INFOTORCH_HAS_CLONES
+  if (has_v4()) return tile_v4_table<scalar_t>(std::make_integer_sequence<int64_t, 14>());
+  if (has_v3()) return tile_v3_table<scalar_t>(std::make_integer_sequence<int64_t, 6>());
+#endif
+  return tile_any_table<scalar_t>(std::make_integer_sequence<int64_t, 6>());
+}
+
+}  // namespace
+
+template <typename scalar_t>
+const TileKernels<scalar_t>& tile_kernels() {
+  static const TileKernels<scalar_t> kernels = choose<scalar_t>();
+  return kernels;
+}
+
+template const TileKernels<float>& tile_kernels();
+template const TileKernels<double>& tile_kernels();
+
+const char* instruction_set() { return has_v4() ? "x86-64-v4" : has_v3() ? "x86-64-v3" : "baseline"; }
+
+}  // namespace infotorch::cpu

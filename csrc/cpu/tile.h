@@ -1,0 +1,28 @@
+// The innermost product, one tile of the result held in registers. tile.cpp compiles it for every instruction set.
+#pragma once
+
+#include <cstdint>
+
+namespace infotorch::cpu {
+
+// out[r, c] = or += sum_k y[k, r] x[k, c], r < rows, c < vectors * lanes. Rows of x, y and out are contiguous and
+// lie `*_stride` numbers apart.
+template <typename scalar_t>
+using TileKernel = void (*)(const scalar_t* x, int64_t x_stride, const scalar_t* y, int64_t y_stride, int64_t depth,
+                            bool add, scalar_t* out, int64_t out_stride);
+
+template <typename scalar_t>
+struct TileKernels {
+  static constexpr int64_t kMaxRows = 14, kVectors = 2;
+  int64_t rows;                                 // of the largest tile
+  int64_t lanes;                                // numbers in one vector
+  TileKernel<scalar_t> of[kMaxRows][kVectors];  // by rows - 1 and vectors - 1
+};
+
+// Those of this machine's instruction set.
+template <typename scalar_t>
+const TileKernels<scalar_t>& tile_kernels();
+
+const char* instruction_set();
+
+}  // namespace infotorch::cpu

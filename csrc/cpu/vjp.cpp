@@ -1,0 +1,143 @@
+#include "../vjp.h"
+
+#include <vector>
+
+#include "../parallel.h"
+#include "form.h"
+#include "one_hot.h"
+
+namespace infotorch::cpu {
+namespace {
+
+constexpr int64_t kRows = 112, kCols = 256;         // edges of a piece of the result
+constexpr int64_t kFormRows = 14, kFormCols = 64;   // edges of a piece of G that kGroup samples hold in cache
+constexpr int64_t kGroup = 64;                      // samples formed before a product with their weights
+constexpr int64_t kTasks = 16;                      // that keep all threads busy
+constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
+
+// Positions of several samples, one below the other, until the panels are full.
+template <typename scalar_t>
+struct Stack {
+  const Rows<scalar_t>&a, &b;
+  const Tiling::Tile tile;
+  scalar_t *a_panel, *b_panel, *out;
+  const int64_t out_stride;
+  int64_t depth = 0;
+  bool add = false;
+
+  int64_t a_stride() const { return panel_stride(tile.cols); }
+  int64_t b_stride() const { return panel_stride(tile.rows); }
+
+  void push(const PairShape& s, int64_t n, scalar_t weight) {
+    for (int64_t t = 0, count; t < s.T; t += count) {
+      count = std::min(kDepth - depth, s.T - t);
+      scalar_t* scaled = b_panel + depth * b_stride();
+      pack_features(a, n, t, count, tile.c0, tile.cols, a_panel + depth * a_stride(), a_stride());
+      pack_features(b, n, t, count, tile.r0, tile.rows, scaled, b_stride());
+      for (int64_t k = 0; k < count * b_stride(); ++k) scaled[k] *= weight;
+      depth += count;
+      if (depth == kDepth) flush();
+    }
+  }
+
+  void flush() {
+    product<scalar_t>({a_panel, a_stride()}, tile.cols, {b_panel, b_stride()}, tile.rows, depth, add, out, out_stride);
+    add = true;
+    depth = 0;
+  }
+};
+
+// out = sum_n w[n] G[n]. With few pieces, groups of samples go to partial results, added from left to right.
+template <typename scalar_t>
+void scale(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, scalar_t* out) {
+  const Tiling tiling = {s.O, s.I, kRows, kCols};
+  const int64_t area = s.O * s.I;
+  const int64_t most = std::min(kPartialSize / area, ceil_div(s.N * s.T, kDepth));
+  const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, tiling.count()), 1, std::max<int64_t>(1, most));
+  const int64_t group = ceil_div(s.N, splits);
+  const Scratch<scalar_t> partial(splits > 1 ? splits * area : 0);
+  scalar_t* to = splits > 1 ? partial.data : out;
+  parallel_for(tiling.count() * splits, 1, [&](int64_t begin, int64_t end) {
+    const Scratch<scalar_t> scratch(Former<scalar_t>::scratch_size(kRows, kCols));
+    for (int64_t p = begin; p < end; ++p) {
+      const Tiling::Tile tile = tiling.tile(p % tiling.count());
+      const int64_t split = p / tiling.count();
+      Stack<scalar_t> stack = {a,
+                               b,
+                               tile,
+                               scratch.data,
+                               scratch.data + kDepth * panel_stride(tile.cols),
+                               to + split * area + tile.r0 * s.I + tile.c0,
+                               s.I};
+      for (int64_t n = split * group; n < std::min(s.N, (split + 1) * group); ++n) stack.push(s, n, w[n]);
+      if (stack.depth > 0 || !stack.add) stack.flush();
+    }
+  });
+  if (splits == 1) return;
+  parallel_for(area, 1 << 14, [&](int64_t begin, int64_t end) {
+    std::copy(to + begin, to + end, out + begin);
+    for (int64_t split = 1; split < splits; ++split) add_scaled(to + split * area + begin, 1, end - begin, out + begin);
+  });
+}
+
+// out[k] = sum_n w[k, n] G[n] for several k at once.
+template <typename scalar_t>
+void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K,
+                 scalar_t* out) {
+  const Former<scalar_t> form(s, a, b, Layout::out_by_in);
+  const Tiling tiling = {s.O, s.I, kFormRows, kFormCols};
+  constexpr int64_t size = kFormRows * kFormCols;
+  const Scratch<scalar_t> weights(s.N * K);  // [N, K]
+  copy_block(w, 1, s.N, s.N, K, weights.data, K);
+  parallel_for(tiling.count(), 1, [&](int64_t begin, int64_t end) {
+    const Scratch<scalar_t> scratch((kGroup + K) * size + form.scratch_size(kFormRows, kFormCols));
+    scalar_t *formed = scratch.data, *sum = formed + kGroup * size, *panels = sum + K * size;
+    for (int64_t p = begin; p < end; ++p) {
+      const auto [r0, rows, c0, cols] = tiling.tile(p);
+      for (int64_t n0 = 0; n0 < s.N; n0 += kGroup) {
+        const int64_t count = std::min(kGroup, s.N - n0);
+        for (int64_t n = 0; n < count; ++n) form(n0 + n, r0, rows, c0, cols, panels, formed + n * size, cols);
+        product<scalar_t>({formed, size}, rows * cols, {weights.data + n0 * K, K}, K, count, n0 > 0, sum, size);
+      }
+      for (int64_t k = 0; k < K; ++k)
+        copy_block(sum + k * size, cols, 1, rows, cols, out + (k * s.O + r0) * s.I + c0, s.I);
+    }
+  });
+}
+
+}  // namespace
+
+template <typename scalar_t>
+void vjp(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K,
+         scalar_t* out) {
+  const int64_t area = s.O * s.I;
+  if (area == 0 || K == 0) return;
+  if (s.N == 0)
+    std::fill(out, out + K * area, scalar_t(0));
+  else if (choose_vjp_method(s, K) == VjpMethod::materialize)
+    materialize(s, a, b, w, K, out);
+  else
+    for (int64_t k = 0; k < K; ++k) scale(s, a, b, w + k * s.N, out + k * area);
+}
+
+// Threads share the out-features, so every column adds its samples in their order.
+template <typename scalar_t>
+void vjp(const PairShape& s, const Ids& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K, scalar_t* out) {
+  std::fill(out, out + K * s.O * s.I, scalar_t(0));
+  for (int64_t n = 0; n < s.N; ++n) {
+    const Columns<scalar_t> columns = columns_of(s, a, b, n);
+    parallel_for(s.O, ceil_div(1 << 14, columns.count() * K + 1), [&](int64_t begin, int64_t end) {
+      for (int64_t k = 0; k < K; ++k)
+        for (int64_t o = begin; o < end; ++o)
+          for (int64_t c = 0; c < columns.count(); ++c)
+            out[(k * s.O + o) * s.I + columns.column[c]] += w[k * s.N + n] * columns.sum[c * s.O + o];
+    });
+  }
+}
+
+template void vjp(const PairShape&, const Rows<float>&, const Rows<float>&, const float*, int64_t, float*);
+template void vjp(const PairShape&, const Rows<double>&, const Rows<double>&, const double*, int64_t, double*);
+template void vjp(const PairShape&, const Ids&, const Rows<float>&, const float*, int64_t, float*);
+template void vjp(const PairShape&, const Ids&, const Rows<double>&, const double*, int64_t, double*);
+
+}  // namespace infotorch::cpu

@@ -1,0 +1,36 @@
+// norms: out[n] = ||G[n]||_F^2, the squared gradient norm of each sample. Plain C++; no torch.
+#pragma once
+
+#include "pair.h"
+
+namespace infotorch {
+
+// Two orders of the same sum.
+//   gram         sum_{t,s} <a_t, a_s> <b_t, b_s>    never forms G; cheap while T is small
+//   materialize  sum_{o,i} (sum_t b_to a_ti)^2      forms G tile by tile; cheap while O and I are small
+enum class NormsMethod { gram, materialize };
+
+// Multiply-adds for one sample.
+inline int64_t norms_cost(NormsMethod method, const PairShape& s) {
+  return method == NormsMethod::gram ? s.T * (s.T + 1) / 2 * (s.I + s.O) : (s.T + 1) * s.I * s.O;
+}
+
+namespace cpu {
+
+// How much dearer a multiply-add of the gram form is, as benchmarks/ops/norms.py measured.
+constexpr double kNormsGramWeight = 1.5;
+
+// A function of the shape alone, so that equal shapes take equal routes.
+inline NormsMethod choose_norms_method(const PairShape& s) {
+  const double gram = kNormsGramWeight * norms_cost(NormsMethod::gram, s);
+  return gram <= norms_cost(NormsMethod::materialize, s) ? NormsMethod::gram : NormsMethod::materialize;
+}
+
+// a [N, *T, *I] or one-hot [N, T], b [N, T, O] as they lie -> out [N]. A one-hot a has one route.
+template <typename scalar_t>
+void norms(NormsMethod method, const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out);
+template <typename scalar_t>
+void norms(NormsMethod method, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, scalar_t* out);
+
+}  // namespace cpu
+}  // namespace infotorch

@@ -1,0 +1,43 @@
+#include "../grads.h"
+
+#include "pair.h"
+
+namespace infotorch {
+namespace {
+
+void write_grads(const Tensor& a, const Tensor& b, const PairOptions& options, const PairShape& shape, Tensor& out) {
+  for_dtype(b.scalar_type(), [&](auto zero) {
+    using scalar_t = decltype(zero);
+    for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
+      cpu::grads(shape, a_side, b_side, static_cast<scalar_t*>(out.data_ptr()));
+    });
+  });
+}
+
+Tensor grads_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features) {
+  const PairOptions options = {bias, t_dims, in_features};
+  const PairShape shape = check_pair("grads", a, b, options);
+  Tensor out = new_empty(b, {shape.N, shape.O, shape.I});
+  write_grads(a, b, options, shape, out);
+  return out;
+}
+
+void grads_out_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
+                   Tensor out) {
+  const PairOptions options = {bias, t_dims, in_features};
+  const PairShape shape = check_pair("grads", a, b, options);
+  check_out("grads", out, b, {shape.N, shape.O, shape.I});
+  write_grads(a, b, options, shape, out);
+}
+
+}  // namespace
+}  // namespace infotorch
+
+STABLE_TORCH_LIBRARY_FRAGMENT(infotorch, m) {
+  m.def("grads(Tensor a, Tensor b, bool bias=False, int t_dims=1, int? in_features=None) -> Tensor");
+  m.def("grads.out(Tensor a, Tensor b, bool bias, int t_dims, int? in_features, *, Tensor(a!) out) -> ()");
+}
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) {
+  m.impl("grads", TORCH_BOX(&infotorch::grads_cpu));
+  m.impl("grads.out", TORCH_BOX(&infotorch::grads_out_cpu));
+}

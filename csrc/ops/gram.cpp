@@ -1,0 +1,84 @@
+#include "../gram.h"
+
+#include "pair.h"
+
+namespace infotorch {
+namespace {
+
+// The arguments of a call, checked.
+struct Call {
+  const Tensor &a, &b;
+  const Tensor &a2, &b2;  // a and b again where the second set is left out
+  bool symmetric;
+  PairOptions options;
+  PairShape x, y;
+  GramMethod method;
+
+  Call(const Tensor& a, const Tensor& b, const std::optional<Tensor>& a2, const std::optional<Tensor>& b2,
+       const PairOptions& options, const std::string& name)
+      : a(a),
+        b(b),
+        a2(a2 ? *a2 : a),
+        b2(b2 ? *b2 : b),
+        symmetric(!a2),
+        options(options),
+        x(check_pair("gram", a, b, options)) {
+    INFOTORCH_CHECK(a2.has_value() == b2.has_value(), "gram", "a2 and b2 must come together",
+                    a2 ? "a2 alone" : "b2 alone", "Pass both, or neither for the symmetric case.");
+    y = symmetric ? x : check_pair("gram", this->a2, this->b2, options);
+    INFOTORCH_CHECK(x.I == y.I && x.O == y.O, "gram", "both sets must agree on I and O",
+                    shape_text({x.O, x.I}) + " and " + shape_text({y.O, y.I}), "Capture both from one layer.");
+    INFOTORCH_CHECK(b.scalar_type() == this->b2.scalar_type(), "gram", "both sets must have one dtype",
+                    dtype_text(b) + " and " + dtype_text(this->b2), "Convert one with .to(dtype).");
+    check_method("gram", name);
+    method = name == "auto"   ? cpu::choose_gram_method(x, y, symmetric)
+             : name == "gram" ? GramMethod::gram
+                              : GramMethod::materialize;
+  }
+
+  void write(Tensor& out) const {
+    for_dtype(b.scalar_type(), [&](auto zero) {
+      using scalar_t = decltype(zero);
+      for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
+        using Side = std::decay_t<decltype(a_side)>;
+        for_pair<scalar_t>(a2, b2, options, [&](const auto& a2_side, const Rows<scalar_t>& b2_side) {
+          if constexpr (std::is_same_v<Side, std::decay_t<decltype(a2_side)>>)  // the options decide both
+            cpu::gram(method, cpu::Samples<scalar_t, Side>{x, a_side, b_side},
+                      cpu::Samples<scalar_t, Side>{y, a2_side, b2_side}, symmetric,
+                      static_cast<scalar_t*>(out.data_ptr()));
+        });
+      });
+    });
+  }
+};
+
+Tensor gram_cpu(const Tensor& a, const Tensor& b, std::optional<Tensor> a2, std::optional<Tensor> b2, bool bias,
+                int64_t t_dims, std::optional<int64_t> in_features, const std::string& method) {
+  const Call call(a, b, a2, b2, {bias, t_dims, in_features}, method);
+  Tensor out = new_empty(b, {call.x.N, call.y.N});
+  call.write(out);
+  return out;
+}
+
+void gram_out_cpu(const Tensor& a, const Tensor& b, std::optional<Tensor> a2, std::optional<Tensor> b2, bool bias,
+                  int64_t t_dims, std::optional<int64_t> in_features, const std::string& method, Tensor out) {
+  const Call call(a, b, a2, b2, {bias, t_dims, in_features}, method);
+  check_out("gram", out, b, {call.x.N, call.y.N});
+  call.write(out);
+}
+
+}  // namespace
+}  // namespace infotorch
+
+STABLE_TORCH_LIBRARY_FRAGMENT(infotorch, m) {
+  m.def(
+      "gram(Tensor a, Tensor b, Tensor? a2=None, Tensor? b2=None, bool bias=False, int t_dims=1, "
+      "int? in_features=None, str method='auto') -> Tensor");
+  m.def(
+      "gram.out(Tensor a, Tensor b, Tensor? a2, Tensor? b2, bool bias, int t_dims, int? in_features, str method, *, "
+      "Tensor(a!) out) -> ()");
+}
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) {
+  m.impl("gram", TORCH_BOX(&infotorch::gram_cpu));
+  m.impl("gram.out", TORCH_BOX(&infotorch::gram_out_cpu));
+}

@@ -1,0 +1,65 @@
+// The captured pair of one layer: a [N, T, I] inputs, b [N, T, O] output-gradients.
+// The gradient of sample n is G[n] = sum_t b[n, t] (x) a[n, t], of shape [O, I].
+#pragma once
+
+#include <cstdint>
+
+namespace infotorch {
+
+struct PairShape {
+  int64_t N;  // samples
+  int64_t T;  // positions at which the weight is used (tokens, pixels; 1 for a plain vector)
+  int64_t I;  // in-features, the bias's included
+  int64_t O;  // out-features
+};
+
+// Some axes of a strided tensor, counted through in row-major order.
+struct Axes {
+  static constexpr int kMax = 4;  // Conv3d has Cin and three of the kernel
+  int count = 0;
+  int64_t size[kMax] = {}, stride[kMax] = {};
+
+  // Adds an axis on the right. Neighbours that one stride can walk become one axis, sizes of 1 none.
+  void append(int64_t new_size, int64_t new_stride) {
+    if (new_size == 1 && count > 0) return;
+    const bool merge = count > 0 && (size[count - 1] == 1 || stride[count - 1] == new_size * new_stride);
+    count += merge ? 0 : 1;
+    size[count - 1] = merge ? size[count - 1] * new_size : new_size;
+    stride[count - 1] = new_stride;
+  }
+
+  int64_t total() const {
+    int64_t product = 1;
+    for (int d = 0; d < count; ++d) product *= size[d];
+    return product;
+  }
+
+  int64_t offset(int64_t index) const {
+    int64_t at = 0;
+    for (int d = count - 1; d > 0; index /= size[d--]) at += index % size[d] * stride[d];
+    return at + index * stride[0];
+  }
+
+  // How many elements from `index` on lie one stride apart.
+  int64_t run(int64_t index) const { return size[count - 1] - index % size[count - 1]; }
+  int64_t step() const { return stride[count - 1]; }
+};
+
+// One side of a pair as it lies in memory: [N, *t, *i], with one more feature that is always 1 if `bias`.
+// The patches of a convolution are such a view of its padded input; nothing ever unfolds them.
+template <typename scalar_t>
+struct Rows {
+  const scalar_t* data;
+  int64_t n_stride;
+  Axes t, i;
+  bool bias = false;
+};
+
+// The a of an embedding: row t of sample n is one-hot at data[n * n_stride + t * t_stride], in [0, I).
+struct Ids {
+  const int64_t* data;
+  int64_t n_stride, t_stride;
+  bool bias = false;
+};
+
+}  // namespace infotorch

@@ -1,0 +1,63 @@
+#include "torch_api.h"
+
+#include <algorithm>
+#include <cctype>
+#include <stdexcept>
+
+#include "parallel.h"
+
+namespace infotorch {
+namespace {
+
+template <typename Sizes>
+std::string join(const Sizes& sizes) {
+  std::string text;
+  for (const int64_t size : sizes) text += (text.empty() ? "" : ", ") + std::to_string(size);
+  return "[" + text + "]";
+}
+
+}  // namespace
+
+void fail(const std::string& where, const std::string& must, const std::string& got, const std::string& todo) {
+  throw std::invalid_argument(where + ": " + must + "; got " + got + ". " + todo);
+}
+
+std::string shape_text(std::initializer_list<int64_t> sizes) { return join(sizes); }
+
+std::string shape_text(const Tensor& x) {
+  std::string text = "[";
+  for (int64_t d = 0; d < x.dim(); ++d) text += (d ? ", " : "") + std::to_string(x.size(d));
+  return text + "]";
+}
+
+std::string dtype_text(const Tensor& x) {
+  switch (x.scalar_type()) {
+    case ScalarType::Float:
+      return "float32";
+    case ScalarType::Double:
+      return "float64";
+    case ScalarType::Half:
+      return "float16";
+    case ScalarType::BFloat16:
+      return "bfloat16";
+    case ScalarType::Long:
+      return "int64";
+    case ScalarType::Int:
+      return "int32";
+    default:
+      break;
+  }
+  std::string name = toString(x.scalar_type());
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  return name;
+}
+
+Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
+  return torch::stable::new_empty(like, {sizes.begin(), sizes.size()}, like.scalar_type());
+}
+
+void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+  if (count > 0) torch::stable::parallel_for(0, count, grain, body);
+}
+
+}  // namespace infotorch

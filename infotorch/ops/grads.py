@@ -1,0 +1,75 @@
+"""Per-sample gradients."""
+
+import torch
+from torch import Tensor
+
+from infotorch.ops.pair import check_device, check_no_grad, pull, sizes
+
+__all__ = ["grads"]
+
+
+def grads(
+    a: Tensor,
+    b: Tensor,
+    *,
+    bias: bool = False,
+    t_dims: int = 1,
+    in_features: int | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    r"""Gradient of each sample's loss with respect to the weight, :math:`G_n = \sum_t b_{nt} a_{nt}^\top`.
+
+    The result is large, and on most machines writing it into fresh memory takes longer than computing it: pass
+    ``out=`` in a loop.
+
+    Args:
+        a: Layer inputs, float32 or float64: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of positions, read as
+            they lie: the patches of a convolution are a view of its padded input, which is never unfolded. Or
+            int64 [N, T], the rows of an embedding that were looked up.
+        b: Gradients of the summed loss with respect to the layer's outputs, [N, T, O], of a's dtype, any strides.
+        bias: Append the in-feature that is always 1, last, without copying ``a``: I + 1 in place of I.
+        t_dims: Number of T axes in ``a``.
+        in_features: I, given exactly when ``a`` holds indices.
+        out: Where to write, contiguous [N, O, I]; default: a new tensor.
+
+    Returns:
+        [N, O, I], of b's dtype, in units of the loss over units of the weight.
+
+    Raises:
+        ValueError: Shapes or dtypes disagree, or an index is out of range.
+        NotSupported: A tensor on a device without kernels, or ``out=`` where autograd is wanted.
+
+    Example:
+        >>> grads(torch.ones(1, 1, 3), torch.ones(1, 1, 2)).shape
+        torch.Size([1, 2, 3])
+    """
+    check_device("grads", a, b, out)
+    if out is None:
+        return torch.ops.infotorch.grads(a, b, bias, t_dims, in_features)
+    check_no_grad("grads", a, b)
+    torch.ops.infotorch.grads.out(a, b, bias, t_dims, in_features, out=out)
+    return out
+
+
+@torch.library.register_fake("infotorch::grads")
+def _fake(a, b, bias=False, t_dims=1, in_features=None):
+    N, _, I, O = sizes(a, b, bias, t_dims, in_features)
+    return b.new_empty(N, O, I)
+
+
+@torch.library.register_fake("infotorch::grads.out")
+def _fake_out(a, b, bias, t_dims, in_features, *, out):
+    return None
+
+
+def _setup_context(ctx, inputs, output):
+    a, b, ctx.bias, _, ctx.in_features = inputs
+    ctx.save_for_backward(a, b)
+
+
+def _backward(ctx, grad):  # grad [N, O, I]
+    a, b = ctx.saved_tensors
+    return *pull(grad, a, b, ctx.needs_input_grad[:2], ctx.bias, ctx.in_features), None, None, None
+
+
+torch.library.register_autograd("infotorch::grads", _backward, setup_context=_setup_context)

@@ -1,0 +1,96 @@
+"""Inner products of per-sample gradients."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from infotorch.ops.pair import check_device, check_no_grad, pull
+from infotorch.ops.vjp import vjp
+
+__all__ = ["gram"]
+
+
+def gram(
+    a: Tensor,
+    b: Tensor,
+    a2: Tensor | None = None,
+    b2: Tensor | None = None,
+    *,
+    bias: bool = False,
+    t_dims: int = 1,
+    in_features: int | None = None,
+    method: Literal["auto", "gram", "materialize"] = "auto",
+    out: Tensor | None = None,
+) -> Tensor:
+    r"""Inner products of the gradients of two sets of samples, :math:`\langle G_n, G'_m \rangle`.
+
+    ``"gram"`` sums :math:`\langle a_{nt}, a'_{ms}\rangle\langle b_{nt}, b'_{ms}\rangle` over pairs of positions, at
+    N M T S (I+O) multiply-adds, and ``"materialize"`` forms the gradients chunk by chunk, at (N T + M S + N M) I O;
+    neither stores them. ``"auto"`` takes the cheaper, judging by shape. Without a second set only one triangle is
+    computed, and the result is symmetric to the bit. Gradients of several layers add: sum their Gram matrices.
+    Indices have one route: columns that both samples looked up are summed and multiplied.
+
+    Args:
+        a: Layer inputs, float32 or float64: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of positions, read as
+            they lie. Or int64 [N, T], the rows of an embedding that were looked up.
+        b: Gradients of the summed loss with respect to the layer's outputs, [N, T, O], of a's dtype, any strides.
+        a2: Inputs of the second set, of M samples and S positions; default: the first set again.
+        b2: Output-gradients of the second set, [M, S, O].
+        bias: Append the in-feature that is always 1, without copying ``a``.
+        t_dims: Number of T axes in ``a`` and ``a2``.
+        in_features: I, given exactly when ``a`` holds indices.
+        method: How to compute it. The values differ by rounding only.
+        out: Where to write, contiguous [N, M]; default: a new tensor.
+
+    Returns:
+        [N, M], of b's dtype, in squared units of the loss over units of the weight.
+
+    Raises:
+        ValueError: Shapes or dtypes disagree, an index is out of range, or ``method`` is not one of the three.
+        NotSupported: A tensor on a device without kernels, or ``out=`` where autograd is wanted.
+
+    Example:
+        >>> gram(torch.ones(2, 1, 3), torch.ones(2, 1, 2))
+        tensor([[6., 6.],
+                [6., 6.]])
+    """
+    check_device("gram", a, b, a2, b2, out)
+    if out is None:
+        return torch.ops.infotorch.gram(a, b, a2, b2, bias, t_dims, in_features, method)
+    check_no_grad("gram", a, b, a2, b2)
+    torch.ops.infotorch.gram.out(a, b, a2, b2, bias, t_dims, in_features, method, out=out)
+    return out
+
+
+@torch.library.register_fake("infotorch::gram")
+def _fake(a, b, a2=None, b2=None, bias=False, t_dims=1, in_features=None, method="auto"):
+    return b.new_empty(b.shape[0], (b if b2 is None else b2).shape[0])
+
+
+@torch.library.register_fake("infotorch::gram.out")
+def _fake_out(a, b, a2, b2, bias, t_dims, in_features, method, *, out):
+    return None
+
+
+def _setup_context(ctx, inputs, output):
+    a, b, a2, b2, ctx.bias, ctx.t_dims, ctx.in_features, _ = inputs
+    ctx.save_for_backward(a, b, a2, b2)
+
+
+def _backward(ctx, grad):  # grad [N, M]
+    a, b, a2, b2 = ctx.saved_tensors
+    options = {"bias": ctx.bias, "t_dims": ctx.t_dims, "in_features": ctx.in_features}
+    needs = ctx.needs_input_grad
+    first = second = (None, None)
+    if a2 is None:
+        first = pull(vjp(a, b, grad + grad.mT, **options), a, b, needs[:2], ctx.bias, ctx.in_features)
+    else:
+        if any(needs[:2]):
+            first = pull(vjp(a2, b2, grad, **options), a, b, needs[:2], ctx.bias, ctx.in_features)
+        if any(needs[2:4]):
+            second = pull(vjp(a, b, grad.mT, **options), a2, b2, needs[2:4], ctx.bias, ctx.in_features)
+    return *first, *second, None, None, None, None
+
+
+torch.library.register_autograd("infotorch::gram", _backward, setup_context=_setup_context)

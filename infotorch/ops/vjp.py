@@ -1,0 +1,70 @@
+"""Weighted sums of per-sample gradients."""
+
+import torch
+from torch import Tensor
+
+from infotorch.ops.grads import grads
+from infotorch.ops.pair import check_device, pull, sizes
+
+__all__ = ["vjp"]
+
+
+def vjp(
+    a: Tensor, b: Tensor, w: Tensor, *, bias: bool = False, t_dims: int = 1, in_features: int | None = None
+) -> Tensor:
+    r"""Weighted sums of the samples' gradients, :math:`\sum_n w_{kn} G_n`.
+
+    One weighting is one product over all N T rows, with those of b scaled. Several share the gradients, which are
+    formed tile by tile and never stored, wherever that is cheaper: (T + K) against K T multiply-adds a sample and
+    weight.
+
+    Args:
+        a: Layer inputs, float32 or float64: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of positions, read as
+            they lie. Or int64 [N, T], the rows of an embedding that were looked up.
+        b: Gradients of the summed loss with respect to the layer's outputs, [N, T, O], of a's dtype, any strides.
+        w: Weights, [N] or [K, N], of b's dtype.
+        bias: Append the in-feature that is always 1, last, without copying ``a``: I + 1 in place of I.
+        t_dims: Number of T axes in ``a``.
+        in_features: I, given exactly when ``a`` holds indices.
+
+    Returns:
+        [O, I] for w [N], [K, O, I] for w [K, N], of b's dtype.
+
+    Raises:
+        ValueError: Shapes or dtypes disagree, or an index is out of range.
+        NotSupported: A tensor on a device without kernels.
+
+    Example:
+        >>> vjp(torch.ones(4, 1, 3), torch.ones(4, 1, 1), torch.arange(4.0))
+        tensor([[6., 6., 6.]])
+    """
+    check_device("vjp", a, b, w)
+    return torch.ops.infotorch.vjp(a, b, w, bias, t_dims, in_features)
+
+
+@torch.library.register_fake("infotorch::vjp")
+def _fake(a, b, w, bias=False, t_dims=1, in_features=None):
+    _, _, I, O = sizes(a, b, bias, t_dims, in_features)
+    return b.new_empty(*w.shape[:-1], O, I)
+
+
+def _setup_context(ctx, inputs, output):
+    a, b, w, ctx.bias, ctx.t_dims, ctx.in_features = inputs
+    ctx.save_for_backward(a, b, w)
+
+
+def _backward(ctx, grad):  # grad [O, I] or [K, O, I]
+    a, b, w = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    pair = (None, None)
+    if any(needs[:2]):
+        g = torch.tensordot(torch.atleast_2d(w), grad.reshape(-1, *grad.shape[-2:]), ([0], [0]))  # [N, O, I]
+        pair = pull(g, a, b, needs[:2], ctx.bias, ctx.in_features)
+    grad_w = None
+    if needs[2]:
+        g = grads(a, b, bias=ctx.bias, t_dims=ctx.t_dims, in_features=ctx.in_features)  # [N, O, I]
+        grad_w = torch.tensordot(grad, g, ([-2, -1], [-2, -1]))
+    return *pair, grad_w, None, None, None
+
+
+torch.library.register_autograd("infotorch::vjp", _backward, setup_context=_setup_context)

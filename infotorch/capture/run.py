@@ -1,0 +1,253 @@
+"""A batch through the model, and the pairs that it leaves."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
+
+from infotorch.capture.assemble import assemble
+from infotorch.capture.graph import Graph
+from infotorch.capture.hooks import Use, layers_of, recording
+from infotorch.capture.layers.linear import Linear
+from infotorch.capture.pair import LayerPair
+from infotorch.capture.refusals import check_batch_axis, check_complete, check_inputs_kept, check_memory
+from infotorch.capture.verify import check_alone, check_sum
+from infotorch.errors import CaptureError, NotSupported, ShapeError, unknown
+from infotorch.task import Task, select
+
+__all__ = ["Capture", "capture"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capture:
+    """The pairs of one batch. A context manager: leaving it lets go of them."""
+
+    pairs: dict[str, LayerPair]
+    """By module path, or by parameter name where one stands alone; in parameter order."""
+    outputs: Tensor
+    """[N, C], or as the model gives them; detached."""
+    losses: Tensor | None
+    """[N], detached; None for seeds."""
+    shapes: dict[str, torch.Size]
+    """Every selected parameter, in order."""
+    unused: tuple[str, ...]
+    """Selected parameters that the outputs do not depend on: their gradient is zero."""
+    seeds: int | None
+    """K; None for a loss, whose pairs have no axis of seeds."""
+
+    @property
+    def N(self) -> int:
+        return len(self.outputs)
+
+    @property
+    def C(self) -> int:
+        return self.outputs.shape[1:].numel()
+
+    @property
+    def K(self) -> int:
+        return self.seeds or 1
+
+    @property
+    def P(self) -> int:
+        return sum(map(math.prod, self.shapes.values()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.shapes)
+
+    @property
+    def slices(self) -> dict[str, slice]:
+        """Where each parameter lies in the flat vector [P]."""
+        slices, start = {}, 0
+        for name, shape in self.shapes.items():
+            slices[name] = slice(start, start + shape.numel())
+            start += shape.numel()
+        return slices
+
+    @property
+    def nbytes(self) -> int:
+        return sum(pair.nbytes() for pair in self.pairs.values())
+
+    def close(self) -> None:
+        """Let go of the pairs."""
+        self.pairs.clear()
+
+    def __enter__(self) -> "Capture":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def capture(
+    task: Task,
+    batch: Any,
+    *,
+    seeds: Literal["logits"] | Tensor | None = None,
+    labels: None = None,
+    memory_limit: int | None = None,
+    fallback: None = None,
+    check: bool = True,
+    verify: bool = False,
+) -> Capture:
+    r"""The factors of every sample's gradient, :math:`G_n = \sum_t b_{nt} a_{nt}^\top`, from one pass over a batch.
+
+    One forward, and one backward a seed that stops at the layers' outputs: gradients of the weights themselves are not
+    computed. The model is left as it was, with its hooks, ``training`` flags, ``.grad`` and ``requires_grad``. Inputs
+    are kept, not copied: do not overwrite the batch while the capture is in use.
+
+    Args:
+        task: Model, loss and parameters.
+        batch: ``(x, y)`` or a dict; with seeds, ``x`` alone will do.
+        seeds: None for the loss of each sample; ``"logits"`` for every output in turn, K = C; or output cotangents
+            [K, N, ...].
+        labels: None; other meanings of the label need seeds of their own.
+        memory_limit: Bytes that the pairs may take.
+        fallback: None; parameters outside of supported layers are refused.
+        check: Also see, by a forward of two samples, that every layer's size follows the batch's.
+        verify: Also compare the sum over samples with autograd's gradient, and the last sample with itself alone, to
+            1e-4 relative: finds a wrong layer rule, and samples that are coupled.
+
+    Returns:
+        A :class:`Capture` with pairs in the dtype of the forward.
+
+    Raises:
+        CaptureError: A selected parameter is used outside of a supported layer, an input was overwritten, a layer does
+            not carry the batch, or a verification fails.
+        DataError: The batch is empty, not finite, of the wrong dtype or device, or its labels are out of range.
+        ConfigError: The model is in train mode, or an option is unknown.
+
+    Example:
+        >>> task = Task(nn.Linear(3, 2).eval(), loss="mse")
+        >>> with capture(task, (torch.ones(5, 3), torch.zeros(5, 2))) as cap:
+        ...     cap.pairs[""].a.shape, cap.pairs[""].b.shape
+        (torch.Size([5, 1, 3]), torch.Size([5, 1, 2]))
+    """
+    _check_options(seeds, labels, fallback)
+    x, y = task.split(batch) if seeds is None else (_inputs(batch), None)
+    N = task.check_inputs(x)
+    selected = task.parameters()
+    layers = layers_of(task.model, selected)
+    if check:
+        check_batch_axis(task, x, layers)
+
+    with torch.enable_grad():
+        with recording(layers) as uses:
+            outputs = task.outputs(x)
+        losses = None if y is None else task.losses(outputs, y)
+        total = outputs if losses is None else losses.sum()
+    if total.grad_fn is None:
+        raise CaptureError(
+            "capture: outputs must depend on a selected parameter; got outputs without a graph. "
+            "Remove torch.no_grad() or detach() from the forward, or select other parameters."
+        )
+    graph = Graph(total.grad_fn)
+    counted = graph.uses(selected)
+    uses = [use for use in uses if use.edge.node in graph]
+    check_complete(task.model, selected, uses, counted, N)
+
+    cotangents = _cotangents(seeds, outputs)
+    if memory_limit is not None:
+        check_memory(uses, len(cotangents), memory_limit)
+    unit = _unit(seeds, outputs, uses)
+    grads = _gradients(total, uses, cotangents, unit, keep_graph=verify)
+    check_inputs_kept(uses)
+    with torch.no_grad():
+        pairs = assemble(uses, grads, selected, unit)
+    if seeds is None:
+        pairs = {name: replace(pair, b=pair.b[:, 0]) for name, pair in pairs.items()}
+    result = Capture(
+        pairs=pairs,
+        outputs=outputs.detach(),
+        losses=None if losses is None else losses.detach(),
+        shapes={name: p.shape for name, p in selected.items()},
+        unused=tuple(name for name, count in counted.items() if not count),
+        seeds=None if seeds is None else len(cotangents),
+    )
+    if verify:
+        check_sum(result, _batch_gradient(total, selected, cotangents))
+        last = slice(N - 1, N)
+        one = (select(x, last), None if y is None else y[last])
+        alone_seeds = seeds[:, last] if isinstance(seeds, Tensor) else seeds
+        check_alone(result, capture(task, one, seeds=alone_seeds, check=False))
+    return result
+
+
+def _check_options(seeds: object, labels: object, fallback: object) -> None:
+    if isinstance(seeds, str) and seeds != "logits":
+        raise unknown("capture", "seeds", seeds, ["logits"])
+    for name, value, remedy in (
+        ("labels", labels, "Pass output cotangents [K, N, ...] as seeds."),
+        ("fallback", fallback, "Freeze unsupported parameters, or leave them out with params=[...]."),
+    ):
+        if value is not None:
+            raise NotSupported(f"capture: {name} must be None; got {value!r}. {remedy}")
+
+
+def _inputs(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, (tuple, list)) and len(batch) == 2 else batch
+
+
+def _cotangents(seeds: Literal["logits"] | Tensor | None, outputs: Tensor) -> Sequence[Tensor | None]:
+    """K output cotangents [N, ...]; None is the summed loss's own."""
+    if seeds is None:
+        return [None]
+    if isinstance(seeds, Tensor):
+        if seeds.shape[1:] != outputs.shape:
+            raise ShapeError(
+                f"capture: seeds must be [K, N, ...] for outputs {list(outputs.shape)}; got {list(seeds.shape)}. "
+                "Pass one cotangent of the outputs' shape a seed."
+            )
+        return list(seeds.to(outputs.dtype))
+    shape = outputs.shape[1:]
+    eye = torch.eye(shape.numel(), dtype=outputs.dtype, device=outputs.device)
+    return [row.view(shape).expand_as(outputs) for row in eye]
+
+
+def _unit(seeds: object, outputs: Tensor, uses: Sequence[Use]) -> Use | None:
+    """The call of a Linear that is the model's output, whose gradients under unit seeds are the seeds."""
+    edge = get_gradient_edge(outputs)
+    hits = [use for use in uses if use.edge == edge and isinstance(use.layer.rule, Linear)]
+    return hits[0] if hits and isinstance(seeds, str) and outputs.dim() == 2 else None
+
+
+def _gradients(
+    total: Tensor, uses: Sequence[Use], cotangents: Sequence[Tensor | None], unit: Use | None, keep_graph: bool
+) -> list[Tensor]:
+    """For each call, gradients at its output with K on the rule's ``seed_dim``."""
+    K = len(cotangents)
+    asked = [use for use in uses if use is not unit]
+    stacked: dict[int, Tensor] = {}
+    for k, cotangent in enumerate(cotangents):
+        keep = keep_graph or k < K - 1
+        edges = [use.edge for use in asked]
+        grads: Sequence[Tensor | None] = ()
+        if edges:
+            grads = torch.autograd.grad(total, edges, cotangent, retain_graph=keep, allow_unused=True)
+        for use, grad in zip(asked, grads, strict=True):
+            if grad is None:
+                continue
+            dim = use.layer.rule.seed_dim % (grad.dim() + 1)
+            if K == 1:
+                stacked[id(use)] = grad.unsqueeze(dim)
+                continue
+            if id(use) not in stacked:
+                stacked[id(use)] = grad.new_zeros(*grad.shape[:dim], K, *grad.shape[dim:])
+            stacked[id(use)].select(dim, k).copy_(grad)
+    if unit is not None:
+        eye = torch.eye(K, dtype=total.dtype, device=total.device)
+        stacked[id(unit)] = eye.expand(len(total), K, K)
+    return [stacked[id(use)] for use in uses]
+
+
+def _batch_gradient(
+    total: Tensor, selected: dict[str, torch.nn.Parameter], cotangents: Sequence[Tensor | None]
+) -> dict[str, Tensor]:
+    """The gradient of everything at once, by autograd."""
+    seed = None if cotangents[0] is None else torch.stack([c for c in cotangents if c is not None]).sum(0)
+    grads = torch.autograd.grad(total, list(selected.values()), seed, materialize_grads=True, allow_unused=True)
+    return dict(zip(selected, grads, strict=True))

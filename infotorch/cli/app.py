@@ -1,0 +1,143 @@
+"""The commands, and what happens around each: parse, run, explain what failed.
+
+A command is one file here with a function ``command(terminal, ...)`` and one line in ``COMMANDS``. Only the file of
+the command that was asked for is imported, so that ``verify`` and ``--help`` never wait for torch.
+"""
+
+import importlib
+import importlib.metadata
+import inspect
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from infotorch import errors
+from infotorch.cli.failures import Guard, Usage
+from infotorch.cli.terminal import Terminal
+
+
+class Command(NamedTuple):
+    """Where a command lives, its line in the list of commands, and what to do after an interrupt."""
+
+    module: str
+    help: str
+    resumable: bool = False
+
+
+COMMANDS = {
+    "demo": Command("infotorch.cli.demo", "Find the mislabelled among handwritten digits, as a demonstration.", True),
+    "score": Command("infotorch.cli.score", "Score every sample of a task of your own.", True),
+    "report": Command("infotorch.cli.report", "Write a run as one HTML file that opens without a network."),
+    "show": Command("infotorch.cli.show", "Print the highest scores of a run."),
+    "verify": Command("infotorch.cli.verify", "Check every file of a run against its hash."),
+    "doctor": Command("infotorch.cli.doctor", "Print versions, devices, what was built and what is missing."),
+}
+COMMON = {
+    "as_json": Annotated[bool, typer.Option("--json", help="Print the result alone, as JSON.")],
+    "quiet": Annotated[bool, typer.Option("--quiet", help="Show no progress.")],
+    "debug": Annotated[bool, typer.Option("--debug", help="Show the trace of an error.")],
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: The words after ``infotorch``; those of the process where None.
+
+    Returns:
+        The exit code: 0 done, 1 failed (also where nobody reads the output any more), 2 bad usage, 130 interrupted.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter shows its code instead
+    name = next((word for word in argv if not word.startswith("-")), None)
+    command = COMMANDS.get(name) if name else None
+    if name:  # the common options may also stand before the command
+        place = argv.index(name)
+        before = [word for word in argv[:place] if word in ("--json", "--quiet", "--debug")]
+        argv = [word for word in argv[:place] if word not in before] + [name, *before, *argv[place + 1 :]]
+    where = name if name and command else "infotorch"
+    debug = "--debug" in argv
+    with Guard(where=where, debug=debug, resumable=bool(command and command.resumable)) as guard:
+        action = parse(argv, name)
+        if callable(action):
+            action()
+    with Guard(where=where, debug=debug) as written:
+        sys.stdout.flush()
+    if guard.pipe or written.pipe:
+        silence_stdout()
+    return guard.code or written.code or (0 if argv else 2)
+
+
+def parse(argv: list[str], name: str | None) -> Callable[[], None] | int:
+    """The command with its options bound, not yet run; an int where help or the version was all that was asked for."""
+    if name and name not in COMMANDS:
+        raise Usage(str(errors.unknown("infotorch", "a command", name, COMMANDS)))
+    app = typer.Typer(
+        name="infotorch",
+        help="What a neural network learnt from each of its training samples.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(options)
+    for each, command in COMMANDS.items():
+        function = importlib.import_module(command.module).command if each == name else placeholder
+        app.command(each, help=command.help)(bound(function))
+    return app(args=argv or ["--help"], prog_name="infotorch", standalone_mode=False)
+
+
+def placeholder(terminal: Terminal) -> None:
+    """Stands in the list of commands for one that was not asked for."""
+
+
+def bound(function: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    """``function(terminal, **options)`` as typer wants it: options alone, the common ones added; the call is delayed.
+
+    Delaying keeps the errors of the command out of the parser's hands.
+    """
+
+    def parsed(*, as_json: bool, quiet: bool, debug: bool, **options: Any) -> Callable[[], None]:
+        return lambda: function(Terminal(json=as_json, quiet=quiet), **options)
+
+    own = list(inspect.signature(function).parameters.values())[1:]
+    common = [
+        inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=hint)
+        for key, hint in COMMON.items()
+    ]
+    parsed.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]  # read by typer
+    parsed.__annotations__ = {p.name: p.annotation for p in [*own, *common]}
+    return parsed
+
+
+def version(asked: bool) -> None:
+    if asked:
+        print(f"infotorch {installed_version()}")
+        raise typer.Exit()
+
+
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=version, help="Print the version.")
+    ] = False,
+) -> None:
+    """The options that stand before a command."""
+
+
+def installed_version() -> str:
+    try:
+        return importlib.metadata.version("infotorch")
+    except importlib.metadata.PackageNotFoundError:
+        return "of a checkout that is not installed"
+
+
+def silence_stdout() -> None:
+    """Lets the interpreter flush into the void at exit, where it would complain about the closed pipe."""
+    void = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(void, sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    os.close(void)

@@ -1,0 +1,29 @@
+"""``infotorch report``: a run as one HTML file."""
+
+import pathlib
+import webbrowser
+from typing import Annotated
+
+import typer
+
+from infotorch import report, store
+from infotorch.cli.terminal import Terminal
+from infotorch.cli.text import number
+
+
+def command(
+    terminal: Terminal,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of the run.")],
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="File to write; default RUN.html.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Writes the page and prints its path."""
+    folder = pathlib.Path(run)
+    file = pathlib.Path(html) if html is not None else folder.with_name(f"{folder.resolve().name}.html")
+    written = pathlib.Path(report.build(store.open(folder), file))
+    if terminal.json:
+        terminal.result({"html": str(written), "bytes": written.stat().st_size})
+    else:
+        terminal.facts([("report", f"{written} ({number(written.stat().st_size / 1e6)} MB)")])
+    if show and not webbrowser.open(written.resolve().as_uri()):
+        terminal.say("No browser could be started; open the file yourself.")

@@ -1,0 +1,179 @@
+"""``infotorch score``: every sample of a user's task, by one measure or several."""
+
+import inspect
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from infotorch import data as data_room
+from infotorch import measures, pipeline
+from infotorch.cli import flags
+from infotorch.cli.failures import Usage
+from infotorch.cli.load import load
+from infotorch.cli.rows import Rows, columns_of
+from infotorch.cli.terminal import Terminal
+from infotorch.errors import ConfigError, unknown
+from infotorch.table import Scores
+
+TOP = 10
+DEFAULT = "unique_information"
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+         "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
+
+TASK_HELP = (
+    "package.module:callable or path/to/file.py:callable. The callable returns a Task, (task, loader) or "
+    "(task, loader, test_loader)."
+)
+DATA_HELP = "Samples: a path (.npz) or reader:path; in place of the task's own loader."
+TEST_HELP = (
+    "Samples on which predictions are compared, for measures in function space; in place of the task's own test loader."
+)
+MEASURE_HELP = f"What to measure; repeat it for several. One of: {', '.join(measures.REGISTRY)}. \\[default: {DEFAULT}]"
+MEMORY_HELP = "Memory that may be used, such as 4GB or 512MiB; a larger problem is refused."
+
+
+def count_option(help: str) -> Any:
+    return typer.Option(parser=flags.whole(1), metavar="INTEGER", help=help)
+
+
+def command(
+    terminal: Terminal,
+    task: Annotated[str, typer.Argument(metavar="TASK", help=TASK_HELP)],
+    data: Annotated[str | None, typer.Option(metavar="SPEC", help=DATA_HELP)] = None,
+    measure: Annotated[list[str] | None, typer.Option(metavar="NAME", help=MEASURE_HELP)] = None,
+    out: Annotated[str | None, typer.Option(metavar="RUN", help="Folder to keep the run in, made or resumed.")] = None,
+    test_data: Annotated[str | None, typer.Option(metavar="SPEC", help=TEST_HELP)] = None,
+    memory_limit: Annotated[str | None, typer.Option(metavar="SIZE", help=MEMORY_HELP)] = None,
+    batch_size: Annotated[int, count_option("Samples in one forward pass.")] = 256,
+    shard_size: Annotated[int, count_option("Samples in one file of the run.")] = 65536,
+    threads: Annotated[int | None, count_option("Threads that compute; all cores where not given.")] = None,
+    **fields: Any,
+) -> None:
+    """Scores the task's samples; prints the ten to look at first, and where the run is."""
+    chosen = names(measure or [DEFAULT])
+    limit = None if memory_limit is None else size(memory_limit)
+    settings = flags.settings(measures.REGISTRY, chosen, {k: v for k, v in fields.items() if v is not None})
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if test_data is not None and not any("test_data" in takes(measures.REGISTRY[name]) for name in chosen):
+        raise Usage(
+            f"score: --test-data needs a measure that compares predictions; got {', '.join(chosen)}. Leave it out."
+        )
+    loaded = load(task)
+    source = data if data is not None else loaded.data
+    if source is None:
+        raise Usage(
+            f"score: there must be samples to score; got no --data, and {task.rpartition(':')[2]}() returns none. "
+            "Give --data SPEC, or return (task, loader)."
+        )
+    samples = data_room.read(data) if data is not None else data_room.samples_of(loaded.data)
+    tests = inputs(data_room.read(test_data) if test_data is not None else loaded.test_data)
+    built = [build(name, values, tests) for name, values in zip(chosen, settings, strict=True)]
+    record = {
+        "command": "score", "task": task, "data": data, "test_data": test_data,
+        "measures": [{"name": m.name, **m.config()} for m in built],
+        "batch_size": batch_size, "shard_size": shard_size, "memory_limit": limit, "threads": threads,
+    }  # fmt: skip
+    record["argv"] = line(
+        task, chosen, fields, data=data, test_data=test_data, memory_limit=memory_limit,
+        batch_size=None if batch_size == 256 else batch_size, shard_size=None if shard_size == 65536 else shard_size,
+        threads=threads,
+    )  # fmt: skip
+    with terminal.progress() as progress:
+        scores = pipeline.score(
+            loaded.task, samples, built, out=out, memory_limit=limit, batch_size=batch_size, shard_size=shard_size,
+            progress=progress, command=record,
+        )  # fmt: skip
+    show(terminal, scores, samples, out)
+
+
+def show(terminal: Terminal, scores: Scores, samples: data_room.Samples, out: str | None) -> None:
+    rows = Rows(
+        scores=scores,
+        ids=samples.ids,
+        labels=samples.y.tolist() if samples.y.ndim == 1 else [None] * len(samples),
+        names=dict(enumerate(samples.label_names or ())),
+    )
+    if terminal.json:
+        columns = columns_of(scores)
+        terminal.result({
+            "run": out, "main": scores.main, "index": scores.index.tolist(), "id": list(rows.ids),
+            "label": samples.y.tolist(),
+            "columns": {n: {**columns[n], "values": c.values.tolist()} for n, c in scores.columns.items()},
+        })  # fmt: skip
+        return
+    top = rows.suspicious(TOP)
+    asked = [name for name in (scores.main, rows.named("own_residual")) if name]
+    terminal.say(f"{len(scores):,} samples scored; the {len(top)} to look at first:")
+    terminal.say()
+    rows.print(terminal, top, list(dict.fromkeys(asked)))
+    terminal.say()
+    if out is None:
+        terminal.say("Nothing was kept. Add --out RUN to keep the scores and to make a report.")
+    else:
+        terminal.facts([("run", out), ("report", f"infotorch report {shlex.quote(out)} --open")])
+
+
+def names(measure: Sequence[str]) -> list[str]:
+    """The measures asked for, each once."""
+    chosen = list(dict.fromkeys(part.strip() for name in measure for part in name.split(",") if part.strip()))
+    for name in chosen:
+        if name not in measures.REGISTRY:
+            raise Usage(str(unknown("score", "--measure", name, measures.REGISTRY)))
+    return chosen
+
+
+def takes(measure: type) -> list[str]:
+    return list(inspect.signature(measure).parameters)
+
+
+def build(name: str, values: dict[str, Any], tests: Any) -> measures.Measure:
+    """The measure with its settings."""
+    cls = measures.REGISTRY[name]
+    given = {"test_data": tests} if tests is not None and "test_data" in takes(cls) else {}
+    try:
+        return cls(**values, **given)
+    except ConfigError as error:
+        raise Usage(str(error)) from error
+
+
+def inputs(tests: Any) -> Any:
+    """The inputs alone of test samples."""
+    return tests if tests is None or isinstance(tests, torch.Tensor) else data_room.samples_of(tests).x
+
+
+def size(text: str) -> int:
+    """Bytes, from 4GB, 512MiB, 2e9."""
+    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+    unit = UNITS.get(found[2].upper()) if found else None
+    try:
+        value = int(float(found[1]) * unit) if found and unit else 0
+    except ValueError:
+        value = 0
+    if value <= 0:
+        raise Usage(f"score: --memory-limit must be a size; got {text!r}. Write it as 4GB or 512MiB.")
+    return value
+
+
+def line(task: str, chosen: Sequence[str], fields: dict[str, Any], **options: Any) -> str:
+    """The command that repeats the run, with the options that shape the result in a fixed order."""
+    words = ["infotorch", "score", task]
+    for name in chosen:
+        words += ["--measure", name]
+    for key, value in {**options, **fields}.items():
+        flag = "--" + key.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        elif value is not None:
+            words += [flag, str(value)]
+    return shlex.join([*words, "--out", "RUN"])
+
+
+own = list(inspect.signature(command).parameters.values())[:-1]
+command.__signature__ = inspect.Signature([  # type: ignore[attr-defined]  # typer reads the flags of the measures here
+    *own, *flags.parameters(measures.REGISTRY, but=["test_data"])
+])  # fmt: skip

@@ -1,0 +1,47 @@
+"""``infotorch show``: the highest scores of a run, on the terminal."""
+
+import pathlib
+from typing import Annotated
+
+import typer
+
+from infotorch import store
+from infotorch.cli.failures import Usage
+from infotorch.cli.flags import whole
+from infotorch.cli.rows import Rows, columns_of
+from infotorch.cli.terminal import Terminal
+from infotorch.errors import unknown
+
+COLUMNS = 3  # scores that fit in 80 columns beside id and labels
+
+
+def command(
+    terminal: Terminal,
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of the run.")],
+    top: Annotated[int, typer.Option(parser=whole(1), metavar="N", help="How many samples.")] = 10,
+    by: Annotated[str | None, typer.Option(metavar="COLUMN", help="Score to sort by; default the asked one.")] = None,
+) -> None:
+    """Prints the samples with the highest scores."""
+    opened = store.open(pathlib.Path(run))
+    scores, table = opened.scores(), opened.samples()
+    samples = table.select([name for name in ("id", "label", "label_name") if name in table.column_names]).to_pydict()
+    by = by if by is not None else scores.main or ""
+    if by not in scores.columns:
+        raise Usage(str(unknown("show", "--by", by, scores.columns)))
+    highest = scores.largest(top, by=by)
+    N = len(scores)
+    labels = samples.get("label", [None] * N)
+    rows = Rows(
+        scores=scores,
+        ids=samples.get("id") or scores.index.tolist(),
+        labels=labels,
+        names={v: n for v, n in zip(labels, samples.get("label_name") or [None] * N, strict=True) if n is not None},
+    )
+    if terminal.json:
+        found = [rows.record(int(i)) for i in highest]
+        terminal.result({"run": run, "by": by, "columns": columns_of(scores), "samples": found})
+        return
+    others = [n for n, c in scores.columns.items() if n != by and c.values.ndim == 1 and c.values.dtype.kind == "f"]
+    terminal.say(f"{len(highest)} of {N:,} samples, highest {by.replace('_', ' ')} first:")
+    terminal.say()
+    rows.print(terminal, highest, [by, *others][:COLUMNS])

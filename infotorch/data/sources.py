@@ -58,7 +58,7 @@ def samples_of(data: Any) -> Samples:
             f"data: data must be {_FORMS}; got {type(data).__name__}. "
             "Pass (x, y), or infotorch.data.read(path) for a file."
         )
-    return _collected((data[place] for place in range(len(data))), batched=False)
+    return _collected((data[place] for place in range(len(cast(Sized, data)))), batched=False)
 
 
 def _check_order(loader: DataLoader) -> None:

@@ -1,0 +1,8 @@
+"""Runs on disk: whole after any crash, resumable, the same bytes for the same command."""
+
+from infotorch.store.run import Run
+from infotorch.store.run import open_run as open
+from infotorch.store.verify import verify
+from infotorch.store.writer import RunWriter, create, reopen
+
+__all__ = ["Run", "RunWriter", "create", "open", "reopen", "verify"]

@@ -1,0 +1,154 @@
+"""Files that are whole or absent, whatever kills the process, and one writer for a folder."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from infotorch.errors import StoreError
+
+TEMPORARY = ".tmp"
+LOCK = ".lock"
+
+_REMEDIES = {
+    errno.ENOSPC: "Make space on this disk, then run the same command again: what is written so far is kept.",
+    errno.EDQUOT: "Make space within your quota, then run the same command again: what is written so far is kept.",
+    errno.EFBIG: "Raise the limit (ulimit -f), then run the same command again: what is written so far is kept.",
+    errno.EACCES: "Choose a folder that you may write to.",
+    errno.EPERM: "Choose a folder that you may write to.",
+    errno.EROFS: "Choose a folder that you may write to.",
+    errno.ENOTDIR: "Choose a path whose parents are folders.",
+    errno.ENOENT: "Restore it, or delete the run and run the same command again.",
+}
+
+
+@contextlib.contextmanager
+def refusals(where: str, path: Path) -> Iterator[None]:
+    """Turns what the system refuses about ``path`` into a StoreError of one line."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        todo = _REMEDIES.get(error.errno or 0, "Look at this disk, then run the same command again.")
+        verb = "read" if where in ("open", "verify") else "written"
+        raise StoreError(f"{where}: {path} must be {verb}; got {reason!r} from the system. {todo}") from error
+
+
+class _Hashing(io.RawIOBase):
+    """A file that hashes what is written to it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self.file = file
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]  # pyarrow and json hand over bytes, nothing else
+        self.file.write(data)
+        self.sha256.update(data)
+        self.size += len(data)
+        return len(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the folder's entries survive a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_file(path: Path, write: Callable[[io.RawIOBase], None]) -> str:
+    """Writes ``path`` so that it is there whole or, after any crash, not at all; returns its SHA-256.
+
+    The bytes go to ``<path>.tmp``, which is flushed to the disk and renamed; then the folder is flushed.
+
+    Raises:
+        StoreError: The system refuses; nothing is left of the new file.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
+    with refusals("store", path):
+        try:
+            with open(temporary, "wb") as file:
+                hashing = _Hashing(file)
+                write(hashing)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+        finally:
+            with contextlib.suppress(OSError):  # an error before is the one to tell
+                temporary.unlink(missing_ok=True)
+    return hashing.sha256.hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> str:
+    """Writes ``data`` as ``write_file`` does; returns its SHA-256."""
+
+    def write(file: io.RawIOBase) -> None:
+        file.write(data)
+
+    return write_file(path, write)
+
+
+def read_bytes(where: str, path: Path) -> bytes:
+    """The file's content.
+
+    Raises:
+        StoreError: The file is missing, or the system refuses.
+    """
+    if not path.is_file():
+        raise StoreError(f"{where}: {path} must be there; got no such file. {_REMEDIES[errno.ENOENT]}")
+    with refusals(where, path):
+        return path.read_bytes()
+
+
+def file_hash(where: str, path: Path) -> str:
+    """SHA-256 of the file's content, hexadecimal."""
+    if not path.is_file():
+        raise StoreError(f"{where}: {path} must be there; got no such file. {_REMEDIES[errno.ENOENT]}")
+    sha256 = hashlib.sha256()
+    with refusals(where, path), open(path, "rb") as file:
+        while data := file.read(1 << 20):
+            sha256.update(data)
+    return sha256.hexdigest()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock: one writer at a time.
+
+    The system drops the lock when its process ends in any way, so a killed writer blocks nobody. The lock's file stays,
+    empty: deleting it would let two writers hold two files of one name.
+
+    Raises:
+        StoreError: Another process writes here, or the file system has no locks.
+    """
+    path = folder / LOCK
+    with refusals("store", path):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(
+                f"store: a run has one writer at a time; got {folder}, which another process is writing. "
+                "Wait until it ends, or choose another folder."
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"store: the file system must know locks; got {os.strerror(error.errno or 0).lower()!r} for {path}. "
+                "Choose a folder on a local disk."
+            ) from error
+        yield
+    finally:
+        os.close(handle)

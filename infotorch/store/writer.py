@@ -1,0 +1,251 @@
+"""A run being written: made or gone on with, one writer at a time, whole after any crash."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from infotorch import errors
+from infotorch.store.files import LOCK, TEMPORARY, file_hash, locked, refusals, sync_folder, write_bytes
+from infotorch.store.manifest import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    check_same,
+    encoded,
+    plain,
+    read_manifest,
+    run_id,
+    write_manifest,
+)
+from infotorch.store.run import Run
+from infotorch.store.shards import Shard, rows_of, specs_of
+from infotorch.table import Scores
+
+FOLDERS = ("scores", "samples", "shards", "notes")
+_NOTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+class RunWriter(Run):
+    """A run whose lock is held. Made by ``create`` and ``reopen``, used in their ``with`` block."""
+
+    def append(self, start: int, scores: Scores) -> None:
+        """Writes the scores of the shard that begins at row ``start``.
+
+        Args:
+            start: The first row of one of ``ranges()``.
+            scores: Those rows, all of them; ``index`` is start, start + 1, ...
+
+        Raises:
+            StoreError: Other rows than the shard's, other columns than the run's, or the system refuses.
+        """
+        shard = self._shard("scores", start, len(scores))
+        if not np.array_equal(scores.index, np.arange(shard.start, shard.stop)):
+            raise errors.StoreError(
+                f"store: scores must have index {shard.start} to {shard.stop - 1}; got {scores.index[0]} to "
+                f"{scores.index[-1]}. Score every sample, in the order of the data set."
+            )
+        columns = specs_of(scores)
+        if not self.manifest["columns"]:
+            self._write({"columns": columns, "main": scores.main})
+        elif columns != self.manifest["columns"] or scores.main != self.manifest["main"]:
+            old, new = ([column["name"] for column in side] for side in (self.manifest["columns"], columns))
+            raise errors.StoreError(
+                f"store: every shard must have the columns {', '.join(old)} in dtype, unit, source and kind; got "
+                f"{', '.join(new)} for rows {shard.start} to {shard.stop - 1}. Score all rows with the same measures."
+            )
+        shard.write(rows_of(scores))
+
+    def put_samples(self, start: int, samples: pa.Table) -> None:
+        """Writes what is known of the samples of the shard that begins at row ``start``.
+
+        Args:
+            start: The first row of one of ``ranges()``.
+            samples: Those rows; columns as ``Run.samples`` returns them.
+
+        Raises:
+            StoreError: Other rows than the shard's, or the system refuses.
+        """
+        shard = self._shard("samples", start, len(samples))
+        if samples.column_names[:1] != ["index"] or samples["index"].to_pylist() != list(
+            range(shard.start, shard.stop)
+        ):
+            raise errors.StoreError(
+                f"store: samples must begin with a column index, {shard.start} to {shard.stop - 1}; got other rows. "
+                "Pass the samples in the order of the data set."
+            )
+        shard.write(samples)
+
+    def has_samples(self, start: int) -> bool:
+        """Whether the samples of the shard that begins at row ``start`` are there."""
+        return any(shard.start == start and shard.record.exists() for shard in self.shards("samples"))
+
+    def note(self, name: str, payload: Any) -> None:
+        """Writes what the report shows besides scores, as ``notes/<name>.json``; an older one is replaced.
+
+        Args:
+            name: Letters, digits, "-" and "_".
+            payload: Dicts with text keys, lists, text, numbers, dataclasses of these.
+
+        Raises:
+            ConfigError: The name or the payload is of another form.
+            StoreError: The system refuses.
+        """
+        if not _NOTE_NAME.fullmatch(name):
+            raise errors.ConfigError(
+                f"store: a note's name must be letters, digits, - and _; got {name!r}. Choose another name."
+            )
+        data = encoded(plain(payload, f"notes.{name}"), sort_keys=False)
+        path = self.path / "notes" / f"{name}.json"
+        if path.is_file() and path.read_bytes() == data:
+            return
+        if self.manifest["complete"]:  # the hash that the manifest lists is about to be wrong
+            self._write({"complete": False, "files": {}})
+        write_bytes(path, data)
+
+    def finish(self) -> None:
+        """Writes the manifest of the whole run, with the hash of every file.
+
+        Raises:
+            StoreError: A shard is missing, or the system refuses.
+        """
+        tables = ["scores"]
+        if any(shard.record.exists() for shard in self.shards("samples")):
+            tables.append("samples")
+        files: dict[str, str] = {}
+        for table in tables:
+            for shard in self.shards(table):
+                if not shard.record.exists():
+                    raise errors.StoreError(
+                        f"store: a finished run must have {table} of all {self.manifest['rows']} rows; got none of "
+                        f"[{shard.start}, {shard.stop}). Write them first."
+                    )
+                for path in (shard.file, shard.record):
+                    files[path.relative_to(self.path).as_posix()] = file_hash("store", path)
+        for path in self.note_files():
+            files[path.relative_to(self.path).as_posix()] = file_hash("store", path)
+        changes = {"complete": True, "files": dict(sorted(files.items()))}
+        if any(self.manifest[key] != value for key, value in changes.items()):
+            self._write(changes)
+
+    def _shard(self, table: str, start: int, num_rows: int) -> Shard:
+        for shard in self.shards(table):
+            if shard.start == start and shard.stop - shard.start == num_rows:
+                return shard
+        raise errors.StoreError(
+            f"store: rows must be those of one shard, {self.manifest['shard_size']} from a multiple of it; got "
+            f"{num_rows} from row {start}. Write what ranges() lists."
+        )
+
+    def _write(self, changes: Mapping[str, Any]) -> None:
+        self.manifest = write_manifest(
+            self.path, {key: changes.get(key, value) for key, value in self.manifest.items() if key != "sha256"}
+        )
+
+
+@contextlib.contextmanager
+def create(
+    path: str | Path,
+    *,
+    command: Mapping[str, Any],
+    num_rows: int,
+    shard_size: int = 65_536,
+    data: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    columns: Sequence[Mapping[str, Any]] | None = None,
+) -> Iterator[RunWriter]:
+    """Makes the run in the folder ``path``, or goes on with it where the same command began it.
+
+    What is written is never half there: after a crash, the shards whose records are there are kept, and the rest is
+    written again. Leaving the block early, by any exception, leaves such a run.
+
+    Args:
+        path: A folder that is missing, empty, or holds this run.
+        command: Everything that the results follow from, whole, in JSON's types.
+        num_rows: N.
+        shard_size: Rows of one file.
+        data: The data set: its digest, and what else is known.
+        provenance: Where the numbers come from: hashes, versions, threads, devices. Entries named versions, threads,
+            devices and flags must agree only while shards are missing.
+        columns: The scores' columns (name, dtype, width, unit, source, kind); default those of the first shard.
+
+    Raises:
+        StoreError: The folder holds something else, the run of another command (the text names the first field that
+            differs), a damaged shard, or another writer; or the system refuses.
+        ConfigError: The command is not made of JSON's types, or sizes are not positive.
+    """
+    for name, size in (("num_rows", num_rows), ("shard_size", shard_size)):
+        if size < 1:
+            raise errors.ConfigError(f"store: {name} must be at least 1; got {size}. Choose a positive number.")
+    folder = Path(path)
+    wanted: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "run": "",
+        "complete": False,
+        "command": plain(dict(command), "command"),
+        "data": plain(dict(data or {}), "data"),
+        "rows": num_rows,
+        "shard_size": shard_size,
+        "main": columns[0]["name"] if columns else None,
+        "columns": [dict(column) for column in columns or ()],
+        "provenance": plain(dict(provenance or {}), "provenance"),
+        "files": {},
+    }
+    wanted["run"] = run_id(wanted["command"], wanted["data"])
+    _make_folder(folder)
+    with locked(folder):
+        if (folder / MANIFEST).exists():
+            old = read_manifest("store", folder)
+            there = Run(folder)
+            check_same(folder, old, wanted, finished=there.finished)
+        else:
+            write_manifest(folder, wanted)
+        yield _opened(folder)
+
+
+@contextlib.contextmanager
+def reopen(path: str | Path) -> Iterator[RunWriter]:
+    """The run in the folder ``path``, to be written to: for notes that come after its scores.
+
+    Raises:
+        StoreError: There is no run, it is damaged, or another process is writing it.
+    """
+    folder = Path(path)
+    read_manifest("store", folder)
+    with locked(folder):
+        yield _opened(folder)
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder, made if missing; what is not a run's is refused."""
+    if folder.exists() and not folder.is_dir():
+        raise errors.StoreError(f"store: out must be a folder; got the file {folder}. Choose another path.")
+    with refusals("store", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        # What a crash before the first manifest leaves is ours as well.
+        foreign = sorted({entry.name for entry in folder.iterdir()} - {LOCK, MANIFEST + TEMPORARY})
+    if foreign and MANIFEST not in foreign:
+        raise errors.StoreError(
+            f"store: out must be a new or empty folder, or a run; got {folder}, which holds {foreign[0]!r} and no "
+            f"{MANIFEST}. Choose another folder."
+        )
+
+
+def _opened(folder: Path) -> RunWriter:
+    """The writer of a run whose lock is held: leftovers removed, every shard compared with its record."""
+    with refusals("store", folder):
+        for name in FOLDERS:
+            (folder / name).mkdir(exist_ok=True)
+        sync_folder(folder)
+        for name in ("", *FOLDERS):
+            for leftover in (folder / name).glob(f"*{TEMPORARY}"):
+                leftover.unlink()
+    run = RunWriter(folder)
+    for table in ("scores", "samples"):
+        for shard in run.shards(table):
+            if shard.record.exists():
+                shard.check("store")
+    return run

@@ -1,0 +1,201 @@
+"""From squared changes to scores: which rows leave, sigma, what is reliable, and where each score belongs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from infotorch.errors import ConfigError, DataError, NumericsError, unknown
+from infotorch.measures.kernel_input import Array, KernelInput, sample_mask
+from infotorch.measures.leave_out import LeftOut, Problem, Removal, leave_out
+from infotorch.measures.schedule import Schedule
+
+WHERE = "unique_information"
+# A score is called reliable up to this estimated relative error.
+RTOL = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniqueInformationResult:
+    """Scores in nats with a leading time axis; float64, on the kernel's device."""
+
+    weights: Tensor
+    """Information in the weights, [times, N or G]."""
+    functions: Tensor | None
+    """Information in the outputs on the test samples, [times, N or G]; None without a test kernel."""
+    own_prediction: Tensor | None
+    """J_i d_without: what training without a sample adds to its initial outputs, [times, N, C]; None with groups."""
+    reliable: Tensor
+    """Whether ``relative_error`` is at most 1e-6, bool [N or G]."""
+    relative_error: Tensor
+    """Estimated error of ``weights`` over the score or the median score, whichever is larger; worst time, [N or G]."""
+    change_test: Tensor | None = None
+    """Test outputs without minus with, [times, N or G, M, C]; None unless asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Members:
+    """Who is there, and who leaves."""
+
+    kept: Tensor
+    """Samples not removed beforehand, bool [N]."""
+    groups: Tensor | None
+    """Who leaves together, bool [G, N]; None: each kept sample alone."""
+
+    @property
+    def num_groups(self) -> int | None:
+        return None if self.groups is None else len(self.groups)
+
+
+def members(num_samples: int, groups: Array | None, removed: Array | None) -> Members:
+    """Check the masks.
+
+    Raises:
+        ShapeError: A mask is not bool, or not of the number of samples.
+        DataError: A group is empty or leaves nobody, or fewer than two samples remain.
+    """
+    kept = torch.ones(num_samples, dtype=torch.bool)
+    if removed is not None:
+        kept = ~sample_mask(WHERE, "removed", removed, (None, num_samples))
+        if kept.sum() < 2:
+            raise DataError(
+                f"{WHERE}: removed must leave at least 2 samples; got {int(kept.sum())} left. Remove fewer."
+            )
+    if groups is None:
+        return Members(kept=kept, groups=None)
+    masks = sample_mask(WHERE, "groups", groups, (1, num_samples))
+    for g, mask in enumerate(masks):
+        if not mask.any():
+            raise DataError(f"{WHERE}: each group must have a member; got none in group {g}. Leave the group out.")
+        if not (kept & ~mask).any():
+            raise DataError(
+                f"{WHERE}: each group must leave at least one sample; got none without group {g}. Leave the group out."
+            )
+    return Members(kept=kept, groups=masks)
+
+
+def information(
+    data: KernelInput,
+    who: Members,
+    plan: Schedule,
+    *,
+    sigma: float = 1.0,
+    nodes: int = 40,
+    return_changes: bool = False,
+    on_unreliable: Literal["raise", "flag"] = "raise",
+    overwrite: bool = False,
+) -> UniqueInformationResult:
+    """Scores of each kept sample or group; those gone beforehand score 0, as removing them again changes nothing.
+
+    Raises:
+        ConfigError: sigma, nodes or on_unreliable is out of range.
+        NumericsError: The kernel is indefinite or singular, descent diverges, or a score is unreliable.
+    """
+    _check_options(sigma, nodes, on_unreliable, return_changes, data)
+    b = data.rows_per_sample
+    kept = who.kept.to(data.kernel.device)
+    kept_rows = kept.repeat_interleave(b)
+    all_kept = bool(kept.all())
+    problem = Problem(
+        kernel=data.kernel if all_kept else data.kernel[kept_rows][:, kept_rows],
+        residual=(data.residual.reshape(len(data.kernel), -1))[kept_rows],
+        test_kernel=None
+        if data.test_kernel is None
+        else data.test_kernel[:, kept_rows]
+        if not all_kept
+        else data.test_kernel,
+        num_test=data.num_test,
+        input_eps=data.input_eps,
+    )
+    cross = None if all_kept else data.kernel[~kept_rows][:, kept_rows]
+    places, removals = _removals(who, plan, b, kept)
+    overwrite = (overwrite or data.owned or not all_kept) and problem.kernel.is_contiguous()
+    left = leave_out(
+        problem,
+        removals,
+        nodes=nodes,
+        return_changes=return_changes,
+        return_trained=cross is not None and who.groups is None,
+        overwrite=overwrite,
+    )
+    return _result(data, who, left, places, cross, sigma, on_unreliable)
+
+
+def _check_options(sigma: float, nodes: int, on_unreliable: str, return_changes: bool, data: KernelInput) -> None:
+    if not 0 < sigma < float("inf"):
+        raise ConfigError(f"{WHERE}: sigma must be finite and above 0; got {sigma}. Give the default 1.0.")
+    if nodes % 2 or not 16 <= nodes <= 64:
+        raise ConfigError(f"{WHERE}: nodes must be even and from 16 to 64; got {nodes}. Give the default 40.")
+    if on_unreliable not in ("raise", "flag"):
+        raise unknown(WHERE, "on_unreliable", on_unreliable, ("raise", "flag"))
+    if return_changes and data.test_kernel is None:
+        raise ConfigError(f"{WHERE}: return_changes needs a test kernel; got none. Give K_test.")
+
+
+def _removals(who: Members, plan: Schedule, b: int, kept: Tensor) -> tuple[Tensor, list[Removal]]:
+    """Where each set's scores belong, and the sets' rows among the kept."""
+    place = torch.cumsum(kept, 0) - 1  # of a sample among the kept
+    offsets = torch.arange(b, device=kept.device)
+
+    def rows_of(samples: Tensor) -> Tensor:
+        return (place[samples][:, None] * b + offsets).flatten()
+
+    if who.groups is None:
+        samples = kept.nonzero()[:, 0]
+        rows = rows_of(samples).view(-1, b)
+        return samples, [Removal(rows=rows, full=plan.full, without=plan.for_set(0))]
+    groups = who.groups.to(kept.device) & kept
+    there = groups.any(1).nonzero()[:, 0]
+    return there, [
+        Removal(rows=rows_of(groups[g].nonzero()[:, 0])[None], full=plan.full, without=plan.for_set(g))
+        for g in there.tolist()
+    ]
+
+
+def _result(
+    data: KernelInput,
+    who: Members,
+    left: LeftOut,
+    places: Tensor,
+    cross: Tensor | None,
+    sigma: float,
+    on_unreliable: str,
+) -> UniqueInformationResult:
+    N, C = data.residual.shape
+    T, count = len(left.weights), N if who.groups is None else len(who.groups)
+
+    def placed(values: Tensor) -> Tensor:
+        if len(places) == count:
+            return values
+        whole = values.new_zeros(T, count, *values.shape[2:])
+        whole[:, places] = values
+        return whole
+
+    share = left.weights / left.weights.median(dim=1, keepdim=True).values.clamp(min=torch.finfo(torch.float64).tiny)
+    error = placed(left.error * share.clamp(max=1)).amax(0)
+    reliable = error <= RTOL
+    if on_unreliable == "raise" and not reliable.all():
+        first = int((~reliable).nonzero()[0])
+        what = "sample" if who.groups is None else "group"
+        raise NumericsError(
+            f"{WHERE}: the estimated relative error of every score must be at most {RTOL:.0e}; "
+            f"got {float(error[first]):.1e} for {what} {first}. "
+            'Give ridge > 0, a shorter time, or on_unreliable="flag".'
+        )
+    own = None
+    if who.groups is None:
+        assert left.own is not None
+        own = placed(left.own.reshape(T, -1, C))
+        if cross is not None:
+            assert left.trained is not None
+            own[:, ~who.kept.to(own.device)] = (cross @ left.trained).reshape(T, -1, C)
+    change = left.change_test
+    return UniqueInformationResult(
+        weights=placed(left.weights) / (2 * sigma**2),
+        functions=None if left.functions is None else placed(left.functions) / (2 * sigma**2),
+        own_prediction=own,
+        reliable=reliable,
+        relative_error=error,
+        change_test=None if change is None else placed(change).reshape(T, count, data.num_test, C),
+    )

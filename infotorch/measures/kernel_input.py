@@ -1,0 +1,139 @@
+"""Checks of what a user hands to the array-level functions, and the move to float64."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infotorch.errors import DataError, ShapeError
+from infotorch.linalg.symmetric import asymmetry
+
+Array = Tensor | np.ndarray | list | tuple
+
+# K = J J^T from one product differs from its transpose by a few roundings, not by this many.
+ASYMMETRY_IN_EPS = 1e4
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelInput:
+    """A checked kernel problem in float64, on the kernel's device."""
+
+    kernel: Tensor
+    """[N b, N b], b rows a sample."""
+    residual: Tensor
+    """[N, C] as given."""
+    test_kernel: Tensor | None
+    """[M b, N b]."""
+    rows_per_sample: int
+    """b: C, or 1 where all outputs share the kernel."""
+    input_eps: float
+    """Rounding of the dtype that the kernel came in."""
+    owned: bool
+    """Whether the kernel's memory is a copy that may be overwritten."""
+
+    @property
+    def num_test(self) -> int:
+        return 0 if self.test_kernel is None else len(self.test_kernel) // self.rows_per_sample
+
+
+def kernel_input(
+    where: str, K: Array, residual: Array, K_test: Array | None = None, *, shared: bool = False, fewest: int = 2
+) -> KernelInput:
+    """Check kernel, residual and test kernel. ``shared``: one row a sample, whatever the number of outputs.
+
+    Raises:
+        ShapeError: Sizes disagree, or there are fewer than ``fewest`` samples.
+        DataError: A dtype is not float32 or float64, a value is not finite, or the kernel is not symmetric.
+    """
+    name = "G" if shared else "K"
+    r = _float64(where, "residual", residual)
+    if r.ndim != 2:
+        raise ShapeError(
+            f"{where}: residual must have shape [N, C]; got {tuple(r.shape)}. "
+            "Give y - f0 with one column an output, residual[:, None] for one output."
+        )
+    N, C = r.shape
+    b = 1 if shared else C
+    if N < fewest or C == 0:
+        raise DataError(
+            f"{where}: needs at least {fewest} samples and 1 output; got {N} and {C}. "
+            "A sample's unique information compares training with it and without it."
+        )
+    given = _tensor(where, name, K)
+    kernel = given.to(torch.float64)
+    if kernel.shape != (N * b, N * b):
+        size = "[N, N]" if shared else "[N*C, N*C]"
+        raise ShapeError(
+            f"{where}: {name} must have shape {size} = [{N * b}, {N * b}], as residual is [{N}, {C}]; "
+            f"got {tuple(kernel.shape)}. Order rows by sample, then by output."
+        )
+    input_eps = torch.finfo(given.dtype).eps
+    difference = asymmetry(kernel)
+    if not np.isfinite(difference):
+        _refuse_not_finite(where, name, kernel, b)
+    largest = float(kernel.diagonal().abs().max())
+    if difference > ASYMMETRY_IN_EPS * input_eps * largest:
+        raise DataError(
+            f"{where}: {name} must be symmetric; got a largest |{name} - {name}.T| of {difference:.1e} "
+            f"where its diagonal reaches {largest:.1e}. Give ({name} + {name}.T) / 2 if the difference is rounding."
+        )
+    if not r.isfinite().all():
+        _refuse_not_finite(where, "residual", r, 1)
+    test = None
+    if K_test is not None:
+        test = _float64(where, f"{name}_test", K_test).to(kernel.device)
+        if test.ndim != 2 or test.shape[1] != N * b or test.shape[0] % b or len(test) == 0:
+            size = "[M, N]" if shared else "[M*C, N*C]"
+            raise ShapeError(
+                f"{where}: {name}_test must have shape {size} with N*C = {N * b} columns and C = {b}; "
+                f"got {tuple(test.shape)}. Order rows by sample, then by output."
+            )
+        if not test.isfinite().all():
+            _refuse_not_finite(where, f"{name}_test", test, b)
+    return KernelInput(
+        kernel=kernel,
+        residual=r.to(kernel.device),
+        test_kernel=test,
+        rows_per_sample=b,
+        input_eps=input_eps,
+        owned=not isinstance(K, torch.Tensor | np.ndarray) or given.dtype != torch.float64,
+    )
+
+
+def sample_mask(where: str, name: str, value: Array, shape: tuple[int | None, int]) -> Tensor:
+    """A bool mask [G, N] (or [N], where ``shape`` starts with None) on the CPU."""
+    mask = torch.as_tensor(np.asarray(value) if isinstance(value, list | tuple) else value).cpu()
+    rows, N = shape
+    want = f"[{N}]" if rows is None else f"[G, {N}]"
+    if mask.dtype != torch.bool or mask.ndim != (1 if rows is None else 2) or mask.shape[-1] != N or len(mask) == 0:
+        raise ShapeError(
+            f"{where}: {name} must be bool {want}; got {str(mask.dtype).removeprefix('torch.')} {list(mask.shape)}. "
+            "Give True where the sample is meant."
+        )
+    return mask
+
+
+def _tensor(where: str, name: str, value: Array) -> Tensor:
+    if isinstance(value, list | tuple):
+        value = np.asarray(value, dtype=np.float64)
+    tensor = torch.as_tensor(value).detach()
+    if tensor.dtype not in (torch.float32, torch.float64):
+        raise DataError(
+            f"{where}: {name} must be float32 or float64; got {str(tensor.dtype).removeprefix('torch.')}. "
+            f"Convert it, {name}.double() in torch."
+        )
+    return tensor
+
+
+def _float64(where: str, name: str, value: Array) -> Tensor:
+    return _tensor(where, name, value).to(torch.float64)
+
+
+def _refuse_not_finite(where: str, name: str, values: Tensor, rows_per_sample: int) -> None:
+    row = int((~values.isfinite()).any(1).nonzero()[0])
+    column = int((~values[row].isfinite()).nonzero()[0])
+    raise DataError(
+        f"{where}: {name} must be finite; got {float(values[row, column])} in row {row} "
+        f"(sample {row // rows_per_sample}), column {column}. Remove the sample, or repair the model."
+    )

@@ -1,0 +1,220 @@
+"""Leave-out of samples and groups on one kernel, at all times, from as few factorizations as the times allow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from infotorch.errors import NumericsError
+from infotorch.linalg.eigen import eigh, extreme_eigenvalues
+from infotorch.measures.by_eigen import ByEigen, clean
+from infotorch.measures.by_inverse import ByInverse, SingularKernelError
+from infotorch.measures.by_steps import BySteps
+from infotorch.measures.solver import Solver
+from infotorch.measures.training import Training
+
+TILE_BYTES = 1 << 26
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A linearized network on its training samples: only inner products of Jacobian rows, no parameters."""
+
+    kernel: Tensor
+    """K [m, m], float64."""
+    residual: Tensor
+    """y - f0, [m, V]: V right-hand sides share the kernel."""
+    test_kernel: Tensor | None = None
+    """K_test [t, m]."""
+    num_test: int = 0
+    """M, over which functional information is averaged."""
+    input_eps: float = torch.finfo(torch.float64).eps
+    """Rounding of the dtype that the kernel came in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """Sets of rows, each left out alone, all under the same trainings."""
+
+    rows: Tensor
+    """[n, b] row numbers."""
+    full: Sequence[Training]
+    """The training with the set, one for each time."""
+    without: Sequence[Training]
+    """The training without the set, one for each time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """What leaving each set out changes, before any scaling by sigma; times first."""
+
+    weights: Tensor
+    """Squared change of the weights, [times, n]."""
+    functions: Tensor | None
+    """Squared change of test outputs, summed over outputs and averaged over M, [times, n]."""
+    own: Tensor | None
+    """J_g d_without of the rows left out, [times, n, b, V]; None where the sets differ in b."""
+    error: Tensor
+    """Estimated relative error of weights, [times, n]."""
+    change_test: Tensor | None
+    """Outputs without minus with, [times, n, t, V]."""
+    trained: Tensor | None
+    """beta [times, m, V] of the training with all, of the first removal."""
+
+
+def leave_out(
+    problem: Problem,
+    removals: Sequence[Removal],
+    *,
+    nodes: int,
+    return_changes: bool = False,
+    return_trained: bool = False,
+    overwrite: bool = False,
+) -> LeftOut:
+    """Left-out sets of every removal, in order.
+
+    Stepping comes first, because the eigendecomposition may ``overwrite`` the kernel.
+    """
+    out = _empty(problem, removals, return_changes, return_trained)
+    largest = _checked_largest(problem, removals)
+    stepped = [
+        [a.must_step(largest) or b.must_step(largest) for a, b in zip(r.full, r.without, strict=True)] for r in removals
+    ]
+    if any(map(any, stepped)):
+        _fill(out, problem, removals, stepped, BySteps(problem.kernel, problem.residual))
+    rest = [
+        [not step and not (a.duration == b.duration == 0) for step, a, b in zip(s, r.full, r.without, strict=True)]
+        for s, r in zip(stepped, removals, strict=True)
+    ]
+    if any(map(any, rest)):
+        _fill(out, problem, removals, rest, _solver(problem, removals, rest, nodes, overwrite))
+    return out
+
+
+def _empty(problem: Problem, removals: Sequence[Removal], changes: bool, trained: bool) -> LeftOut:
+    n, T = sum(len(r.rows) for r in removals), len(removals[0].full)
+    m, V = problem.residual.shape
+    zeros = problem.residual.new_zeros
+    widths = {r.rows.shape[1] for r in removals}
+    t = None if problem.test_kernel is None else len(problem.test_kernel)
+    return LeftOut(
+        weights=zeros(T, n),
+        functions=None if t is None else zeros(T, n),
+        own=zeros(T, n, widths.pop(), V) if len(widths) == 1 else None,
+        error=zeros(T, n),
+        change_test=zeros(T, n, t, V) if changes and t is not None else None,
+        trained=zeros(T, m, V) if trained else None,
+    )
+
+
+def _fill(
+    out: LeftOut, problem: Problem, removals: Sequence[Removal], wanted: Sequence[Sequence[bool]], solver: Solver
+) -> None:
+    """Run ``solver`` over the wanted times of every removal, in tiles of sets, and write into ``out``."""
+    m, V = problem.residual.shape
+    outputs = None
+    if problem.test_kernel is not None:
+        num_columns = V * sum(len(r.rows) * sum(w) for r, w in zip(removals, wanted, strict=True))
+        outputs = solver.outputs(problem.test_kernel, num_columns)
+    start = 0
+    for removal, chosen in zip(removals, wanted, strict=True):
+        times = [time for time, wants in enumerate(chosen) if wants]
+        full, without = [removal.full[time] for time in times], [removal.without[time] for time in times]
+        b = removal.rows.shape[1]
+        for rows in removal.rows.split(max(1, TILE_BYTES // (8 * m * (b + 2 * V)))):
+            tile = slice(start, start + len(rows))
+            start = tile.stop
+            for place, change in solver.changes(rows, full, without):
+                time = times[place]
+                out.weights[time, tile] = change.squared
+                out.error[time, tile] = change.error
+                if out.own is not None:
+                    out.own[time, tile] = change.own
+                if outputs is not None and out.functions is not None:
+                    moved = outputs(change.delta)  # [t, n, V]
+                    out.functions[time, tile] = moved.square().sum((0, 2)) / problem.num_test
+                    if out.change_test is not None:
+                        out.change_test[time, tile] = moved.permute(1, 0, 2)
+    if out.trained is not None:
+        for time, wants in enumerate(wanted[0]):
+            if wants:
+                out.trained[time] = solver.trained(removals[0].full[time])
+
+
+def _solver(
+    problem: Problem, removals: Sequence[Removal], wanted: Sequence[Sequence[bool]], nodes: int, overwrite: bool
+) -> Solver:
+    """One inverse where every training converges; otherwise eigenvectors."""
+    pairs = {
+        pair
+        for r, w in zip(removals, wanted, strict=True)
+        for pair, wants in zip(zip(r.full, r.without, strict=True), w, strict=True)
+        if wants
+    }
+    at_limit = {training.ridge for pair in pairs for training in pair if training.converges}
+    ridges = {without.ridge for _, without in pairs}
+    if len(ridges) == 1 and all(a.converges and b.converges for a, b in pairs):
+        try:
+            if min(at_limit) > 0:
+                _check_negative(problem)
+            return ByInverse(problem.kernel, problem.residual, ridges.pop())
+        except SingularKernelError:
+            values = torch.linalg.eigvalsh(problem.kernel)
+            raise _singular(values[0] + min(at_limit), values[-1] + min(at_limit)) from None
+    eigen = eigh(problem.kernel, overwrite=overwrite)
+    _refuse_negative(float(eigen.values[0]), float(eigen.values[-1]), problem)
+    noise = len(eigen.values) * torch.finfo(torch.float64).eps
+    if at_limit and not eigen.values[0].clamp(min=0) + min(at_limit) > noise * (eigen.values[-1] + min(at_limit)):
+        raise _singular(eigen.values[0] + min(at_limit), eigen.values[-1] + min(at_limit))
+    return ByEigen(clean(eigen), problem.residual, nodes)
+
+
+def _singular(smallest: Tensor, largest: Tensor) -> NumericsError:
+    return NumericsError(
+        "unique_information: K + ridge*I must be positive definite at t=inf; "
+        f"got smallest eigenvalue {float(smallest):.1e} of largest {float(largest):.1e}. "
+        "Give ridge > 0 or a finite time."
+    )
+
+
+def _check_negative(problem: Problem) -> None:
+    """Refuse large negative eigenvalues without eigenvectors: a third of a Cholesky inverse."""
+    low, high = extreme_eigenvalues(problem.kernel)
+    _refuse_negative(low, high, problem)
+    shifted = problem.kernel.clone(memory_format=torch.contiguous_format).mT
+    shifted.diagonal().add_(_allowed_negative(high, problem) or torch.finfo(torch.float64).tiny)
+    info = torch.empty((), dtype=torch.int32, device=shifted.device)
+    torch.linalg.cholesky_ex(shifted, out=(shifted, info))
+    if info != 0:
+        _refuse_negative(float(torch.linalg.eigvalsh(problem.kernel)[0]), high, problem)
+
+
+def _allowed_negative(largest: float, problem: Problem) -> float:
+    return 100 * len(problem.kernel) * problem.input_eps * abs(largest)
+
+
+def _refuse_negative(smallest: float, largest: float, problem: Problem) -> None:
+    if smallest < -_allowed_negative(largest, problem):
+        raise NumericsError(
+            "unique_information: K must be positive semidefinite; "
+            f"got smallest eigenvalue {smallest:.1e} of largest {largest:.1e}. "
+            "Build K = J J^T in float64 from one forward pass in eval mode."
+        )
+
+
+def _checked_largest(problem: Problem, removals: Sequence[Removal]) -> float:
+    """The kernel's largest eigenvalue, where gradient descent needs it; refuses descent that diverges."""
+    trainings = {t for r in removals for t in (*r.full, *r.without) if t.lr is not None and t.duration > 0}
+    if not trainings:
+        return 0.0
+    largest = extreme_eigenvalues(problem.kernel)[1]
+    headroom = min(2 / (t.lr * (largest + t.ridge)) for t in trainings if t.lr is not None)
+    if headroom <= 1:
+        lr = next(t.lr for t in removals[0].full if t.lr is not None)
+        raise NumericsError(
+            f"unique_information: lr must be < {lr * headroom:.6g} for gradient descent to converge "
+            f"(2 over the kernel's largest eigenvalue {largest:.6g} plus the ridge); got {lr:.6g}. "
+            f"Lower lr by more than {1 / headroom:.3g} times."
+        )
+    return largest

@@ -46,7 +46,8 @@ def samples_of(data: Any) -> Samples:
         return _collected(iter(data), batched=True)
     if isinstance(data, TensorDataset):
         return samples_of(data.tensors)
-    if isinstance(data, (tuple, list)):
+    items = isinstance(data, list) and (not data or isinstance(data[0], (tuple, list, Mapping)))
+    if isinstance(data, (tuple, list)) and not items:
         return _of_fields(_fields(tuple(data)), {})
     if isinstance(data, IterableDataset) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         raise errors.DataError(

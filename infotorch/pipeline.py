@@ -1,0 +1,304 @@
+"""From a task and its data to scores, in memory or as a run on disk that any crash leaves resumable."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from infotorch import errors, measures, store
+from infotorch.data import Samples, pictures_of, sample_rows, samples_of
+from infotorch.measures.measure import Measure, Progress
+from infotorch.table import Column, Scores
+from infotorch.task import Task
+
+__all__ = ["score"]
+
+Notes = Mapping[str, Any] | Callable[[Scores], Mapping[str, Any]]
+
+
+def score(
+    task: Task,
+    data: Any,
+    measures: str | Measure | Sequence[str | Measure],
+    *,
+    out: str | Path | None = None,
+    memory_limit: int | None = None,
+    batch_size: int = 256,
+    shard_size: int = 65_536,
+    progress: Progress | None = None,
+    command: Mapping[str, Any] | None = None,
+    notes: Notes | None = None,
+) -> Scores:
+    """Scores of every sample of ``data``, the columns of all ``measures`` side by side.
+
+    With ``out``, scores and samples are also kept there, as a run for ``infotorch.store`` and the report. The same
+    command writes the same bytes, file by file, also when it was killed and started again; a finished run is read, not
+    computed again. Which samples form a batch and a shard follows from the data, ``batch_size`` and ``shard_size``
+    alone.
+
+    Args:
+        task: Model, loss and parameters; the model is left as it is.
+        data: Whatever ``infotorch.data.samples_of`` takes: (x, y), a map-style Dataset, a DataLoader that doesn't
+            shuffle, or Samples.
+        measures: Names out of ``infotorch.measures.REGISTRY``, or measures with their options; one, or a list. One
+            whose attribute ``row_wise`` is true gets the data batch by batch, any other all of it at once.
+        out: Folder of the run: new, empty, or begun by this very command.
+        memory_limit: Bytes that a measure may use.
+        batch_size: Samples that a row-wise measure gets at once.
+        shard_size: Samples of one file of the run.
+        progress: Called with stage, steps done and steps in all.
+        command: What else the scores follow from, for the run's manifest; the options given here are added.
+        notes: What the report shows besides scores, by name, or a function of the scores that returns it; the function
+            is not called for a run that was finished before.
+
+    Returns:
+        The scores, in the order of the data. With ``out``, those on disk.
+
+    Raises:
+        ConfigError: An unknown or doubled measure, or options out of range.
+        DataError: Data without fixed order, without samples, or with one that is not finite.
+        StoreError: ``out`` can't be written, is being written, or holds something else; what is there stays resumable.
+    """
+    for name, size in (("batch_size", batch_size), ("shard_size", shard_size)):
+        if size < 1:
+            raise errors.ConfigError(f"score: {name} must be at least 1; got {size}. Choose a positive number.")
+    chosen = _chosen(measures)
+    samples = samples_of(data)
+    job = _Job(
+        task=task, samples=samples, measures=chosen, memory_limit=memory_limit, batch_size=batch_size, progress=progress
+    )
+    if out is None:
+        whole = job.whole()
+        parts = [job.part(whole, start, stop) for start, stop in _ranges(0, len(samples), shard_size)]
+        return _stacked(parts)
+    options = {
+        "measures": [{"name": measure.name, **measure.config()} for measure in chosen],
+        "memory_limit": memory_limit,
+        "batch_size": batch_size,
+        "shard_size": shard_size,
+        "task": _task_facts(task),
+    }
+    with store.create(
+        out,
+        command={**(command or {}), "score": options},
+        num_rows=len(samples),
+        shard_size=shard_size,
+        data=_data_facts(samples),
+        provenance={"parameters": _parameters_hash(task.model), **_environment(task)},
+    ) as run:
+        if not run.finished:
+            _keep_samples(run, samples, progress)
+            _keep_scores(run, job)
+        scores = run.scores()
+        if isinstance(notes, Mapping) or (notes is not None and not run.finished):
+            for name, payload in (notes if isinstance(notes, Mapping) else notes(scores)).items():
+                run.note(name, payload)
+        run.finish()
+        return scores
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What is to be computed, and how much of it at once."""
+
+    task: Task
+    samples: Samples
+    measures: Sequence[Measure]
+    memory_limit: int | None
+    batch_size: int
+    progress: Progress | None
+
+    def whole(self) -> dict[int, Scores]:
+        """Scores of all samples by the measures that look at all of them together, by the measure's place."""
+        found = {}
+        for place, measure in enumerate(self.measures):
+            if not _row_wise(measure):
+                scores = self._scores(measure, self.samples.x, self.samples.y, self.progress)
+                found[place] = _checked(measure, scores, 0, len(self.samples))
+        if len(found) == len(self.measures):
+            _joined(list(found.values()))  # columns that clash are refused before anything is written
+        return found
+
+    def part(self, whole: Mapping[int, Scores], start: int, stop: int) -> Scores:
+        """All scores of rows [start, stop): of ``whole`` and, batch by batch, of the row-wise measures."""
+        return _joined(
+            [
+                whole[place].rows(start, stop) if place in whole else self._by_batches(measure, start, stop)
+                for place, measure in enumerate(self.measures)
+            ]
+        )
+
+    def _by_batches(self, measure: Measure, start: int, stop: int) -> Scores:
+        parts = []
+        for first, last in _ranges(start, stop, self.batch_size):
+            scores = self._scores(measure, self.samples.x[first:last], self.samples.y[first:last], None)
+            parts.append(_checked(measure, scores, first, last))
+            if self.progress:
+                self.progress(measure.name, last, len(self.samples))
+        return _stacked(parts)
+
+    def _scores(self, measure: Measure, x: Tensor, y: Tensor, progress: Progress | None) -> Scores:
+        return measure.scores(self.task, x, y, memory_limit=self.memory_limit, progress=progress)
+
+
+def _keep_samples(run: store.RunWriter, samples: Samples, progress: Progress | None) -> None:
+    """Writes the samples' shards that are not there yet."""
+    if samples.images is None and (images := pictures_of(samples.x)) is not None:
+        samples = dataclasses.replace(samples, images=images)
+    ranges = run.ranges()
+    for done, (start, stop) in enumerate(ranges):
+        if not run.has_samples(start):
+            run.put_samples(start, sample_rows(samples, start, stop))
+        if progress:
+            progress("keeping samples", done + 1, len(ranges))
+
+
+def _keep_scores(run: store.RunWriter, job: _Job) -> None:
+    """Computes and writes the scores' shards that are not there yet."""
+    missing = [rows for rows in run.ranges() if rows not in run.done()]
+    whole = job.whole() if missing else {}
+    for start, stop in missing:
+        run.append(start, job.part(whole, start, stop))
+
+
+def _chosen(asked: str | Measure | Sequence[str | Measure]) -> list[Measure]:
+    """The measures as objects, all different."""
+    chosen: list[Measure] = []
+    many: list[Any] = list(asked) if isinstance(asked, (list, tuple)) else [asked]
+    for measure in many:
+        if isinstance(measure, str):
+            if measure not in measures.REGISTRY:
+                raise errors.unknown("score", "measure", measure, measures.REGISTRY)
+            chosen.append(measures.REGISTRY[measure]())
+        elif isinstance(measure, type) or not all(hasattr(measure, name) for name in ("name", "config", "scores")):
+            got = f"the class {measure.__name__}" if isinstance(measure, type) else type(measure).__name__
+            raise errors.ConfigError(
+                f"score: measures must be names or measures; got {got}. Choose of {', '.join(measures.REGISTRY)}."
+            )
+        else:
+            chosen.append(measure)
+    if not chosen:
+        raise errors.ConfigError(f"score: there must be a measure; got none. Choose of {', '.join(measures.REGISTRY)}.")
+    for place, measure in enumerate(chosen):
+        if any(measure.name == other.name and measure.config() == other.config() for other in chosen[:place]):
+            raise errors.ConfigError(f"score: measures must differ; got {measure.name!r} twice. Leave one out.")
+    return chosen
+
+
+def _row_wise(measure: Measure) -> bool:
+    """Whether a sample's scores follow from that sample alone."""
+    return bool(getattr(measure, "row_wise", False))
+
+
+def _checked(measure: Measure, scores: Scores, start: int, stop: int) -> Scores:
+    """``scores`` of rows [start, stop) under their places in the data set."""
+    if not np.array_equal(scores.index, np.arange(stop - start)):
+        raise errors.ConfigError(
+            f"score: {measure.name!r} must score every sample once, {stop - start} in all; got {len(scores)} rows. "
+            "Call the measure's own scores(task, x, y) for scores of anything else."
+        )
+    return dataclasses.replace(scores, index=np.arange(start, stop))
+
+
+def _joined(tables: Sequence[Scores]) -> Scores:
+    joined = tables[0]
+    for table in tables[1:]:
+        joined = joined.join(table)
+    return joined
+
+
+def _stacked(parts: Sequence[Scores]) -> Scores:
+    """Tables of following rows as one."""
+    first = parts[0]
+    columns = {
+        name: Column(
+            values=np.concatenate([part[name].values for part in parts]),
+            unit=column.unit,
+            source=column.source,
+            kind=column.kind,
+        )
+        for name, column in first.columns.items()
+    }
+    return Scores(index=np.concatenate([part.index for part in parts]), columns=columns, main=first.main)
+
+
+def _ranges(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    return ((first, min(first + size, stop)) for first in range(start, stop, size))
+
+
+def _task_facts(task: Task) -> dict[str, Any]:
+    """What of a task is known by name; its numbers are known by the parameters' hash."""
+    functions = {name: getattr(task, name) for name in ("forward", "target")}
+    return {
+        "model": _name_of(type(task.model)),
+        "loss": task.loss if isinstance(task.loss, str) else _name_of(task.loss),
+        "parameters": list(task.parameters()),
+        **{name: _name_of(function) for name, function in functions.items() if function is not None},
+    }
+
+
+def _name_of(thing: Any) -> str:
+    """Module and name of a function, or of the class of an object."""
+    named = thing if hasattr(thing, "__qualname__") else type(thing)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _data_facts(samples: Samples) -> dict[str, Any]:
+    return {
+        "digest": samples.digest(),
+        "x": {"shape": list(samples.x.shape), "dtype": str(samples.x.dtype)},
+        "y": {"shape": list(samples.y.shape), "dtype": str(samples.y.dtype)},
+        "label_names": samples.label_names,
+    }
+
+
+def _parameters_hash(model: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers with their names, dtypes and shapes."""
+    sha256 = hashlib.sha256()
+    for name, value in [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]:
+        sha256.update(f"{len(name)}:{name} {value.dtype} {list(value.shape)}:".encode())
+        sha256.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return sha256.hexdigest()
+
+
+def _environment(task: Task) -> dict[str, Any]:
+    """What the last bits of the scores depend on besides the command; no time, no name of the machine."""
+    versions = {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("infotorch", "torch", "numpy", "pyarrow")},
+    }
+    if torch.version.cuda is not None:
+        versions["cuda"] = torch.version.cuda
+    devices = sorted({str(value.device) for value in task.model.parameters()})
+    return {
+        "versions": versions,
+        "threads": torch.get_num_threads(),
+        "devices": {name: _device_name(torch.device(name)) for name in devices},
+        "flags": {
+            "matmul_precision": torch.get_float32_matmul_precision(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+        },
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{model or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,244 @@
+"""The empirical neural tangent kernel."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from infotorch.blocks.gram import Gram
+from infotorch.blocks.plan import MEMORY_LIMIT, plan_panels
+from infotorch.blocks.products import Route, route_of
+from infotorch.capture import Capture, LayerPair, capture
+from infotorch.errors import CaptureError, ConfigError, NumericsError, unknown
+from infotorch.task import Task, select
+
+__all__ = ["ntk"]
+
+Outputs = Literal["full", "trace", "sum"]
+Progress = Callable[[str, int, int], None]
+Pairs = dict[str, LayerPair]
+
+BATCH_SIZE = 128
+"""Samples of a forward, and of a side of a tile."""
+
+
+def ntk(
+    task: Task | Capture,
+    x: Any = None,
+    x2: Any = None,
+    *,
+    outputs: Outputs = "full",
+    memory_limit: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    progress: Progress | None = None,
+) -> Gram:
+    r"""Inner products of the Jacobians of the outputs, :math:`K_{nc,md} = \langle J_{nc}, J'_{md} \rangle`.
+
+    J is [N, C, P] over the parameters that the task selects, at the weights as they are; it is never formed as a
+    whole. One forward a batch and one backward an output that stops at the layers; then each layer adds its part by the
+    route that takes fewer operations: from products of its inputs and of its output gradients, at one position; from
+    pairs of positions; or from the gradients themselves, some rows at a time. What is captured has the model's dtype;
+    products and sums are in float64.
+
+    The same call gives the same bits at one number of threads. ``memory_limit`` decides how much is held at once
+    and what is computed again, and changes no bit until not even one batch of each side fits; then batches are halved,
+    and results agree to the rounding of the model's own forward.
+
+    Args:
+        task: Model and parameters; or a :class:`Capture` with ``seeds="logits"`` in place of task and x.
+        x: Samples [N, ...].
+        x2: Samples [M, ...] of the columns (a second Capture, where the first argument is one); default: ``x``.
+        outputs: ``"full"`` for every pair of outputs; ``"trace"`` for the mean of :math:`K_{nc,mc}` over the C outputs;
+            ``"sum"`` for the kernel of the outputs' sum. The last two are [N, M].
+        memory_limit: Bytes of pairs and work space, 2 GiB if not given. The result is not counted, nor is what the
+            model's own forward of ``batch_size`` samples takes.
+        batch_size: Samples of a forward.
+        progress: Called with ("kernel", done, total) after each capture and each layer.
+
+    Returns:
+        :class:`Gram` with values float64 [N, C, M, C] or [N, M], symmetric to the bit where ``x2`` is not given, in
+        squared units of the outputs over squared units of the parameters. Tensors are on the model's device.
+
+    Raises:
+        CaptureError: A selected parameter is used outside of a supported layer.
+        ConfigError: ``outputs`` is unknown, the model is in train mode, or one sample exceeds ``memory_limit``.
+        DataError: Samples are not finite, of the wrong dtype or device, or none.
+        NumericsError: The model's outputs are not finite.
+
+    Example:
+        >>> task = Task(torch.nn.Linear(3, 2).eval(), loss="mse")
+        >>> ntk(task, torch.ones(4, 3)).values[0, :, 1]
+        tensor([[4., 0.],
+                [0., 4.]], dtype=torch.float64)
+    """
+    if outputs not in get_args(Outputs):
+        raise unknown("ntk", "outputs", str(outputs), get_args(Outputs))
+    if isinstance(task, Capture):
+        return _of_captures(task, x, outputs)
+    if not batch_size >= 1:
+        raise ConfigError(f"ntk: batch_size must be at least 1; got {batch_size}. Pass a number of samples.")
+    N, M = task.check_inputs(x), None if x2 is None else task.check_inputs(x2)
+    symmetric, cols_x = M is None, x if x2 is None else x2
+
+    probe = _captured(task, x, slice(0, 1), outputs)
+    C, names = next(iter(probe.pairs.values())).b.shape[1], tuple(probe.pairs)
+    routes = _routes(probe.pairs, N * C, (N if M is None else M) * C)
+    plan = plan_panels(
+        "ntk",
+        N,
+        M,
+        batch=batch_size,
+        bytes_per_sample=sum(pair.nbytes() for pair in probe.pairs.values()),
+        work=lambda rows, cols, batch: max(routes[k].work(probe.pairs[k], rows, cols, batch) for k in names),
+        memory_limit=MEMORY_LIMIT if memory_limit is None else memory_limit,
+    )
+    row_panels = _panels(N, plan.panel, plan.batch)
+    col_panels = row_panels if M is None else _panels(M, plan.panel, plan.batch)
+    pairs_of_panels = [(i, j) for i in range(len(row_panels)) for j in range(i + 1 if symmetric else len(col_panels))]
+    columns_held = sum(len(col_panels[j]) for i, j in pairs_of_panels if not (symmetric and i == j))
+    count = _Count(progress, sum(map(len, row_panels)) + columns_held + len(names) * len(pairs_of_panels))
+
+    def hold(x: Any, panel: list[slice], f0: Tensor) -> list[Pairs]:
+        """The pairs of a panel's batches; their outputs are written into f0 [N, C]."""
+        held = []
+        for batch in panel:
+            part = _captured(task, x, batch, outputs)
+            if tuple(part.pairs) != names:
+                astray = sorted(set(part.pairs) ^ set(names))
+                raise CaptureError(
+                    f"ntk: every batch must use the same layers; got {astray[0]!r} in some batches alone. "
+                    "Leave it out with params=[...]."
+                )
+            f0[batch] = _finite(part.outputs, batch.start)
+            held.append(part.pairs)
+            count.step()
+        return held
+
+    values = probe.outputs.new_zeros((N, C, N if M is None else M, C), dtype=torch.float64)
+    f0 = values.new_empty(N, probe.outputs.shape[1])
+    f0_cols = f0 if M is None else values.new_empty(M, f0.shape[1])
+    rows: list[Pairs] = []
+    for i, j in pairs_of_panels:
+        if j == 0:
+            rows = hold(x, row_panels[i], f0)
+        same = symmetric and i == j
+        cols = rows if same else hold(cols_x, col_panels[j], f0_cols)
+        part = values[_span(row_panels[i]), :, _span(col_panels[j])]
+        _accumulate(part, rows, cols, routes, same, count)
+    return _gram(values, f0, f0_cols, outputs, symmetric, plan.batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    pairs: Pairs
+    outputs: Tensor
+    """float64 [N, C]."""
+
+
+def _captured(task: Task, x: Any, batch: slice, outputs: Outputs) -> _Batch:
+    """The pairs of some samples, with the seeds that ``outputs`` asks for."""
+    few = select(x, batch)
+    seeds: Any = "logits"
+    if outputs == "sum":  # one backward in place of C
+        with torch.no_grad():
+            seeds = torch.ones_like(task.outputs(few))[None]
+    with capture(task, (few, None), seeds=seeds) as cap:
+        return _reduced(cap, outputs)
+
+
+def _reduced(cap: Capture, outputs: Outputs) -> _Batch:
+    """Pairs whose seeds are the kernel's outputs: a mean over outputs is one seed whose features are those of all."""
+    pairs = dict(cap.pairs)
+    if outputs == "trace":
+        pairs = {k: replace(p, b=p.b.transpose(1, 2).flatten(2)[:, None], unit=False) for k, p in pairs.items()}
+    elif outputs == "sum" and cap.K > 1:
+        pairs = {k: replace(p, b=p.b.sum(1, keepdim=True), unit=False) for k, p in pairs.items()}
+    return _Batch(pairs=pairs, outputs=cap.outputs.double().flatten(1))
+
+
+def _of_captures(cap: Capture, cap2: Capture | None, outputs: Outputs) -> Gram:
+    """The kernel of captured batches, in one tile."""
+    for side in (cap, cap2):
+        if side is not None and side.seeds != side.C:
+            raise ConfigError(
+                f"ntk: a Capture must have one seed an output; got {side.seeds} for {side.C}. "
+                'Call capture(task, x, seeds="logits").'
+            )
+    first = _reduced(cap, outputs)
+    second = first if cap2 is None else _reduced(cap2, outputs)
+    N, M, C = cap.N, len(second.outputs), cap.C if outputs == "full" else 1
+    values = first.outputs.new_zeros(N, C, M, C)
+    symmetric = cap2 is None
+    rows = [first.pairs]
+    cols = rows if symmetric else [second.pairs]
+    _accumulate(values, rows, cols, _routes(first.pairs, N * C, M * C), symmetric, _Count(None, 0))
+    return _gram(values, first.outputs, second.outputs, outputs, symmetric, max(N, M))
+
+
+def _routes(pairs: Pairs, num_rows: int, num_cols: int) -> dict[str, Route]:
+    return {name: route_of(pair, num_rows, num_cols) for name, pair in pairs.items()}
+
+
+def _accumulate(
+    values: Tensor, rows: Sequence[Pairs], cols: Sequence[Pairs], routes: dict[str, Route], same: bool, count: "_Count"
+) -> None:
+    """Add every layer to values [n, C, m, C]; the lower triangle of tiles alone where both sides are the same."""
+    for name, route in routes.items():
+        left = [pairs[name] for pairs in rows]
+        route.add(values, left, left if same else [pairs[name] for pairs in cols], same)
+        count.step()
+
+
+def _gram(values: Tensor, f0: Tensor, f0_cols: Tensor, outputs: Outputs, symmetric: bool, batch: int) -> Gram:
+    N, C, M, _ = values.shape
+    if symmetric:
+        _mirror(values.view(N * C, M * C), batch * C)
+    if outputs == "trace":
+        values.div_(f0.shape[1])
+    if outputs != "full":
+        values = values.view(N, M)
+    return Gram(values=values, outputs=f0, outputs2=f0_cols, symmetric=symmetric)
+
+
+def _mirror(matrix: Tensor, step: int) -> None:
+    """Copy the lower triangle onto the upper, tile by tile and in place."""
+    for i in range(0, len(matrix), step):
+        matrix[:i, i : i + step] = matrix[i : i + step, :i].mT
+        diagonal = matrix[i : i + step, i : i + step]
+        diagonal.copy_(diagonal.tril() + diagonal.tril(-1).mT)
+
+
+def _panels(num_samples: int, panel: int | None, batch: int) -> list[list[slice]]:
+    """Consecutive batches, grouped into panels."""
+    batches = [slice(start, min(start + batch, num_samples)) for start in range(0, num_samples, batch)]
+    per_panel = len(batches) if panel is None else panel // batch
+    return [batches[i : i + per_panel] for i in range(0, len(batches), per_panel)]
+
+
+def _span(panel: list[slice]) -> slice:
+    return slice(panel[0].start, panel[-1].stop)
+
+
+def _finite(outputs: Tensor, start: int) -> Tensor:
+    bad = (~outputs.isfinite()).any(1)
+    if bad.any():
+        n = int(bad.nonzero()[0])
+        raise NumericsError(
+            f"ntk: the model's outputs must be finite; got {outputs[n].tolist()} at sample {start + n}. "
+            "Look at its weights and at that sample."
+        )
+    return outputs
+
+
+class _Count:
+    """Steps done, told to a caller."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def step(self) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress("kernel", self.done, self.total)

@@ -57,13 +57,18 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of the file, by name."""
     name = ""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise errors.DataError(f"read: {path} must be an .npz file; got one array. Save it with np.savez.")
-            arrays = {}
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise errors.DataError(f"read: {path} must be an .npz file; got one array. Save it with np.savez.")
+        arrays = {}
+        with file:
             for name in file.files:
                 arrays[name] = file[name]
-            return arrays
+                if not isinstance(arrays[name], np.ndarray):
+                    raise errors.DataError(
+                        f"read: {path} must hold arrays alone; got {shown(name)}, which is none. Take it out."
+                    )
+        return arrays
     except FileNotFoundError as error:
         raise errors.DataError(f"read: the file must exist; got {path}. Correct the path.") from error
     except OSError as error:

@@ -43,7 +43,7 @@ def samples_of(data: Any) -> Samples:
         return data
     if isinstance(data, DataLoader):
         _check_order(data)
-        return _collected(iter(data), batched=True)
+        return _collected(iter(data), batched=data.batch_sampler is not None)
     if isinstance(data, TensorDataset):
         return samples_of(data.tensors)
     items = isinstance(data, list) and (not data or isinstance(data[0], (tuple, list, Mapping)))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from infotorch import Task, UniqueInformation
+from infotorch import Task, UniqueInformation, ntk, unique_information_from_kernel
 from infotorch.errors import CaptureError, ConfigError, NotSupported, NumericsError
 from tests import oracles
 
@@ -106,9 +106,7 @@ def test_several_times_come_from_one_call(rng):
 
 
 def test_conventions_differ_as_defined(rng):
-    """ "sum" keeps ridge and time, "reference" the ridge alone: plain numbers of the kernel form."""
-    from infotorch import ntk, unique_information_from_kernel
-
+    """The sum keeps ridge and time, the reference the ridge alone: plain numbers of the kernel form."""
     model, x, y, _ = make(rng)
     gram = ntk(Task(model), x)
     residual = nn.functional.one_hot(y, C).double() - gram.outputs
@@ -213,8 +211,12 @@ def test_groups_and_removed_equal_retraining(convention, rng):
     left = everyone[~removed]
     full = run(left, len(left))
     want = [(run(left[left != n], len(left)) - full).square().sum() / 2 for n in left]
-    assert got.index.tolist() == left.tolist()
-    close(got["unique_information_weights"].values, torch.stack(want))
+    close(got["unique_information_weights"].values[left], torch.stack(want))
+    gone = got["unique_information_weights"].values[removed]
+    assert gone.tolist() == [0, 0], "removing again what is already gone changes nothing"
+    prediction = model(x[removed]).detach() + torch.einsum("ncp,p->nc", J[removed], full)
+    target = nn.functional.one_hot(y[removed], C)
+    close(got["own_residual"].values[removed], (target - prediction).norm(dim=1))
 
 
 def test_config_is_whole_and_says_what_differs(rng):
@@ -267,7 +269,7 @@ def test_a_single_sample_is_refused(rng):
 def test_duplicates_at_infinite_time_without_ridge_are_refused(rng):
     model, x, y, _ = make(rng)
     x[1], y[1] = x[0], y[0]
-    with pytest.raises(NumericsError, match=r"K \+ lam\*I must be positive definite at t=inf"):
+    with pytest.raises(NumericsError, match=r"K \+ ridge\*I must be positive definite at t=inf"):
         UniqueInformation().scores(Task(model), x, y)
 
 
@@ -281,9 +283,9 @@ def test_a_problem_over_the_budget_is_refused_before_any_work(rng):
     model, x, y, _ = make(rng)
     calls = []
     with pytest.raises(
-        ConfigError, match=r"needs .* of memory; got a limit of .*layers='last'.*outputs='trace'"
+        ConfigError, match=r"needs 256 MiB of memory for 27 rows; got a limit of 0 MiB\. Give layers='last'"
     ) as error:
         UniqueInformation(l2=0.1).scores(
             Task(model), x, y, memory_limit=1000, progress=lambda *step: calls.append(step)
         )
-    assert not calls and "fewer samples" in str(error.value)
+    assert not calls and "outputs='trace'" in str(error.value) and "fewer samples" in str(error.value)

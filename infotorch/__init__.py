@@ -1,0 +1,60 @@
+"""What a neural network learnt from each of its training samples, on C++ kernels for PyTorch."""
+
+from infotorch import ops, store
+from infotorch.blocks import Gram, ntk
+from infotorch.capture import Capture, LayerPair, capture
+from infotorch.data import Samples
+from infotorch.errors import (
+    CaptureError,
+    ConfigError,
+    DataError,
+    InfotorchError,
+    MissingExtraError,
+    NotSupported,
+    NumericsError,
+    ShapeError,
+    StoreError,
+)
+from infotorch.measures import (
+    UniqueInformation,
+    UniqueInformationResult,
+    laplace_sample_information,
+    sgd_unique_information,
+    unique_information_from_kernel,
+    unique_information_from_shared_kernel,
+)
+from infotorch.pipeline import score
+from infotorch.table import Column, Estimate, Scores
+from infotorch.task import Loss, Task
+
+__all__ = [
+    "Capture",
+    "CaptureError",
+    "Column",
+    "ConfigError",
+    "DataError",
+    "Estimate",
+    "Gram",
+    "InfotorchError",
+    "LayerPair",
+    "Loss",
+    "MissingExtraError",
+    "NotSupported",
+    "NumericsError",
+    "Samples",
+    "Scores",
+    "ShapeError",
+    "StoreError",
+    "Task",
+    "UniqueInformation",
+    "UniqueInformationResult",
+    "capture",
+    "laplace_sample_information",
+    "ntk",
+    "ops",
+    "score",
+    "sgd_unique_information",
+    "store",
+    "unique_information_from_kernel",
+    "unique_information_from_shared_kernel",
+]

@@ -127,7 +127,7 @@ def ntk(
         cols = rows if same else hold(cols_x, col_panels[j], f0_cols)
         part = values[_span(row_panels[i]), :, _span(col_panels[j])]
         _accumulate(part, rows, cols, routes, same, count)
-    return _gram(values, f0, f0_cols, outputs, symmetric, plan.batch)
+    return _gram(values, f0, f0_cols, outputs, symmetric)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,7 @@ def _of_captures(cap: Capture, cap2: Capture | None, outputs: Outputs) -> Gram:
     rows = [first.pairs]
     cols = rows if symmetric else [second.pairs]
     _accumulate(values, rows, cols, _routes(first.pairs, N * C, M * C), symmetric, _Count(None, 0))
-    return _gram(values, first.outputs, second.outputs, outputs, symmetric, max(N, M))
+    return _gram(values, first.outputs, second.outputs, outputs, symmetric)
 
 
 def _routes(pairs: Pairs, num_rows: int, num_cols: int) -> dict[str, Route]:
@@ -191,10 +191,10 @@ def _accumulate(
         count.step()
 
 
-def _gram(values: Tensor, f0: Tensor, f0_cols: Tensor, outputs: Outputs, symmetric: bool, batch: int) -> Gram:
+def _gram(values: Tensor, f0: Tensor, f0_cols: Tensor, outputs: Outputs, symmetric: bool) -> Gram:
     N, C, M, _ = values.shape
     if symmetric:
-        _mirror(values.view(N * C, M * C), batch * C)
+        _mirror(values.view(N * C, M * C))
     if outputs == "trace":
         values.div_(f0.shape[1])
     if outputs != "full":
@@ -202,8 +202,8 @@ def _gram(values: Tensor, f0: Tensor, f0_cols: Tensor, outputs: Outputs, symmetr
     return Gram(values=values, outputs=f0, outputs2=f0_cols, symmetric=symmetric)
 
 
-def _mirror(matrix: Tensor, step: int) -> None:
-    """Copy the lower triangle onto the upper, tile by tile and in place."""
+def _mirror(matrix: Tensor, step: int = 128) -> None:
+    """Copy the lower triangle onto the upper, some rows at a time and in place."""
     for i in range(0, len(matrix), step):
         matrix[:i, i : i + step] = matrix[i : i + step, :i].mT
         diagonal = matrix[i : i + step, i : i + step]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from infotorch.capture.refusals import mebibytes
 from infotorch.errors import ConfigError
 
 __all__ = ["MEMORY_LIMIT", "Plan", "plan_panels"]
@@ -67,8 +68,3 @@ def plan_panels(
     while need(panel + batch, panel + batch, batch) <= memory_limit:
         panel += batch
     return Plan(batch=batch, panel=panel, nbytes=need(panel, panel, batch))
-
-
-def mebibytes(count: int) -> str:
-    """A number of bytes, rounded up."""
-    return f"{-(-count // 2**20)} MiB"

@@ -20,6 +20,8 @@ FORMED_ELEMENTS = 2**24
 """Elements of the formed gradients of all rows that are held at once (128 MiB)."""
 FORMED_WIDTH = (1024, 16384)
 """Fewest and most columns of them: enough for a full-rate product, not so many that a small problem takes long."""
+STRIP = 128
+"""Rows of a symmetric tile that are multiplied at once, up to the diagonal."""
 POSITION_ROWS = 1024
 """Positions of a sub-tile of the position route, whose square stays in cache."""
 
@@ -105,7 +107,11 @@ class Formed:
             G = [self._rows(block, part) for block in rows]
             G2 = G if rows is cols else [self._rows(block, part) for block in cols]
             for i, j, n, m in tiles(rows, cols, symmetric):
-                matrix[n.start * C : n.stop * C, m.start * C : m.stop * C].addmm_(G[i], G2[j].mT)
+                tile = matrix[n.start * C : n.stop * C, m.start * C : m.stop * C]
+                if symmetric and i == j:
+                    _add_lower(tile, G[i])
+                else:
+                    tile.addmm_(G[i], G2[j].mT)
 
     def work(self, pair: LayerPair, num_rows: int, num_cols: int, batch: int) -> int:
         width = pair.groups * min(self.step, pair.O) * (pair.I + pair.bias)
@@ -148,6 +154,13 @@ class Positions:
                         bb = left @ b2[m : m + step, k2].flatten(0, 1).mT  # [nT, mT]
                         sums = bb.mul_(aa).view(-1, T, len(a2[m * T : (m + step) * T]) // T, T).sum((1, 3))  # [n, m]
                         tile[n : n + step, k, m : m + step, k2].add_(sums)
+
+
+def _add_lower(tile: Tensor, G: Tensor) -> None:
+    """Add G G^T to the lower triangle of a tile; of the upper one, what shares a strip of rows with it."""
+    for start in range(0, len(G), STRIP):
+        stop = min(start + STRIP, len(G))
+        tile[start:stop, :stop].addmm_(G[start:stop], G[:stop].mT)
 
 
 def _inputs(pair: LayerPair) -> Tensor:

@@ -9,7 +9,7 @@ from torch import nn
 
 from infotorch.capture.hooks import Layer, Use, recording
 from infotorch.capture.layers.table import rule_of
-from infotorch.errors import CaptureError
+from infotorch.errors import CaptureError, ConfigError
 from infotorch.task import Task, num_samples, select, tensors_of
 
 __all__ = ["check_batch_axis", "check_complete", "check_inputs_kept", "check_memory", "mebibytes"]
@@ -71,7 +71,7 @@ def check_memory(uses: Sequence[Use], num_seeds: int, memory_limit: int) -> None
     """The pairs fit, judged before any backward."""
     need = sum(use.nbytes(num_seeds) for use in uses)
     if need > memory_limit:
-        raise CaptureError(
+        raise ConfigError(
             f"capture: memory_limit must hold the batch's pairs (needs {mebibytes(need)}); got "
             f"{mebibytes(memory_limit)}. Raise memory_limit, pass fewer samples, or restrict params."
         )

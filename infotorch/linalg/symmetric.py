@@ -26,3 +26,12 @@ def inverse(A: Tensor) -> Tensor | None:
         return None
     torch.cholesky_inverse(columns, out=columns)
     return columns.mT
+
+
+def is_positive_definite(A: Tensor, shift: float) -> bool:
+    """Whether Cholesky of A + shift I goes through; one copy of A for the while."""
+    columns = A.clone(memory_format=torch.contiguous_format).mT
+    columns.diagonal().add_(shift)
+    info = torch.empty((), dtype=torch.int32, device=A.device)
+    torch.linalg.cholesky_ex(columns, out=(columns, info))
+    return bool(info == 0)

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from infotorch.linalg.eigen import Eigen, eigh
+from infotorch.linalg.eigen import Eigen
 from infotorch.linalg.resolvent import blocks, solutions_at, solve_blocks, spread
 from infotorch.measures.solver import Change, linear
+from infotorch.measures.spectrum import EPS, spectrum
 from infotorch.measures.training import Training
 
-# Sets of more rows than this share of m: training on the kept rows from scratch costs less (flops, nodes = 40).
+# A set of more rows than this share of m: training on the kept rows from scratch costs less (flops, nodes = 40).
 WIDEST_SHARE = 1 / 3
 BLOCK_BYTES = 1 << 28
 
@@ -30,9 +31,8 @@ class ByEigen:
     ) -> Iterator[tuple[int, Change]]:
         n, b = rows.shape
         values, vectors = self.eigen.values, self.eigen.vectors
-        wide = b > WIDEST_SHARE * len(values)
+        wide = n == 1 and b > WIDEST_SHARE * len(values)
         if wide:
-            assert n == 1
             retrained = self._retrained(rows[0], without)
         Q = vectors.index_select(1, rows.mT.reshape(-1)).view(-1, b, n).permute(1, 0, 2)  # [b, m, n]
         for place, (with_all, training) in enumerate(zip(full, without, strict=True)):
@@ -69,7 +69,7 @@ class ByEigen:
             share = q[some].abs() * gamma.abs().square().sum((-1, -2)).sqrt()  # [n, S]
             error += (share * self._amplification(Q, D[:, some], gamma, pivot)).sum(-1)
             size += share.sum(-1)
-        return removed, 2 * torch.finfo(Q.dtype).eps * error / size.where(size > 0, 1.0)
+        return removed, 2 * EPS * error / size.where(size > 0, 1.0)
 
     def _amplification(self, Q: Tensor, D: Tensor, gamma: Tensor, pivot: Tensor) -> Tensor:
         r"""By how much a relative error of K can grow in gamma, [n, S].
@@ -94,14 +94,14 @@ class ByEigen:
         stays = torch.ones(len(values), dtype=torch.bool, device=values.device)
         stays[rows] = False
         kept = vectors[:, stays]  # [m, k]
-        inner = clean(eigh((kept.mT * values) @ kept, overwrite=True))
+        inner = spectrum("unique_information", (kept.mT * values) @ kept, input_eps=EPS, overwrite=True)
         inner_rotated = inner.vectors @ self.residual[stays]
         answers = []
         for training in without:
             gains = training.gain(inner.values)
             beta = inner.vectors.mT @ (gains[:, None] * inner_rotated)
             growth = (inner.values[-1] + training.ridge) * gains.where(inner.values > 0, 0).max()
-            answers.append(((kept @ beta)[:, None], 2 * torch.finfo(values.dtype).eps * growth[None]))
+            answers.append(((kept @ beta)[:, None], 2 * EPS * growth[None]))
         return answers
 
     def trained(self, training: Training) -> Tensor:
@@ -113,9 +113,3 @@ class ByEigen:
             to_tests = linear(test_kernel)
             return lambda delta: to_tests(to_samples(delta))
         return linear(test_kernel @ self.eigen.vectors.mT)
-
-
-def clean(eigen: Eigen) -> Eigen:
-    """Eigenvalues that are rounding of 0 become exactly 0, so that a long training cannot blow them up."""
-    noise = len(eigen.values) * torch.finfo(eigen.values.dtype).eps * eigen.values[-1]
-    return Eigen(values=eigen.values.where(eigen.values > noise, 0.0), vectors=eigen.vectors)

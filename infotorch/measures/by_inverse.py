@@ -9,6 +9,7 @@ from infotorch.linalg.eigen import extreme_eigenvalues
 from infotorch.linalg.symmetric import inverse
 from infotorch.measures.by_eigen import WIDEST_SHARE
 from infotorch.measures.solver import Change, linear
+from infotorch.measures.spectrum import EPS
 from infotorch.measures.training import Training
 
 # gamma' alpha - ridge |delta|^2 is a difference; below this share of its first term the product with K is used.
@@ -29,7 +30,7 @@ class ByInverse:
         A.diagonal().add_(ridge)
         self.largest = extreme_eigenvalues(A)[1]
         B = inverse(A)
-        noise = len(kernel) * torch.finfo(kernel.dtype).eps * self.largest
+        noise = len(kernel) * EPS * self.largest
         if B is None or not 1 / (norm := extreme_eigenvalues(B)[1]) > noise:
             raise SingularKernelError
         self.B, self.norm = B, norm
@@ -42,7 +43,7 @@ class ByInverse:
         for place, (with_all, training) in enumerate(zip(full, without, strict=True)):
             assert training.ridge == self.ridge and training.converges and with_all.converges
             moved = None if with_all.ridge == training.ridge else self.alpha - self.trained(with_all)
-            if rows.shape[1] > WIDEST_SHARE * len(self.B):
+            if len(rows) == 1 and rows.shape[1] > WIDEST_SHARE * len(self.B):
                 change = self._retrained(rows[0], self.trained(with_all))
             else:
                 change = self._left_out(rows, moved)
@@ -68,7 +69,7 @@ class ByInverse:
         G = columns.square().sum((0, 1)).sqrt()  # [n]
         norm = gamma.square().sum((1, 2)).sqrt()
         growth = self.largest * (G * G * norm + 2 * G * self.alpha.norm()) / (pivot * norm.where(norm > 0, torch.inf))
-        error = 2 * torch.finfo(self.B.dtype).eps * growth
+        error = 2 * EPS * growth
         return Change(delta=delta, squared=squared, own=self.residual[rows] - gamma, error=error)
 
     def _retrained(self, rows: Tensor, full: Tensor) -> Change:
@@ -80,7 +81,7 @@ class ByInverse:
         beta = torch.zeros_like(full)
         beta[stays] = torch.cholesky_solve(self.residual[stays], torch.linalg.cholesky(kept))
         delta = (beta - full)[:, None]
-        error = delta.new_tensor([2 * torch.finfo(delta.dtype).eps * self.largest * self.norm])
+        error = delta.new_tensor([2 * EPS * self.largest * self.norm])
         return Change(delta=delta, squared=self._squared(delta), own=(self.kernel[rows] @ beta)[None], error=error)
 
     def _squared(self, delta: Tensor) -> Tensor:

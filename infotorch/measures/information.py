@@ -92,22 +92,14 @@ def information(
         ConfigError: sigma, nodes or on_unreliable is out of range.
         NumericsError: The kernel is indefinite or singular, descent diverges, or a score is unreliable.
     """
-    _check_options(sigma, nodes, on_unreliable, return_changes, data)
+    check_options(sigma, nodes, on_unreliable)
+    if return_changes and data.test_kernel is None:
+        raise ConfigError(f"{WHERE}: return_changes needs a test kernel; got none. Give K_test.")
     b = data.rows_per_sample
     kept = who.kept.to(data.kernel.device)
     kept_rows = kept.repeat_interleave(b)
     all_kept = bool(kept.all())
-    problem = Problem(
-        kernel=data.kernel if all_kept else data.kernel[kept_rows][:, kept_rows],
-        residual=(data.residual.reshape(len(data.kernel), -1))[kept_rows],
-        test_kernel=None
-        if data.test_kernel is None
-        else data.test_kernel[:, kept_rows]
-        if not all_kept
-        else data.test_kernel,
-        num_test=data.num_test,
-        input_eps=data.input_eps,
-    )
+    problem = problem_of(data, None if all_kept else kept_rows)
     cross = None if all_kept else data.kernel[~kept_rows][:, kept_rows]
     places, removals = _removals(who, plan, b, kept)
     overwrite = (overwrite or data.owned or not all_kept) and problem.kernel.is_contiguous()
@@ -122,15 +114,31 @@ def information(
     return _result(data, who, left, places, cross, sigma, on_unreliable)
 
 
-def _check_options(sigma: float, nodes: int, on_unreliable: str, return_changes: bool, data: KernelInput) -> None:
+def problem_of(data: KernelInput, kept_rows: Tensor | None = None) -> Problem:
+    """The problem on the kept rows, all of them by default."""
+    b = data.rows_per_sample
+    kernel, residual, test = data.kernel, data.residual.reshape(len(data.kernel), -1), data.test_kernel
+    if kept_rows is not None:
+        kernel, residual = kernel[kept_rows][:, kept_rows], residual[kept_rows]
+        test = None if test is None else test[:, kept_rows]
+    return Problem(
+        kernel=kernel,
+        residual=residual,
+        test_kernel=test,
+        num_samples=len(kernel) // b,
+        num_test=data.num_test,
+        input_eps=data.input_eps,
+    )
+
+
+def check_options(sigma: float, nodes: int, on_unreliable: str) -> None:
+    """Raise ConfigError for the first option out of range."""
     if not 0 < sigma < float("inf"):
         raise ConfigError(f"{WHERE}: sigma must be finite and above 0; got {sigma}. Give the default 1.0.")
     if nodes % 2 or not 16 <= nodes <= 64:
         raise ConfigError(f"{WHERE}: nodes must be even and from 16 to 64; got {nodes}. Give the default 40.")
     if on_unreliable not in ("raise", "flag"):
         raise unknown(WHERE, "on_unreliable", on_unreliable, ("raise", "flag"))
-    if return_changes and data.test_kernel is None:
-        raise ConfigError(f"{WHERE}: return_changes needs a test kernel; got none. Give K_test.")
 
 
 def _removals(who: Members, plan: Schedule, b: int, kept: Tensor) -> tuple[Tensor, list[Removal]]:
@@ -168,21 +176,14 @@ def _result(
     def placed(values: Tensor) -> Tensor:
         if len(places) == count:
             return values
-        whole = values.new_zeros(T, count, *values.shape[2:])
+        whole = values.new_zeros(len(values), count, *values.shape[2:])
         whole[:, places] = values
         return whole
 
-    share = left.weights / left.weights.median(dim=1, keepdim=True).values.clamp(min=torch.finfo(torch.float64).tiny)
-    error = placed(left.error * share.clamp(max=1)).amax(0)
+    error = placed(relative_error(left)[None])[0]
     reliable = error <= RTOL
-    if on_unreliable == "raise" and not reliable.all():
-        first = int((~reliable).nonzero()[0])
-        what = "sample" if who.groups is None else "group"
-        raise NumericsError(
-            f"{WHERE}: the estimated relative error of every score must be at most {RTOL:.0e}; "
-            f"got {float(error[first]):.1e} for {what} {first}. "
-            'Give ridge > 0, a shorter time, or on_unreliable="flag".'
-        )
+    if on_unreliable == "raise":
+        refuse_unreliable(error, "sample" if who.groups is None else "group")
     own = None
     if who.groups is None:
         assert left.own is not None
@@ -199,3 +200,22 @@ def _result(
         relative_error=error,
         change_test=None if change is None else placed(change).reshape(T, count, data.num_test, C),
     )
+
+
+def relative_error(left: LeftOut) -> Tensor:
+    """Estimated error of each squared change over itself or the median, whichever is larger; worst time, [n]."""
+    median = left.weights.median(dim=1, keepdim=True).values
+    share = left.weights / median.clamp(min=1e-300)
+    return (left.error * share.clamp(max=1)).amax(0)
+
+
+def refuse_unreliable(error: Tensor, what: str) -> None:
+    """Raise NumericsError naming the first set whose estimated relative error exceeds RTOL."""
+    wrong = ~(error <= RTOL)  # NaN is wrong
+    if wrong.any():
+        first = int(wrong.nonzero()[0])
+        raise NumericsError(
+            f"{WHERE}: the estimated relative error of every score must be at most {RTOL:.0e}; "
+            f"got {float(error[first]):.1e} for {what} {first}. "
+            'Give ridge > 0, a shorter time, or on_unreliable="flag".'
+        )

@@ -38,26 +38,35 @@ class KernelInput:
 
 
 def kernel_input(
-    where: str, K: Array, residual: Array, K_test: Array | None = None, *, shared: bool = False, fewest: int = 2
+    where: str,
+    K: Array,
+    residual: Array,
+    K_test: Array | None = None,
+    *,
+    shared: bool = False,
+    outputs: str = "residual",
 ) -> KernelInput:
-    """Check kernel, residual and test kernel. ``shared``: one row a sample, whatever the number of outputs.
+    """Check kernel, residual and test kernel, and move them to float64.
+
+    ``shared``: the kernel has one row a sample, whatever the number of outputs. ``outputs`` is what the user calls the
+    second argument.
 
     Raises:
-        ShapeError: Sizes disagree, or there are fewer than ``fewest`` samples.
+        ShapeError: Sizes disagree, or there are fewer than two samples.
         DataError: A dtype is not float32 or float64, a value is not finite, or the kernel is not symmetric.
     """
     name = "G" if shared else "K"
-    r = _float64(where, "residual", residual)
+    r = float64(where, outputs, residual)
     if r.ndim != 2:
         raise ShapeError(
-            f"{where}: residual must have shape [N, C]; got {tuple(r.shape)}. "
-            "Give y - f0 with one column an output, residual[:, None] for one output."
+            f"{where}: {outputs} must have shape [N, C]; got {tuple(r.shape)}. "
+            f"Give one column an output, {outputs}[:, None] for one output."
         )
     N, C = r.shape
     b = 1 if shared else C
-    if N < fewest or C == 0:
+    if N < 2 or C == 0:
         raise DataError(
-            f"{where}: needs at least {fewest} samples and 1 output; got {N} and {C}. "
+            f"{where}: needs at least 2 samples and 1 output; got {N} and {C}. "
             "A sample's unique information compares training with it and without it."
         )
     given = _tensor(where, name, K)
@@ -65,7 +74,7 @@ def kernel_input(
     if kernel.shape != (N * b, N * b):
         size = "[N, N]" if shared else "[N*C, N*C]"
         raise ShapeError(
-            f"{where}: {name} must have shape {size} = [{N * b}, {N * b}], as residual is [{N}, {C}]; "
+            f"{where}: {name} must have shape {size} = [{N * b}, {N * b}], as {outputs} is [{N}, {C}]; "
             f"got {tuple(kernel.shape)}. Order rows by sample, then by output."
         )
     input_eps = torch.finfo(given.dtype).eps
@@ -79,10 +88,10 @@ def kernel_input(
             f"where its diagonal reaches {largest:.1e}. Give ({name} + {name}.T) / 2 if the difference is rounding."
         )
     if not r.isfinite().all():
-        _refuse_not_finite(where, "residual", r, 1)
+        _refuse_not_finite(where, outputs, r, 1)
     test = None
     if K_test is not None:
-        test = _float64(where, f"{name}_test", K_test).to(kernel.device)
+        test = float64(where, f"{name}_test", K_test).to(kernel.device)
         if test.ndim != 2 or test.shape[1] != N * b or test.shape[0] % b or len(test) == 0:
             size = "[M, N]" if shared else "[M*C, N*C]"
             raise ShapeError(
@@ -126,7 +135,7 @@ def _tensor(where: str, name: str, value: Array) -> Tensor:
     return tensor
 
 
-def _float64(where: str, name: str, value: Array) -> Tensor:
+def float64(where: str, name: str, value: Array) -> Tensor:
     return _tensor(where, name, value).to(torch.float64)
 
 

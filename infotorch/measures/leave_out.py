@@ -7,13 +7,15 @@ import torch
 from torch import Tensor
 
 from infotorch.errors import NumericsError
-from infotorch.linalg.eigen import eigh, extreme_eigenvalues
-from infotorch.measures.by_eigen import ByEigen, clean
+from infotorch.linalg.eigen import extreme_eigenvalues
+from infotorch.measures.by_eigen import ByEigen
 from infotorch.measures.by_inverse import ByInverse, SingularKernelError
 from infotorch.measures.by_steps import BySteps
 from infotorch.measures.solver import Solver
+from infotorch.measures.spectrum import refuse_indefinite, singular, spectrum
 from infotorch.measures.training import Training
 
+WHERE = "unique_information"
 TILE_BYTES = 1 << 26
 
 
@@ -25,6 +27,8 @@ class Problem:
     """K [m, m], float64."""
     residual: Tensor
     """y - f0, [m, V]: V right-hand sides share the kernel."""
+    num_samples: int
+    """N, whose rows these are."""
     test_kernel: Tensor | None = None
     """K_test [t, m]."""
     num_test: int = 0
@@ -152,55 +156,20 @@ def _solver(
         for pair, wants in zip(zip(r.full, r.without, strict=True), w, strict=True)
         if wants
     }
-    at_limit = {training.ridge for pair in pairs for training in pair if training.converges}
     ridges = {without.ridge for _, without in pairs}
+    at_limit = {training.ridge for pair in pairs for training in pair if training.converges}
+    limit_ridge = min(at_limit, default=None)
     if len(ridges) == 1 and all(a.converges and b.converges for a, b in pairs):
+        assert limit_ridge is not None
+        if limit_ridge > 0:  # at 0, the inverse itself finds a negative eigenvalue
+            refuse_indefinite(WHERE, problem.kernel, problem.input_eps)
         try:
-            if min(at_limit) > 0:
-                _check_negative(problem)
             return ByInverse(problem.kernel, problem.residual, ridges.pop())
         except SingularKernelError:
-            values = torch.linalg.eigvalsh(problem.kernel)
-            raise _singular(values[0] + min(at_limit), values[-1] + min(at_limit)) from None
-    eigen = eigh(problem.kernel, overwrite=overwrite)
-    _refuse_negative(float(eigen.values[0]), float(eigen.values[-1]), problem)
-    noise = len(eigen.values) * torch.finfo(torch.float64).eps
-    if at_limit and not eigen.values[0].clamp(min=0) + min(at_limit) > noise * (eigen.values[-1] + min(at_limit)):
-        raise _singular(eigen.values[0] + min(at_limit), eigen.values[-1] + min(at_limit))
-    return ByEigen(clean(eigen), problem.residual, nodes)
-
-
-def _singular(smallest: Tensor, largest: Tensor) -> NumericsError:
-    return NumericsError(
-        "unique_information: K + ridge*I must be positive definite at t=inf; "
-        f"got smallest eigenvalue {float(smallest):.1e} of largest {float(largest):.1e}. "
-        "Give ridge > 0 or a finite time."
-    )
-
-
-def _check_negative(problem: Problem) -> None:
-    """Refuse large negative eigenvalues without eigenvectors: a third of a Cholesky inverse."""
-    low, high = extreme_eigenvalues(problem.kernel)
-    _refuse_negative(low, high, problem)
-    shifted = problem.kernel.clone(memory_format=torch.contiguous_format).mT
-    shifted.diagonal().add_(_allowed_negative(high, problem) or torch.finfo(torch.float64).tiny)
-    info = torch.empty((), dtype=torch.int32, device=shifted.device)
-    torch.linalg.cholesky_ex(shifted, out=(shifted, info))
-    if info != 0:
-        _refuse_negative(float(torch.linalg.eigvalsh(problem.kernel)[0]), high, problem)
-
-
-def _allowed_negative(largest: float, problem: Problem) -> float:
-    return 100 * len(problem.kernel) * problem.input_eps * abs(largest)
-
-
-def _refuse_negative(smallest: float, largest: float, problem: Problem) -> None:
-    if smallest < -_allowed_negative(largest, problem):
-        raise NumericsError(
-            "unique_information: K must be positive semidefinite; "
-            f"got smallest eigenvalue {smallest:.1e} of largest {largest:.1e}. "
-            "Build K = J J^T in float64 from one forward pass in eval mode."
-        )
+            values = torch.linalg.eigvalsh(problem.kernel) + limit_ridge
+            raise singular(WHERE, float(values[0]), float(values[-1])) from None
+    eigen = spectrum(WHERE, problem.kernel, input_eps=problem.input_eps, limit_ridge=limit_ridge, overwrite=overwrite)
+    return ByEigen(eigen, problem.residual, nodes)
 
 
 def _checked_largest(problem: Problem, removals: Sequence[Removal]) -> float:
@@ -209,12 +178,13 @@ def _checked_largest(problem: Problem, removals: Sequence[Removal]) -> float:
     if not trainings:
         return 0.0
     largest = extreme_eigenvalues(problem.kernel)[1]
-    headroom = min(2 / (t.lr * (largest + t.ridge)) for t in trainings if t.lr is not None)
-    if headroom <= 1:
+    fastest = max(t.lr * (largest + t.ridge) for t in trainings if t.lr is not None)
+    if fastest >= 2:
         lr = next(t.lr for t in removals[0].full if t.lr is not None)
+        limit = 2 * lr / fastest
         raise NumericsError(
-            f"unique_information: lr must be < {lr * headroom:.6g} for gradient descent to converge "
-            f"(2 over the kernel's largest eigenvalue {largest:.6g} plus the ridge); got {lr:.6g}. "
-            f"Lower lr by more than {1 / headroom:.3g} times."
+            f"{WHERE}: lr must be < {limit:.6g} on the summed loss ({limit * problem.num_samples:.6g} on the mean), "
+            f"2 over the kernel's largest eigenvalue {largest:.6g} plus the ridge, for descent to converge; "
+            f"got {lr:.6g} ({lr * problem.num_samples:.6g}). Lower lr."
         )
     return largest

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import pathlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from infotorch.task import Task
 
 __all__ = ["DemoResult", "run"]
 
-NUM_TRAIN, NUM_TEST, NUM_RETRAINED = 400, 200, 16
+NUM_TRAIN, NUM_TEST, NUM_RETRAINED = 400, 200, 10
 FLIPPED = 0.1
 LR, STEPS, L2 = 0.05, 300, 1e-2
 
@@ -42,7 +43,7 @@ class DemoResult:
     pearson: float
     """Of exact scores of the linearized network with those of networks really retrained without the sample."""
     spearman: float
-    suspicious: list[dict[str, object]]
+    suspicious: list[dict[str, Any]]
     """The ten samples to look at first: id, given, suggested, true label, residual, unique information."""
     run: pathlib.Path
     report: pathlib.Path
@@ -105,7 +106,7 @@ def train(model: nn.Module, x: Tensor, y: Tensor, kept: Tensor, progress: Progre
 
 def retraining(
     model: nn.Module, samples: Samples, test: Samples, scores: Scores, progress: Progress | None = None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What leaving samples out for real does, beside their scores; and how well the network does with all of them."""
     information = scores["unique_information_weights"].values
     chosen = np.argsort(information)[np.linspace(0, len(scores) - 1, NUM_RETRAINED).round().astype(int)]
@@ -132,7 +133,7 @@ def retraining(
     }
 
 
-def findings(scores: Scores, samples: Samples, truth: Tensor, retrained: dict[str, object]) -> dict[str, object]:
+def findings(scores: Scores, samples: Samples, truth: Tensor, retrained: dict[str, Any]) -> dict[str, Any]:
     """The notes of the run: what the report says besides the scores."""
     metrics = require("demo", "sklearn.metrics", "demo")
     flipped = samples.metadata["flipped"]
@@ -192,7 +193,7 @@ def run(out: str | pathlib.Path = "infotorch-demo", *, seed: int = 0, progress: 
     """Scores 400 digits, a tenth of them mislabelled on purpose, and writes a run and its report under ``out``.
 
     A 64-128-10 tanh network is linearized at its initial weights and trained by gradient descent; every sample's
-    unique information (arXiv 2101.06640, eqs. 5 and 8) is exact for that training. Sixteen samples, spread over
+    unique information (arXiv 2101.06640, eqs. 5 and 8) is exact for that training. Ten samples, spread over
     the scores, are also left out for real, by retraining the network itself.
 
     Args:
@@ -210,7 +211,7 @@ def run(out: str | pathlib.Path = "infotorch-demo", *, seed: int = 0, progress: 
     model = nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 10)).eval()
     measure = UniqueInformation(space="both", lr=LR, steps=STEPS, l2=L2, test_data=test.x)
 
-    def notes(scores: Scores) -> dict[str, object]:
+    def notes(scores: Scores) -> dict[str, Any]:
         return findings(scores, samples, truth, retraining(model, samples, test, scores, progress))
 
     score(Task(model, loss="cross_entropy"), samples, [measure], out=out / "run", progress=progress, notes=notes,

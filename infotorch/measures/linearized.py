@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ def linearize(
         memory_limit: Bytes for captured pairs and work space of the kernel.
         progress: Called with stage, steps done, steps in all.
     """
-    form = "trace" if shared else "full"
+    form: Literal["full", "trace"] = "trace" if shared else "full"
     gram = ntk(task, x, outputs=form, memory_limit=memory_limit, progress=progress)
     test = None if x_test is None else ntk(task, x_test, x, outputs=form, memory_limit=memory_limit, progress=progress)
     f0 = gram.outputs

@@ -1,7 +1,7 @@
 """What every measure of single samples offers, so that one pipeline runs them all."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 class Measure(Protocol):
     """A frozen set of options that turns a task and its data into scores."""
 
-    name: str
+    name: ClassVar[str]
     """What the command line calls it."""
 
     def config(self) -> dict[str, Any]:

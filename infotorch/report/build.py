@@ -1,0 +1,103 @@
+"""Writes a run's page."""
+
+import base64
+import functools
+import hashlib
+import importlib.resources
+import json
+import os
+import pathlib
+from typing import Any
+
+from infotorch import store
+from infotorch.errors import StoreError, require
+from infotorch.report.page import content
+from infotorch.report.view import Run, view
+
+__all__ = ["build"]
+
+SCRIPTS = ("numbers.js", "samples.js", "charts.js", "flags.js", "panel.js", "brush.js", "main.js")
+STYLES = ("style.css", "parts.css", "print.css")
+_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def build(run: Run | str | pathlib.Path, html: str | os.PathLike[str]) -> pathlib.Path:
+    """Writes one HTML file that shows ``run`` from disk, without a network; the same run gives the same bytes.
+
+    The page holds its styles, scripts and data; its Content-Security-Policy forbids every request. With more than
+    5,000 rows charts are of bins, and only the samples at the ends of the scores are in the page, which says so.
+
+    Args:
+        run: A run's folder, or an open run.
+        html: The file to write; a file of this name is replaced once the new one is whole.
+
+    Returns:
+        The file.
+
+    Raises:
+        MissingExtraError: A library of the extra ``report`` is not installed.
+        StoreError: There is no run, it is damaged or empty, or the file can't be written.
+    """
+    for module in ("jinja2", "altair", "vl_convert", "PIL"):
+        require("report", module, "report")
+    opened: Run = store.open(run) if isinstance(run, str | pathlib.Path) else run
+    text = render(content(view(opened)))
+    html = pathlib.Path(html)
+    part = html.with_name(html.name + ".tmp")
+    try:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(text.encode("utf-8", "replace"))  # half a surrogate pair has no UTF-8
+        part.replace(html)
+    except OSError as error:
+        raise StoreError(f"report: {html} must be writable; got {error.strerror}. Give another --html.") from error
+    return html
+
+
+def render(page: dict[str, Any]) -> str:
+    """The page's HTML from its content."""
+    jinja2 = require("report", "jinja2", "report")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("infotorch.report", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    style = "\n".join(_file(name) for name in STYLES)
+    script = '(() => {\n"use strict";\n' + "\n".join(_file(name) for name in SCRIPTS) + "\n})();"
+    runtime = _runtime()
+    policy = (
+        "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+        f"style-src {_digest(style)}; script-src {_digest(runtime)} {_digest(script)}"
+    )
+    return environment.get_template("template.html.j2").render(
+        **{key: value for key, value in page.items() if key != "data"},
+        policy=policy,
+        style=style,
+        runtime=runtime,
+        script=script,
+        data=embedded_json(page["data"]),
+    )
+
+
+def embedded_json(value: Any) -> str:
+    """JSON that can't end the script element in which it stands."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character, escape in _ESCAPES.items():
+        text = text.replace(character, escape)
+    return text
+
+
+@functools.cache
+def _runtime() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script."""
+    text: str = require("report", "vl_convert", "report").javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _file(name: str) -> str:
+    return importlib.resources.files("infotorch.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

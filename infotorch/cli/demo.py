@@ -44,8 +44,9 @@ def command(
     terminal.say()
     terminal.say(f"AUROC {found.auroc:.3f}")
     terminal.facts([
+        ("which is", "the chance that a flipped label ranks above another, by own residual"),
         ("precision", f"{found.precision:.3f} among the first {found.num_flipped}, as many as were flipped"),
-        ("retraining", f"Pearson {found.pearson:.3f}, Spearman {found.spearman:.3f} with samples left out for real"),
+        ("retraining", f"Pearson {found.pearson:.4f}, Spearman {found.spearman:.4f} with samples left out for real"),
         ("accuracy", f"{found.accuracy:.3f} on other digits"),
         ("run", str(found.run)),
         ("report", str(found.report)),

@@ -123,7 +123,10 @@ def lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("instruction set", str(found["instruction_set"])),
         ("devices", ", ".join(found["devices"]) or "none"),
     ]
-    shown += [(f"build: {key.replace('_', ' ')}", said(value)) for key, value in found["build"].items()]
+    build = dict(found["build"])
+    if "cuda_archs" in build:
+        shown.append(("build: CUDA kernels", said(build.pop("cuda_archs")) or "not built"))
+    shown += [(f"build: {key.replace('_', ' ')}", said(value)) for key, value in build.items()]
     if found["extras"] is None:
         return [*shown, ("extras", "known only of an installed infotorch. Run: pip install -e . in the checkout")]
     for name, state in found["extras"].items():
@@ -133,6 +136,4 @@ def lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def said(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -20,6 +20,7 @@ from infotorch.errors import ConfigError, unknown
 from infotorch.table import Scores
 
 TOP = 10
+BATCH, SHARD = 256, 65_536
 DEFAULT = "unique_information"
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
          "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
@@ -48,8 +49,8 @@ def command(
     out: Annotated[str | None, typer.Option(metavar="RUN", help="Folder to keep the run in, made or resumed.")] = None,
     test_data: Annotated[str | None, typer.Option(metavar="SPEC", help=TEST_HELP)] = None,
     memory_limit: Annotated[str | None, typer.Option(metavar="SIZE", help=MEMORY_HELP)] = None,
-    batch_size: Annotated[int, count_option("Samples in one forward pass.")] = 256,
-    shard_size: Annotated[int, count_option("Samples in one file of the run.")] = 65536,
+    batch_size: Annotated[int, count_option("Samples in one forward pass.")] = BATCH,
+    shard_size: Annotated[int, count_option("Samples in one file of the run.")] = SHARD,
     threads: Annotated[int | None, count_option("Threads that compute; all cores where not given.")] = None,
     **fields: Any,
 ) -> None:
@@ -73,16 +74,13 @@ def command(
     samples = data_room.read(data) if data is not None else data_room.samples_of(loaded.data)
     tests = inputs(data_room.read(test_data) if test_data is not None else loaded.test_data)
     built = [build(name, values, tests) for name, values in zip(chosen, settings, strict=True)]
+    options = {"data": data, "test_data": test_data, "memory_limit": limit}
+    options |= {"batch_size": batch_size} if batch_size != BATCH else {}
+    options |= {"shard_size": shard_size} if shard_size != SHARD else {}
     record = {
         "command": "score", "task": task, "data": data, "test_data": test_data,
-        "measures": [{"name": m.name, **m.config()} for m in built],
-        "batch_size": batch_size, "shard_size": shard_size, "memory_limit": limit, "threads": threads,
+        "argv": line(task, chosen, {**options, **{k: v for values in settings for k, v in values.items()}}),
     }  # fmt: skip
-    record["argv"] = line(
-        task, chosen, fields, data=data, test_data=test_data, memory_limit=memory_limit,
-        batch_size=None if batch_size == 256 else batch_size, shard_size=None if shard_size == 65536 else shard_size,
-        threads=threads,
-    )  # fmt: skip
     with terminal.progress() as progress:
         scores = pipeline.score(
             loaded.task, samples, built, out=out, memory_limit=limit, batch_size=batch_size, shard_size=shard_size,
@@ -159,15 +157,17 @@ def size(text: str) -> int:
     return value
 
 
-def line(task: str, chosen: Sequence[str], fields: dict[str, Any], **options: Any) -> str:
-    """The command that repeats the run, with the options that shape the result in a fixed order."""
+def line(task: str, chosen: Sequence[str], options: dict[str, Any]) -> str:
+    """The command that repeats the run; values as they were understood, so that 1e-1 and 0.1 are one command."""
     words = ["infotorch", "score", task]
     for name in chosen:
         words += ["--measure", name]
-    for key, value in {**options, **fields}.items():
+    for key, value in options.items():
         flag = "--" + key.replace("_", "-")
         if isinstance(value, bool):
             words.append(flag if value else f"--no-{flag[2:]}")
+        elif isinstance(value, tuple):
+            words += [flag, ",".join(map(str, value)) + ("," if len(value) == 1 else "")]
         elif value is not None:
             words += [flag, str(value)]
     return shlex.join([*words, "--out", "RUN"])

@@ -23,8 +23,7 @@ def command(
 ) -> None:
     """Prints the samples with the highest scores."""
     opened = store.open(pathlib.Path(run))
-    scores, table = opened.scores(), opened.samples()
-    samples = table.select([name for name in ("id", "label", "label_name") if name in table.column_names]).to_pydict()
+    scores, samples = opened.scores(), opened.samples(["id", "label"]).to_pydict()
     by = by if by is not None else scores.main or ""
     if by not in scores.columns:
         raise Usage(str(unknown("show", "--by", by, scores.columns)))
@@ -35,7 +34,7 @@ def command(
         scores=scores,
         ids=samples.get("id") or scores.index.tolist(),
         labels=labels,
-        names={v: n for v, n in zip(labels, samples.get("label_name") or [None] * N, strict=True) if n is not None},
+        names=dict(enumerate(opened.manifest["data"].get("label_names") or ())),
     )
     if terminal.json:
         found = [rows.record(int(i)) for i in highest]

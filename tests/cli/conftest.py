@@ -3,10 +3,14 @@
 import sys
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from infotorch import store
 from infotorch.cli import main
+from infotorch.table import Column, Scores
 
 
 class Done(NamedTuple):
@@ -39,3 +43,22 @@ def as_it_was():
         if getattr(sys.modules[name], "__file__", None) and "pytest-of" in str(sys.modules[name].__file__):
             del sys.modules[name]
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def finished_run():
+    """Makes a small finished run without a network: five samples, one score."""
+
+    def make(path):
+        values = np.array([0.5, 2.0, 0.25, 1.0, 0.125])
+        with store.create(path, command={"command": "test"}, num_rows=5, shard_size=2) as writer:
+            for start, stop in writer.ranges():
+                column = Column(values=values[start:stop], unit="nats", source="a test")
+                writer.append(start, Scores(index=np.arange(start, stop), columns={"information": column}))
+                index = list(range(start, stop))
+                known = {"index": index, "id": [f"s{i}" for i in index], "label": [i % 2 for i in index]}
+                writer.put_samples(start, pa.table(known))
+            writer.finish()
+        return path
+
+    return make

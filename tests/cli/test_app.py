@@ -1,15 +1,30 @@
 import os
+import pathlib
 import re
 import subprocess
 import sys
 
 import pytest
 
+import infotorch
 from infotorch.cli.app import COMMANDS
 
+BARE = f"""
+import sys, types
+package = types.ModuleType("infotorch")  # the command line alone, without what the package imports for Python's users
+package.__path__ = [{str(pathlib.Path(infotorch.__path__[0]))!r}]
+sys.modules["infotorch"] = package
+from infotorch.cli import main
+from infotorch.cli.terminal import Terminal
+"""
 
-def python(*argv, **options):
-    return subprocess.run([sys.executable, *argv], capture_output=True, text=True, timeout=120, **options)
+
+def python(script, **options):
+    """A process that runs a script on the bare command line."""
+    env = {**os.environ, **options.pop("env", {})}
+    return subprocess.run(
+        [sys.executable, "-c", BARE + script], stderr=subprocess.PIPE, text=True, timeout=120, env=env, **options
+    )
 
 
 def test_the_list_of_commands_fits_80_columns_and_names_all(run):
@@ -62,38 +77,32 @@ def test_common_options_stand_before_or_after_the_command(run, place):
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["verify", "--help"], ["show", "--help"]])
 def test_what_needs_no_torch_does_not_wait_for_it(words):
-    script = f"""
-import sys
-from infotorch.cli import main
-code = main({words})
-sys.exit(9 if "torch" in sys.modules else code)
-"""
-    done = python("-c", script)
+    done = python(f"code = main({words}); sys.exit(9 if 'torch' in sys.modules else code)", stdout=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("words", [["--help"], ["doctor"], ["doctor", "--json"]], ids=" ".join)
-def test_a_reader_that_goes_away_is_no_news(words):
+@pytest.mark.parametrize("script", ["sys.exit(main(['--help']))", "sys.exit(main(['doctor']))"])
+def test_a_reader_that_goes_away_is_no_news(script):
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(
-        [sys.executable, "-m", "infotorch", *words], stdout=write, stderr=subprocess.PIPE, text=True, timeout=120
-    )
+    done = python(script, stdout=write)
     os.close(write)
-    assert "Pipe" not in done.stderr and "Traceback" not in done.stderr and done.returncode == 1
+    assert done.returncode == 1 and "Pipe" not in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_terminal_without_the_letters_gets_their_codes():
-    script = """
-from infotorch.cli import main
-from infotorch.cli.terminal import Terminal
-main(["--version"])
-Terminal().say("a → b")
-"""
-    done = python("-c", script, env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    env = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = python("main(['--version']); Terminal().say('a → b')", env=env, stdout=subprocess.PIPE)
     assert done.returncode == 0 and r"a \u2192 b" in done.stdout
 
 
-def test_help_has_no_color_where_none_is_wanted():
-    env = {**os.environ, "NO_COLOR": "1", "TERM": "xterm-256color"}
-    assert "\x1b[3" not in python("-m", "infotorch", "--help", env=env).stdout
+@pytest.mark.parametrize("color", [True, False], ids=["color", "NO_COLOR"])
+def test_help_has_no_color_where_none_is_wanted(color):
+    env = {"TERM": "xterm-256color", "FORCE_COLOR": "1"} | ({} if color else {"NO_COLOR": "1"})
+    done = python("main(['--help'])", env=env, stdout=subprocess.PIPE)
+    assert ("\x1b[3" in done.stdout or "\x1b[1;3" in done.stdout) == color
+
+
+def test_the_module_runs_as_the_command():
+    done = subprocess.run([sys.executable, "-m", "infotorch", "scor"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.endswith("Did you mean 'score'?\n")

@@ -1,0 +1,76 @@
+import json
+import pathlib
+
+import pytest
+
+from infotorch import demo
+
+FOUND = demo.DemoResult(
+    auroc=0.9712,
+    auroc_information=0.95,
+    precision=0.9,
+    num_flipped=40,
+    accuracy=0.91,
+    pearson=0.987,
+    spearman=0.976,
+    suspicious=[
+        {
+            "id": f"digit-{i:04d}",
+            "given": i,
+            "suggested": (i + i % 2) % 10,
+            "true": (i + i % 2) % 10,
+            "flipped": i % 2 == 1,
+            "own_residual": 1.25 - i / 10,
+            "unique_information_functions": 3.2e-5,
+        }
+        for i in range(10)
+    ],
+    run=pathlib.Path("here/run"),
+    report=pathlib.Path("here/report.html"),
+)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the demo was asked for; it finds ``FOUND`` at once."""
+    calls = []
+
+    def run(out, *, seed, progress):
+        calls.append((out, seed))
+        progress("retraining", 300, 300)
+        return FOUND
+
+    monkeypatch.setattr(demo, "run", run)
+    return calls
+
+
+def test_the_ten_most_suspicious_the_figures_and_both_paths_are_printed(run, asked):
+    done = run("demo", "--out", "here", "--seed", "3")
+    assert asked == [(pathlib.Path("here"), 3)]
+    assert done.code == 0 and done.err == "retraining: 300/300 in 0:00\n"
+    lines = done.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [line.split() for line in lines if line.startswith("digit-")]
+    assert rows[1] == ["digit-0001", "1", "→", "2", "2", "flipped", "1.15", "3.20e-05"]
+    assert rows[2] == ["digit-0002", "2", "2", "not", "flipped", "1.05", "3.20e-05"] and len(rows) == 10
+    assert lines[-7:] == [
+        "AUROC 0.971",
+        "which is    the chance that a flipped label ranks above another, by own residual",
+        "precision   0.900 among the first 40, as many as were flipped",
+        "retraining  Pearson 0.9870, Spearman 0.9760 with samples left out for real",
+        "accuracy    0.910 on other digits",
+        "run         here/run",
+        "report      here/report.html",
+    ]
+
+
+def test_json_is_the_result_alone(run, asked):
+    done = run("demo", "--json", "--quiet")
+    found = json.loads(done.out)
+    assert done.err == "" and found["auroc"] == 0.9712 and found["report"] == "here/report.html"
+    assert len(found["suspicious"]) == 10 and asked == [(pathlib.Path("infotorch-demo"), 0)]
+
+
+def test_a_seed_is_a_whole_number(run, asked):
+    line = "demo: --seed must be a whole number, at least 0; got '-1'. Run: infotorch demo --help.\n"
+    assert run("demo", "--seed", "-1") == (2, "", line) and asked == []

@@ -1,0 +1,223 @@
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+import infotorch.measures
+from infotorch import pipeline, store
+from infotorch.cli import score as command
+from infotorch.cli.failures import Usage
+from infotorch.cli.load import load
+from infotorch.errors import ConfigError
+
+TASK = """
+import torch
+from torch import nn
+from infotorch.task import Task
+
+def made(N, seed):
+    rng = torch.Generator().manual_seed(seed)
+    x = torch.randn(N, 3, generator=rng)
+    return x, (x[:, 0] > 0).long()
+
+def alone():
+    torch.manual_seed(0)
+    return Task(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).eval())
+
+def whole():
+    return alone(), made(24, 1), made(5, 2)
+
+def spoilt():
+    x, y = made(24, 1)
+    x[7, 1] = float("nan")
+    return alone(), (x, y)
+"""
+DESCENT = ["--lr", "0.1", "--steps", "20"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The current folder, with the user's file in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(TASK)
+    return tmp_path
+
+
+def files(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_task_of_ones_own_is_scored_kept_and_shown(run, folder):
+    done = run("score", "mine.py:whole", *DESCENT, "--out", "runs/a")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0] == "24 samples scored; the 10 to look at first:"
+    assert max(map(len, lines)) <= 80
+    assert sum(bool(re.match(r"\d+ .*\d", line)) for line in lines[3:]) == 10
+    assert lines[-2:] == ["run     runs/a", "report  infotorch report runs/a --open"]
+    assert all(re.fullmatch(r".+: [\d,]+/[\d,]+.*", line) for line in done.err.splitlines())
+    assert len(store.open(folder / "runs/a").scores()) == 24
+
+
+def test_json_is_the_result_alone_and_equals_the_call_from_python(run):
+    done = run("score", "mine.py:whole", *DESCENT, "--space", "both", "--json", "--quiet")
+    assert done.code == 0 and done.err == ""
+    found = json.loads(done.out)
+    mine = load("mine.py:whole")
+    measure = infotorch.measures.UniqueInformation(space="both", lr=0.1, steps=20, test_data=mine.test_data[0])
+    scores = pipeline.score(mine.task, mine.data, [measure])
+    assert found["run"] is None and found["index"] == list(range(24)) and len(found["id"]) == 24
+    assert found["main"] == scores.main and list(found["columns"]) == list(scores.columns)
+    for name, column in scores.columns.items():
+        assert found["columns"][name]["values"] == column.values.tolist()
+        assert found["columns"][name]["unit"] == column.unit
+
+
+def test_samples_come_from_a_file_in_place_of_the_loader(run):
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    np.savez("six.npz", x=x, y=np.arange(6) % 2, ids=np.array([f"s{i}" for i in range(6)]))
+    for spec in ("mine.py:alone", "mine.py:whole"):
+        done = run("score", spec, "--data", "six.npz", *DESCENT, "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["id"] == [f"s{i}" for i in range(6)]
+
+
+def test_hostile_ids_are_shown_and_not_obeyed(run):
+    ids = ["[red]x[/red]", "\x1b[31mx", "a\nb", "y" * 10_000, "<script>", "\u202eabc"]
+    np.savez("six.npz", x=np.eye(6, 3, dtype=np.float32) + 1, y=np.arange(6) % 2, ids=np.array(ids))
+    done = run("score", "mine.py:alone", "--data", "six.npz", *DESCENT)
+    assert done.code == 0, done.err
+    for shown in ("[red]x[/red]", r"\x1b[31mx", r"a\nb", "y…y", "<script>", r"\u202eabc"):
+        assert shown in done.out
+    assert "\x1b" not in done.out and max(map(len, done.out.splitlines())) <= 80
+
+
+def test_the_same_command_in_other_words_gives_the_same_bytes(run, folder):
+    assert run("score", "mine.py:whole", *DESCENT, "--l2", "0.5", "--out", "a").code == 0
+    assert run("score", "--quiet", "--out", "b", "--l2=0.5", "--steps", "20", "--lr", "0.1", "mine.py:whole").code == 0
+    assert files(folder / "a") == files(folder / "b")
+
+
+def test_the_run_tells_how_to_repeat_it(run, folder):
+    run("score", "mine.py:whole", "--l2", "0.5", *DESCENT, "--out", "a", "--json")
+    record = store.open(folder / "a").manifest["command"]
+    assert record["argv"] == (
+        "infotorch score mine.py:whole --measure unique_information --l2 0.5 --lr 0.1 --steps 20 --out RUN"
+    )
+    assert record["task"] == "mine.py:whole" and record["score"]["measures"][0]["l2"] == 0.5
+
+
+def test_another_command_on_a_run_is_refused_and_names_what_differs(run):
+    assert run("score", "mine.py:whole", *DESCENT, "--l2", "0.5", "--out", "a").code == 0
+    done = run("score", "mine.py:whole", *DESCENT, "--l2", "0.25", "--out", "a")
+    assert done.code == 1 and done.out == ""
+    assert "l2" in done.err.splitlines()[-1] and "0.25" in done.err and "0.5" in done.err
+
+
+USAGE = {
+    "--stpes 3": "score: an option must be one it knows; got '--stpes'. Did you mean '--steps'?",
+    "--convention man": "score: --convention must be one of 'mean', 'sum', 'reference'; got 'man'. "
+    "Did you mean 'mean'?",
+    "--lr fast": "score: --lr must be a number (inf is one); got 'fast'. Run: infotorch score --help.",
+    "--memory-limit 4XB": "score: --memory-limit must be a size; got '4XB'. Write it as 4GB or 512MiB.",
+    "--batch-size 0": "score: --batch-size must be a whole number, at least 1; got '0'. Run: infotorch score --help.",
+    "--measure unique_informaton": "score: --measure must be one of 'unique_information'; got 'unique_informaton'. "
+    "Did you mean 'unique_information'?",
+    "--l2 -1": "UniqueInformation: l2 must be a finite number, at least 0; got -1.0. Correct l2.",
+}
+
+
+@pytest.mark.parametrize("words", USAGE)
+def test_bad_usage_has_exit_code_2_and_one_line(run, words):
+    assert run("score", "mine.py:whole", *words.split()) == (2, "", USAGE[words] + "\n")
+
+
+def test_samples_must_come_from_somewhere(run):
+    assert run("score", "mine.py:alone", *DESCENT) == (
+        2,
+        "",
+        "score: there must be samples to score; got no --data, and alone() returns none. Give --data SPEC, or return "
+        "(task, loader).\n",
+    )
+
+
+def test_a_sample_that_is_not_finite_is_named(run):
+    done = run("score", "mine.py:spoilt", *DESCENT)
+    assert done.code == 1 and done.err.count("\n") == 1 and "nan in sample 7" in done.err
+
+
+def test_a_file_with_an_error_gives_one_line_and_the_trace_on_demand(run, folder):
+    (folder / "bad.py").write_text("\n\n1 / 0\n")
+    line = (
+        "score: bad.py must import; got ZeroDivisionError: division by zero (bad.py, line 3). Mend it there, or add "
+        "--debug for the trace.\n"
+    )
+    assert run("score", "bad.py:task") == (1, "", line)
+    done = run("score", "bad.py:task", "--debug")
+    assert done.code == 1 and "Traceback" in done.err and "    1 / 0" in done.err and done.err.endswith(line)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "score: stopped by an interrupt."),
+        (
+            OSError(28, "No space left on device"),
+            1,
+            "score: the disk must have room; got OSError: [Errno 28] No space left on device. Free some.",
+        ),
+    ],
+    ids=["interrupt", "full disk"],
+)
+def test_a_stopped_run_says_that_it_goes_on(run, monkeypatch, error, code, line):
+    def fail(*args, **options):
+        options["progress"]("kernel", 1, 3)
+        raise error
+
+    monkeypatch.setattr(pipeline, "score", fail)
+    goes_on = " Run the same command again: it goes on from there.\n"
+    assert run("score", "mine.py:whole", "--out", "a") == (code, "", line + goes_on)
+
+
+def test_help_lists_the_fields_of_the_measure_in_80_columns(run):
+    done = run("score", "--help")
+    assert done.code == 0 and max(map(len, done.out.splitlines())) <= 80
+    for flag in ("--l2", "--steps", "--lr", "--time", "--form", "--space", "--loss", "--sigma", "--convention",
+                 "--layers", "--outputs", "--test-data", "--out", "--memory-limit"):  # fmt: skip
+        assert re.search(rf"^│ {flag} ", done.out, re.M), flag
+    assert "--models" not in done.out
+
+
+def test_every_flag_of_a_measure_has_a_help_text():
+    for cls in infotorch.measures.REGISTRY.values():
+        for flag in command.flags.flags_of(cls).values():
+            assert flag.help, flag.name
+
+
+def test_threads_are_set_for_the_run(run):
+    run("score", "mine.py:whole", *DESCENT, "--threads", "1")
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4GB", 4 * 10**9), ("512MiB", 512 * 2**20), ("2e9", 2 * 10**9), ("1.5 kb", 1500), ("100", 100)]
+)
+def test_sizes_are_read_with_their_units(text, size):
+    assert command.size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "1..2GB", "inf", "4 GB GB"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(Usage, match="--memory-limit must be a size"):
+        command.size(text)
+
+
+def test_a_setting_that_the_measure_refuses_is_bad_usage(monkeypatch):
+    def refuse(**settings):
+        raise ConfigError("unique_information: l2 must be at least 0; got -1.")
+
+    monkeypatch.setitem(infotorch.measures.REGISTRY, "unique_information", refuse)
+    with pytest.raises(Usage, match="l2 must be at least 0"):
+        command.build("unique_information", {}, None)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from infotorch.capture.hooks import Layer, Use, recording
-from infotorch.capture.layers.table import rule_of
+from infotorch.capture.layers.table import RULES
 from infotorch.errors import CaptureError, ConfigError
 from infotorch.task import Task, num_samples, select, tensors_of
 
@@ -96,7 +96,7 @@ def _offenders(
     rows = []
     for path, names in by_module.items():
         module = modules[path]
-        if rule_of(module) is None and type(module).__module__.startswith("torch."):
+        if type(module) not in RULES and type(module).__module__.startswith("torch."):
             rows.append((path or "model", type(module).__name__, ", ".join(n.rpartition(".")[2] for n in names)))
             continue
         for name in names:

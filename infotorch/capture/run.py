@@ -150,12 +150,13 @@ def capture(
     uses = [use for use in uses if use.edge.node in graph]
     check_complete(task.model, selected, uses, counted, N)
 
+    check_inputs_kept(uses)
     cotangents = _cotangents(seeds, outputs)
     if memory_limit is not None:
         check_memory(uses, len(cotangents), memory_limit)
     unit = _unit(seeds, outputs, uses)
     grads = _gradients(total, uses, cotangents, unit, keep_graph=verify)
-    check_inputs_kept(uses)
+    check_inputs_kept(uses)  # again: a reversible network rebuilds its activations in place, in its backward
     with torch.no_grad():
         pairs = assemble(uses, grads, selected, unit)
     if seeds is None:
@@ -171,7 +172,7 @@ def capture(
     if verify:
         check_sum(result, _batch_gradient(total, selected, cotangents))
         last = slice(N - 1, N)
-        one = (select(x, last), None if y is None else y[last])
+        one = select(batch if seeds is None else x, last)
         alone_seeds = seeds[:, last] if isinstance(seeds, Tensor) else seeds
         check_alone(result, capture(task, one, seeds=alone_seeds, check=False))
     return result

@@ -8,7 +8,7 @@ from infotorch.capture.layers.linear import Linear
 from infotorch.capture.layers.norm import Norm, batch_normalized, layer_normalized
 from infotorch.capture.layers.rule import Rule
 
-__all__ = ["rule_of"]
+__all__ = ["RULES", "rule_of"]
 
 _CONV = Conv()
 _BATCH_NORM = Norm(batch_normalized)

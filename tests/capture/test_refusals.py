@@ -1,0 +1,173 @@
+"""Right, or a listed error: what the other engines answer wrongly in silence."""
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from infotorch.capture import capture
+from infotorch.errors import CaptureError, ConfigError
+from infotorch.task import Task
+from tests.capture.agreement import assert_exact
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(3, 4, batch_first=True)
+        self.scale = nn.Parameter(torch.ones(4))
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(self.rnn(x)[0][:, -1] * self.scale)
+
+
+def refusal(model, x, **options):
+    task = Task(model.eval(), loss=lambda outputs, y: outputs.flatten(1).sum(1), **options)
+    with pytest.raises(CaptureError) as caught:
+        capture(task, (x, torch.zeros(len(x))))
+    return str(caught.value)
+
+
+def test_all_offenders_are_listed_with_the_remedies():
+    model = nn.ModuleDict({"encoder": Recurrent()})
+    model.forward = lambda x: model["encoder"](x)
+    assert refusal(model, torch.ones(5, 6, 3)) == (
+        "capture: every trainable parameter must belong to a supported layer; got 2 that do not:\n"
+        "  encoder.scale  parameter of Recurrent  used 1 time outside a captured layer\n"
+        "  encoder.rnn    LSTM                    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0\n"
+        "Freeze them or pass params=[...] without them."
+    )
+
+
+def test_the_remedies_work():
+    model = Recurrent().eval()
+    x, y = torch.ones(5, 6, 3), torch.zeros(5, 2)
+    assert list(capture(Task(model, loss="mse", params=["fc.*"]), (x, y)).pairs) == ["fc"]
+    model.rnn.requires_grad_(False)
+    model.scale.requires_grad_(False)
+    assert list(capture(Task(model, loss="mse"), (x, y)).pairs) == ["fc"]
+
+
+def test_group_norm_is_named():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten())
+    assert "\n  1  GroupNorm  weight, bias\n" in refusal(model, torch.ones(2, 3, 5, 5))
+
+
+def test_attention_names_the_projection_that_is_never_called():
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attn = nn.MultiheadAttention(4, 2, batch_first=True)
+
+        def forward(self, x):
+            return self.attn(x, x, x)[0]
+
+    text = refusal(Attends(), torch.randn(3, 5, 4))
+    assert re.search(r"\n  attn +MultiheadAttention +in_proj_weight, in_proj_bias\n", text)
+    assert "\n  attn.out_proj  NonDynamicallyQuantizableLinear  weight, bias\n" in text
+
+
+def test_functional_use_beside_the_layer_is_found():
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 3, bias=False)
+
+        def forward(self, x):
+            return F.linear(F.linear(self.fc(x), self.fc.weight), self.fc.weight)
+
+    assert "fc.weight  parameter of Linear  used 2 times outside a captured layer" in refusal(
+        Functional(), torch.ones(2, 3)
+    )
+
+
+def test_penalty_on_the_weights_is_found():
+    """A loss that touches a parameter has a part that no layer shows."""
+    model = nn.Linear(3, 2).eval()
+    task = Task(model, loss=lambda outputs, y: outputs.sum(1) + model.weight.square().sum())
+    with pytest.raises(CaptureError, match="weight  parameter of Linear  used 1 time outside"):
+        capture(task, (torch.ones(4, 3), torch.ones(4)))
+
+
+def test_a_layer_with_a_forward_of_its_own_is_not_taken_for_its_parent():
+    class Scaled(nn.Linear):
+        def forward(self, x):
+            return 2 * F.linear(x, self.weight, self.bias)
+
+    assert "parameter of Scaled" in refusal(nn.Sequential(Scaled(3, 2)), torch.ones(2, 3))
+    patched = nn.Linear(3, 2)
+    patched.forward = lambda x: F.linear(x, 3 * patched.weight, patched.bias)
+    assert "parameter of Linear" in refusal(nn.Sequential(patched), torch.ones(2, 3))
+
+
+def test_a_layer_that_inherits_its_forward_is_supported(rng):
+    class Named(nn.Linear):
+        pass
+
+    assert_exact(nn.Sequential(Named(3, 2)).double(), torch.randn(4, 3, dtype=torch.float64, generator=rng))
+
+
+@pytest.mark.parametrize("parametrize", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.orthogonal])
+def test_parametrized_weight_is_refused_and_its_bias_alone_is_exact(parametrize, rng):
+    model = parametrize(nn.Linear(3, 3))
+    assert "parametrizations.weight" in refusal(nn.Sequential(model), torch.ones(2, 3))
+    cap = capture(
+        Task(nn.Sequential(model).eval(), loss="mse", params=["0.bias"]),
+        (torch.ones(2, 3), torch.zeros(2, 3)),
+        verify=True,
+    )
+    assert list(cap.pairs) == ["0.bias"]
+
+
+def test_parameters_swapped_for_the_forward_are_found():
+    class Swaps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.out = nn.Linear(3, 3), nn.Linear(3, 2)
+
+        def forward(self, x):
+            swapped = {"weight": 2 * self.out.weight.new_ones(3, 3), "bias": self.fc.bias}
+            return self.out(torch.func.functional_call(self.fc, swapped, x))
+
+    assert "fc.weight  parameter of Linear  replaced for the forward" in refusal(Swaps(), torch.ones(2, 3))
+
+
+class Positions(nn.Module):
+    """Position embeddings looked up once and broadcast over the batch."""
+
+    def __init__(self, T, lead):
+        super().__init__()
+        self.fc, self.pos = nn.Linear(3, 4), nn.Embedding(T, 4)
+        self.register_buffer("ids", torch.arange(T).expand(1, T) if lead else torch.arange(T))
+
+    def forward(self, x):  # [N, T, 3]
+        return (self.fc(x) + self.pos(self.ids)).tanh().sum(1)
+
+
+@pytest.mark.parametrize("N", [1, 2, 3, 5])
+@pytest.mark.parametrize("T", [1, 2, 3, 5])
+@pytest.mark.parametrize("lead", [True, False])
+def test_layer_that_does_not_carry_the_batch_is_found_also_where_T_is_N(N, T, lead):
+    text = refusal(Positions(T, lead), torch.ones(N, T, 3))
+    assert re.search(r"must see one input a sample, \[N, \.\.\.\]; got another first size at 'pos'", text)
+
+
+def test_its_remedy_works(rng):
+    class Expanded(Positions):
+        def forward(self, x):
+            return (self.fc(x) + self.pos(self.ids.expand(len(x), -1))).tanh().sum(1)
+
+    assert_exact(Expanded(5, True).double(), torch.randn(5, 5, 3, dtype=torch.float64, generator=rng))
+
+
+def test_memory_limit_is_judged_before_the_backward():
+    task = Task(nn.Linear(512, 512).eval(), loss="mse")
+    batch = (torch.ones(512, 512), torch.ones(512, 512))
+    with pytest.raises(
+        ConfigError, match=r"must hold the batch's pairs \(needs 2 MiB\); got 1 MiB. Raise memory_limit"
+    ):
+        capture(task, batch, memory_limit=2**20)
+    assert capture(task, batch, memory_limit=2**21).nbytes == 2**21

@@ -1,0 +1,163 @@
+import gc
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from infotorch.capture import Capture, capture
+from infotorch.errors import CaptureError, ConfigError, DataError, NotSupported, ShapeError
+from infotorch.task import Task
+from tests.capture.agreement import assert_close, assert_exact, gradients
+
+
+@pytest.fixture
+def task(rng):
+    model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double().eval()
+    for p in model.parameters():
+        p.data.normal_(generator=rng)
+    return Task(model, loss="mse")
+
+
+@pytest.fixture
+def batch(rng):
+    return (
+        torch.randn(6, 5, dtype=torch.float64, generator=rng),
+        torch.randn(6, 3, dtype=torch.float64, generator=rng),
+    )
+
+
+def test_capture_states_its_sizes_and_layout(task, batch):
+    cap = capture(task, batch)
+    assert isinstance(cap, Capture) and (cap.N, cap.C, cap.K, cap.P) == (6, 3, 1, 39)
+    assert cap.names == ("0.weight", "0.bias", "2.weight", "2.bias")
+    assert cap.slices == {
+        "0.weight": slice(0, 20),
+        "0.bias": slice(20, 24),
+        "2.weight": slice(24, 36),
+        "2.bias": slice(36, 39),
+    }
+    assert cap.losses.shape == (6,) and not cap.losses.requires_grad and not cap.outputs.requires_grad
+    assert_close(cap.losses, 0.5 * (cap.outputs - batch[1]).square().sum(1), "losses")
+    assert cap.pairs["0"].shapes == {
+        "0.weight": torch.Size([4, 5]),
+        "0.bias": torch.Size([4]),
+    }
+
+
+def test_leaving_the_context_lets_go_of_the_pairs(task, batch):
+    with capture(task, batch) as cap:
+        assert cap.nbytes == 8 * (6 * 5 + 6 * 4 + 6 * 4 + 6 * 3)
+    assert not cap.pairs and cap.nbytes == 0
+
+
+def test_seeds_are_linear(task, batch, rng):
+    """A cotangent's gradient is its combination of the outputs' gradients."""
+    seeds = torch.randn(2, 6, 3, dtype=torch.float64, generator=rng)
+    J, G = gradients(capture(task, batch, seeds="logits")), gradients(capture(task, batch[0], seeds=seeds))
+    for name, rows in J.items():
+        assert_close(G[name], torch.einsum("knc,nc...->nk...", seeds, rows), name)
+
+
+def test_one_seed_keeps_its_axis(task, batch):
+    cap = capture(task, batch, seeds=torch.ones(1, 6, 3, dtype=torch.float64))
+    assert cap.K == 1 and cap.losses is None and cap.pairs["2"].b.shape == (6, 1, 1, 3)
+
+
+def test_layer_that_some_outputs_do_not_use(rng):
+    class TwoHeads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.right = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return torch.stack([self.left(x).sum(1).tanh(), self.right(x).sum(1).tanh()], 1)
+
+    assert_exact(TwoHeads().double(), torch.randn(4, 3, dtype=torch.float64, generator=rng))
+
+
+def test_unused_parameters_have_no_pair_and_are_named(rng):
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.idle, self.vain = nn.Linear(3, 2), nn.Linear(3, 2), nn.Linear(3, 2)
+            self.token = nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            self.vain(x)
+            return self.fc(x)
+
+    cap = assert_exact(Unused().double(), torch.randn(4, 3, dtype=torch.float64, generator=rng))
+    assert set(cap.unused) == {"token", "idle.weight", "idle.bias", "vain.weight", "vain.bias"}
+    assert cap.P == 27
+
+
+@pytest.mark.parametrize("params", [["2.*"], ["0.weight", "2.bias"], ["*.bias"]])
+def test_selection_leaves_the_rest_out(task, batch, params):
+    cap = assert_exact(task.model, batch[0], params)
+    assert all(any(re.fullmatch(p.replace("*", ".*"), name) for p in params) for name in cap.names)
+
+
+def test_frozen_trunk_runs_without_a_graph(task, batch):
+    task.model[0].requires_grad_(False)
+    assert list(assert_exact(task.model, batch[0]).pairs) == ["2"]
+
+
+def test_outputs_of_more_axes_are_flattened_seeds(rng):
+    model = nn.Sequential(nn.Linear(3, 2), nn.Tanh()).double().eval()
+    x = torch.randn(4, 5, 3, dtype=torch.float64, generator=rng)
+    assert capture(Task(model, loss="mse"), x, seeds="logits").K == 10
+    assert_exact(model, x)
+
+
+def test_dict_batch_with_forward_and_target(task, batch):
+    named = Task(
+        task.model, loss="mse", forward=lambda model, batch: model(batch["pixels"]), target=lambda batch: batch["want"]
+    )
+    got = capture(named, {"pixels": batch[0], "want": batch[1]}, verify=True)
+    assert_close(got.pairs["0"].grad(3), capture(task, batch).pairs["0"].grad(3), "dict batch")
+
+
+def test_capture_runs_under_no_grad(task, batch):
+    with torch.no_grad():
+        assert capture(task, batch).pairs["0"].b.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"seeds": "logit"}, ConfigError, "seeds must be one of 'logits'; got 'logit'. Did you mean 'logits'?"),
+        ({"seeds": torch.ones(6, 3)}, ShapeError, "seeds must be [K, N, ...] for outputs [6, 3]; got [6, 3]"),
+        ({"fallback": "func"}, NotSupported, "fallback must be None; got 'func'. Freeze unsupported parameters"),
+        ({"labels": "exact"}, NotSupported, "labels must be None; got 'exact'. Pass output cotangents"),
+    ],
+)
+def test_options_are_checked(task, batch, options, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        capture(task, batch, **options)
+
+
+def test_outputs_without_a_graph_are_refused(task, batch):
+    blind = Task(task.model, loss="mse", forward=lambda model, x: model(x).detach())
+    with pytest.raises(CaptureError, match="outputs must depend on a selected parameter; got outputs without a graph"):
+        capture(blind, batch)
+
+
+def test_data_are_checked_with_seeds_too(task, batch):
+    batch[0][2, 1] = float("nan")
+    with pytest.raises(DataError, match="x must be finite; got nan at sample 2"):
+        capture(task, batch[0], seeds="logits")
+
+
+def test_nothing_is_left_of_earlier_batches(task, batch):
+    """Graphs and hooks are let go of: as many tensors live after as before."""
+
+    def alive():
+        gc.collect()
+        return sum(type(o) is torch.Tensor for o in gc.get_objects())
+
+    capture(task, batch)
+    before = alive()
+    for _ in range(50):
+        capture(task, batch, check=False)
+    assert alive() == before

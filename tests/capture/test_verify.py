@@ -1,0 +1,55 @@
+"""The second net catches a wrong rule and samples that are coupled."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from infotorch.capture import capture
+from infotorch.capture.layers.linear import Linear
+from infotorch.capture.layers.table import RULES
+from infotorch.errors import CaptureError
+from infotorch.task import Task
+
+
+class Centered(nn.Module):
+    """A forward that mixes samples."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        h = self.first(x)
+        return self.second(h - 0.5 * h.mean(0))
+
+
+@pytest.mark.parametrize("seeds", [None, "logits"])
+def test_coupled_samples_are_found(rng, seeds):
+    task = Task(Centered().eval(), loss="mse")
+    batch = (torch.randn(4, 3, generator=rng), torch.randn(4, 2, generator=rng))
+    capture(task, batch, seeds=seeds)
+    with pytest.raises(CaptureError, match="must agree with those of each sample alone; got a relative difference of"):
+        capture(task, batch, seeds=seeds, verify=True)
+
+
+@pytest.mark.parametrize("seeds", [None, "logits"])
+def test_wrong_rule_is_found(rng, seeds, monkeypatch):
+    class Wrong(Linear):
+        def bias(self, module: nn.Module, grad: Tensor) -> Tensor:
+            return 1.001 * super().bias(module, grad)
+
+    monkeypatch.setitem(RULES, nn.Linear, Wrong())
+    task = Task(nn.Linear(3, 2).eval(), loss="mse", params=["bias"])
+    batch = (torch.randn(4, 3, generator=rng), torch.randn(4, 2, generator=rng))
+    with pytest.raises(CaptureError, match="gradients of 'bias' must agree with autograd's gradient of the batch"):
+        capture(task, batch, seeds=seeds, verify=True)
+
+
+def test_sum_that_vanishes_is_no_failure(rng):
+    """At an optimum the batch gradient is zero and only its rounding is left; the scale is that of the samples."""
+    x = torch.randn(200, 3, generator=rng)
+    y = torch.randn(200, 1, generator=rng)
+    model = nn.Linear(3, 1, bias=False).eval()
+    model.weight.data = torch.linalg.lstsq(x, y).solution.mT.contiguous()
+    cap = capture(Task(model, loss="mse"), (x, y), verify=True)
+    assert sum(cap.pairs[""].grad(n) for n in range(200)).norm() < 1e-3 * cap.pairs[""].grad(0).norm()

@@ -11,7 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -25,12 +25,12 @@ class Command(NamedTuple):
 
     module: str
     help: str
-    resumable: bool = False
+    resumable: Literal["never", "always", "with --out"] = "never"
 
 
 COMMANDS = {
-    "demo": Command("infotorch.cli.demo", "Find the mislabelled among handwritten digits, as a demonstration.", True),
-    "score": Command("infotorch.cli.score", "Score every sample of a task of your own.", True),
+    "demo": Command("infotorch.cli.demo", "Find mislabeled handwritten digits, as a demonstration.", "always"),
+    "score": Command("infotorch.cli.score", "Score every sample of a task of your own.", "with --out"),
     "report": Command("infotorch.cli.report", "Write a run as one HTML file that opens without a network."),
     "show": Command("infotorch.cli.show", "Print the highest scores of a run."),
     "verify": Command("infotorch.cli.verify", "Check every file of a run against its hash."),
@@ -64,9 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv = [word for word in argv[:place] if word not in before] + [name, *before, *argv[place + 1 :]]
     where = name if name and command else "infotorch"
     debug = "--debug" in argv
-    with Guard(where=where, debug=debug, resumable=bool(command and command.resumable)) as guard:
+    kept = {"always", "with --out"} if any(word.partition("=")[0] == "--out" for word in argv) else {"always"}
+    with Guard(where=where, debug=debug, resumable=command is not None and command.resumable in kept) as guard:
         action = parse(argv, name)
-        if callable(action):
+        if isinstance(action, int):
+            guard.code = action
+        else:
             action()
     with Guard(where=where, debug=debug) as written:
         sys.stdout.flush()

@@ -54,7 +54,7 @@ class Terminal:
         """A table as wide as the terminal at most; the columns named in ``right`` hold numbers and are never cut."""
         screen = console()
         table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        room = widths(head, rows, right, screen.width)
+        room = widths(head, rows, right, screen.width - 2)  # older versions of rich pad the edges
         for i, width in enumerate(room):
             title = "\n".join(textwrap.wrap(head[i], width)) if i in right else plain(head[i], width)
             table.add_column(Text(title), justify="right" if i in right else "left", width=width, no_wrap=True)

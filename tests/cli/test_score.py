@@ -179,6 +179,7 @@ def test_a_stopped_run_says_that_it_goes_on(run, monkeypatch, error, code, line)
     monkeypatch.setattr(pipeline, "score", fail)
     goes_on = " Run the same command again: it goes on from there.\n"
     assert run("score", "mine.py:whole", "--out", "a") == (code, "", line + goes_on)
+    assert run("score", "mine.py:whole") == (code, "", line + "\n")
 
 
 def test_help_lists_the_fields_of_the_measure_in_80_columns(run):

@@ -1,6 +1,6 @@
 """Leave-out of trainings that ran to convergence, from one inverse: no eigenvectors."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -23,8 +23,13 @@ class SingularKernelError(ArithmeticError):
 class ByInverse:
     r"""B = (K + ridge I)^-1; leaving g out moves the solution by :math:`-B_{:g} B_{gg}^{-1} \alpha_g`."""
 
-    def __init__(self, kernel: Tensor, residual: Tensor, ridge: float) -> None:
-        """Inverts for ``ridge``, that of the trainings without; raises SingularKernelError."""
+    def __init__(self, kernel: Tensor, residual: Tensor, ridge: float, full_ridges: Iterable[float] = ()) -> None:
+        """Inverts for ``ridge``, that of the trainings without, and solves for ``full_ridges``, those with everyone.
+
+        Raises:
+            SingularKernelError: For one of them the matrix is singular to rounding.
+        """
+        self.solved = {full: ByInverse(kernel, residual, full).alpha for full in full_ridges if full != ridge}
         self.kernel, self.residual, self.ridge = kernel, residual, ridge
         A = kernel.clone(memory_format=torch.contiguous_format)
         A.diagonal().add_(ridge)
@@ -35,7 +40,7 @@ class ByInverse:
             raise SingularKernelError
         self.B, self.norm = B, norm
         self.alpha = B @ residual  # [m, V]
-        self.solved = {ridge: self.alpha}
+        self.solved[ridge] = self.alpha
 
     def changes(
         self, rows: Tensor, full: Sequence[Training], without: Sequence[Training]
@@ -88,8 +93,6 @@ class ByInverse:
         return (delta * linear(self.kernel)(delta)).sum((0, 2))
 
     def trained(self, training: Training) -> Tensor:
-        if training.ridge not in self.solved:
-            self.solved[training.ridge] = ByInverse(self.kernel, self.residual, training.ridge).alpha
         return self.solved[training.ridge]
 
     def outputs(self, test_kernel: Tensor, num_columns: int) -> Callable[[Tensor], Tensor]:

@@ -39,11 +39,11 @@ def unique_information_from_kernel(
         FSI_i = \tfrac{1}{2\sigma^2 M} \textstyle\sum_x \|J_x \delta\|^2
 
     (Harutyunyan et al., "Estimating informativeness of samples with smooth unique information", arXiv 2101.06640,
-    eqs. 5, 7 and 8, with their factor 1/2, which the published code drops). Nothing is approximated: a converged training
-    has a closed form without any of its rows, and a finite one is a sum of ``nodes / 2`` such forms with complex ridges,
-    to 1e-14 at 40 nodes. All samples and all times come from one eigendecomposition (infinite times alone: from one
-    inverse). Gradient descent of fewer than 16 steps, or with lr times the largest eigenvalue between 1 and 2, is stepped
-    literally, all leave-outs at once.
+    eqs. 5, 7 and 8, with their factor 1/2, which the published code drops). Nothing is approximated: a converged
+    training has a closed form without any of its rows, and a finite one is a sum of ``nodes / 2`` such forms with
+    complex ridges, to 1e-14 at 40 nodes. All samples and all times come from one eigendecomposition (infinite times
+    alone: from one inverse). Gradient descent of fewer than 16 steps, or with lr times the largest eigenvalue between
+    1 and 2, is stepped literally, all leave-outs at once.
 
     The array level knows no convention: who deletes a row of a mean loss and trains again gives ``ridge = N l2``,
     ``ridge_without = (N - 1) l2``, ``time = lr steps / N``, ``time_without = lr steps / (N - 1)``.

@@ -164,7 +164,7 @@ def _solver(
         if limit_ridge > 0:  # at 0, the inverse itself finds a negative eigenvalue
             refuse_indefinite(WHERE, problem.kernel, problem.input_eps)
         try:
-            return ByInverse(problem.kernel, problem.residual, ridges.pop())
+            return ByInverse(problem.kernel, problem.residual, ridges.pop(), {full.ridge for full, _ in pairs})
         except SingularKernelError:
             values = torch.linalg.eigvalsh(problem.kernel) + limit_ridge
             raise singular(WHERE, float(values[0]), float(values[-1])) from None

@@ -75,8 +75,8 @@ def sgd_unique_information(
     if left.norm() <= INTERPOLATES * r.norm():
         raise NumericsError(
             f"{WHERE}: the gradients' covariance must not vanish; got residuals of norm "
-            f"{float(left.norm()):.1e} at the optimum, {float(r.norm()):.1e} before training: the optimum interpolates, "
-            "so SGD has no noise there. Give ridge > 0."
+            f"{float(left.norm()):.1e} at the optimum, {float(r.norm()):.1e} before training: the optimum "
+            "interpolates, so SGD has no noise there. Give ridge > 0."
         )
     span = values > 0
     root = values[span].sqrt()

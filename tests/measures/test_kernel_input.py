@@ -1,0 +1,90 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from infotorch.errors import DataError, ShapeError
+from infotorch.measures.kernel_input import kernel_input
+
+K = torch.eye(6).double()
+R = torch.zeros(3, 2).double()
+
+
+def with_value(tensor, index, value):
+    tensor = tensor.clone()
+    tensor[index] = value
+    return tensor
+
+
+@pytest.mark.parametrize(
+    "K, residual, K_test, error, message",
+    [
+        (K, R[:, 0], None, ShapeError, r"residual must have shape \[N, C\]; got \(3,\)\. Give .* residual\[:, None\]"),
+        (K[:4, :4], R, None, ShapeError, r"K must have shape \[N\*C, N\*C\] = \[6, 6\].*got \(4, 4\)"),
+        (K[:4], R, None, ShapeError, r"got \(4, 6\)"),
+        (torch.ones(6).double(), R, None, ShapeError, r"got \(6,\)"),
+        (K, R, K[:3], ShapeError, r"K_test must have shape \[M\*C, N\*C\].*got \(3, 6\)"),
+        (K, R, K[:2, :4], ShapeError, r"got \(2, 4\)"),
+        (K, R, K[:0], ShapeError, r"got \(0, 6\)"),
+        (K[:2, :2], R[:1], None, DataError, "needs at least 2 samples and 1 output; got 1 and 2"),
+        (K[:0, :0], R[:0], None, DataError, "needs at least 2 samples and 1 output; got 0 and 2"),
+        (K[:0, :0], R[:, :0], None, DataError, "needs at least 2 samples and 1 output; got 3 and 0"),
+        (K.half(), R, None, DataError, r"K must be float32 or float64; got float16\. Convert it, K.double\(\)"),
+        (K.int(), R, None, DataError, "got int32"),
+        (K, R.to(torch.complex128), None, DataError, "residual must be float32 or float64; got complex128"),
+        (K, R, K.bool(), DataError, "K_test must be float32 or float64; got bool"),
+        (
+            with_value(K, (3, 1), math.nan),
+            R,
+            None,
+            DataError,
+            r"K must be finite; got nan in row 3 \(sample 1\), column 1",
+        ),
+        (with_value(K, (5, 5), math.inf), R, None, DataError, r"K must be finite; got inf in row 5 \(sample 2\)"),
+        (
+            K,
+            with_value(R, (2, 0), -math.inf),
+            None,
+            DataError,
+            r"residual must be finite; got -inf in row 2 \(sample 2\)",
+        ),
+        (K, R, with_value(K, (0, 4), math.nan), DataError, r"K_test must be finite; got nan in row 0 \(sample 0\)"),
+        (with_value(K, (0, 1), 0.5), R, None, DataError, r"largest \|K - K.T\| of 5.0e-01 where .* 1.0e\+00"),
+    ],
+)
+def test_bad_input_is_refused_in_words(K, residual, K_test, error, message):
+    with pytest.raises(error, match=message):
+        kernel_input("here", K, residual, K_test)
+
+
+def test_rounding_is_not_asymmetry(rng):
+    for dtype in (torch.float32, torch.float64):
+        J = torch.randn(60, 5000, generator=rng).to(dtype)
+        K = J @ J.mT
+        K[0, 1] *= 1 + 4 * torch.finfo(dtype).eps
+        assert kernel_input("here", K, R.new_zeros(30, 2)).input_eps == torch.finfo(dtype).eps
+
+
+def test_everything_becomes_float64():
+    data = kernel_input("here", K.float(), R.numpy().astype(np.float32), K[:2].tolist())
+    assert data.kernel.dtype == data.residual.dtype == data.test_kernel.dtype == torch.float64
+    assert data.num_test == 1 and data.rows_per_sample == 2
+
+
+def test_only_copies_may_be_overwritten():
+    assert kernel_input("here", K.float(), R).owned
+    assert kernel_input("here", K.tolist(), R).owned
+    assert not kernel_input("here", K, R).owned
+    assert not kernel_input("here", K.numpy(), R).owned
+
+
+def test_a_shared_kernel_has_one_row_a_sample():
+    data = kernel_input("here", K, torch.zeros(6, 4).double(), K[:2], shared=True)
+    assert data.rows_per_sample == 1 and data.num_test == 2
+    with pytest.raises(ShapeError, match=r"G must have shape \[N, N\] = \[6, 6\]"):
+        kernel_input("here", K[:5, :5], torch.zeros(6, 4).double(), shared=True)
+
+
+def test_gradients_are_not_followed():
+    assert not kernel_input("here", K.clone().requires_grad_(), R).kernel.requires_grad

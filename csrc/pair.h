@@ -15,7 +15,7 @@ struct PairShape {
 
 // Some axes of a strided tensor, counted through in row-major order.
 struct Axes {
-  static constexpr int kMax = 4;  // Conv3d has Cin and three of the kernel
+  static constexpr int kMax = 5;  // the samples and up to four of positions, or of features
   int count = 0;
   int64_t size[kMax] = {}, stride[kMax] = {};
 
@@ -54,6 +54,15 @@ struct Rows {
   Axes t, i;
   bool bias = false;
 };
+
+// All positions of samples n0 ... n0 + count, as those of one sample.
+template <typename scalar_t>
+Rows<scalar_t> stacked(const Rows<scalar_t>& x, int64_t n0, int64_t count) {
+  Rows<scalar_t> rows = {x.data + n0 * x.n_stride, 0, {}, x.i, x.bias};
+  rows.t.append(count, x.n_stride);
+  for (int d = 0; d < x.t.count; ++d) rows.t.append(x.t.size[d], x.t.stride[d]);
+  return rows;
+}
 
 // The a of an embedding: row t of sample n is one-hot at data[n * n_stride + t * t_stride], in [0, I).
 struct Ids {

@@ -14,30 +14,62 @@ inline Layout cheaper_layout(const PairShape& s) {
   return whole(s.I) * s.O < whole(s.O) * s.I ? Layout::out_by_in : Layout::in_by_out;
 }
 
+struct Tile {
+  int64_t r0, rows, c0, cols;
+  int64_t size() const { return rows * cols; }
+};
+
+// A matrix cut into tiles of at most `edge_rows` by `edge_cols`, in row-major order.
+struct Tiling {
+  int64_t rows, cols, edge_rows, edge_cols;
+
+  int64_t across() const { return ceil_div(cols, edge_cols); }
+  int64_t count() const { return ceil_div(rows, edge_rows) * across(); }
+
+  Tile operator[](int64_t index) const {
+    const int64_t r0 = index / across() * edge_rows, c0 = index % across() * edge_cols;
+    return {r0, std::min(edge_rows, rows - r0), c0, std::min(edge_cols, cols - c0)};
+  }
+};
+
+// Tiles of about `area` numbers and at most `most_cols` columns: a narrow matrix has tall ones.
+inline Tiling tiles_of(int64_t rows, int64_t cols, int64_t area, int64_t most_cols) {
+  const int64_t edge_cols = std::max<int64_t>(1, std::min(cols, most_cols));
+  return {rows, cols, std::max<int64_t>(1, std::min(rows, area / edge_cols)), edge_cols};
+}
+
+// What one thread needs to form tiles: room for panels, and what to ask memory for meanwhile.
+template <typename scalar_t>
+struct FormWorker {
+  FormWorker(int64_t most_rows, int64_t most_cols)
+      : panels(kDepth * (panel_stride(most_rows) + panel_stride(most_cols))) {}
+  const Scratch<scalar_t> panels;
+  int64_t n = -1;  // the sample at work
+  Ahead next;      // the one after it
+};
+
 template <typename scalar_t>
 class Former {
  public:
   Former(const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, Layout layout)
       : rows(layout == Layout::out_by_in ? shape.O : shape.I),
         cols(layout == Layout::out_by_in ? shape.I : shape.O),
+        N(shape.N),
         T(shape.T),
         y(layout == Layout::out_by_in ? b : a),
         x(layout == Layout::out_by_in ? a : b) {}
 
-  static int64_t scratch_size(int64_t most_rows, int64_t most_cols) {
-    return kDepth * (panel_stride(most_rows) + panel_stride(most_cols));
-  }
-
-  // out[r, c] = the gradient of sample n at rows r0 ... and columns c0 ....
-  void operator()(int64_t n, int64_t r0, int64_t num_rows, int64_t c0, int64_t num_cols, scalar_t* scratch,
-                  scalar_t* out, int64_t out_stride) const {
-    scalar_t* x_scratch = scratch + kDepth * panel_stride(num_rows);
+  // out[r, c] = the gradient of sample n in `tile`.
+  void operator()(int64_t n, const Tile& tile, FormWorker<scalar_t>& worker, scalar_t* out, int64_t out_stride) const {
+    if (worker.n != n) worker.n = n, worker.next = ahead(n + 1);
+    scalar_t* const y_panel = worker.panels.data;
+    scalar_t* const x_panel = y_panel + kDepth * panel_stride(tile.rows);
     int64_t t = 0;
     do {  // once even if T = 0, when the gradient is zero
       const int64_t depth = std::min(kDepth, T - t);
-      const Panel<scalar_t> left = features(y, n, t, depth, r0, num_rows, 1, scratch);
-      const Panel<scalar_t> right = features(x, n, t, depth, c0, num_cols, kPad, x_scratch);
-      product(right, num_cols, left, num_rows, depth, t > 0, out, out_stride);
+      const Panel<scalar_t> left = features(y, n, t, depth, tile.r0, tile.rows, 1, y_panel);
+      const Panel<scalar_t> right = features(x, n, t, depth, tile.c0, tile.cols, kPad, x_panel);
+      product(right, tile.cols, left, tile.rows, depth, t > 0, out, out_stride, kEverything, &worker.next);
       t += kDepth;
     } while (t < T);
   }
@@ -45,24 +77,18 @@ class Former {
   const int64_t rows, cols;
 
  private:
-  const int64_t T;
-  const Rows<scalar_t> y, x;
-};
-
-// A gradient cut into tiles of at most `edge_rows` by `edge_cols`, in row-major order.
-struct Tiling {
-  int64_t rows, cols, edge_rows, edge_cols;
-
-  int64_t across() const { return ceil_div(cols, edge_cols); }
-  int64_t count() const { return ceil_div(rows, edge_rows) * across(); }
-
-  struct Tile {
-    int64_t r0, rows, c0, cols;
-  };
-  Tile tile(int64_t index) const {
-    const int64_t r0 = index / across() * edge_rows, c0 = index % across() * edge_cols;
-    return {r0, std::min(edge_rows, rows - r0), c0, std::min(edge_cols, cols - c0)};
+  // Sample n's memory, if it is contiguous.
+  Ahead ahead(int64_t n) const {
+    const auto span = [&](const Rows<scalar_t>& side) {
+      const bool dense =
+          side.t.count == 1 && side.i.count == 1 && side.i.step() == 1 && side.t.step() == side.i.total();
+      return dense && n < N ? Ahead::of(side.data + n * side.n_stride, T * side.t.step()) : Ahead::Span();
+    };
+    return {{span(y), span(x)}};
   }
+
+  const int64_t N, T;
+  const Rows<scalar_t> y, x;
 };
 
 }  // namespace infotorch::cpu

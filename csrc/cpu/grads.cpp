@@ -7,22 +7,22 @@
 namespace infotorch::cpu {
 namespace {
 
-constexpr int64_t kRows = 112, kCols = 256;  // edges of a piece: with its panels it stays in a 1 MiB cache
-constexpr int64_t kWorkPerTask = 1 << 16;    // multiply-adds that outweigh waking a thread
+constexpr int64_t kArea = 112 * 256, kCols = 256;  // of a tile: with its panels it stays in a 1 MiB cache
+constexpr int64_t kWorkPerTask = 1 << 16;          // multiply-adds that outweigh waking a thread
 
 }  // namespace
 
 template <typename scalar_t>
 void grads(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
   const Former<scalar_t> form(s, a, b, Layout::out_by_in);
-  const Tiling tiling = {s.O, s.I, kRows, kCols};
+  const Tiling tiling = tiles_of(s.O, s.I, kArea, kCols);
   const int64_t pieces = tiling.count(), cost = grads_cost(s) / std::max<int64_t>(1, pieces);
   parallel_for(s.N * pieces, kWorkPerTask / (cost + 1) + 1, [&](int64_t begin, int64_t end) {
-    const Scratch<scalar_t> scratch(form.scratch_size(kRows, kCols));
+    FormWorker<scalar_t> worker(tiling.edge_rows, tiling.edge_cols);
     for (int64_t p = begin; p < end; ++p) {
       const int64_t n = p / pieces;
-      const auto [r0, rows, c0, cols] = tiling.tile(p % pieces);
-      form(n, r0, rows, c0, cols, scratch.data, out + (n * s.O + r0) * s.I + c0, s.I);
+      const Tile tile = tiling[p % pieces];
+      form(n, tile, worker, out + (n * s.O + tile.r0) * s.I + tile.c0, s.I);
     }
   });
 }

@@ -9,12 +9,14 @@
 namespace infotorch::cpu {
 namespace {
 
-constexpr int64_t kBudget = int64_t{12} << 20;       // bytes of panels that one set of samples may take
 constexpr int64_t kEdgeRows = 56, kEdgeCols = 64;    // edges of a tile of positions by positions
-constexpr int64_t kChunkRows = 28, kChunkCols = 32;  // edges of a piece of G, a chunk of the long sum
-constexpr int64_t kGroup = 16;                       // samples whose chunk is formed before it is turned round
-constexpr int64_t kManyChunks = 16;                  // from so many on, threads share the chunks
-constexpr int64_t kMostSamples = 384;                // in one block of the result when forming gradients
+constexpr int64_t kFormArea = 112 * 256;             // of a tile of G
+constexpr int64_t kFormCols = 256;                   // of it
+constexpr int64_t kTileRows = 256, kTileCols = 256;  // edges of a tile of the result
+constexpr int64_t kTasks = 16;                       // that keep all threads busy
+constexpr int64_t kBudget = int64_t{8} << 20;        // bytes of panels or gradients held at once ...
+constexpr int64_t kMostBudget = int64_t{32} << 20;   // ... where that leaves less than kLeastDepth of each sample
+constexpr int64_t kLeastDepth = 4096;
 
 template <typename scalar_t>
 using Set = Samples<scalar_t, Rows<scalar_t>>;
@@ -41,6 +43,18 @@ void for_blocks(int64_t N, int64_t edge_n, int64_t M, int64_t edge_m, bool symme
       body(n0, std::min(edge_n, N - n0), m0, std::min(edge_m, M - m0));
 }
 
+// Where the tiles of a block of the result begin; those wholly below the diagonal are left out.
+struct Corner {
+  int64_t n, m;
+};
+std::vector<Corner> corners(int64_t N, int64_t n_edge, int64_t M, int64_t m_edge, bool diagonal) {
+  std::vector<Corner> all;
+  for (int64_t n = 0; n < N; n += n_edge)
+    for (int64_t m = 0; m < M; m += m_edge)
+      if (!diagonal || m + m_edge > n) all.push_back({n, m});
+  return all;
+}
+
 // --- The gram form: positions by positions. ---
 
 // All positions of some samples, turned round: a [I, positions] and b [O, positions].
@@ -52,13 +66,16 @@ struct Positions {
         storage((set.shape.I + set.shape.O) * stride),
         a{storage.data, stride},
         b{storage.data + set.shape.I * stride, stride} {
-    const PairShape& s = set.shape;
-    parallel_for(count, ceil_div(1 << 14, T * (s.I + s.O) + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t n = begin; n < end; ++n) {
-        pack_positions(set.a, n0 + n, 0, T, 0, s.I, storage.data + n * T, stride);
-        pack_positions(set.b, n0 + n, 0, T, 0, s.O, storage.data + s.I * stride + n * T, stride);
-      }
-    });
+    const auto pack = [&](const Rows<scalar_t>& x, int64_t width, scalar_t* to) {
+      const Rows<scalar_t> rows = stacked(x, n0, count);
+      constexpr int64_t edge = 64;
+      parallel_for(ceil_div(count * T, edge), ceil_div(1 << 9, width), [&](int64_t begin, int64_t end) {
+        const int64_t c0 = begin * edge, cols = std::min(end * edge, count * T) - c0;
+        pack_positions(rows, 0, c0, cols, 0, width, to + c0, stride);
+      });
+    };
+    pack(set.a, set.shape.I, storage.data);
+    pack(set.b, set.shape.O, storage.data + set.shape.I * stride);
   }
   const int64_t T, stride;
   const Scratch<scalar_t> storage;
@@ -80,14 +97,13 @@ void gram_positions_block(const PairShape& s, const Positions<scalar_t>& x, int6
                           int64_t M, bool diagonal, scalar_t* out, int64_t out_stride) {
   const int64_t T = x.T, S = y.T;
   const int64_t n_edge = std::max<int64_t>(1, kEdgeRows / T), m_edge = std::max<int64_t>(1, kEdgeCols / S);
-  const int64_t across = ceil_div(M, m_edge), tasks = ceil_div(N, n_edge) * across;
-  parallel_for(tasks, 1, [&](int64_t begin, int64_t end) {
+  const std::vector<Corner> tasks = corners(N, n_edge, M, m_edge, diagonal);
+  parallel_for(tasks.size(), 1, [&](int64_t begin, int64_t end) {
     const Scratch<scalar_t> tiles(2 * kEdgeRows * kEdgeCols + kEdgeCols);
     scalar_t *aa = tiles.data, *bb = aa + kEdgeRows * kEdgeCols, *sums = bb + kEdgeRows * kEdgeCols;
     for (int64_t p = begin; p < end; ++p) {
-      const int64_t n0 = p / across * n_edge, m0 = p % across * m_edge;
+      const auto [n0, m0] = tasks[p];
       const int64_t N_here = std::min(n_edge, N - n0), M_here = std::min(m_edge, M - m0);
-      if (diagonal && m0 + M_here <= n0) continue;
       if (T == 1 && S == 1) {
         const int64_t upper = diagonal ? n0 - m0 : kEverything;
         deep_product(y.a.at(0, m0), M_here, x.a.at(0, n0), N_here, s.I, upper, aa, kEdgeCols);
@@ -135,73 +151,100 @@ void gram_positions(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetr
              });
 }
 
-// --- The materializing form: chunks of G of all samples, turned round, and their product. ---
+// --- The materializing form: some tiles of G of all samples, and their product. ---
 
-// Chunk `tile` of the gradients of samples n0 ... as a panel [rows * cols, count].
+// Some tiles of the gradients of a set of samples, one behind the other: [N, depth].
 template <typename scalar_t>
-void form_chunk(const Former<scalar_t>& form, const Tiling::Tile& tile, int64_t n0, int64_t count, scalar_t* scratch,
-                scalar_t* panel, int64_t stride) {
-  const auto [r0, rows, c0, cols] = tile;
-  const int64_t size = rows * cols;
-  scalar_t* formed = scratch + form.scratch_size(kChunkRows, kChunkCols);
-  for (int64_t g = 0; g < count; g += kGroup) {
-    const int64_t here = std::min(kGroup, count - g);
-    for (int64_t n = 0; n < here; ++n) form(n0 + g + n, r0, rows, c0, cols, scratch, formed + n * size, cols);
-    copy_block(formed, 1, size, size, here, panel + g, stride);
+class Chunk {
+ public:
+  Chunk(const Set<scalar_t>& set, Layout layout, int64_t depth)
+      : N(set.shape.N), form(set.shape, set.a, set.b, layout), stride(panel_stride(depth)), storage(N * stride) {}
+
+  void fill(int64_t n, const Tile& tile, int64_t at, FormWorker<scalar_t>& worker) {
+    form(n, tile, worker, storage.data + n * stride + at, tile.cols);
   }
-}
 
-template <typename scalar_t>
-int64_t chunk_scratch(const Former<scalar_t>& form) {
-  return form.scratch_size(kChunkRows, kChunkCols) + kGroup * kChunkRows * kChunkCols;
-}
+  // Columns k ... of samples n0 ..., turned round.
+  Panel<scalar_t> panel(int64_t n0, int64_t count, int64_t k, int64_t depth, scalar_t* to) const {
+    copy_block(storage.data + n0 * stride + k, 1, stride, depth, count, to, panel_stride(count));
+    return {to, panel_stride(count)};
+  }
 
-// out += sum over splits of partial, from left to right.
+  const int64_t N;
+  const Former<scalar_t> form;
+
+ private:
+  const int64_t stride;
+  const Scratch<scalar_t> storage;
+};
+
+// out = sum over splits of partial [splits, N, M], from left to right; what the mirror will write is left out.
 template <typename scalar_t>
-void sum_splits(const scalar_t* partial, int64_t splits, int64_t N, int64_t M, scalar_t* out, int64_t out_stride) {
+void sum_splits(const scalar_t* partial, int64_t splits, int64_t N, int64_t M, bool symmetric, scalar_t* out) {
   parallel_for(N, ceil_div(1 << 14, M * splits), [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
-      std::fill(out + n * out_stride, out + n * out_stride + M, scalar_t(0));
-      for (int64_t k = 0; k < splits; ++k) add_scaled(partial + (k * N + n) * M, 1, M, out + n * out_stride);
+      const int64_t m = symmetric ? n : 0;
+      std::copy(partial + n * M + m, partial + (n + 1) * M, out + n * M + m);
+      for (int64_t k = 1; k < splits; ++k) add_scaled(partial + (k * N + n) * M + m, 1, M - m, out + n * M + m);
     }
   });
 }
 
-template <typename scalar_t>
-void gram_materialize_block(const Set<scalar_t>& x, int64_t n0, int64_t N, const Set<scalar_t>& y, int64_t m0,
-                            int64_t M, bool diagonal, scalar_t* out, int64_t out_stride) {
-  const Layout layout = cheaper_layout(x.shape);
-  const Former<scalar_t> form_x(x.shape, x.a, x.b, layout), form_y(y.shape, y.a, y.b, layout);
-  const Tiling tiling = {form_x.rows, form_x.cols, kChunkRows, kChunkCols};
-  const int64_t chunks = tiling.count(), splits = std::min(chunks, kManyChunks);
-  const int64_t x_stride = panel_stride(N + kPad), y_stride = panel_stride(M + kPad);
-  constexpr int64_t size = kChunkRows * kChunkCols;
-  const Scratch<scalar_t> partial(splits * N * M);
-  parallel_for(splits, 1, [&](int64_t begin, int64_t end) {
-    const Scratch<scalar_t> scratch(chunk_scratch(form_x)), x_panel(size * x_stride),
-        y_panel(diagonal ? 0 : size * y_stride);
-    for (int64_t split = begin; split < end; ++split)
-      for (int64_t p = split; p < chunks; p += splits) {
-        const Tiling::Tile tile = tiling.tile(p);
-        form_chunk(form_x, tile, n0, N, scratch.data, x_panel.data, x_stride);
-        if (!diagonal) form_chunk(form_y, tile, m0, M, scratch.data, y_panel.data, y_stride);
-        const Panel<scalar_t> left = {x_panel.data, x_stride},
-                              right = diagonal ? left : Panel<scalar_t>{y_panel.data, y_stride};
-        for (int64_t k = 0; k < tile.rows * tile.cols; k += kDepth)
-          product(right.at(k, 0), M, left.at(k, 0), N, std::min(kDepth, tile.rows * tile.cols - k), p > split || k > 0,
-                  partial.data + split * N * M, M, diagonal ? 0 : kEverything);
-      }
-  });
-  sum_splits(partial.data, splits, N, M, out, out_stride);
-}
-
+// Rounds of two steps: form some tiles of G of all samples; add their product to the result. The long sum of the
+// product is split where the result alone has too few tiles; the parts are added from left to right.
 template <typename scalar_t>
 void gram_materialize(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric, scalar_t* out) {
-  const int64_t M = y.shape.N;
-  for_blocks(x.shape.N, kMostSamples, M, kMostSamples, symmetric,
-             [&](int64_t n0, int64_t N_here, int64_t m0, int64_t M_here) {
-               gram_materialize_block(x, n0, N_here, y, m0, M_here, symmetric && n0 == m0, out + n0 * M + m0, M);
-             });
+  const int64_t N = x.shape.N, M = y.shape.N, samples = N + (symmetric ? 0 : M);
+  const Layout layout = cheaper_layout(x.shape);
+  const bool by_out = layout == Layout::out_by_in;
+  const int64_t budget = std::clamp<int64_t>(kBudget, samples * kLeastDepth * sizeof(scalar_t), kMostBudget);
+  const int64_t most = std::max<int64_t>(1, budget / (samples * sizeof(scalar_t)));  // depth of a round
+  const Tiling tiling = tiles_of(by_out ? x.shape.O : x.shape.I, by_out ? x.shape.I : x.shape.O,
+                                 std::min(most, kFormArea), std::min(most, kFormCols));
+  const int64_t size = tiling.edge_rows * tiling.edge_cols, round = std::clamp(most / size, int64_t{1}, tiling.count());
+  Chunk<scalar_t> left(x, layout, round * size), other(y, layout, symmetric ? 0 : round * size);
+  Chunk<scalar_t>& right = symmetric ? left : other;
+
+  const std::vector<Corner> corner = corners(N, kTileRows, M, kTileCols, symmetric);
+  const int64_t corners = corner.size(), slices = ceil_div(round * size, kDepth);
+  const int64_t splits = std::min(slices, ceil_div(kTasks, corners));
+  const Scratch<scalar_t> partial(splits > 1 ? splits * N * M : 0);
+  scalar_t* const to = splits > 1 ? partial.data : out;
+
+  for (int64_t first = 0; first < tiling.count(); first += round) {
+    const int64_t tiles = std::min(round, tiling.count() - first);
+    std::vector<int64_t> start = {0};
+    for (int64_t p = 0; p < tiles; ++p) start.push_back(start.back() + tiling[first + p].size());
+
+    parallel_for(samples * tiles, 1, [&](int64_t begin, int64_t end) {
+      FormWorker<scalar_t> worker(tiling.edge_rows, tiling.edge_cols);
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t n = task / tiles, p = task % tiles;
+        Chunk<scalar_t>& chunk = n < N ? left : right;
+        chunk.fill(n < N ? n : n - N, tiling[first + p], start[p], worker);
+      }
+    });
+
+    const int64_t depth = start.back(), share = ceil_div(ceil_div(depth, kDepth), splits) * kDepth;
+    parallel_for(corners * splits, 1, [&](int64_t begin, int64_t end) {
+      const Scratch<scalar_t> panels(kDepth * (panel_stride(kTileRows) + panel_stride(kTileCols)));
+      for (int64_t task = begin; task < end; ++task) {
+        const auto [n, m] = corner[task % corners];
+        const int64_t split = task / corners, rows = std::min(kTileRows, N - n), cols = std::min(kTileCols, M - m);
+        const bool shared = symmetric && n == m;
+        scalar_t* tile = to + (split * N + n) * M + m;
+        bool add = first > 0;
+        for (int64_t k = split * share, here; k < std::min(depth, (split + 1) * share) || !add; k += here, add = true) {
+          here = std::clamp<int64_t>(depth - k, 0, kDepth);
+          const Panel<scalar_t> y_panel = left.panel(n, rows, k, here, panels.data);
+          const Panel<scalar_t> x_panel =
+              shared ? y_panel : right.panel(m, cols, k, here, panels.data + kDepth * panel_stride(kTileRows));
+          product(x_panel, cols, y_panel, rows, here, add, tile, M, symmetric ? n - m : kEverything);
+        }
+      }
+    });
+  }
+  if (splits > 1) sum_splits(partial.data, splits, N, M, symmetric, out);
 }
 
 }  // namespace

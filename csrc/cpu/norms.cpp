@@ -11,19 +11,20 @@ namespace {
 
 // Sizes of the pieces. They follow from the shape alone, and every result is a sum of pieces from left to
 // right, so its bits don't depend on the number of threads. A piece's panels and product stay in a 1 MiB cache.
-constexpr int64_t kFew = 4;                  // up to so many positions, dot products beat packing
-constexpr int64_t kRows = 112, kCols = 128;  // edges of a tile of G
-constexpr int64_t kEdge = 128;               // edge of a tile of a a^T
-constexpr int64_t kWorkPerTask = 1 << 16;    // multiply-adds that outweigh waking a thread
+constexpr int64_t kFew = 4;                        // up to so many positions, dot products beat packing
+constexpr int64_t kArea = 112 * 256, kCols = 256;  // of a tile of G: narrow layers have one tile
+constexpr int64_t kEdge = 128;                     // edge of a tile of a a^T
+constexpr int64_t kWorkPerTask = 1 << 16;          // multiply-adds that outweigh waking a thread
 
-// Runs piece(n, p, scratch) for every sample and p < pieces, and adds up what the pieces return.
-template <typename scalar_t, typename Piece>
-void sum_pieces(int64_t N, int64_t pieces, int64_t cost, int64_t scratch_size, scalar_t* out, const Piece& piece) {
+// out[n] = sum of piece(n, p, worker) over p < pieces; every thread makes a worker of its own.
+template <typename scalar_t, typename MakeWorker, typename Piece>
+void sum_pieces(int64_t N, int64_t pieces, int64_t cost, const MakeWorker& make_worker, const Piece& piece,
+                scalar_t* out) {
   std::vector<double> partial(N * pieces);
   parallel_for(N * pieces, kWorkPerTask / (cost / std::max<int64_t>(1, pieces) + 1) + 1,
                [&](int64_t begin, int64_t end) {
-                 const Scratch<scalar_t> scratch(scratch_size);
-                 for (int64_t p = begin; p < end; ++p) partial[p] = piece(p / pieces, p % pieces, scratch.data);
+                 auto worker = make_worker();
+                 for (int64_t p = begin; p < end; ++p) partial[p] = piece(p / pieces, p % pieces, worker);
                });
   for (int64_t n = 0; n < N; ++n) {
     double total = 0;
@@ -73,28 +74,39 @@ double gram_piece(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar
 
 template <typename scalar_t>
 void norms_gram(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
-  const int64_t cost = norms_cost(NormsMethod::gram, s);
+  const int64_t cost = norms_cost(NormsMethod::gram, s), edges = ceil_div(s.T, kEdge);
   if (s.T <= kFew)
-    return sum_pieces(s.N, 1, cost, s.T * (panel_stride(s.I) + panel_stride(s.O)), out,
-                      [&](int64_t n, int64_t, scalar_t* scratch) { return few_positions(s, a, b, n, scratch); });
-  const int64_t edges = ceil_div(s.T, kEdge);
-  sum_pieces(s.N, edges * edges, cost, 2 * kEdge * kEdge + 2 * panel_stride(kEdge) * kDepth, out,
-             [&](int64_t n, int64_t p, scalar_t* scratch) {
-               const int64_t row = p / edges, col = p % edges;
-               return col < row ? 0 : gram_piece(s, a, b, n, row * kEdge, col * kEdge, scratch);
-             });
+    return sum_pieces(
+        s.N, 1, cost, [&] { return Scratch<scalar_t>(s.T * (panel_stride(s.I) + panel_stride(s.O))); },
+        [&](int64_t n, int64_t, Scratch<scalar_t>& scratch) { return few_positions(s, a, b, n, scratch.data); }, out);
+  sum_pieces(
+      s.N, edges * edges, cost, [] { return Scratch<scalar_t>(2 * kEdge * kEdge + 2 * panel_stride(kEdge) * kDepth); },
+      [&](int64_t n, int64_t p, Scratch<scalar_t>& scratch) {
+        const int64_t row = p / edges, col = p % edges;
+        return col < row ? 0 : gram_piece(s, a, b, n, row * kEdge, col * kEdge, scratch.data);
+      },
+      out);
 }
 
 template <typename scalar_t>
 void norms_materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
+  struct Worker {
+    FormWorker<scalar_t> form;
+    Scratch<scalar_t> tile;
+  };
   const Former<scalar_t> form(s, a, b, cheaper_layout(s));
-  const Tiling tiling = {form.rows, form.cols, kRows, kCols};
-  sum_pieces(s.N, tiling.count(), norms_cost(NormsMethod::materialize, s),
-             kRows * kCols + form.scratch_size(kRows, kCols), out, [&](int64_t n, int64_t p, scalar_t* scratch) {
-               const auto [r0, rows, c0, cols] = tiling.tile(p);
-               form(n, r0, rows, c0, cols, scratch + kRows * kCols, scratch, cols);
-               return dot(scratch, scratch, rows * cols);
-             });
+  const Tiling tiling = tiles_of(form.rows, form.cols, kArea, kCols);
+  sum_pieces(
+      s.N, tiling.count(), norms_cost(NormsMethod::materialize, s),
+      [&] {
+        return Worker{{tiling.edge_rows, tiling.edge_cols}, Scratch<scalar_t>(tiling.edge_rows * tiling.edge_cols)};
+      },
+      [&](int64_t n, int64_t p, Worker& worker) {
+        const Tile tile = tiling[p];
+        form(n, tile, worker.form, worker.tile.data, tile.cols);
+        return dot(worker.tile.data, worker.tile.data, tile.size());
+      },
+      out);
 }
 
 }  // namespace
@@ -111,10 +123,13 @@ void norms(NormsMethod method, const PairShape& s, const Rows<scalar_t>& a, cons
 
 template <typename scalar_t>
 void norms(NormsMethod, const PairShape& s, const Ids& a, const Rows<scalar_t>& b, scalar_t* out) {
-  sum_pieces(s.N, 1, s.T * s.O, 0, out, [&](int64_t n, int64_t, scalar_t*) {
-    const std::vector<scalar_t> sum = columns_of(s, a, b, n).sum;
-    return dot(sum.data(), sum.data(), static_cast<int64_t>(sum.size()));
-  });
+  sum_pieces(
+      s.N, 1, s.T * s.O, [] { return 0; },
+      [&](int64_t n, int64_t, int) {
+        const std::vector<scalar_t> sum = columns_of(s, a, b, n).sum;
+        return dot(sum.data(), sum.data(), static_cast<int64_t>(sum.size()));
+      },
+      out);
 }
 
 template void norms(NormsMethod, const PairShape&, const Rows<float>&, const Rows<float>&, float*);

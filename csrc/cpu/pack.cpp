@@ -17,11 +17,11 @@ INFOTORCH_INLINE void copy_lines(const scalar_t* from, int64_t r_stride, int64_t
   }
 }
 
-// Swaps the off-diagonal halves of every 2s x 2s block, s = 1, 2, ...: a square transposed in its registers.
-template <typename scalar_t>
+// A square transposed in its registers: swaps the off-diagonal halves of every 2s x 2s block, s = 1, 2, ...
+template <int64_t bytes, typename scalar_t>
 INFOTORCH_INLINE void transpose_square(const scalar_t* from, int64_t from_stride, scalar_t* to, int64_t to_stride) {
-  using vector_t = Vector<scalar_t>;
-  constexpr int64_t lanes = kLanes<scalar_t>;
+  using vector_t = typename Lanes<scalar_t, bytes>::type;
+  constexpr int64_t lanes = bytes / sizeof(scalar_t);
   typedef decltype(vector_t{} < vector_t{}) mask_t;
   vector_t line[lanes];
 #pragma GCC unroll 16
@@ -46,24 +46,35 @@ INFOTORCH_INLINE void transpose_square(const scalar_t* from, int64_t from_stride
   for (int64_t k = 0; k < lanes; ++k) store(to + k * to_stride, line[k]);
 }
 
-// to[r, c] = from[c * c_stride + r].
+// to[r, c] = from[c * c_stride + r], in squares of vectors.
+template <int64_t bytes, typename scalar_t>
+INFOTORCH_INLINE void transpose_squares(const scalar_t* from, int64_t c_stride, int64_t rows, int64_t cols,
+                                        scalar_t* to, int64_t to_stride) {
+  constexpr int64_t lanes = bytes / sizeof(scalar_t);
+  for (int64_t c = 0; c < cols; c += lanes)
+    for (int64_t r = 0; r < rows; r += lanes)
+      transpose_square<bytes>(from + c * c_stride + r, c_stride, to + r * to_stride + c, to_stride);
+}
+
+// The same for any rows and cols: wide squares, then narrow ones along both edges, then single numbers.
 template <typename scalar_t>
-INFOTORCH_INLINE void transpose_lines(const scalar_t* from, int64_t c_stride, int64_t rows, int64_t cols, scalar_t* to,
-                                      int64_t to_stride) {
-  constexpr int64_t lanes = kLanes<scalar_t>;
-  const int64_t whole_rows = rows / lanes * lanes, whole_cols = cols / lanes * lanes;
-  for (int64_t c = 0; c < whole_cols; c += lanes)
-    for (int64_t r = 0; r < whole_rows; r += lanes)
-      transpose_square(from + c * c_stride + r, c_stride, to + r * to_stride + c, to_stride);
+INFOTORCH_INLINE void transpose(const scalar_t* from, int64_t c_stride, int64_t rows, int64_t cols, scalar_t* to,
+                                int64_t to_stride) {
+  constexpr int64_t wide = 64 / sizeof(scalar_t), narrow = 16 / sizeof(scalar_t);
+  const int64_t r1 = rows / wide * wide, c1 = cols / wide * wide;
+  const int64_t r2 = rows / narrow * narrow, c2 = cols / narrow * narrow;
+  transpose_squares<64>(from, c_stride, r1, c1, to, to_stride);
+  transpose_squares<16>(from + r1, c_stride, r2 - r1, c1, to + r1 * to_stride, to_stride);
+  transpose_squares<16>(from + c1 * c_stride, c_stride, r2, c2 - c1, to + c1, to_stride);
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = r < whole_rows ? whole_cols : 0; c < cols; ++c) to[r * to_stride + c] = from[c * c_stride + r];
+    for (int64_t c = r < r2 ? c2 : 0; c < cols; ++c) to[r * to_stride + c] = from[c * c_stride + r];
 }
 
 template <typename scalar_t>
 INFOTORCH_INLINE void copy_any(const scalar_t* from, int64_t r_stride, int64_t c_stride, int64_t rows, int64_t cols,
                                scalar_t* to, int64_t to_stride) {
   if (c_stride == 1 && (r_stride != 1 || cols >= rows)) return copy_lines(from, r_stride, rows, cols, to, to_stride);
-  if (r_stride == 1) return transpose_lines(from, c_stride, rows, cols, to, to_stride);
+  if (r_stride == 1) return transpose(from, c_stride, rows, cols, to, to_stride);
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < cols; ++c) to[r * to_stride + c] = from[r * r_stride + c * c_stride];
 }

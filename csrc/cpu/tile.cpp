@@ -9,11 +9,12 @@ namespace {
 
 template <int64_t bytes, int64_t rows, int64_t vectors, typename scalar_t>
 INFOTORCH_INLINE void tile(const scalar_t* x, int64_t x_stride, const scalar_t* y, int64_t y_stride, int64_t depth,
-                           bool add, scalar_t* out, int64_t out_stride) {
+                           bool add, scalar_t* out, int64_t out_stride, const char* ahead, int64_t ahead_step) {
   using vector_t = typename Lanes<scalar_t, bytes>::type;
   constexpr int64_t lanes = bytes / sizeof(scalar_t);
   vector_t sum[rows][vectors] = {};
-  for (int64_t k = 0; k < depth; ++k, x += x_stride, y += y_stride) {
+  for (int64_t k = 0; k < depth; ++k, x += x_stride, y += y_stride, ahead += ahead_step) {
+    __builtin_prefetch(ahead, 0, 2);
     vector_t right[vectors];
 #pragma GCC unroll 2
     for (int64_t v = 0; v < vectors; ++v) right[v] = load<vector_t>(x + v * lanes);
@@ -35,8 +36,8 @@ INFOTORCH_INLINE void tile(const scalar_t* x, int64_t x_stride, const scalar_t* 
 #define INFOTORCH_TILE(NAME, BYTES, ATTRIBUTE)                                                                  \
   template <typename scalar_t, int64_t rows, int64_t vectors>                                                   \
   ATTRIBUTE void NAME(const scalar_t* x, int64_t x_stride, const scalar_t* y, int64_t y_stride, int64_t depth,  \
-                      bool add, scalar_t* out, int64_t out_stride) {                                            \
-    tile<BYTES, rows, vectors>(x, x_stride, y, y_stride, depth, add, out, out_stride);                          \
+                      bool add, scalar_t* out, int64_t out_stride, const char* ahead, int64_t ahead_step) {     \
+    tile<BYTES, rows, vectors>(x, x_stride, y, y_stride, depth, add, out, out_stride, ahead, ahead_step);       \
   }                                                                                                             \
   template <typename scalar_t, int64_t... r>                                                                    \
   constexpr TileKernels<scalar_t> NAME##_table(std::integer_sequence<int64_t, r...>) {                          \

@@ -6,10 +6,10 @@
 namespace infotorch::cpu {
 
 // out[r, c] = or += sum_k y[k, r] x[k, c], r < rows, c < vectors * lanes. Rows of x, y and out are contiguous and
-// lie `*_stride` numbers apart.
+// lie `*_stride` numbers apart. With every k, one cache line of `ahead` is asked for, `ahead_step` bytes further.
 template <typename scalar_t>
 using TileKernel = void (*)(const scalar_t* x, int64_t x_stride, const scalar_t* y, int64_t y_stride, int64_t depth,
-                            bool add, scalar_t* out, int64_t out_stride);
+                            bool add, scalar_t* out, int64_t out_stride, const char* ahead, int64_t ahead_step);
 
 template <typename scalar_t>
 struct TileKernels {

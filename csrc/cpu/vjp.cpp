@@ -15,62 +15,35 @@ constexpr int64_t kGroup = 64;                      // samples formed before a p
 constexpr int64_t kTasks = 16;                      // that keep all threads busy
 constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
 
-// Positions of several samples, one below the other, until the panels are full.
-template <typename scalar_t>
-struct Stack {
-  const Rows<scalar_t>&a, &b;
-  const Tiling::Tile tile;
-  scalar_t *a_panel, *b_panel, *out;
-  const int64_t out_stride;
-  int64_t depth = 0;
-  bool add = false;
-
-  int64_t a_stride() const { return panel_stride(tile.cols); }
-  int64_t b_stride() const { return panel_stride(tile.rows); }
-
-  void push(const PairShape& s, int64_t n, scalar_t weight) {
-    for (int64_t t = 0, count; t < s.T; t += count) {
-      count = std::min(kDepth - depth, s.T - t);
-      scalar_t* scaled = b_panel + depth * b_stride();
-      pack_features(a, n, t, count, tile.c0, tile.cols, a_panel + depth * a_stride(), a_stride());
-      pack_features(b, n, t, count, tile.r0, tile.rows, scaled, b_stride());
-      for (int64_t k = 0; k < count * b_stride(); ++k) scaled[k] *= weight;
-      depth += count;
-      if (depth == kDepth) flush();
-    }
-  }
-
-  void flush() {
-    product<scalar_t>({a_panel, a_stride()}, tile.cols, {b_panel, b_stride()}, tile.rows, depth, add, out, out_stride);
-    add = true;
-    depth = 0;
-  }
-};
-
-// out = sum_n w[n] G[n]. With few pieces, groups of samples go to partial results, added from left to right.
+// out = sum_n w[n] G[n]: one product over all positions of all samples. With few pieces, groups of samples go to
+// partial results, added from left to right.
 template <typename scalar_t>
 void scale(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, scalar_t* out) {
   const Tiling tiling = {s.O, s.I, kRows, kCols};
-  const int64_t area = s.O * s.I;
-  const int64_t most = std::min(kPartialSize / area, ceil_div(s.N * s.T, kDepth));
+  const int64_t area = s.O * s.I, positions = s.N * s.T;
+  const int64_t most = std::min(kPartialSize / area, ceil_div(positions, kDepth));
   const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, tiling.count()), 1, std::max<int64_t>(1, most));
-  const int64_t group = ceil_div(s.N, splits);
+  const int64_t share = ceil_div(ceil_div(positions, splits), kDepth) * kDepth;
+  const Rows<scalar_t> a_all = stacked(a, 0, s.N), b_all = stacked(b, 0, s.N);
   const Scratch<scalar_t> partial(splits > 1 ? splits * area : 0);
   scalar_t* to = splits > 1 ? partial.data : out;
   parallel_for(tiling.count() * splits, 1, [&](int64_t begin, int64_t end) {
-    const Scratch<scalar_t> scratch(Former<scalar_t>::scratch_size(kRows, kCols));
+    const Scratch<scalar_t> scratch(kDepth * (panel_stride(kRows) + panel_stride(kCols)));
     for (int64_t p = begin; p < end; ++p) {
-      const Tiling::Tile tile = tiling.tile(p % tiling.count());
-      const int64_t split = p / tiling.count();
-      Stack<scalar_t> stack = {a,
-                               b,
-                               tile,
-                               scratch.data,
-                               scratch.data + kDepth * panel_stride(tile.cols),
-                               to + split * area + tile.r0 * s.I + tile.c0,
-                               s.I};
-      for (int64_t n = split * group; n < std::min(s.N, (split + 1) * group); ++n) stack.push(s, n, w[n]);
-      if (stack.depth > 0 || !stack.add) stack.flush();
+      const auto [r0, rows, c0, cols] = tiling[p % tiling.count()];
+      const int64_t split = p / tiling.count(), stride = panel_stride(rows);
+      const int64_t first = std::min(positions, split * share), last = std::min(positions, first + share);
+      int64_t k0 = first;
+      do {  // once even if there are no positions
+        const int64_t depth = std::min(kDepth, last - k0);
+        pack_features(b_all, 0, k0, depth, r0, rows, scratch.data, stride);
+        for (int64_t k = 0; k < depth; ++k)
+          for (int64_t r = 0; r < rows; ++r) scratch.data[k * stride + r] *= w[(k0 + k) / s.T];
+        const Panel<scalar_t> right = features(a_all, 0, k0, depth, c0, cols, kPad, scratch.data + kDepth * stride);
+        product<scalar_t>(right, cols, {scratch.data, stride}, rows, depth, k0 > first,
+                          to + split * area + r0 * s.I + c0, s.I);
+        k0 += depth;
+      } while (k0 < last);
     }
   });
   if (splits == 1) return;
@@ -90,17 +63,18 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
   const Scratch<scalar_t> weights(s.N * K);  // [N, K]
   copy_block(w, 1, s.N, s.N, K, weights.data, K);
   parallel_for(tiling.count(), 1, [&](int64_t begin, int64_t end) {
-    const Scratch<scalar_t> scratch((kGroup + K) * size + form.scratch_size(kFormRows, kFormCols));
-    scalar_t *formed = scratch.data, *sum = formed + kGroup * size, *panels = sum + K * size;
+    FormWorker<scalar_t> worker(kFormRows, kFormCols);
+    const Scratch<scalar_t> scratch((kGroup + K) * size);
+    scalar_t *formed = scratch.data, *sum = formed + kGroup * size;
     for (int64_t p = begin; p < end; ++p) {
-      const auto [r0, rows, c0, cols] = tiling.tile(p);
+      const Tile tile = tiling[p];
       for (int64_t n0 = 0; n0 < s.N; n0 += kGroup) {
         const int64_t count = std::min(kGroup, s.N - n0);
-        for (int64_t n = 0; n < count; ++n) form(n0 + n, r0, rows, c0, cols, panels, formed + n * size, cols);
-        product<scalar_t>({formed, size}, rows * cols, {weights.data + n0 * K, K}, K, count, n0 > 0, sum, size);
+        for (int64_t n = 0; n < count; ++n) form(n0 + n, tile, worker, formed + n * size, tile.cols);
+        product<scalar_t>({formed, size}, tile.size(), {weights.data + n0 * K, K}, K, count, n0 > 0, sum, size);
       }
       for (int64_t k = 0; k < K; ++k)
-        copy_block(sum + k * size, cols, 1, rows, cols, out + (k * s.O + r0) * s.I + c0, s.I);
+        copy_block(sum + k * size, tile.cols, 1, tile.rows, tile.cols, out + (k * s.O + tile.r0) * s.I + tile.c0, s.I);
     }
   });
 }

@@ -13,13 +13,80 @@ struct PairOptions {
   std::optional<int64_t> in_features;  // given exactly when a holds indices
 };
 
+constexpr int64_t kMostAxes = Axes::kMax - 1;  // of positions, and of features
+
+inline std::string pair_text(const Tensor& a, const Tensor& b) {
+  return "a " + shape_text(a) + " and b " + shape_text(b);
+}
+
+inline bool is_float(const Tensor& x) {
+  return x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::Double;
+}
+
+inline void check_ids(const char* where, const Tensor& a, int64_t in_features) {
+  const auto* ids = static_cast<const int64_t*>(a.data_ptr());
+  for (int64_t n = 0; n < a.size(0); ++n)
+    for (int64_t t = 0; t < a.size(1); ++t) {
+      const int64_t id = ids[n * a.stride(0) + t * a.stride(1)];
+      INFOTORCH_CHECK(0 <= id && id < in_features, where,
+                      "indices in a must lie in [0, " + std::to_string(in_features) + ")",
+                      std::to_string(id) + " in sample " + std::to_string(n),
+                      "Map padding to a row of its own, with b zero there.");
+    }
+}
+
 // a [N, *T, *I] with t_dims axes of positions, or int64 [N, T] with in_features; b [N, T, O].
-PairShape check_pair(const char* where, const Tensor& a, const Tensor& b, const PairOptions& options);
+inline PairShape check_pair(const char* where, const Tensor& a, const Tensor& b, const PairOptions& options) {
+  const auto [bias, t_dims, in_features] = options;
+  const bool index = a.scalar_type() == ScalarType::Long;
+  INFOTORCH_CHECK(index || is_float(a), where, "a must be float32, float64, or int64 indices", dtype_text(a),
+                  "Convert with a.float().");
+  INFOTORCH_CHECK(is_float(b), where, "b must be float32 or float64", dtype_text(b), "Convert with b.float().");
+  INFOTORCH_CHECK(!index || in_features, where, "int64 a needs in_features", "none",
+                  "Pass the number of embeddings as in_features, or a.float().");
+  INFOTORCH_CHECK(index || !in_features, where, "in_features is for int64 indices", "a of " + dtype_text(a),
+                  "Leave in_features out.");
+  INFOTORCH_CHECK(index || a.scalar_type() == b.scalar_type(), where, "a and b must have one dtype",
+                  dtype_text(a) + " and " + dtype_text(b), "Convert one with .to(dtype).");
+  INFOTORCH_CHECK(a.is_cpu() && b.is_cpu(), where, "a and b must both be on the CPU", "another device",
+                  "Move them with .cpu().");
+  INFOTORCH_CHECK(1 <= t_dims && t_dims <= (index ? 1 : kMostAxes), where,
+                  index ? "t_dims must be 1 for indices" : "t_dims must be 1 to 4", std::to_string(t_dims),
+                  "Count the axes of positions in a.");
+  INFOTORCH_CHECK(!index || (a.dim() == 2 && b.dim() == 3), where, "indices must be [N, T] and b [N, T, O]",
+                  pair_text(a, b), "Flatten the axes of positions.");
+  INFOTORCH_CHECK(index || (a.dim() >= t_dims + 2 && a.dim() <= t_dims + 1 + kMostAxes && b.dim() == 3), where,
+                  "a must be [N, *T, *I] with t_dims axes of positions, and b [N, T, O]", pair_text(a, b),
+                  "Insert the T axis with unsqueeze(1) if it is missing.");
+  PairShape shape = {a.size(0), 1, 1, b.size(2)};
+  for (int64_t d = 1; d < a.dim(); ++d) (d <= t_dims ? shape.T : shape.I) *= a.size(d);
+  if (index) {
+    INFOTORCH_CHECK(*in_features >= 0, where, "in_features must not be negative", std::to_string(*in_features),
+                    "Pass the number of embeddings.");
+    check_ids(where, a, *in_features);
+    shape.I = *in_features;
+  }
+  shape.I += bias;
+  INFOTORCH_CHECK(shape.N == b.size(0) && shape.T == b.size(1), where, "a and b must agree on N and T", pair_text(a, b),
+                  "Capture both from the same forward pass.");
+  return shape;
+}
 
-// out is of a's kind and exactly of these sizes, contiguous, and no part of an input.
-void check_out(const char* where, const Tensor& out, const Tensor& b, std::initializer_list<int64_t> sizes);
+// out is of b's kind, of exactly these sizes, and contiguous.
+inline void check_out(const char* where, const Tensor& out, const Tensor& b, std::initializer_list<int64_t> sizes) {
+  bool same = out.dim() == static_cast<int64_t>(sizes.size());
+  for (int64_t d = 0; same && d < out.dim(); ++d) same = out.size(d) == sizes.begin()[d];
+  INFOTORCH_CHECK(same, where, "out must be " + shape_text(sizes), shape_text(out), "Allocate it with that shape.");
+  INFOTORCH_CHECK(out.scalar_type() == b.scalar_type() && out.is_cpu(), where, "out must be of b's dtype and device",
+                  dtype_text(out), "Allocate it with b.new_empty.");
+  INFOTORCH_CHECK(out.is_contiguous(), where, "out must be contiguous", "strides",
+                  "Write to a contiguous tensor and copy.");
+}
 
-void check_method(const char* where, const std::string& method);
+inline void check_method(const char* where, const std::string& method) {
+  INFOTORCH_CHECK(method == "auto" || method == "gram" || method == "materialize", where,
+                  "method must be 'auto', 'gram' or 'materialize'", "'" + method + "'", "Leave it out for 'auto'.");
+}
 
 template <typename scalar_t>
 Rows<scalar_t> rows_of(const Tensor& x, int64_t t_dims = 1, bool bias = false) {

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import check_device, check_no_grad, pull, sizes
+from infotorch.ops.pair import call, check_no_grad, pull, sizes
 
 __all__ = ["grads"]
 
@@ -43,9 +43,8 @@ def grads(
         >>> grads(torch.ones(1, 1, 3), torch.ones(1, 1, 2)).shape
         torch.Size([1, 2, 3])
     """
-    check_device("grads", a, b, out)
     if out is None:
-        return torch.ops.infotorch.grads(a, b, bias, t_dims, in_features)
+        return call(torch.ops.infotorch.grads.default, a, b, bias, t_dims, in_features)
     check_no_grad("grads", a, b)
     torch.ops.infotorch.grads.out(a, b, bias, t_dims, in_features, out=out)
     return out

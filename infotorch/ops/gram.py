@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import check_device, check_no_grad, pull
+from infotorch.ops.pair import call, check_no_grad, pull
 from infotorch.ops.vjp import vjp
 
 __all__ = ["gram"]
@@ -55,9 +55,8 @@ def gram(
         tensor([[6., 6.],
                 [6., 6.]])
     """
-    check_device("gram", a, b, a2, b2, out)
     if out is None:
-        return torch.ops.infotorch.gram(a, b, a2, b2, bias, t_dims, in_features, method)
+        return call(torch.ops.infotorch.gram.default, a, b, a2, b2, bias, t_dims, in_features, method)
     check_no_grad("gram", a, b, a2, b2)
     torch.ops.infotorch.gram.out(a, b, a2, b2, bias, t_dims, in_features, method, out=out)
     return out

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import check_device, pull
+from infotorch.ops.pair import call, pull
 
 __all__ = ["norms"]
 
@@ -54,8 +54,7 @@ def norms(
         >>> norms(torch.ones(1, 1, 3), torch.ones(1, 1, 2))
         tensor([6.])
     """
-    check_device("norms", a, b)
-    return torch.ops.infotorch.norms(a, b, bias, t_dims, in_features, method)
+    return call(torch.ops.infotorch.norms.default, a, b, bias, t_dims, in_features, method)
 
 
 @torch.library.register_fake("infotorch::norms")

@@ -1,7 +1,10 @@
 """What the ops share in Python: loading the binary, sizes of a pair, and the way back from a gradient of G."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from infotorch import _C  # loading it registers torch.ops.infotorch.*; torch's libraries must be loaded before
 from infotorch.errors import NotSupported
@@ -9,17 +12,20 @@ from infotorch.errors import NotSupported
 Sizes = tuple[int, int, int, int]
 
 
-def check_device(where: str, *tensors: Tensor | None) -> None:
-    """Refuse a CUDA tensor where no kernel was built for it; nothing is copied to the CPU in silence.
+def call(op: OpOverload, *args: Any) -> Tensor:
+    """``op(*args)``, below autograd where no gradient is wanted: its Python dispatch would cost 20 us a call.
 
     Raises:
-        NotSupported: A tensor is on a device that this build has no kernels for.
+        NotSupported: A tensor is on a device that this build has no kernels for; nothing is copied in silence.
     """
-    for x in tensors:
-        if x is not None and x.device.type not in ("cpu", "meta") and not _C.build["cuda_archs"]:
-            raise NotSupported(
-                f"{where}: this build has CPU kernels only; got a tensor on {x.device}. Move it with .cpu()."
-            )
+    tensors = [x for x in args if isinstance(x, Tensor)]
+    if any(x.is_cuda for x in tensors) and not _C.build["cuda_archs"]:
+        where = op.name().removeprefix("infotorch::")
+        raise NotSupported(f"{where}: this build has CPU kernels only; got a tensor on cuda. Move it with .cpu().")
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(x.requires_grad for x in tensors)):
+        return op(*args)
+    with torch._C._AutoDispatchBelowAutograd():
+        return op(*args)
 
 
 def check_no_grad(where: str, *tensors: Tensor | None) -> None:

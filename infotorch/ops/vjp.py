@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import check_device, pull, sizes
+from infotorch.ops.pair import call, pull, sizes
 
 __all__ = ["vjp"]
 
@@ -38,8 +38,7 @@ def vjp(
         >>> vjp(torch.ones(4, 1, 3), torch.ones(4, 1, 1), torch.arange(4.0))
         tensor([[6., 6., 6.]])
     """
-    check_device("vjp", a, b, w)
-    return torch.ops.infotorch.vjp(a, b, w, bias, t_dims, in_features)
+    return call(torch.ops.infotorch.vjp.default, a, b, w, bias, t_dims, in_features)
 
 
 @torch.library.register_fake("infotorch::vjp")

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infotorch.errors import ConfigError, MissingExtraError, NumericsError, ShapeError
@@ -34,6 +34,7 @@ def test_later_changes_of_the_mapping_do_not_reach_the_table():
     assert list(table.columns) == ["a"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([0.0, -0.0, 1.0, -1.0, math.inf, -math.inf]), max_size=20), st.integers(0, 25))
 def test_largest_is_a_stable_descending_sort(values, k):
     order = scores(a=np.asarray(values, dtype=np.float64)).largest(k)

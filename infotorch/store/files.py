@@ -100,26 +100,30 @@ def write_bytes(path: Path, data: bytes) -> str:
     return write_file(path, write)
 
 
+def _check_there(where: str, path: Path) -> None:
+    if not path.is_file():
+        raise StoreError(f"{where}: {path} must be there; got no such file. {_REMEDIES[errno.ENOENT]}")
+
+
 def read_bytes(where: str, path: Path) -> bytes:
     """The file's content.
 
     Raises:
         StoreError: The file is missing, or the system refuses.
     """
-    if not path.is_file():
-        raise StoreError(f"{where}: {path} must be there; got no such file. {_REMEDIES[errno.ENOENT]}")
     with refusals(where, path):
+        _check_there(where, path)
         return path.read_bytes()
 
 
 def file_hash(where: str, path: Path) -> str:
     """SHA-256 of the file's content, hexadecimal."""
-    if not path.is_file():
-        raise StoreError(f"{where}: {path} must be there; got no such file. {_REMEDIES[errno.ENOENT]}")
     sha256 = hashlib.sha256()
-    with refusals(where, path), open(path, "rb") as file:
-        while data := file.read(1 << 20):
-            sha256.update(data)
+    with refusals(where, path):
+        _check_there(where, path)
+        with open(path, "rb") as file:
+            while data := file.read(1 << 20):
+                sha256.update(data)
     return sha256.hexdigest()
 
 

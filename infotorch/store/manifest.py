@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from infotorch import errors
-from infotorch.store.files import read_bytes, write_bytes
+from infotorch.store.files import read_bytes, refusals, write_bytes
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -121,8 +121,10 @@ def read_manifest(where: str, folder: Path) -> dict[str, Any]:
         StoreError: There is no run, the manifest is damaged, or a newer infotorch wrote it.
     """
     path = folder / MANIFEST
-    if not path.is_file():
-        got = "no such folder" if not folder.exists() else f"no {MANIFEST} in it"
+    with refusals(where, path):
+        there, folder_there = path.is_file(), folder.exists()
+    if not there:
+        got = "no such folder" if not folder_there else f"no {MANIFEST} in it"
         raise errors.StoreError(f"{where}: {folder} must be a run; got {got}. Give the folder that out= named.")
     manifest = decoded(where, path)
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
@@ -133,7 +135,7 @@ def read_manifest(where: str, folder: Path) -> dict[str, Any]:
             f"{where}: schema_version of {path} must be at most {SCHEMA_VERSION}; got {version}, of a newer infotorch. "
             "Run: pip install --upgrade infotorch."
         )
-    if manifest.get("sha256") != _digest(manifest):
+    if manifest.get("sha256") != _digest(manifest) or encoded(manifest, sort_keys=False) != read_bytes(where, path):
         raise damaged(where, path, "content of another hash")
     return manifest
 

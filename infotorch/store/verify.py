@@ -48,7 +48,9 @@ def verify(path: str | Path) -> list[str]:
                 raise damaged("verify", shard.file, f"rows that are not [{shard.start}, {shard.stop})")
             if table == "scores":
                 scores = scores_of(rows, run.manifest["columns"], run.manifest["main"])
-                if specs_of(scores) != run.manifest["columns"] or not rows_of(scores).schema.equals(rows.schema):
+                if specs_of(scores) != run.manifest["columns"] or not rows_of(scores).schema.equals(
+                    rows.schema, check_metadata=True
+                ):
                     raise damaged("verify", shard.file, "columns that are not the manifest's")
     return [MANIFEST, *listed]
 

@@ -221,9 +221,9 @@ def reopen(path: str | Path) -> Iterator[RunWriter]:
 
 def _make_folder(folder: Path) -> None:
     """The folder, made if missing; what is not a run's is refused."""
-    if folder.exists() and not folder.is_dir():
-        raise errors.StoreError(f"store: out must be a folder; got the file {folder}. Choose another path.")
     with refusals("store", folder):
+        if folder.exists() and not folder.is_dir():
+            raise errors.StoreError(f"store: out must be a folder; got the file {folder}. Choose another path.")
         folder.mkdir(parents=True, exist_ok=True)
         # What a crash before the first manifest leaves is ours as well.
         foreign = sorted({entry.name for entry in folder.iterdir()} - {LOCK, MANIFEST + TEMPORARY})

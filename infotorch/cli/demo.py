@@ -1,4 +1,4 @@
-"""``infotorch demo``: the main job on handwritten digits, a tenth of them mislabelled on purpose."""
+"""``infotorch demo``: the main job on handwritten digits, a tenth of them mislabeled on purpose."""
 
 import dataclasses
 import pathlib

@@ -215,7 +215,6 @@ class Task:
         N = num_samples(x)
         weight = next(iter(self.parameters().values()))
         for tensor in tensors_of(x):
-            _check_finite("x", tensor)
             if tensor.device != weight.device:
                 raise DataError(
                     f"task: x must be on the model's device {weight.device}; got {tensor.device}. "
@@ -226,6 +225,7 @@ class Task:
                 raise DataError(
                     f"task: x must be {weight.dtype} as the model is; got {tensor.dtype}. Pass x.to({weight.dtype})."
                 )
+            _check_finite("x", tensor)
         return N
 
     def check_mode(self) -> None:

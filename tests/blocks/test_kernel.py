@@ -1,11 +1,10 @@
 import copy
-import sys
 
 import pytest
 import torch
 from torch import nn
 
-from infotorch.blocks import ntk
+from infotorch.blocks import kernel, ntk
 from infotorch.blocks.plan import plan_panels
 from infotorch.capture import capture
 from infotorch.errors import CaptureError, ConfigError, DataError, NumericsError
@@ -124,7 +123,7 @@ def test_memory_limit_changes_no_bit(name, batch, monkeypatch):
         plans.append((2 * batch * per_sample + work(batch, batch, batch), plan_panels(*args, **options)))
         return plans[-1][1]
 
-    monkeypatch.setattr(sys.modules["infotorch.blocks.ntk"], "plan_panels", planned)
+    monkeypatch.setattr(kernel, "plan_panels", planned)
     steps = []
     for x2 in (None, x[:3]):
         full = ntk(task, x, x2, batch_size=batch)

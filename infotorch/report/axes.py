@@ -112,9 +112,8 @@ def of_range(score: Score, low: float, high: float) -> Axis:
         margin = 0.02 * (high - low)
         low, high = low - margin if low else low, high + margin
     # Ends rounded outward, so that no value leaves the range by being written with fewer digits.
-    wide = 1e-6 * (high - low)
-    low = low if low == 0 else significant(low - wide, 9)
-    return Axis(title=score.title, unit=score.unit, log=score.log, low=low, high=significant(high + wide, 9))
+    low, high = significant(low - 1e-7 * abs(low), 9), significant(high + 1e-7 * abs(high), 9)
+    return Axis(title=score.title, unit=score.unit, log=score.log, low=low, high=high)
 
 
 def significant(x: float, digits: int = 5) -> float:

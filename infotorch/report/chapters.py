@@ -36,10 +36,12 @@ def retraining(view: View) -> Chapter | None:
     ]  # fmt: skip
     x = alt.X("x:Q", **dataclasses.replace(axis, title=f"{score.title}, scored").encoding())
     y = alt.Y("y:Q", **dataclasses.replace(axis, title="Retrained").encoding(**ABOVE))
-    ends = alt.Data(values=[{"x": axis.low, "y": axis.low}, {"x": axis.high, "y": axis.high}])
+    ends = [{"x": axis.low, "y": axis.low}, {"x": axis.high, "y": axis.high}]
     chart = alt.layer(
-        alt.Chart(ends).mark_line(stroke="var(--ink-2)", strokeDash=[4, 4], strokeWidth=1).encode(x=x, y=y),
-        alt.Chart(alt.Data(values=rows))
+        alt.Chart(alt.NamedData(name="ends"))
+        .mark_line(stroke="var(--ink-2)", strokeDash=[4, 4], strokeWidth=1)
+        .encode(x=x, y=y),
+        alt.Chart(alt.NamedData(name="rows"))
         .mark_point(filled=True, fill="var(--accent)", size=64, opacity=0.9, cursor="pointer")
         .encode(x="x:Q", y="y:Q", tooltip=["name:N", "scored:N", "retrained:N"]),
     ).properties(width="container", height=360)
@@ -56,7 +58,7 @@ def retraining(view: View) -> Chapter | None:
                 kind="diagnostic",
                 alt=f"Scatter of {len(rows)} samples, score against true retraining. Pearson {pearson}.",
                 caption=f"Pearson {pearson}, Spearman {rank}.",
-                spec=specification(chart),
+                spec=specification(chart, ends=ends, rows=rows),
                 table=Table(
                     caption="Scored and retrained",
                     header=("Sample", "Scored", "Retrained"),

@@ -43,6 +43,7 @@ function draw(holder) {
   };
   window.vegaEmbed(holder, spec, options).then(({ view }) => {
     views.set(name, view);
+    find("svg", holder).setAttribute("aria-hidden", "true"); // the holder has the words
     holder.dataset.drawn = "done";
     view.addEventListener("click", (event, item) => {
       const index = item && item.datum && item.datum.index;

@@ -16,6 +16,7 @@ setUpFlags();
 findAll("[data-brush]").forEach(setUpBrush);
 setUpPanel();
 drawWhenNear();
+window.addEventListener("beforeprint", () => findAll(".facts").forEach((part) => (part.open = true)));
 find("#copy").addEventListener("click", copyCommand);
 find("#more")?.addEventListener("click", (event) => {
   const cards = findAll('[data-order="suspicious"] .card[hidden]');

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from infotorch.report import believe
-from infotorch.report.axes import of_range
+from infotorch.report.axes import of_range, of_score
 from infotorch.report.chapters import chapters
 from infotorch.report.figure import Figure
 from infotorch.report.numbers import count, number, percent, quantity
@@ -181,7 +181,8 @@ def _figures(view: View) -> dict[str, list[Figure]]:
         groups, ordered = _groups(values)
         if len(groups) > 1 and len(found) < MAX_SPREADS:
             found.append((visible(name), groups, ordered))
-    tenths = [np.percentile(main.values[rows], [10, 90]) for _, groups, _ in found for _, rows in groups]
+    drawn = of_score(main).clip(main.values)
+    tenths = [np.percentile(drawn[rows], [10, 90]) for _, groups, _ in found for _, rows in groups]
     axis = of_range(main, float(np.min(tenths)), float(np.max(tenths))) if found else None
     spreads = [
         spread(main, name, groups, axis, place=place, ordered=ordered)

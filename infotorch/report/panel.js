@@ -127,7 +127,10 @@ function showPanelFlag() {
 
 function step(by) {
   const next = order.positions[order.positions.indexOf(current) + by];
-  if (next !== undefined) showSample(next);
+  if (next === undefined) return;
+  showSample(next);
+  // A button at the end of the order is disabled and would take the focus out of the panel with it.
+  if (document.activeElement.disabled || document.activeElement === document.body) find("#panel-title").focus();
 }
 
 // The focus goes to the shown sample's card in the list walked along, else to where the panel was opened.

@@ -69,10 +69,10 @@ def distribution(view: View, place: int) -> Figure:
     if score.unit == "nats":
         tooltip.insert(1, alt.Tooltip("bits:N", title="In bits"))
     layers = [
-        alt.Chart(alt.Data(values=bars))
+        alt.Chart(alt.NamedData(name="bars"))
         .mark_rect(stroke="var(--paper)", strokeWidth=0.5)
         .encode(x=x, x2="x2:Q", y=y, y2="y2:Q", fill=alt.Fill("color:N", scale=None), tooltip=tooltip),
-        alt.Chart(alt.Data(values=medians))
+        alt.Chart(alt.NamedData(name="medians"))
         .mark_rule(stroke="var(--ink)", strokeWidth=2)
         .encode(x="x:Q", y="y:Q", y2="y2:Q", tooltip=["median:N", "of:N"]),
     ]
@@ -94,9 +94,7 @@ def distribution(view: View, place: int) -> Figure:
             x="drawn:Q", y="row2:Q"
         ),
     ]
-    chart = alt.layer(*layers, datasets={"samples": [], "selected": []}).properties(
-        width="container", height=max(150, ROW_HEIGHT * len(groups))
-    )
+    chart = alt.layer(*layers).properties(width="container", height=max(150, ROW_HEIGHT * len(groups)))
     chart = chart.add_params(
         alt.param(name="row_names", value=names), alt.param(name="row_of_class", value=row_of_class)
     )
@@ -107,7 +105,7 @@ def distribution(view: View, place: int) -> Figure:
         kind=score.kind,
         alt=f"Histograms of {score.titled} for {_groups_in_words(view, groups)}. Median of all samples: {of_all}.",
         caption=f"{score.meaning} {axis.note}".strip(),
-        spec=specification(chart),
+        spec=specification(chart, bars=bars, medians=medians, samples=[], selected=[]),
         table=quantiles(f"{score.title} by class" if view.classes else score.title, score,
                         [(name, rows) for name, rows, _ in groups]),
         wide=wide,
@@ -143,7 +141,7 @@ def spread(
                alt.Tooltip("half:N", title="Middle half"), alt.Tooltip("n:N", title="Samples")]  # fmt: skip
     if score.unit == "nats":
         tooltip.insert(2, alt.Tooltip("bits:N", title="Median in bits"))
-    base = alt.Chart(alt.Data(values=rows))
+    base = alt.Chart(alt.NamedData(name="groups"))
     x = alt.X("q10:Q", **axis.encoding())
     chart = (
         alt.layer(
@@ -164,7 +162,7 @@ def spread(
         alt=f"{score.titled} by {name}. Largest median: {by_median[-1]['shown']} ({_short(by_median[-1]['group'])}). "
         f"Smallest shown: {by_median[0]['shown']} ({_short(by_median[0]['group'])}).",
         caption=more,
-        spec=specification(chart),
+        spec=specification(chart, groups=rows),
         table=quantiles(f"{score.title} by {name}", score, groups[:TABLE_ROWS]),
     )
 
@@ -178,6 +176,7 @@ def scatter(view: View, x_place: int, y_place: int, *, wide: bool = False) -> Fi
     x, y = alt.X("x:Q", **x_axis.encoding()), alt.Y("y:Q", **y_axis.encoding(**ABOVE))
     keys = f"c{x_place}", f"c{y_place}"
     place = {"x": x_axis.clamp(keys[0]), "y": y_axis.clamp(keys[1])}
+    cells: dict[str, list[dict[str, Any]]] = {}
     if view.whole:
         odd = alt.condition("datum.odd", alt.value("var(--accent)"), alt.value("var(--mark)"))
         drawn = (
@@ -202,14 +201,14 @@ def scatter(view: View, x_place: int, y_place: int, *, wide: bool = False) -> Fi
                 fill="var(--accent)", fillOpacity=0.1, stroke="var(--accent)")))
         )  # fmt: skip
     else:
-        drawn = _binned(x_axis, a.values, y_axis, b.values).encode(x=x, y=y)
+        drawn, cells = _binned(x_axis, a.values, y_axis, b.values)
+        drawn = drawn.encode(x=x, y=y)
     chart = alt.layer(
         drawn,
         alt.Chart(alt.NamedData(name="selected"))
         .transform_calculate(**place)
         .mark_point(filled=False, stroke="var(--ink)", strokeWidth=2, size=200, opacity=1)
         .encode(x="x:Q", y="y:Q"),
-        datasets={"samples": [], "selected": []},
     ).properties(width="container", height=420 if wide else 340)
     order = np.argsort(-a.values, kind="stable")[:TABLE_ROWS]
     return Figure(
@@ -218,7 +217,7 @@ def scatter(view: View, x_place: int, y_place: int, *, wide: bool = False) -> Fi
         kind="diagnostic",
         alt=f"Scatter of {b.titled} over {a.titled} for {count(len(view))} samples. Spearman {number(rho)}.",
         caption=f"Spearman {number(rho)} over {count(len(view))} samples. {x_axis.note or y_axis.note}".strip(),
-        spec=specification(chart),
+        spec=specification(chart, samples=[], selected=[], **cells),
         table=Table(
             caption=f"The {len(order)} samples with the largest {a.words}",
             header=("Sample", a.titled, b.titled),
@@ -235,16 +234,25 @@ def quantiles(caption: str, score: Score, groups: Sequence[tuple[str, np.ndarray
     rows = []
     for name, positions in groups:
         values = score.values[positions]
-        low, middle, high = np.percentile(values, [25, 50, 75]) if len(values) else [np.nan] * 3
+        low, middle, high = _quartiles(values)
         share = 100 * float(np.abs(values).sum()) / total if total else 0.0
+        of_total = f"{share:.1f} %" if np.isfinite(share) else "not finite"
         rows.append((name, f"{count(len(values))} ({percent(len(values), len(score.values))})", number(low),
-                     number(middle), number(high), number(values.max(initial=-np.inf)), f"{share:.1f} %"))  # fmt: skip
+                     number(middle), number(high), number(values.max(initial=-np.inf)), of_total))  # fmt: skip
     unit = {"1": "", "nats^2": ", nats²"}.get(score.unit, f", {score.unit}")
     header = ("Group", "Samples", f"25 %{unit}", f"Median{unit}", f"75 %{unit}", f"Largest{unit}", "Of the total")
     return Table(caption=caption, header=header, rows=tuple(rows))
 
 
-def _binned(x_axis: Axis, xs: np.ndarray, y_axis: Axis, ys: np.ndarray) -> Any:
+def _quartiles(values: np.ndarray) -> tuple[float, float, float]:
+    """25th, 50th and 75th percentile; between a number and infinity lies infinity."""
+    with np.errstate(invalid="ignore"):
+        found = np.percentile(values, [25, 50, 75])
+    low, middle, high = np.where(np.isnan(found), np.inf, found).tolist()
+    return low, middle, high
+
+
+def _binned(x_axis: Axis, xs: np.ndarray, y_axis: Axis, ys: np.ndarray) -> tuple[Any, dict[str, list[dict[str, Any]]]]:
     """Counts of samples in a grid of bins, darker where there are more."""
     alt = require("report", "altair", "report")
     x_edges, y_edges = x_axis.edges(60), y_axis.edges(40)
@@ -254,17 +262,13 @@ def _binned(x_axis: Axis, xs: np.ndarray, y_axis: Axis, ys: np.ndarray) -> Any:
          "y2": significant(y_edges[j + 1]), "n": int(counts[i, j])}
         for i, j in np.argwhere(counts)
     ]  # fmt: skip
-    shade = alt.Scale(type="log", range=[0.15, 1], domain=[1, max(2, int(counts.max()))])
-    return (
-        alt.Chart(alt.Data(values=cells))
+    shade = alt.Opacity("n:Q", scale=alt.Scale(type="log", range=[0.15, 1], domain=[1, max(2, int(counts.max()))]))
+    chart = (
+        alt.Chart(alt.NamedData(name="cells"))
         .mark_rect(fill="var(--ink)")
-        .encode(
-            x2="x2:Q",
-            y2="y2:Q",
-            opacity=alt.Opacity("n:Q", scale=shade),
-            tooltip=[alt.Tooltip("n:Q", title="Samples", format=",")],
-        )
+        .encode(x2="x2:Q", y2="y2:Q", opacity=shade, tooltip=[alt.Tooltip("n:Q", title="Samples", format=",")])
     )
+    return chart, {"cells": cells}
 
 
 def _class_rows(view: View, score: Score) -> list[tuple[str, np.ndarray, str]]:
@@ -302,9 +306,9 @@ def _short(name: str) -> str:
     return name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…"
 
 
-def specification(chart: Any) -> dict[str, Any]:
-    """The chart as Vega-Lite, without configuration: the page holds that once."""
+def specification(chart: Any, **datasets: list[dict[str, Any]]) -> dict[str, Any]:
+    """The chart as Vega-Lite with its data, without configuration: the page holds that once."""
     spec = chart.to_dict()
     for key in ("config", "$schema"):
         spec.pop(key, None)
-    return spec
+    return {**spec, "datasets": datasets}

@@ -82,7 +82,7 @@ class Score:
     @functools.cached_property
     def log(self) -> bool:
         """Whether a logarithmic axis suits: no negative value, few zeros, the 99th percentile 30 times the 1st."""
-        positive = self.values[self.values > 0]
+        positive = self.values[np.isfinite(self.values) & (self.values > 0)]
         if (self.values < 0).any() or len(positive) < 0.99 * len(self.values) or not len(positive):
             return False
         low, high = np.percentile(positive, [1, 99])

@@ -1,0 +1,119 @@
+"""A run as the report sees it."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import stats
+
+from infotorch.errors import StoreError
+from infotorch.report.view import ranks, spearman, view
+from infotorch.table import Column, Scores
+from tests.report.double import SOURCE, DoubleRun, digits_run, image_columns, noise_run
+
+
+def run_of(columns, **samples):
+    N = len(next(iter(columns.values())).values)
+    table = pa.table({"index": np.arange(N), **samples})
+    return DoubleRun(table=Scores(index=np.arange(N), columns=columns), rows=table)
+
+
+def score(values, **options):
+    return Column(values=np.asarray(values, float), unit="nats", source=SOURCE, **options)
+
+
+def test_spearman_equals_scipy_with_ties():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 5, (2, 60)).astype(float)
+    assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic, abs=1e-12)
+    assert np.array_equal(ranks(a), stats.rankdata(a))
+
+
+def test_spearman_of_a_constant_is_zero():
+    assert spearman(np.ones(4), np.arange(4.0)) == 0.0
+
+
+def test_suspicious_samples_are_those_whose_label_differs_largest_residual_first():
+    seen = view(digits_run())
+    run = digits_run()
+    wrong = np.flatnonzero(run.table["suggested_label"].values != np.array(run.rows["label"]))
+    residual = run.table["own_residual"].values
+    assert seen.suspicious.tolist() == sorted(wrong, key=lambda i: -residual[i])
+
+
+def test_without_suggested_labels_all_samples_are_ordered_by_the_asked_score():
+    seen = view(run_of({"unique_information_weights": score([1, 3, 2])}))
+    assert seen.suggested_text is None
+    assert seen.suspicious.tolist() == [1, 2, 0]
+
+
+def test_percentile_is_within_the_class():
+    columns = {"s": score([1, 2, 3, 4, 10, 20, 30, 40])}
+    seen = view(run_of(columns, label=np.array([0, 0, 0, 0, 1, 1, 1, 1])))
+    assert seen.percentiles[0].tolist() == [25, 50, 75, 100] * 2
+
+
+def test_regression_has_no_classes():
+    seen = view(run_of({"s": score([1, 2, 3])}, label=np.array([0.5, 1.25, -3.0])))
+    assert seen.classes is None
+    assert seen.label_text == ("0.5", "1.25", "-3")
+    assert seen.code.tolist() == [0, 0, 0]
+
+
+def test_labels_without_names_are_their_numbers():
+    seen = view(run_of({"s": score([1, 2, 3, 4])}, label=np.array([7, 9, 7, 9])))
+    assert seen.classes == ("7", "9")
+
+
+def test_standard_errors_belong_to_their_score():
+    columns = {"s": score([1, 2]), "s_stderr": score([0.1, 0.2])}
+    seen = view(run_of(columns))
+    assert [s.name for s in seen.scores] == ["s"]
+    assert seen.scores[0].stderr.tolist() == [0.1, 0.2]
+
+
+def test_a_score_of_several_outputs_becomes_its_length():
+    seen = view(run_of({"s": score([[3, 4], [0, 2]])}))
+    assert seen.scores[0].values.tolist() == [5, 2]
+
+
+def test_several_times_keep_their_names():
+    columns = {f"unique_information_weights_t={t}": score([1, 2]) for t in (10, "inf")}
+    titles = [s.title for s in view(run_of(columns)).scores]
+    assert titles == ["Unique information in weights, t=10", "Unique information in weights, t=inf"]
+
+
+def test_images_come_back_as_they_were():
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
+    seen = view(run_of({"s": score([1, 2])}, **image_columns(images)))
+    assert np.array_equal(seen.image(1), images[1])
+    gray = view(run_of({"s": score([1, 2])}, **image_columns(images[..., 0])))
+    assert np.array_equal(gray.image(0), images[0, :, :, 0])
+
+
+def test_above_five_thousand_rows_the_ends_of_the_scores_are_kept():
+    seen = view(noise_run(20_000))
+    assert len(seen.kept) < 2500 and not seen.whole
+    kept = set(seen.kept.tolist())
+    assert set(seen.suspicious[:500].tolist()) <= kept
+    assert int(np.argmax(seen.scores[0].values)) in kept and int(np.argmin(seen.scores[0].values)) in kept
+
+
+def test_a_heavy_tail_asks_for_a_logarithmic_axis():
+    values = np.exp(np.random.default_rng(0).normal(0, 2, 300))
+    assert view(run_of({"s": score(values)})).scores[0].log
+    assert not view(run_of({"s": score(-values)})).scores[0].log
+    assert not view(run_of({"s": score(1 + 0.1 * values / values.max())})).scores[0].log
+
+
+def test_a_run_without_numbers_is_refused():
+    flags = {"reliable": Column(values=np.array([True]), unit="1", source=SOURCE)}
+    with pytest.raises(StoreError, match="report: a run must hold at least one score of one sample; got 1 rows"):
+        view(run_of(flags))
+
+
+def test_scores_of_other_rows_are_refused():
+    run = digits_run()
+    with pytest.raises(StoreError, match="report: scores and samples must be of the same rows; got 400 rows"):
+        view(dataclasses.replace(run, rows=run.rows.slice(1)))

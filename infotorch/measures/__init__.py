@@ -10,7 +10,7 @@ from infotorch.measures.pairs import PairInformation, pair_interactions
 from infotorch.measures.sgd import SgdInformation, sgd_unique_information
 from infotorch.measures.unique_information import UniqueInformation
 
-REGISTRY: dict[str, type] = {UniqueInformation.name: UniqueInformation}
+REGISTRY = {UniqueInformation.name: UniqueInformation}
 
 __all__ = [
     "REGISTRY",

@@ -119,7 +119,7 @@ class UniqueInformation:
                 "dim belongs to form='primal'", f"dim={self.dim} with form={self.form!r}", "Leave it out"
             )
         if self.space != "weights" and self.test_data is None:
-            raise _contradiction(f"space={self.space!r} needs test_data", "none", "Pass test_data=, inputs [M, ...]")
+            raise _contradiction(f"space={self.space!r} needs test_data", "none", "Give test_data, inputs [M, ...]")
         if not (math.isfinite(self.l2) and self.l2 >= 0):
             raise _contradiction("l2 must be a finite number, at least 0", self.l2, "Correct l2")
         if not (math.isfinite(self.sigma) and self.sigma > 0):

@@ -235,7 +235,7 @@ def test_config_is_whole_and_says_what_differs(rng):
             {"space": "weight"},
             "space must be one of 'weights', 'functions', 'both'; got 'weight'. Did you mean 'weights'?",
         ),
-        ({"space": "both"}, "space='both' needs test_data; got none. Pass test_data="),
+        ({"space": "both"}, "space='both' needs test_data; got none. Give test_data"),
         ({"l2": -1.0}, "l2 must be a finite number, at least 0; got -1.0"),
         ({"lr": 0.1}, "lr and steps go together; got lr without steps"),
         ({"steps": 3}, "lr and steps go together; got steps without lr"),

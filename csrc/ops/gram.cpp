@@ -5,6 +5,8 @@
 namespace infotorch {
 namespace {
 
+std::string size_text(const PairShape& s) { return "O = " + std::to_string(s.O) + ", I = " + std::to_string(s.I); }
+
 // The arguments of a call, checked.
 struct Call {
   const Tensor &a, &b;
@@ -27,7 +29,7 @@ struct Call {
                     a2 ? "a2 alone" : "b2 alone", "Pass both, or neither for the symmetric case.");
     y = symmetric ? x : check_pair("gram", this->a2, this->b2, options);
     INFOTORCH_CHECK(x.I == y.I && x.O == y.O, "gram", "both sets must agree on I and O",
-                    shape_text({x.O, x.I}) + " and " + shape_text({y.O, y.I}), "Capture both from one layer.");
+                    size_text(x) + " and " + size_text(y), "Capture both from one layer.");
     INFOTORCH_CHECK(b.scalar_type() == this->b2.scalar_type(), "gram", "both sets must have one dtype",
                     dtype_text(b) + " and " + dtype_text(this->b2), "Convert one with .to(dtype).");
     check_method("gram", name);

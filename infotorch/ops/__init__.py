@@ -1,7 +1,7 @@
 """The compiled ops. Each equals its einsum truth in :mod:`infotorch.ops.reference`."""
 
-from infotorch.ops.gram import gram
 from infotorch.ops.grads import grads
+from infotorch.ops.gram import gram
 from infotorch.ops.norms import norms
 from infotorch.ops.vjp import vjp
 

@@ -1,0 +1,9 @@
+"""All ops, two threads. Run: python -m benchmarks.ops."""
+
+import torch
+
+from benchmarks.ops import grads, gram, norms, vjp
+
+torch.set_num_threads(2)
+for op in (gram, norms, grads, vjp):
+    op.main()

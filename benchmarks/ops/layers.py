@@ -1,0 +1,43 @@
+"""Layers that people have, as pairs of random numbers."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One pair's sizes."""
+
+    name: str
+    N: int
+    T: int
+    I: int
+    O: int
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """(a [N, T, I], b [N, T, O])."""
+        rng = torch.Generator().manual_seed(0)
+        a = torch.randn(self.N, self.T, self.I, generator=rng)
+        return a, torch.randn(self.N, self.T, self.O, generator=rng)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        return {"N": self.N, "T": self.T, "I": self.I, "O": self.O}
+
+
+# The four that the project's goals are stated for: an MLP layer, a 3x3 convolution of 16 to 32 channels at 14 x 14, an
+# attention projection, a first convolution at 32 x 32.
+GOALS = [
+    Layer(name="mlp", N=256, T=1, I=512, O=512),
+    Layer(name="conv 16 to 32, 14x14", N=64, T=196, I=144, O=32),
+    Layer(name="projection", N=64, T=64, I=256, O=256),
+    Layer(name="conv 3 to 32, 32x32", N=16, T=1024, I=27, O=32),
+]
+MORE = [
+    Layer(name="10-class head", N=512, T=1, I=512, O=10),
+    Layer(name="resnet18 stage 1, 32x32", N=8, T=1024, I=576, O=64),
+    Layer(name="resnet18 stage 4, 7x7", N=8, T=49, I=4608, O=512),
+    Layer(name="transformer 768, T=128", N=8, T=128, I=768, O=768),
+]

@@ -1,0 +1,93 @@
+"""Pairs that the tests of all ops share."""
+
+import json
+import pathlib
+
+import torch
+from torch import Tensor, nn
+
+# (N, T, I, O): ordinary, one position, one feature, off every tile edge, past a tile in T, I and O, past a group of
+# samples, whole tiles, no positions, no features, no samples.
+SHAPES = [(4, 3, 8, 5), (3, 1, 33, 17), (2, 7, 1, 1), (2, 11, 67, 35), (1, 300, 6, 9), (2, 20, 300, 150)]
+SHAPES += [(70, 1, 40, 33), (40, 5, 20, 30), (4, 64, 64, 32), (3, 0, 4, 4), (2, 9, 0, 4), (0, 2, 4, 4)]
+
+
+def make_pair(N, T, I, O, rng, dtype=torch.float64) -> tuple[Tensor, Tensor]:
+    a = torch.randn(N, T, I, dtype=torch.float64, generator=rng)
+    b = torch.randn(N, T, O, dtype=torch.float64, generator=rng)
+    return a.to(dtype), b.to(dtype)
+
+
+def make_index_pair(N, T, I, O, rng, dtype=torch.float64) -> tuple[Tensor, Tensor]:
+    """(ids [N, T] in [0, I), b [N, T, O])."""
+    return torch.randint(I, (N, T), generator=rng), make_pair(N, T, 0, O, rng, dtype)[1]
+
+
+def golden(op: str, *names: str, dtype=torch.float64) -> list[Tensor]:
+    case = json.loads((pathlib.Path(__file__).parents[1] / f"golden/{op}.json").read_text())
+    return [torch.tensor(case[name], dtype=dtype) for name in names]
+
+
+# stride, padding, dilation and kernel of convolutions whose patches overlap, skip, and do neither
+CONVS = [
+    dict(kernel_size=1),
+    dict(kernel_size=3, stride=2, padding=1),
+    dict(kernel_size=(3, 2), dilation=(1, 2)),
+    dict(kernel_size=5, padding=2),
+]
+
+
+def conv_case(options, rng) -> tuple[nn.Conv2d, Tensor]:
+    conv = nn.Conv2d(5, 7, **options, dtype=torch.float64)
+    return conv, torch.randn(3, 5, 19, 23, dtype=torch.float64, generator=rng)
+
+
+def conv_pair(conv: nn.Conv2d, x: Tensor) -> tuple[Tensor, Tensor]:
+    """(a [N, T1, T2, Cin, kh, kw], b [N, T, O]) for loss = sum tanh(conv(x)), both views that nothing unfolded."""
+    out = conv(x)
+    (b,) = torch.autograd.grad(out.tanh().sum(), out)  # [N, O, T1, T2]
+    (kh, kw), (sh, sw), (dh, dw) = conv.kernel_size, conv.stride, conv.dilation
+    padded = nn.functional.pad(x, (conv.padding[1],) * 2 + (conv.padding[0],) * 2)  # [N, Cin, H, W]
+    n, c, h, w = padded.stride()
+    size = (x.shape[0], *out.shape[2:], x.shape[1], kh, kw)
+    return padded.as_strided(size, (n, h * sh, w * sw, c, h * dh, w * dw)), b.flatten(2).mT
+
+
+def conv_grads(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Gradients [N, O, I + 1] of the same loss, weight then bias, one backward pass a sample."""
+    rows = []
+    for x_n in x:
+        weight, bias = torch.autograd.grad(conv(x_n[None]).tanh().sum(), [conv.weight, conv.bias])
+        rows.append(torch.cat([weight.flatten(1), bias[:, None]], 1))
+    return torch.stack(rows)
+
+
+def linear_case(rng) -> tuple[Tensor, Tensor, Tensor]:
+    """(a [N, T, I], b [N, T, O], G [N, O, I]) of a Linear under tanh, by ``torch.func``."""
+    layer = nn.Linear(6, 4, bias=False, dtype=torch.float64)
+    head = torch.arange(4, dtype=torch.float64)
+    x = torch.randn(5, 3, 6, dtype=torch.float64, generator=rng)
+    out = layer(x)
+    (b,) = torch.autograd.grad((out.tanh() @ head).sum(), out)
+
+    def loss(weight, x_n):
+        return (torch.func.functional_call(layer, {"weight": weight}, (x_n,)).tanh() @ head).sum()
+
+    return x, b, torch.func.vmap(torch.func.grad(loss), (None, 0))(layer.weight.detach(), x)
+
+
+def embedding_case(rng) -> tuple[Tensor, Tensor, Tensor]:
+    """(ids [N, T], b [N, T, O], G [N, O, I]) of an Embedding under tanh, one backward pass a sample."""
+    layer = nn.Embedding(11, 4, dtype=torch.float64)
+    ids = torch.randint(11, (5, 7), generator=rng)
+    out = layer(ids)
+    (b,) = torch.autograd.grad(out.tanh().sum(), out)
+    rows = [torch.autograd.grad(layer(row).tanh().sum(), layer.weight)[0] for row in ids]
+    return ids, b, torch.stack(rows).mT
+
+
+def respread(x: Tensor) -> list[Tensor]:
+    """The same numbers lying otherwise: transposed, every second one, from an odd address."""
+    spread = torch.stack([x, x], -1)[..., 0]
+    odd = torch.cat([x.new_zeros(1), x.flatten()])[1:].reshape(x.shape)
+    return [x.mT.contiguous().mT, spread, odd]

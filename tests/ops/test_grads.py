@@ -1,0 +1,115 @@
+"""grads: the truth, the oracles, the golden case, the laws."""
+
+import pytest
+import torch
+
+from infotorch.errors import NotSupported
+from infotorch.ops import grads, reference
+from tests.laws import assert_same, assert_same_bits
+from tests.ops import cases
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", cases.SHAPES, ids=str)
+def test_equals_the_einsum(shape, bias, dtype, rng):
+    a, b = cases.make_pair(*shape, rng, dtype)
+    out = grads(a, b, bias=bias)
+    assert out.dtype == dtype
+    assert_same(out, reference.grads(a, b, bias=bias))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(4, 9, 12, 5), (3, 1, 40, 33), (2, 0, 4, 4), (0, 3, 4, 4)], ids=str)
+def test_indices_equal_the_einsum(shape, bias, dtype, rng):
+    ids, b = cases.make_index_pair(*shape, rng, dtype)
+    assert_same(
+        grads(ids, b, bias=bias, in_features=shape[2]), reference.grads(ids, b, bias=bias, in_features=shape[2])
+    )
+
+
+def test_equals_torch_func_on_a_linear(rng):
+    a, b, truth = cases.linear_case(rng)
+    assert_same(grads(a, b), truth)
+
+
+@pytest.mark.parametrize("options", cases.CONVS, ids=str)
+def test_equals_autograd_on_a_convolution(options, rng):
+    conv, x = cases.conv_case(options, rng)
+    a, b = cases.conv_pair(conv, x)
+    assert_same(grads(a, b, bias=True, t_dims=2), cases.conv_grads(conv, x))
+
+
+def test_equals_autograd_on_an_embedding(rng):
+    ids, b, truth = cases.embedding_case(rng)
+    assert_same(grads(ids, b, in_features=11), truth)
+
+
+def test_golden(dtype):
+    a, b, truth = cases.golden("grads", "a", "b", "grads", dtype=dtype)
+    assert torch.equal(grads(a, b), truth)
+
+
+def test_positions_add(rng):
+    a, b = cases.make_pair(3, 4, 5, 6, rng)
+    assert_same(grads(a, b), grads(a[:, :1], b[:, :1]) + grads(a[:, 1:], b[:, 1:]))
+
+
+def test_scaling_by_a_power_of_two_scales_every_bit(rng):
+    a, b = cases.make_pair(3, 4, 5, 6, rng)
+    assert_same_bits(grads(-4 * a, b), -4 * grads(a, b))
+
+
+def test_bias_is_the_sum_of_b(rng):
+    a, b = cases.make_pair(3, 4, 5, 6, rng)
+    assert_same(grads(a, b, bias=True)[:, :, -1], b.sum(1))
+
+
+def test_nan_stays_in_its_sample(rng):
+    a, b = cases.make_pair(3, 2, 4, 4, rng)
+    a[1, 0, 2] = torch.nan
+    assert grads(a, b).isnan().any((1, 2)).tolist() == [False, True, False]
+
+
+def test_how_inputs_lie_is_not_in_the_result(rng):
+    a, b = cases.make_pair(4, 40, 32, 16, rng)
+    truth = reference.grads(a, b)
+    for a_too in cases.respread(a):
+        for b_too in cases.respread(b):
+            assert_same(grads(a_too, b_too), truth)
+    once = a[:1].expand(4, -1, -1)
+    assert_same_bits(grads(once, b), grads(once.contiguous(), b))
+
+
+def test_same_call_gives_the_same_bits(dtype, rng):
+    a, b = cases.make_pair(30, 40, 33, 70, rng, dtype)
+    first = grads(a, b)
+    assert all(torch.equal(grads(a, b), first) for _ in range(3))
+
+
+def test_out_is_written_and_returned(rng):
+    a, b = cases.make_pair(4, 3, 8, 5, rng)
+    out = torch.full((4, 5, 9), torch.nan, dtype=torch.float64)
+    assert grads(a, b, bias=True, out=out) is out
+    assert_same_bits(out, grads(a, b, bias=True))
+
+
+@pytest.mark.parametrize(
+    "out, says",
+    [
+        (torch.empty(4, 5, 9), r"grads: out must be \[4, 5, 8\]; got \[4, 5, 9\]. Allocate it with that shape."),
+        (
+            torch.empty(4, 5, 8),
+            "grads: out must be of b's dtype and device; got float32. Allocate it with b.new_empty.",
+        ),
+        (torch.empty(4, 8, 5, dtype=torch.float64).mT, "grads: out must be contiguous; got strides."),
+    ],
+)
+def test_out_must_fit(out, says, rng):
+    with pytest.raises(ValueError, match=says):
+        grads(*cases.make_pair(4, 3, 8, 5, rng), out=out)
+
+
+def test_out_is_refused_where_autograd_would_follow(rng):
+    a, b = cases.make_pair(4, 3, 8, 5, rng)
+    with pytest.raises(NotSupported, match="grads: out= takes no part in autograd; got an input that requires grad"):
+        grads(a.requires_grad_(), b, out=torch.empty(4, 5, 8, dtype=torch.float64))

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infotorch.data.samples import chunks
+
 
 def pictures_of(x: Tensor) -> np.ndarray | None:
     """Inputs shaped like pictures, as bytes.
@@ -23,7 +25,10 @@ def pictures_of(x: Tensor) -> np.ndarray | None:
     if x.dtype != torch.uint8:
         low, high = float(x.min()), float(x.max())
         span = high - low if high > low else 1.0
-        x = torch.stack([((row.double() - low) * (255 / span)).round().to(torch.uint8) for row in x])
+        scaled = torch.empty(x.shape, dtype=torch.uint8)
+        for rows in chunks(len(x), x[0].numel()):
+            scaled[rows] = ((x[rows].double() - low) * (255 / span)).round().to(torch.uint8)
+        x = scaled
     channels_last = x.permute(0, 2, 3, 1)
     return np.ascontiguousarray((channels_last if x.shape[1] == 3 else channels_last[..., 0]).numpy())
 

@@ -53,7 +53,8 @@ def warnings(view: View) -> list[str]:
 def facts(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
     """Titled lists of name and value: settings, data, versions, hashes, where each score comes from."""
     manifest = view.manifest
-    settings = view.notes.get("settings") or manifest.get("command") or {}
+    config = manifest.get("command") or {}
+    settings = view.notes.get("settings") or {key: value for key, value in config.items() if key != "argv"}
     groups = [
         ("Settings", flat(settings)),
         ("Data", flat(manifest.get("data") or {})),
@@ -76,10 +77,14 @@ def command(view: View) -> str:
 
 
 def flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """Dotted names and texts of a nested configuration."""
+    """Dotted names and texts of a nested configuration; an entry of a list goes by its own name, else by its place."""
     if isinstance(value, Mapping):
         return [pair for key, inner in value.items() for pair in flat(inner, f"{prefix}.{key}" if prefix else str(key))]
     if isinstance(value, list) and any(isinstance(inner, Mapping | list) for inner in value):
+        named = isinstance(value[0], Mapping) and all(isinstance(inner, Mapping) and "name" in inner for inner in value)
+        if named and len({inner["name"] for inner in value}) == len(value):
+            rest = [({k: v for k, v in inner.items() if k != "name"} or "yes", inner["name"]) for inner in value]
+            return [pair for inner, name in rest for pair in flat(inner, f"{prefix}.{name}")]
         return [pair for i, inner in enumerate(value) for pair in flat(inner, f"{prefix}[{i}]")]
     text = "none" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return [(prefix, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({count(len(text))} characters)")]

@@ -73,6 +73,7 @@ def content(view: View) -> dict[str, Any]:
         "figures": _head_figures(view),
         "suspicious": cards(listed, suspicion),
         "num_suspicious": len(view.suspicious),
+        "num_followed": sum(int(i) in row_of for i in view.suspicious),
         "shown": SHOWN,
         "suspicion": view.suspicion,
         "with_suggestions": view.suggested_text is not None,
@@ -94,7 +95,7 @@ def content(view: View) -> dict[str, Any]:
             "charts": {figure.id: figure.spec for figure in figures},
             "brushes": {figure.id: list(figure.brush) for figure in figures if figure.brush},
             "orders": {
-                "suspicious": [row_of[i] for i in view.suspicious[: len(view.kept)].tolist() if i in row_of],
+                "suspicious": [row_of[i] for i in view.suspicious.tolist() if i in row_of],
                 "most": [row_of[int(i)] for i in most],
                 "least": [row_of[int(i)] for i in least],
             },
@@ -224,8 +225,9 @@ def _sentence(view: View) -> str:
     if title:
         return str(title["sentence"] if isinstance(title, dict) else title).rstrip(".") + "."
     titles = [score.words for score in view.scores[:3]]
-    more = f" and {len(view.scores) - 3} more scores" if len(view.scores) > 3 else ""
-    what = ", ".join(titles) + more
+    if len(view.scores) > 3:
+        titles[2:] = [f"{len(view.scores) - 2} more scores"]
+    what = " and ".join(part for part in (", ".join(titles[:-1]), titles[-1]) if part)
     return f"{what[0].upper()}{what[1:]} of {count(len(view))} samples."
 
 

@@ -54,9 +54,12 @@ def thumbnails(images: Sequence[np.ndarray | None], order: Sequence[int], first:
 def _fitted(images: Sequence[np.ndarray | None], order: Sequence[int], limit: int) -> tuple[dict[int, str], int | None]:
     longest = max((max(pixels.shape[:2]) for i in order if (pixels := images[i]) is not None), default=0)
     uris: dict[int, str] = {}
+    some = order[:: max(1, len(order) // 40)]
     for side in SIDES:
         if side > max(longest, SIDES[-1]) and side != SIDES[0]:
             continue  # equal to the size before
+        if side != SIDES[-1] and len(order) * _mean_size(images, some, side) > 1.1 * limit:
+            continue  # too large by far, so not even tried
         uris, used = {}, 0
         for i in order:
             pixels = images[i]
@@ -69,6 +72,11 @@ def _fitted(images: Sequence[np.ndarray | None], order: Sequence[int], limit: in
         else:
             return uris, side if side < longest else None
     return uris, SIDES[-1]
+
+
+def _mean_size(images: Sequence[np.ndarray | None], order: Sequence[int], side: int) -> float:
+    sizes = [len(data_uri(pixels, side)) for i in order if (pixels := images[i]) is not None]
+    return sum(sizes) / max(1, len(sizes))
 
 
 def nearest(images: Sequence[np.ndarray | None]) -> dict[int, list[tuple[int, float]]]:

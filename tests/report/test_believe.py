@@ -41,6 +41,11 @@ def test_nested_settings_are_dotted():
     assert flat(config) == [("a.b", "1"), ("a.c[0].d", "none"), ("a.c[1].d", "True"), ("e", "1, 2")]
 
 
+def test_measures_go_by_their_names():
+    config = {"measures": [{"name": "unique_information", "l2": 0.1}, {"name": "grad_norm"}]}
+    assert flat(config) == [("measures.unique_information.l2", "0.1"), ("measures.grad_norm", "yes")]
+
+
 def test_a_long_setting_is_cut_and_says_so():
     assert flat({"x": "y" * 1000})[0][1].endswith("… (1,000 characters)")
 

@@ -20,8 +20,11 @@ def eigh(K: Tensor, *, overwrite: bool = False) -> Eigen:
     """Eigendecomposition of a symmetric float64 matrix [m, m].
 
     LAPACK's divide and conquer needs 2 m² numbers beside the matrix that it turns into eigenvectors. ``overwrite``
-    gives it K's own storage (K must be contiguous), which saves the fourth m².
+    gives it K's own storage (K must be contiguous and on the CPU), which saves the fourth m².
     """
+    if K.device.type != "cpu":  # only LAPACK is known to work in place
+        values, columns = torch.linalg.eigh(K)
+        return Eigen(values=values, vectors=columns.mT.contiguous())
     columns = (K if overwrite else K.clone(memory_format=torch.contiguous_format)).mT
     values = torch.empty(K.shape[0], dtype=K.dtype, device=K.device)
     torch.linalg.eigh(columns, out=(values, columns))
@@ -46,7 +49,7 @@ def extreme_eigenvalues(K: Tensor, num_steps: int = 80) -> tuple[float, float]:
         w = K @ basis[j]
         known = basis[: j + 1]
         projected[j, : j + 1] = known @ w
-        w = w - known.mT @ (known @ w)
+        w = w - known.mT @ projected[j, : j + 1]
         w = w - known.mT @ (known @ w)  # twice is enough: the first pass loses digits to cancellation
         size = w.norm()
         if j + 1 == num_steps or size <= 1e-13 * projected.abs().max():

@@ -18,9 +18,15 @@ def asymmetry(K: Tensor) -> float:
 
 
 def inverse(A: Tensor) -> Tensor | None:
-    """Inverse of a symmetric positive definite matrix in A's own storage; None where Cholesky finds it is not."""
+    """Inverse of a symmetric positive definite matrix; None where Cholesky finds it is not.
+
+    On the CPU it takes A's own storage, A contiguous.
+    """
+    if A.device.type != "cpu":  # only LAPACK is known to work in place
+        factor, info = torch.linalg.cholesky_ex(A)
+        return None if info != 0 else torch.cholesky_inverse(factor)
     columns = A.mT  # LAPACK's order, so that neither step copies
-    info = torch.empty((), dtype=torch.int32, device=A.device)
+    info = torch.empty((), dtype=torch.int32)
     torch.linalg.cholesky_ex(columns, out=(columns, info))
     if info != 0:
         return None
@@ -32,6 +38,8 @@ def is_positive_definite(A: Tensor, shift: float) -> bool:
     """Whether Cholesky of A + shift I goes through; one copy of A for the while."""
     columns = A.clone(memory_format=torch.contiguous_format).mT
     columns.diagonal().add_(shift)
-    info = torch.empty((), dtype=torch.int32, device=A.device)
+    if A.device.type != "cpu":
+        return bool(torch.linalg.cholesky_ex(columns).info == 0)
+    info = torch.empty((), dtype=torch.int32)
     torch.linalg.cholesky_ex(columns, out=(columns, info))
     return bool(info == 0)

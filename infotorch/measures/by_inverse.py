@@ -29,7 +29,9 @@ class ByInverse:
         Raises:
             SingularKernelError: For one of them the matrix is singular to rounding.
         """
-        self.solved = {full: ByInverse(kernel, residual, full).alpha for full in full_ridges if full != ridge}
+        self.solved: dict[float, Tensor] = {
+            full: ByInverse(kernel, residual, full).alpha for full in full_ridges if full != ridge
+        }
         self.kernel, self.residual, self.ridge = kernel, residual, ridge
         A = kernel.clone(memory_format=torch.contiguous_format)
         A.diagonal().add_(ridge)
@@ -39,7 +41,7 @@ class ByInverse:
         if B is None or not 1 / (norm := extreme_eigenvalues(B)[1]) > noise:
             raise SingularKernelError
         self.B, self.norm = B, norm
-        self.alpha = B @ residual  # [m, V]
+        self.alpha: Tensor = B @ residual  # [m, V]
         self.solved[ridge] = self.alpha
 
     def changes(

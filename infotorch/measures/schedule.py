@@ -92,8 +92,17 @@ def _demand(holds: bool, name: str, what: str, value: float) -> None:
         raise ConfigError(f"unique_information: {name} must be {what}; got {value}. Correct {name}.")
 
 
+def _tensor(name: str, value: Numbers) -> torch.Tensor:
+    try:
+        return torch.as_tensor(value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"unique_information: {name} must be a number or numbers; got {value!r}. Give floats."
+        ) from error
+
+
 def _list(name: str, value: Numbers) -> list[float]:
-    numbers = torch.as_tensor(value, dtype=torch.float64)
+    numbers = _tensor(name, value)
     if numbers.ndim > 1 or numbers.numel() == 0:
         raise ShapeError(
             f"unique_information: {name} must be a number or a list of them; got shape {tuple(numbers.shape)}. "
@@ -123,7 +132,7 @@ def _per_set(name: str, value: Numbers, num_groups: int | None) -> list[float]:
 def _durations_without(durations: list[float], value: Numbers | None, num_groups: int | None) -> list[list[float]]:
     if value is None:
         return [durations]
-    numbers = torch.as_tensor(value, dtype=torch.float64)
+    numbers = _tensor("time_without", value)
     times = len(durations)
     if numbers.ndim == 2 and num_groups is not None and numbers.shape == (times, num_groups):
         return numbers.mT.tolist()

@@ -50,6 +50,8 @@ def test_each_group_may_have_its_own():
             "time is of gradient flow, lr and steps of gradient descent",
         ),
         ({"lr": 0.1, "steps": 3, "time_without": 1.0}, ConfigError, "got both. Give one"),
+        ({"time": "long"}, ConfigError, "time must be a number or numbers; got 'long'"),
+        ({"ridge": None}, ConfigError, "ridge must be a number or numbers; got None"),
         ({"ridge": -1.0}, ConfigError, "ridge must be finite and at least 0; got -1.0"),
         ({"ridge": math.nan}, ConfigError, "ridge must be finite and at least 0; got nan"),
         ({"ridge_without": math.inf}, ConfigError, "ridge_without must be finite and at least 0; got inf"),

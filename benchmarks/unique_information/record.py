@@ -1,0 +1,39 @@
+"""Appends one JSON line a measurement to benchmarks/results/unique_information-cpu.jsonl."""
+
+import json
+import os
+import pathlib
+import platform
+import subprocess
+from typing import Any
+
+import torch
+
+RESULTS = pathlib.Path(__file__).parents[1] / "results" / "unique_information-cpu.jsonl"
+
+
+def processor() -> str:
+    """The processor's name as the kernel gives it."""
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def append(benchmark: str, case: dict[str, Any], measured: dict[str, Any]) -> None:
+    """Write ``measured`` with what is needed to repeat it."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    line = {
+        "benchmark": benchmark,
+        "case": case,
+        **measured,
+        "machine": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "commit": commit,
+    }
+    RESULTS.parent.mkdir(exist_ok=True)
+    with RESULTS.open("a") as out:
+        out.write(json.dumps(line) + "\n")

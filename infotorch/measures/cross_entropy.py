@@ -151,7 +151,9 @@ def cross_entropy_unique_information(
     """
     _check_ridge(ridge)
     ggn = cross_entropy_ggn(K, logits, labels, K_test, logits_test, displacement=displacement)
-    return unique_information_from_kernel(ggn.kernel, ggn.residual, ggn.test_kernel, ridge=ridge, sigma=sigma)
+    return unique_information_from_kernel(
+        ggn.kernel, ggn.residual, ggn.test_kernel, ridge=ridge, sigma=sigma, overwrite=True
+    )
 
 
 def multinomial_factor(p: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError
 from infotorch.measures.from_kernel import unique_information_from_kernel as information
 from tests.laws import assert_golden, assert_same, assert_same_bits
-from tests.measures.retraining import flow, make_problem
+from tests.measures.retraining import each_alone, flow, make_problem, retrain
 
 INF = math.inf
 TIMES = (INF, 0.5, 30.0)
@@ -262,3 +262,33 @@ def test_options_out_of_range_are_refused(changes, error, message, problem):
 def test_changes_need_test_samples(problem):
     with pytest.raises(ConfigError, match="return_changes needs a test kernel; got none"):
         information(problem.K, problem.r, ridge=1.0, return_changes=True)
+
+
+def test_a_time_without_end_is_the_limit(problem):
+    """At t s = 1e14 or so, as K is regular."""
+    assert_golden(scores(problem, ridge=0.0, time=1e14).weights, scores(problem, ridge=0.0, time=INF).weights)
+
+
+@pytest.mark.parametrize("agree", [True, False])
+@pytest.mark.parametrize("time", [1e4, 1e9, 1e14])
+def test_copies_after_a_long_time(agree, time, rng):
+    """K is singular; the truth is the minimum-norm solution.
+
+    Where the copies' targets agree nothing is lost. Where they contradict each other, their difference grows with time
+    in beta, and its rounding spoils the scores of others; the estimated error says by how much.
+    """
+    problem = make_problem(9, 2, 40, 4, rng)
+    J, r = problem.J.clone(), problem.r.clone()
+    J[5] = J[2]
+    if agree:
+        r[5] = r[2]
+    problem = replace(problem, J=J, r=r)
+    truth = retrain(problem, each_alone(9), minimum_norm, {}, {})
+    got = information(problem.K, r, problem.K_test, time=time, on_unreliable="flag")
+    error = (got.weights[0] - truth.weights).abs().max() / truth.weights.max()
+    assert error <= 3 * got.relative_error.max() + 1e-12
+    assert got.reliable.all() == (agree or time < 1e12)
+
+
+def minimum_norm(J, r):
+    return torch.linalg.pinv(J.flatten(0, 1), rtol=1e-10) @ r.flatten()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-TILE = 1024
+TILE = 512
 
 
 def asymmetry(K: Tensor) -> float:

@@ -20,7 +20,7 @@ class ByEigen:
     """Every training is a function of the kernel's eigenvalues; leaving out is a small solve a shift."""
 
     def __init__(self, eigen: Eigen, residual: Tensor, nodes: int) -> None:
-        """Args: eigenvalues must be >= 0, with exact zeros for the null space; residual [m, V]."""
+        """Eigenvalues must be >= 0, with exact zeros for the null space; residual [m, V]."""
         self.eigen = eigen
         self.residual = residual
         self.rotated = eigen.vectors @ residual  # [m, V]

@@ -48,8 +48,9 @@ def unique_information_from_kernel(
     The array level knows no convention: who deletes a row of a mean loss and trains again gives ``ridge = N l2``,
     ``ridge_without = (N - 1) l2``, ``time = lr steps / N``, ``time_without = lr steps / (N - 1)``.
 
-    Memory: K, 3 [N C, N C] during the eigendecomposition (2 where K is float32 or ``overwrite``), 1 after it; a tile of
-    samples at a time beyond that.
+    Memory: beside K, 3 matrices [N C, N C] during the eigendecomposition, 2 with ``overwrite``, 1 where all times are
+    infinite; then a tile of samples at a time. At N C = 10,000 the process peaks at 3.55 GB without ``overwrite``
+    (benchmarks/unique_information/memory.py), of which K is 0.8.
 
     Args:
         K: Kernel :math:`J J^\top` [N C, N C], rows by sample, then by output; float32 or float64, tensor or array.

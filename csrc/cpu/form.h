@@ -32,20 +32,21 @@ struct Tiling {
   }
 };
 
-// Tiles of about `area` numbers and at most `most_cols` columns: a narrow matrix has tall ones.
+// Tiles of at most `area` numbers and `most_cols` columns, whole register tiles high where they don't end the matrix:
+// a narrow matrix has tall ones, and a small area does not make them flat.
 inline Tiling tiles_of(int64_t rows, int64_t cols, int64_t area, int64_t most_cols) {
-  const int64_t edge_cols = std::max<int64_t>(1, std::min(cols, most_cols));
-  return {rows, cols, std::max<int64_t>(1, std::min(rows, area / edge_cols)), edge_cols};
+  constexpr int64_t least_rows = 56, step_cols = 2 * kPad, step_rows = 14;
+  const int64_t wide = std::max(step_cols, std::min(most_cols, area / least_rows / step_cols * step_cols));
+  const int64_t edge_cols = std::max<int64_t>(1, std::min(cols, wide));
+  const int64_t most_rows = std::max(step_rows, area / edge_cols / step_rows * step_rows);
+  return {rows, cols, std::max<int64_t>(1, std::min(rows, most_rows)), edge_cols};
 }
 
-// What one thread needs to form tiles: room for panels, and what to ask memory for meanwhile.
+// Room for the panels of one thread.
 template <typename scalar_t>
-struct FormWorker {
-  FormWorker(int64_t most_rows, int64_t most_cols)
-      : panels(kDepth * (panel_stride(most_rows) + panel_stride(most_cols))) {}
-  const Scratch<scalar_t> panels;
-  int64_t n = -1;  // the sample at work
-  Ahead next;      // the one after it
+struct FormScratch : Scratch<scalar_t> {
+  explicit FormScratch(const Tiling& t)
+      : Scratch<scalar_t>(kDepth * (panel_stride(t.edge_rows) + panel_stride(t.edge_cols))) {}
 };
 
 template <typename scalar_t>
@@ -59,17 +60,20 @@ class Former {
         y(layout == Layout::out_by_in ? b : a),
         x(layout == Layout::out_by_in ? a : b) {}
 
-  // out[r, c] = the gradient of sample n in `tile`.
-  void operator()(int64_t n, const Tile& tile, FormWorker<scalar_t>& worker, scalar_t* out, int64_t out_stride) const {
-    if (worker.n != n) worker.n = n, worker.next = ahead(n + 1);
-    scalar_t* const y_panel = worker.panels.data;
+  // out[r, c] = the gradient of sample n in `tile`. Asks memory for the next sample's meanwhile.
+  void operator()(int64_t n, const Tile& tile, const FormScratch<scalar_t>& panels, scalar_t* out,
+                  int64_t out_stride) const {
+    scalar_t* const y_panel = panels.data;
     scalar_t* const x_panel = y_panel + kDepth * panel_stride(tile.rows);
     int64_t t = 0;
     do {  // once even if T = 0, when the gradient is zero
       const int64_t depth = std::min(kDepth, T - t);
       const Panel<scalar_t> left = features(y, n, t, depth, tile.r0, tile.rows, 1, y_panel);
       const Panel<scalar_t> right = features(x, n, t, depth, tile.c0, tile.cols, kPad, x_panel);
-      product(right, tile.cols, left, tile.rows, depth, t > 0, out, out_stride, kEverything, &worker.next);
+      Ahead next;
+      if (n + 1 < N && left.data != y_panel) next.left = Ahead::of(left.shifted(y.n_stride), tile.rows, depth);
+      if (n + 1 < N && right.data != x_panel) next.right = Ahead::of(right.shifted(x.n_stride), tile.cols, depth);
+      product(right, tile.cols, left, tile.rows, depth, t > 0, out, out_stride, kEverything, &next);
       t += kDepth;
     } while (t < T);
   }
@@ -77,16 +81,6 @@ class Former {
   const int64_t rows, cols;
 
  private:
-  // Sample n's memory, if it is contiguous.
-  Ahead ahead(int64_t n) const {
-    const auto span = [&](const Rows<scalar_t>& side) {
-      const bool dense =
-          side.t.count == 1 && side.i.count == 1 && side.i.step() == 1 && side.t.step() == side.i.total();
-      return dense && n < N ? Ahead::of(side.data + n * side.n_stride, T * side.t.step()) : Ahead::Span();
-    };
-    return {{span(y), span(x)}};
-  }
-
   const int64_t N, T;
   const Rows<scalar_t> y, x;
 };

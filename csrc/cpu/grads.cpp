@@ -18,11 +18,11 @@ void grads(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
   const Tiling tiling = tiles_of(s.O, s.I, kArea, kCols);
   const int64_t pieces = tiling.count(), cost = grads_cost(s) / std::max<int64_t>(1, pieces);
   parallel_for(s.N * pieces, kWorkPerTask / (cost + 1) + 1, [&](int64_t begin, int64_t end) {
-    FormWorker<scalar_t> worker(tiling.edge_rows, tiling.edge_cols);
+    const FormScratch<scalar_t> panels(tiling);
     for (int64_t p = begin; p < end; ++p) {
       const int64_t n = p / pieces;
       const Tile tile = tiling[p % pieces];
-      form(n, tile, worker, out + (n * s.O + tile.r0) * s.I + tile.c0, s.I);
+      form(n, tile, panels, out + (n * s.O + tile.r0) * s.I + tile.c0, s.I);
     }
   });
 }

@@ -17,6 +17,8 @@ constexpr int64_t kTasks = 16;                       // that keep all threads bu
 constexpr int64_t kBudget = int64_t{8} << 20;        // bytes of panels or gradients held at once ...
 constexpr int64_t kMostBudget = int64_t{32} << 20;   // ... where that leaves less than kLeastDepth of each sample
 constexpr int64_t kLeastDepth = 4096;
+constexpr int64_t kCached = int64_t{2} << 20;  // bytes that one thread keeps in its cache
+constexpr int64_t kLeastTile = 28 * 64;        // of a tile of G, below which forming it is slow
 
 template <typename scalar_t>
 using Set = Samples<scalar_t, Rows<scalar_t>>;
@@ -160,8 +162,8 @@ class Chunk {
   Chunk(const Set<scalar_t>& set, Layout layout, int64_t depth)
       : N(set.shape.N), form(set.shape, set.a, set.b, layout), stride(panel_stride(depth)), storage(N * stride) {}
 
-  void fill(int64_t n, const Tile& tile, int64_t at, FormWorker<scalar_t>& worker) {
-    form(n, tile, worker, storage.data + n * stride + at, tile.cols);
+  void fill(int64_t n, const Tile& tile, int64_t at, const FormScratch<scalar_t>& panels) {
+    form(n, tile, panels, storage.data + n * stride + at, tile.cols);
   }
 
   // Columns k ... of samples n0 ..., turned round.
@@ -190,61 +192,118 @@ void sum_splits(const scalar_t* partial, int64_t splits, int64_t N, int64_t M, b
   });
 }
 
-// Rounds of two steps: form some tiles of G of all samples; add their product to the result. The long sum of the
-// product is split where the result alone has too few tiles; the parts are added from left to right.
+// What both schedules below share: sizes, the way a round is cut, and its two steps.
 template <typename scalar_t>
-void gram_materialize(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric, scalar_t* out) {
-  const int64_t N = x.shape.N, M = y.shape.N, samples = N + (symmetric ? 0 : M);
-  const Layout layout = cheaper_layout(x.shape);
-  const bool by_out = layout == Layout::out_by_in;
-  const int64_t budget = std::clamp<int64_t>(kBudget, samples * kLeastDepth * sizeof(scalar_t), kMostBudget);
-  const int64_t most = std::max<int64_t>(1, budget / (samples * sizeof(scalar_t)));  // depth of a round
-  const Tiling tiling = tiles_of(by_out ? x.shape.O : x.shape.I, by_out ? x.shape.I : x.shape.O,
-                                 std::min(most, kFormArea), std::min(most, kFormCols));
-  const int64_t size = tiling.edge_rows * tiling.edge_cols, round = std::clamp(most / size, int64_t{1}, tiling.count());
-  Chunk<scalar_t> left(x, layout, round * size), other(y, layout, symmetric ? 0 : round * size);
-  Chunk<scalar_t>& right = symmetric ? left : other;
+struct Materializer {
+  Materializer(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric)
+      : x(x),
+        y(y),
+        symmetric(symmetric),
+        layout(cheaper_layout(x.shape)),
+        corner(corners(N, kTileRows, M, kTileCols, symmetric)) {}
 
-  const std::vector<Corner> corner = corners(N, kTileRows, M, kTileCols, symmetric);
-  const int64_t corners = corner.size(), slices = ceil_div(round * size, kDepth);
-  const int64_t splits = std::min(slices, ceil_div(kTasks, corners));
+  // Tiles of at most `bytes` of all samples' gradients.
+  Tiling tiling(int64_t bytes) const {
+    const bool by_out = layout == Layout::out_by_in;
+    const int64_t most = std::max<int64_t>(1, bytes / (samples * static_cast<int64_t>(sizeof(scalar_t))));
+    return tiles_of(by_out ? x.shape.O : x.shape.I, by_out ? x.shape.I : x.shape.O, std::min(most, kFormArea),
+                    std::min(most, kFormCols));
+  }
+
+  // to [N, M] = or += the product of columns begin ... end of both chunks, in one tile of the result.
+  void multiply(const Chunk<scalar_t>& left, const Chunk<scalar_t>& right, const Corner& at, int64_t begin, int64_t end,
+                bool add, scalar_t* to) const {
+    const Scratch<scalar_t> panels(kDepth * (panel_stride(kTileRows) + panel_stride(kTileCols)));
+    const auto [n, m] = at;
+    const int64_t rows = std::min(kTileRows, N - n), cols = std::min(kTileCols, M - m);
+    int64_t k = begin;
+    do {  // once even if there are no columns
+      const int64_t depth = std::clamp<int64_t>(end - k, 0, kDepth);
+      const Panel<scalar_t> y_panel = left.panel(n, rows, k, depth, panels.data);
+      const Panel<scalar_t> x_panel =
+          symmetric && n == m ? y_panel
+                              : right.panel(m, cols, k, depth, panels.data + kDepth * panel_stride(kTileRows));
+      product(x_panel, cols, y_panel, rows, depth, add || k > begin, to + n * M + m, M,
+              symmetric ? n - m : kEverything);
+      k += kDepth;
+    } while (k < end);
+  }
+
+  const Set<scalar_t>&x, &y;
+  const bool symmetric;
+  const int64_t N = x.shape.N, M = y.shape.N, samples = N + (symmetric ? 0 : M);
+  const Layout layout;
+  const std::vector<Corner> corner;
+};
+
+// For wide layers: a thread forms one tile of all samples and multiplies it while it is in cache, then the next one.
+template <typename scalar_t>
+void by_tiles(const Materializer<scalar_t>& run, const Tiling& tiling, scalar_t* out) {
+  const int64_t N = run.N, M = run.M, tiles = tiling.count(), splits = std::min(tiles, kTasks);
+  const Scratch<scalar_t> partial(splits * N * M);
+  parallel_for(splits, 1, [&](int64_t begin, int64_t end) {
+    const int64_t size = tiling.edge_rows * tiling.edge_cols;
+    const FormScratch<scalar_t> panels(tiling);
+    Chunk<scalar_t> left(run.x, run.layout, size), other(run.y, run.layout, run.symmetric ? 0 : size);
+    Chunk<scalar_t>& right = run.symmetric ? left : other;
+    for (int64_t split = begin; split < end; ++split)
+      for (int64_t p = split * tiles / splits; p < (split + 1) * tiles / splits; ++p) {
+        const Tile tile = tiling[p];
+        for (int64_t n = 0; n < N; ++n) left.fill(n, tile, 0, panels);
+        for (int64_t m = 0; m < M && !run.symmetric; ++m) right.fill(m, tile, 0, panels);
+        for (const Corner& at : run.corner)
+          run.multiply(left, right, at, 0, tile.size(), p > split * tiles / splits, partial.data + split * N * M);
+      }
+  });
+  sum_splits(partial.data, splits, N, M, run.symmetric, out);
+}
+
+// For narrow layers, and for many samples: rounds of two steps, each shared by all threads. The long sum of the product
+// is split where the result alone has too few tiles; the parts are added from left to right.
+template <typename scalar_t>
+void by_rounds(const Materializer<scalar_t>& run, const Tiling& tiling, int64_t round, scalar_t* out) {
+  const int64_t N = run.N, M = run.M, corners = run.corner.size(), size = tiling.edge_rows * tiling.edge_cols;
+  Chunk<scalar_t> left(run.x, run.layout, round * size), other(run.y, run.layout, run.symmetric ? 0 : round * size);
+  Chunk<scalar_t>& right = run.symmetric ? left : other;
+  const int64_t splits = std::min(ceil_div(round * size, kDepth), ceil_div(kTasks, corners));
   const Scratch<scalar_t> partial(splits > 1 ? splits * N * M : 0);
   scalar_t* const to = splits > 1 ? partial.data : out;
-
   for (int64_t first = 0; first < tiling.count(); first += round) {
     const int64_t tiles = std::min(round, tiling.count() - first);
     std::vector<int64_t> start = {0};
     for (int64_t p = 0; p < tiles; ++p) start.push_back(start.back() + tiling[first + p].size());
-
-    parallel_for(samples * tiles, 1, [&](int64_t begin, int64_t end) {
-      FormWorker<scalar_t> worker(tiling.edge_rows, tiling.edge_cols);
+    parallel_for(run.samples * tiles, 1, [&](int64_t begin, int64_t end) {
+      const FormScratch<scalar_t> panels(tiling);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t n = task / tiles, p = task % tiles;
         Chunk<scalar_t>& chunk = n < N ? left : right;
-        chunk.fill(n < N ? n : n - N, tiling[first + p], start[p], worker);
+        chunk.fill(n < N ? n : n - N, tiling[first + p], start[p], panels);
       }
     });
-
     const int64_t depth = start.back(), share = ceil_div(ceil_div(depth, kDepth), splits) * kDepth;
     parallel_for(corners * splits, 1, [&](int64_t begin, int64_t end) {
-      const Scratch<scalar_t> panels(kDepth * (panel_stride(kTileRows) + panel_stride(kTileCols)));
       for (int64_t task = begin; task < end; ++task) {
-        const auto [n, m] = corner[task % corners];
-        const int64_t split = task / corners, rows = std::min(kTileRows, N - n), cols = std::min(kTileCols, M - m);
-        const bool shared = symmetric && n == m;
-        scalar_t* tile = to + (split * N + n) * M + m;
-        bool add = first > 0;
-        for (int64_t k = split * share, here; k < std::min(depth, (split + 1) * share) || !add; k += here, add = true) {
-          here = std::clamp<int64_t>(depth - k, 0, kDepth);
-          const Panel<scalar_t> y_panel = left.panel(n, rows, k, here, panels.data);
-          const Panel<scalar_t> x_panel =
-              shared ? y_panel : right.panel(m, cols, k, here, panels.data + kDepth * panel_stride(kTileRows));
-          product(x_panel, cols, y_panel, rows, here, add, tile, M, symmetric ? n - m : kEverything);
-        }
+        const int64_t split = task / corners, k = std::min(depth, split * share);
+        if (k < depth || first == 0)
+          run.multiply(left, right, run.corner[task % corners], k, std::min(depth, k + share), first > 0,
+                       to + split * N * M);
       }
     });
   }
-  if (splits > 1) sum_splits(partial.data, splits, N, M, symmetric, out);
+  if (splits > 1) sum_splits(partial.data, splits, N, M, run.symmetric, out);
+}
+
+template <typename scalar_t>
+void gram_materialize(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric, scalar_t* out) {
+  const Materializer<scalar_t> run(x, y, symmetric);
+  const int64_t each = run.samples * static_cast<int64_t>(sizeof(scalar_t));  // bytes of one column of G
+  const Tiling cached = run.tiling(kCached);
+  if (cached.count() >= kTasks / 2 && cached.edge_rows * cached.edge_cols >= kLeastTile)
+    return by_tiles(run, cached, out);
+  const int64_t budget = std::clamp<int64_t>(kBudget, each * kLeastDepth, kMostBudget);
+  const Tiling tiling = run.tiling(budget);
+  const int64_t size = tiling.edge_rows * tiling.edge_cols;
+  by_rounds(run, tiling, std::clamp<int64_t>(budget / (each * size), 1, tiling.count()), out);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace {
 
 // Sizes of the pieces. They follow from the shape alone, and every result is a sum of pieces from left to
 // right, so its bits don't depend on the number of threads. A piece's panels and product stay in a 1 MiB cache.
-constexpr int64_t kFew = 4;                        // up to so many positions, dot products beat packing
+constexpr int64_t kFew = 12;                       // up to so many positions, dot products beat packing
 constexpr int64_t kArea = 112 * 256, kCols = 256;  // of a tile of G: narrow layers have one tile
 constexpr int64_t kEdge = 128;                     // edge of a tile of a a^T
 constexpr int64_t kWorkPerTask = 1 << 16;          // multiply-adds that outweigh waking a thread
@@ -47,17 +47,22 @@ double few_positions(const PairShape& s, const Rows<scalar_t>& a, const Rows<sca
   return total;
 }
 
-// out = rows t0 ... of x times rows u0 ... of x, summed over all features.
+// out = rows t0 ... of x times rows u0 ... of x, summed over all features; only what is above its diagonal if t0 = u0.
 template <typename scalar_t>
-void gram_tile(const Rows<scalar_t>& x, int64_t n, int64_t width, int64_t t0, int64_t rows, int64_t u0, int64_t cols,
-               scalar_t* panels, scalar_t* out) {
+void gram_tile(const Rows<scalar_t>& x, int64_t N, int64_t n, int64_t width, int64_t t0, int64_t rows, int64_t u0,
+               int64_t cols, scalar_t* panels, scalar_t* out) {
   constexpr int64_t stride = panel_stride(kEdge);
   scalar_t* right = t0 == u0 ? panels : panels + stride * kDepth;
   for (int64_t i = 0; i < width; i += kDepth) {
     const int64_t depth = std::min(kDepth, width - i);
     pack_positions(x, n, t0, rows, i, depth, panels, stride);
     if (t0 != u0) pack_positions(x, n, u0, cols, i, depth, right, stride);
-    product<scalar_t>({right, stride}, cols, {panels, stride}, rows, depth, i > 0, out, cols);
+    Ahead next;  // the next sample, if it is walked through once and lies in one piece
+    const int64_t size = rows * width;
+    if (rows == x.t.total() && x.n_stride == size && n + 1 < N)
+      next.left = Ahead::linear(x.data + (n + 1) * size + rows * i, rows * depth * sizeof(scalar_t), depth);
+    product<scalar_t>({right, stride}, cols, {panels, stride}, rows, depth, i > 0, out, cols,
+                      t0 == u0 ? 0 : kEverything, &next);
   }
 }
 
@@ -67,9 +72,15 @@ double gram_piece(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar
                   int64_t u0, scalar_t* scratch) {
   scalar_t *aa = scratch, *bb = aa + kEdge * kEdge, *panels = bb + kEdge * kEdge;
   const int64_t rows = std::min(kEdge, s.T - t0), cols = std::min(kEdge, s.T - u0);
-  gram_tile(a, n, s.I, t0, rows, u0, cols, panels, aa);
-  gram_tile(b, n, s.O, t0, rows, u0, cols, panels, bb);
-  return (u0 == t0 ? 1 : 2) * dot(aa, bb, rows * cols);
+  gram_tile(a, s.N, n, s.I, t0, rows, u0, cols, panels, aa);
+  gram_tile(b, s.N, n, s.O, t0, rows, u0, cols, panels, bb);
+  if (t0 != u0) return 2 * dot(aa, bb, rows * cols);
+  double total = 0;
+  for (int64_t t = 0; t < rows; ++t) {
+    const int64_t at = t * cols + t;
+    total += 2 * dot(aa + at, bb + at, cols - t) - static_cast<double>(aa[at]) * bb[at];
+  }
+  return total;
 }
 
 template <typename scalar_t>
@@ -91,7 +102,7 @@ void norms_gram(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t
 template <typename scalar_t>
 void norms_materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
   struct Worker {
-    FormWorker<scalar_t> form;
+    FormScratch<scalar_t> panels;
     Scratch<scalar_t> tile;
   };
   const Former<scalar_t> form(s, a, b, cheaper_layout(s));
@@ -99,11 +110,11 @@ void norms_materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<s
   sum_pieces(
       s.N, tiling.count(), norms_cost(NormsMethod::materialize, s),
       [&] {
-        return Worker{{tiling.edge_rows, tiling.edge_cols}, Scratch<scalar_t>(tiling.edge_rows * tiling.edge_cols)};
+        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(tiling.edge_rows * tiling.edge_cols)};
       },
       [&](int64_t n, int64_t p, Worker& worker) {
         const Tile tile = tiling[p];
-        form(n, tile, worker.form, worker.tile.data, tile.cols);
+        form(n, tile, worker.panels, worker.tile.data, tile.cols);
         return dot(worker.tile.data, worker.tile.data, tile.size());
       },
       out);

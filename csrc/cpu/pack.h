@@ -34,6 +34,7 @@ struct Panel {
   const scalar_t* data;
   int64_t stride;
   Panel at(int64_t k, int64_t c) const { return {data + k * stride + c, stride}; }
+  Panel shifted(int64_t by) const { return {data + by, stride}; }
 };
 
 // to[r * to_stride + c] = from[r * r_stride + c * c_stride].

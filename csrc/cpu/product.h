@@ -10,30 +10,40 @@ constexpr int64_t kEverything = -(int64_t{1} << 62);  // a diagonal below every 
 
 constexpr int64_t kDepth = 256;  // terms of a sum between two visits to the result: panels stay in cache
 
-// Memory that will be read next, in order. Kernels ask for it line by line while they compute, which hides what a
-// walk through rows in place would wait for.
+// Panels that will be read next. Kernels ask for one column of cache lines at a time while they compute, which hides
+// what a walk through rows in place would wait for.
 struct Ahead {
   static constexpr int64_t kLine = 64;
-  struct Span {
+  struct Columns {
     const char* data = nullptr;
-    int64_t lines = 0;
+    int64_t step = 0;  // bytes from a line to the next one below
+    int64_t hop = 0;   // bytes from a column to the next
+    int64_t count = 0;
   };
-  Span span[2];
+  Columns left, right;
 
-  template <typename scalar_t>
-  static Span of(const scalar_t* data, int64_t size) {
-    return {reinterpret_cast<const char*>(data), size * static_cast<int64_t>(sizeof(scalar_t)) / kLine};
+  // Memory walked through as it lies, `depth` lines for each kernel.
+  static Columns linear(const void* data, int64_t bytes, int64_t depth) {
+    const int64_t column = std::max<int64_t>(1, depth) * kLine;
+    return {static_cast<const char*>(data), kLine, column, ceil_div(bytes, column)};
   }
 
-  // The next `lines` of them, or nullptr.
-  const char* take(int64_t lines) {
-    for (Span& s : span)
-      if (s.lines > 0) {
-        const char* from = s.data;
-        s.data += lines * kLine, s.lines -= lines;
-        return from;
-      }
-    return nullptr;
+  // A panel, of which a kernel walks through `depth` rows.
+  template <typename scalar_t>
+  static Columns of(const Panel<scalar_t>& panel, int64_t cols, int64_t depth) {
+    const int64_t row = cols * sizeof(scalar_t), step = panel.stride * sizeof(scalar_t);
+    if (step == row) return linear(panel.data, depth * row, depth);
+    return {reinterpret_cast<const char*>(panel.data), step, kLine, ceil_div(row, kLine)};
+  }
+
+  // The next column of lines; its `data` is nullptr after the last.
+  Columns take() {
+    Columns& from = left.count > 0 ? left : right;
+    if (from.count == 0) return {};
+    const Columns column = from;
+    from.data += from.hop;
+    --from.count;
+    return column;
   }
 };
 
@@ -44,27 +54,35 @@ void product(const Panel<scalar_t>& x, int64_t cols, const Panel<scalar_t>& y, i
              scalar_t* out, int64_t out_stride, int64_t diagonal = kEverything, Ahead* next = nullptr) {
   const TileKernels<scalar_t>& kernels = tile_kernels<scalar_t>();
   const int64_t lanes = kernels.lanes, wide = 2 * lanes;
-  const int64_t tiles = ceil_div(rows, kernels.rows), each = tiles ? ceil_div(rows, tiles) : 1;
   alignas(64) scalar_t edge[TileKernels<scalar_t>::kMaxRows * 2 * 64 / sizeof(scalar_t)];
-  for (int64_t c = 0; c < cols; c += wide) {
-    const int64_t here = std::min(wide, cols - c), vectors = here > lanes ? 2 : 1;
-    for (int64_t r = 0; r < rows; r += each) {
-      if (c + here <= r + diagonal) break;
-      const int64_t tall = std::min(each, rows - r);
+
+  // Columns c ... c + here of rows r0 ... r1, in tiles of nearly equal height.
+  const auto band = [&](int64_t c, int64_t here, int64_t r0, int64_t r1) {
+    const int64_t vectors = here > lanes ? 2 : 1;
+    const int64_t tiles = ceil_div(r1 - r0, kernels.rows), each = tiles ? ceil_div(r1 - r0, tiles) : 1;
+    for (int64_t r = r0; r < r1; r += each) {
+      const int64_t tall = std::min(each, r1 - r);
       const auto kernel = kernels.of[tall - 1][vectors - 1];
       scalar_t* to = out + r * out_stride + c;
-      const char* ahead = next ? next->take(depth) : nullptr;
-      const int64_t step = ahead ? Ahead::kLine : 0;
-      if (!ahead) ahead = reinterpret_cast<const char*>(x.data + c);  // a line that is at hand
+      const Ahead::Columns column = next ? next->take() : Ahead::Columns();
+      const char* ahead = column.data ? column.data : reinterpret_cast<const char*>(x.data + c);  // a line at hand
       if (here == vectors * lanes) {
-        kernel(x.data + c, x.stride, y.data + r, y.stride, depth, add, to, out_stride, ahead, step);
+        kernel(x.data + c, x.stride, y.data + r, y.stride, depth, add, to, out_stride, ahead, column.step);
         continue;
       }
-      kernel(x.data + c, x.stride, y.data + r, y.stride, depth, false, edge, wide, ahead, step);
+      kernel(x.data + c, x.stride, y.data + r, y.stride, depth, false, edge, wide, ahead, column.step);
       for (int64_t k = 0; k < tall; ++k)
         for (int64_t j = 0; j < here; ++j)
           to[k * out_stride + j] = add ? to[k * out_stride + j] + edge[k * wide + j] : edge[k * wide + j];
     }
+  };
+
+  const auto rows_above = [&](int64_t c) { return std::clamp<int64_t>(c - diagonal, 0, rows); };
+  for (int64_t c = 0; c < cols; c += wide) {
+    const int64_t here = std::min(wide, cols - c);
+    const int64_t both = rows_above(c + std::min(here, lanes)), last = rows_above(c + here);
+    band(c, here, 0, both);
+    if (last > both) band(c + lanes, here - lanes, both, last);
   }
 }
 

@@ -50,12 +50,18 @@ INFOTORCH_INLINE void store(scalar_t* x, const vector_t& v) {
   std::memcpy(x, &v, sizeof(v));
 }
 
-// The sum of all lanes, from left to right.
+// The sum of all lanes, as a fixed tree of halves.
 template <typename scalar_t>
-INFOTORCH_INLINE double lane_sum(const Vector<scalar_t>& v) {
-  double total = 0;
-  for (int64_t k = 0; k < kLanes<scalar_t>; ++k) total += v[k];
-  return total;
+INFOTORCH_INLINE double lane_sum(Vector<scalar_t> v) {
+  typedef decltype(v < v) mask_t;
+#pragma GCC unroll 4
+  for (int64_t half = kLanes<scalar_t> / 2; half > 0; half /= 2) {
+    mask_t across = {};
+#pragma GCC unroll 16
+    for (int64_t k = 0; k < kLanes<scalar_t>; ++k) across[k] = k ^ half;
+    v += __builtin_shuffle(v, across);
+  }
+  return v[0];
 }
 
 }  // namespace infotorch::cpu

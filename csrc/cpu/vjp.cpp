@@ -63,14 +63,14 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
   const Scratch<scalar_t> weights(s.N * K);  // [N, K]
   copy_block(w, 1, s.N, s.N, K, weights.data, K);
   parallel_for(tiling.count(), 1, [&](int64_t begin, int64_t end) {
-    FormWorker<scalar_t> worker(kFormRows, kFormCols);
+    const FormScratch<scalar_t> panels(tiling);
     const Scratch<scalar_t> scratch((kGroup + K) * size);
     scalar_t *formed = scratch.data, *sum = formed + kGroup * size;
     for (int64_t p = begin; p < end; ++p) {
       const Tile tile = tiling[p];
       for (int64_t n0 = 0; n0 < s.N; n0 += kGroup) {
         const int64_t count = std::min(kGroup, s.N - n0);
-        for (int64_t n = 0; n < count; ++n) form(n0 + n, tile, worker, formed + n * size, tile.cols);
+        for (int64_t n = 0; n < count; ++n) form(n0 + n, tile, panels, formed + n * size, tile.cols);
         product<scalar_t>({formed, size}, tile.size(), {weights.data + n0 * K, K}, K, count, n0 > 0, sum, size);
       }
       for (int64_t k = 0; k < K; ++k)

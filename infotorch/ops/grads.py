@@ -1,9 +1,11 @@
 """Per-sample gradients."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import call, check_no_grad, pull, sizes
+from infotorch.ops.pair import Gradients, call, check_no_grad, pull, sizes
 
 __all__ = ["grads"]
 
@@ -51,22 +53,22 @@ def grads(
 
 
 @torch.library.register_fake("infotorch::grads")
-def _fake(a, b, bias=False, t_dims=1, in_features=None):
+def _fake(a: Tensor, b: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None) -> Tensor:
     N, _, I, O = sizes(a, b, bias, t_dims, in_features)
     return b.new_empty(N, O, I)
 
 
 @torch.library.register_fake("infotorch::grads.out")
-def _fake_out(a, b, bias, t_dims, in_features, *, out):
+def _fake_out(a: Tensor, b: Tensor, bias: bool, t_dims: int, in_features: int | None, *, out: Tensor) -> None:
     return None
 
 
-def _setup_context(ctx, inputs, output):
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     a, b, ctx.bias, _, ctx.in_features = inputs
     ctx.save_for_backward(a, b)
 
 
-def _backward(ctx, grad):  # grad [N, O, I]
+def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N, O, I]
     a, b = ctx.saved_tensors
     return *pull(grad, a, b, ctx.needs_input_grad[:2], ctx.bias, ctx.in_features), None, None, None
 

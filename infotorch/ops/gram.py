@@ -1,11 +1,11 @@
 """Inner products of per-sample gradients."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import call, check_no_grad, pull
+from infotorch.ops.pair import Gradients, call, check_no_grad, pull
 from infotorch.ops.vjp import vjp
 
 __all__ = ["gram"]
@@ -63,25 +63,46 @@ def gram(
 
 
 @torch.library.register_fake("infotorch::gram")
-def _fake(a, b, a2=None, b2=None, bias=False, t_dims=1, in_features=None, method="auto"):
+def _fake(
+    a: Tensor,
+    b: Tensor,
+    a2: Tensor | None = None,
+    b2: Tensor | None = None,
+    bias: bool = False,
+    t_dims: int = 1,
+    in_features: int | None = None,
+    method: str = "auto",
+) -> Tensor:
     return b.new_empty(b.shape[0], (b if b2 is None else b2).shape[0])
 
 
 @torch.library.register_fake("infotorch::gram.out")
-def _fake_out(a, b, a2, b2, bias, t_dims, in_features, method, *, out):
+def _fake_out(
+    a: Tensor,
+    b: Tensor,
+    a2: Tensor | None,
+    b2: Tensor | None,
+    bias: bool,
+    t_dims: int,
+    in_features: int | None,
+    method: str,
+    *,
+    out: Tensor,
+) -> None:
     return None
 
 
-def _setup_context(ctx, inputs, output):
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     a, b, a2, b2, ctx.bias, ctx.t_dims, ctx.in_features, _ = inputs
     ctx.save_for_backward(a, b, a2, b2)
 
 
-def _backward(ctx, grad):  # grad [N, M]
+def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N, M]
     a, b, a2, b2 = ctx.saved_tensors
     options = {"bias": ctx.bias, "t_dims": ctx.t_dims, "in_features": ctx.in_features}
     needs = ctx.needs_input_grad
-    first = second = (None, None)
+    first: Gradients = (None, None)
+    second: Gradients = (None, None)
     if a2 is None:
         first = pull(vjp(a, b, grad + grad.mT, **options), a, b, needs[:2], ctx.bias, ctx.in_features)
     else:

@@ -1,12 +1,12 @@
 """Squared gradient norm of each sample."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import call, pull
+from infotorch.ops.pair import Gradients, call, pull
 
 __all__ = ["norms"]
 
@@ -58,16 +58,18 @@ def norms(
 
 
 @torch.library.register_fake("infotorch::norms")
-def _fake(a, b, bias=False, t_dims=1, in_features=None, method="auto"):
+def _fake(
+    a: Tensor, b: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None, method: str = "auto"
+) -> Tensor:
     return b.new_empty(b.shape[0])
 
 
-def _setup_context(ctx, inputs, output):
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     a, b, ctx.bias, ctx.t_dims, ctx.in_features, _ = inputs
     ctx.save_for_backward(a, b)
 
 
-def _backward(ctx, grad):  # grad [N]
+def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N]
     a, b = ctx.saved_tensors
     g = grads(a, b, bias=ctx.bias, t_dims=ctx.t_dims, in_features=ctx.in_features)  # [N, O, I]
     scaled = 2 * grad[:, None, None] * g

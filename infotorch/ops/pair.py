@@ -10,6 +10,7 @@ from infotorch import _C  # loading it registers torch.ops.infotorch.*; torch's 
 from infotorch.errors import NotSupported
 
 Sizes = tuple[int, int, int, int]
+Gradients = tuple[Tensor | None, ...]
 
 
 def call(op: OpOverload, *args: Any) -> Tensor:
@@ -18,11 +19,10 @@ def call(op: OpOverload, *args: Any) -> Tensor:
     Raises:
         NotSupported: A tensor is on a device that this build has no kernels for; nothing is copied in silence.
     """
-    tensors = [x for x in args if isinstance(x, Tensor)]
-    if any(x.is_cuda for x in tensors) and not _C.build["cuda_archs"]:
+    if (args[0].is_cuda or args[1].is_cuda) and not _C.build["cuda_archs"]:
         where = op.name().removeprefix("infotorch::")
         raise NotSupported(f"{where}: this build has CPU kernels only; got a tensor on cuda. Move it with .cpu().")
-    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(x.requires_grad for x in tensors)):
+    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
         return op(*args)
     with torch._C._AutoDispatchBelowAutograd():
         return op(*args)
@@ -48,7 +48,7 @@ def sizes(a: Tensor, b: Tensor, bias: bool, t_dims: int, in_features: int | None
     return N, T, I + bias, O
 
 
-def pull(g: Tensor, a: Tensor, b: Tensor, needs: tuple[bool, bool], bias: bool, in_features: int | None):
+def pull(g: Tensor, a: Tensor, b: Tensor, needs: tuple[bool, bool], bias: bool, in_features: int | None) -> Gradients:
     """Gradients of sum(g * G) with respect to a and b, where needed; g [N, O, I]."""
     N, T, O = b.shape
     if in_features is not None:

@@ -1,10 +1,12 @@
 """Weighted sums of per-sample gradients."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import call, pull, sizes
+from infotorch.ops.pair import Gradients, call, pull, sizes
 
 __all__ = ["vjp"]
 
@@ -42,20 +44,22 @@ def vjp(
 
 
 @torch.library.register_fake("infotorch::vjp")
-def _fake(a, b, w, bias=False, t_dims=1, in_features=None):
+def _fake(
+    a: Tensor, b: Tensor, w: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None
+) -> Tensor:
     _, _, I, O = sizes(a, b, bias, t_dims, in_features)
     return b.new_empty(*w.shape[:-1], O, I)
 
 
-def _setup_context(ctx, inputs, output):
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     a, b, w, ctx.bias, ctx.t_dims, ctx.in_features = inputs
     ctx.save_for_backward(a, b, w)
 
 
-def _backward(ctx, grad):  # grad [O, I] or [K, O, I]
+def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [O, I] or [K, O, I]
     a, b, w = ctx.saved_tensors
     needs = ctx.needs_input_grad
-    pair = (None, None)
+    pair: Gradients = (None, None)
     if any(needs[:2]):
         g = torch.tensordot(torch.atleast_2d(w), grad.reshape(-1, *grad.shape[-2:]), ([0], [0]))  # [N, O, I]
         pair = pull(g, a, b, needs[:2], ctx.bias, ctx.in_features)

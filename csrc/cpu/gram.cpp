@@ -45,7 +45,9 @@ void for_blocks(int64_t N, int64_t edge_n, int64_t M, int64_t edge_m, bool symme
       body(n0, std::min(edge_n, N - n0), m0, std::min(edge_m, M - m0));
 }
 
-// Where the tiles of a block of the result begin; those wholly below the diagonal are left out.
+// Where the tiles of a block of the result begin; those wholly below the diagonal are left out. They come from both
+// ends in turn: the last rows of a triangle have the most tiles that the diagonal cuts, and threads get equal shares of
+// them.
 struct Corner {
   int64_t n, m;
 };
@@ -54,7 +56,9 @@ std::vector<Corner> corners(int64_t N, int64_t n_edge, int64_t M, int64_t m_edge
   for (int64_t n = 0; n < N; n += n_edge)
     for (int64_t m = 0; m < M; m += m_edge)
       if (!diagonal || m + m_edge > n) all.push_back({n, m});
-  return all;
+  std::vector<Corner> turned;
+  for (size_t p = 0; p < all.size(); ++p) turned.push_back(p % 2 ? all[all.size() - 1 - p / 2] : all[p / 2]);
+  return turned;
 }
 
 // --- The gram form: positions by positions. ---
@@ -68,16 +72,14 @@ struct Positions {
         storage((set.shape.I + set.shape.O) * stride),
         a{storage.data, stride},
         b{storage.data + set.shape.I * stride, stride} {
-    const auto pack = [&](const Rows<scalar_t>& x, int64_t width, scalar_t* to) {
-      const Rows<scalar_t> rows = stacked(x, n0, count);
-      constexpr int64_t edge = 64;
-      parallel_for(ceil_div(count * T, edge), ceil_div(1 << 9, width), [&](int64_t begin, int64_t end) {
-        const int64_t c0 = begin * edge, cols = std::min(end * edge, count * T) - c0;
-        pack_positions(rows, 0, c0, cols, 0, width, to + c0, stride);
-      });
-    };
-    pack(set.a, set.shape.I, storage.data);
-    pack(set.b, set.shape.O, storage.data + set.shape.I * stride);
+    const Rows<scalar_t> a_rows = stacked(set.a, n0, count), b_rows = stacked(set.b, n0, count);
+    const int64_t I = set.shape.I, O = set.shape.O;
+    constexpr int64_t edge = 64;
+    parallel_for(ceil_div(count * T, edge), ceil_div(1 << 9, I + O), [&](int64_t begin, int64_t end) {
+      const int64_t c0 = begin * edge, cols = std::min(end * edge, count * T) - c0;
+      pack_positions(a_rows, 0, c0, cols, 0, I, storage.data + c0, stride);
+      pack_positions(b_rows, 0, c0, cols, 0, O, storage.data + I * stride + c0, stride);
+    });
   }
   const int64_t T, stride;
   const Scratch<scalar_t> storage;

@@ -109,9 +109,7 @@ void norms_materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<s
   const Tiling tiling = tiles_of(form.rows, form.cols, kArea, kCols);
   sum_pieces(
       s.N, tiling.count(), norms_cost(NormsMethod::materialize, s),
-      [&] {
-        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(tiling.edge_rows * tiling.edge_cols)};
-      },
+      [&] { return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(tiling.edge_rows * tiling.edge_cols)}; },
       [&](int64_t n, int64_t p, Worker& worker) {
         const Tile tile = tiling[p];
         form(n, tile, worker.panels, worker.tile.data, tile.cols);

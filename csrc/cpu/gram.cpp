@@ -14,6 +14,7 @@ constexpr int64_t kFormArea = 112 * 256;             // of a tile of G
 constexpr int64_t kFormCols = 256;                   // of it
 constexpr int64_t kTileRows = 256, kTileCols = 256;  // edges of a tile of the result
 constexpr int64_t kTasks = 16;                       // that keep all threads busy
+constexpr int64_t kWorkPerTask = 1 << 17;            // multiply-adds that outweigh waking a thread
 constexpr int64_t kBudget = int64_t{8} << 20;        // bytes of panels or gradients held at once ...
 constexpr int64_t kMostBudget = int64_t{32} << 20;   // ... where that leaves less than kLeastDepth of each sample
 constexpr int64_t kLeastDepth = 4096;
@@ -185,7 +186,7 @@ class Chunk {
 // out = sum over splits of partial [splits, N, M], from left to right; what the mirror will write is left out.
 template <typename scalar_t>
 void sum_splits(const scalar_t* partial, int64_t splits, int64_t N, int64_t M, bool symmetric, scalar_t* out) {
-  parallel_for(N, ceil_div(1 << 14, M * splits), [&](int64_t begin, int64_t end) {
+  parallel_for(N, ceil_div(kWorkPerTask, M * splits), [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
       const int64_t m = symmetric ? n : 0;
       std::copy(partial + n * M + m, partial + (n + 1) * M, out + n * M + m);
@@ -267,7 +268,8 @@ void by_rounds(const Materializer<scalar_t>& run, const Tiling& tiling, int64_t 
   const int64_t N = run.N, M = run.M, corners = run.corner.size(), size = tiling.edge_rows * tiling.edge_cols;
   Chunk<scalar_t> left(run.x, run.layout, round * size), other(run.y, run.layout, run.symmetric ? 0 : round * size);
   Chunk<scalar_t>& right = run.symmetric ? left : other;
-  const int64_t splits = std::min(ceil_div(round * size, kDepth), ceil_div(kTasks, corners));
+  const int64_t slices = ceil_div(round * size, kDepth), worth = N * M * round * size / kWorkPerTask;
+  const int64_t splits = std::clamp<int64_t>(std::min(slices, worth), 1, ceil_div(kTasks, corners));
   const Scratch<scalar_t> partial(splits > 1 ? splits * N * M : 0);
   scalar_t* const to = splits > 1 ? partial.data : out;
   for (int64_t first = 0; first < tiling.count(); first += round) {

@@ -2,27 +2,38 @@
 
 from infotorch.errors import ConfigError
 
-__all__ = ["DEFAULT_MEMORY_LIMIT", "bytes_needed", "refuse_over_budget"]
+__all__ = ["DEFAULT_MEMORY_LIMIT", "room_beside_kernel"]
 
 DEFAULT_MEMORY_LIMIT = 4 << 30
-FIXED = 256 << 20  # tiles of the kernel and of the samples left out
+FIXED = 256 << 20  # captured pairs, tiles, and the network itself, at least
 # Matrices [m, m] of float64 alive at once: kernel, eigenvectors in its place, and LAPACK's work space of two more; or
 # kernel, inverse, and a factor in passing.
 MATRICES_BY_EIGEN, MATRICES_BY_INVERSE = 4, 3
 
 
-def bytes_needed(num_rows: int, num_test_rows: int, *, converges: bool) -> int:
-    """Peak memory of the exact form, for kernels [m, m] and [t, m]; the test kernel is also held in eigenvectors."""
+def room_beside_kernel(
+    num_captured: tuple[int, int], num_solved: tuple[int, int] | None, *, converges: bool, memory_limit: int
+) -> int:
+    """Bytes of ``memory_limit`` that are free while the kernel is built.
+
+    Args:
+        num_captured: Rows of the kernel as captured, of training and of test samples.
+        num_solved: Rows of the problem that is solved where that is another matrix, which then lies beside the first.
+        converges: Whether one inverse will do; else eigenvectors.
+        memory_limit: Bytes for all of it.
+
+    Raises:
+        ConfigError: Building or solving needs more; the text names the ways out.
+    """
+    m, t = num_solved or num_captured
+    kernels = sum(8 * rows * (rows + tests) for rows, tests in {num_captured, (m, t)})
     matrices = MATRICES_BY_INVERSE if converges else MATRICES_BY_EIGEN
-    return 8 * num_rows * (matrices * num_rows + (1 if converges else 2) * num_test_rows) + FIXED
-
-
-def refuse_over_budget(num_rows: int, num_test_rows: int, *, converges: bool, memory_limit: int) -> None:
-    """Raises ConfigError where the exact form needs more than ``memory_limit`` bytes; names the ways out."""
-    needed = bytes_needed(num_rows, num_test_rows, converges=converges)
+    solving = 8 * m * (matrices * m + (1 if converges else 2) * t)  # the test kernel, and again in eigenvectors
+    needed = max(kernels, solving) + FIXED
     if needed > memory_limit:
         raise ConfigError(
-            f"UniqueInformation: the exact form needs {needed / 2**20:,.0f} MiB of memory for {num_rows:,} rows; "
+            f"UniqueInformation: the exact form needs {needed / 2**20:,.0f} MiB of memory for {m:,} rows; "
             f"got a limit of {memory_limit / 2**20:,.0f} MiB. Give layers='last' (the last layer alone), "
             "outputs='trace' (the kernel averaged over outputs) or fewer samples; or raise memory_limit."
         )
+    return memory_limit - kernels

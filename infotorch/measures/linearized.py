@@ -11,7 +11,7 @@ from infotorch.blocks import ntk
 from infotorch.errors import CaptureError
 from infotorch.measures.cross_entropy import cross_entropy_ggn
 from infotorch.measures.measure import Progress
-from infotorch.task import Task, num_samples, select
+from infotorch.task import Task, select
 
 __all__ = ["Linearized", "last_layer", "linearize", "linearize_cross_entropy"]
 
@@ -104,19 +104,17 @@ def last_layer(task: Task, x: Any) -> Task:
     owners = [
         path
         for path, module in task.model.named_modules()
-        if isinstance(module, nn.Linear)
-        and any(f"{path}.{name}".lstrip(".") in selected for name, _ in module.named_parameters(recurse=False))
+        if isinstance(module, nn.Linear) and any(name.rpartition(".")[0] == path for name in selected)
     ]
-    if owners:
-        names = [name for name in selected if name.rpartition(".")[0] == owners[-1]]
-        restricted = replace(task, params=names)
-        few = select(x, slice(0, min(2, num_samples(x))))
+    few = select(x, slice(0, 2))
+    for owner in reversed(owners):
+        restricted = replace(task, params=[name for name in selected if name.rpartition(".")[0] == owner])
         full, shared = ntk(restricted, few), ntk(restricted, few, outputs="trace")
-        eye = torch.eye(full.outputs.shape[1], dtype=torch.float64)
+        eye = torch.eye(full.C, dtype=torch.float64)
         if torch.allclose(full.values, shared.values[:, None, :, None] * eye[:, None], rtol=1e-6, atol=0):
             return restricted
     raise CaptureError(
         "UniqueInformation: layers='last' needs a final Linear whose output is the model's; got "
-        f"{f'{owners[-1]!r}, which is not' if owners else 'none with selected parameters'}. "
+        f"{', '.join(map(repr, owners)) + ', which is not' if owners else 'no Linear with selected parameters'}. "
         "Give layers=[...] with names or globs of parameters."
     )

@@ -17,7 +17,11 @@ class Measure(Protocol):
     """A frozen set of options that turns a task and its data into scores."""
 
     name: ClassVar[str]
-    """What the command line calls it."""
+    """What the command line calls it.
+
+    Two more attributes may be there: ``row_wise``, true where a sample's score follows from that sample alone, and
+    ``per_group``, true where a row of the scores is a group of samples.
+    """
 
     def config(self) -> dict[str, Any]:
         """Every option, as JSON: two measures with equal configurations give equal scores."""

@@ -1,6 +1,7 @@
 """Unique information of every sample of a task: the measure that a user configures."""
 
 import dataclasses
+import fnmatch
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
@@ -10,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.errors import ConfigError, NotSupported, unknown
-from infotorch.measures.budget import DEFAULT_MEMORY_LIMIT, refuse_over_budget
+from infotorch.measures.budget import DEFAULT_MEMORY_LIMIT, room_beside_kernel
 from infotorch.measures.digest import digest, digest_of_model
 from infotorch.measures.from_kernel import (
     UniqueInformationResult,
     unique_information_from_kernel,
     unique_information_from_shared_kernel,
 )
-from infotorch.measures.kernel_input import sample_mask
+from infotorch.measures.information import Members, members
 from infotorch.measures.linearized import Linearized, last_layer, linearize, linearize_cross_entropy
 from infotorch.measures.measure import Progress
 from infotorch.table import Column, Scores
@@ -59,9 +60,10 @@ class UniqueInformation:
 
     Columns: ``unique_information_weights`` and ``unique_information_functions`` in nats; ``own_residual``, the distance
     of a sample's target from its prediction by the network trained without it; ``suggested_label``, that prediction's
-    class, for class labels; ``reliable``, whether the estimated relative error is at most 1e-6. With several times,
-    names end in ``_steps_300`` or ``_time_2.5``. With ``models``, values are means over the models and ``..._stderr``
-    their standard errors; the mean bounds the score of the mixture from above, by convexity.
+    class, for class labels; ``reliable``, whether the solve's estimated relative error is at most 1e-6, the rounding of
+    the network's own dtype not counted. With several times, names end in ``_steps_300`` or ``_time_2.5``. With
+    ``models``, values are means over the models and ``..._stderr`` their standard errors; the mean bounds the score of
+    the mixture from above, by convexity.
 
     Raises:
         ConfigError: An option is out of range or contradicts another.
@@ -152,19 +154,32 @@ class UniqueInformation:
             )
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise _contradiction("lr must be a finite number above 0", self.lr, "Correct lr")
+        for option in ("steps", "time"):
+            if getattr(self, option) is not None and not _several(getattr(self, option)):
+                raise _contradiction(
+                    f"{option} must hold a number", "none", f"Leave {option} out to train to convergence"
+                )
+            if len(set(_several(getattr(self, option)))) < len(_several(getattr(self, option))):
+                raise _contradiction(f"{option} must differ", _several(getattr(self, option)), "Name each once")
         for value in _several(self.steps):
-            if not (value >= 0 and value == int(value)):
+            if not (0 <= value < math.inf and value == int(value)):
                 raise _contradiction("steps must be whole numbers, at least 0", value, "Correct steps")
         for value in _several(self.time):
             if not value >= 0:
                 raise _contradiction("time must be numbers, at least 0", value, "Correct time; inf is to convergence")
 
+    @property
+    def per_group(self) -> bool:
+        """Whether a row of the scores is a group, not a sample."""
+        return self.groups is not None
+
     def config(self) -> dict[str, Any]:
         """Every option, as JSON; tensors and models by their SHA-256."""
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for option in ("steps", "time", "layers"):
-            if isinstance(plain[option], Sequence) and not isinstance(plain[option], str):
-                plain[option] = list(plain[option])
+        plain["layers"] = self.layers if isinstance(self.layers, str) else list(self.layers)
+        for option, number in (("steps", int), ("time", float)):
+            if _is_several(plain[option]):
+                plain[option] = [number(value) for value in _several(plain[option])]
         for option in ("groups", "removed"):
             if plain[option] is not None:
                 plain[option] = digest([torch.as_tensor(np.asarray(plain[option]))])
@@ -193,21 +208,21 @@ class UniqueInformation:
         """
         task.split((x, y))
         N = num_samples(x)
-        removed = None if self.removed is None else sample_mask("UniqueInformation", "removed", self.removed, (None, N))
-        groups = None if self.groups is None else sample_mask("UniqueInformation", "groups", self.groups, (1, N))
-        num_left = N if removed is None else int((~removed).sum())
-        if num_left < 2:
+        if N < 2:
             raise ConfigError(
-                f"UniqueInformation: needs at least two samples; got {num_left}. A sample's information compares "
-                "training with it and without it."
+                f"UniqueInformation: needs at least two samples; got {N}. A sample's information compares training "
+                "with it and without it."
             )
+        who = members(N, self.groups, self.removed)
         x_test = None if self.space == "weights" else _inputs(self.test_data)
         tasks = [self._restricted(task, model, x) for model in self.models or [task.model]]
-        self._refuse_over_budget(tasks[0], x, x_test, memory_limit)
-        left = torch.ones(N, dtype=torch.bool) if removed is None else ~removed
-        options = self._training(left, groups) | {"groups": groups, "removed": removed}
-        members = [self._member(each, x, y, x_test, options, memory_limit, progress) for each in tasks]
-        return Scores(index=np.arange(N if groups is None else len(groups)), columns=self._columns(members, task, y))
+        with torch.no_grad():
+            C = task.outputs(select(x, slice(0, 1)))[0].numel()
+        task.residual_targets(y, C)
+        room = self._room_beside_kernel(N, 0 if x_test is None else num_samples(x_test), C, memory_limit)
+        options = self._training(who) | {"groups": who.groups, "removed": None if self.removed is None else ~who.kept}
+        each = [self._member(one, x, y, x_test, options, room, progress) for one in tasks]
+        return Scores(index=np.arange(who.num_groups or N), columns=self._columns(each, task, y))
 
     def _restricted(self, task: Task, model: nn.Module, x: Tensor) -> Task:
         task = dataclasses.replace(task, model=model)
@@ -215,20 +230,27 @@ class UniqueInformation:
             return task
         if self.layers == "last":
             return last_layer(task, x)
-        return dataclasses.replace(task, params=[self.layers] if isinstance(self.layers, str) else list(self.layers))
+        selected = task.parameters()
+        chosen = []
+        for pattern in [self.layers] if isinstance(self.layers, str) else self.layers:
+            hits = fnmatch.filter(selected, pattern)
+            if not hits:
+                raise unknown("UniqueInformation", "every entry of layers", pattern, ["all", "last", *selected])
+            chosen += hits
+        return dataclasses.replace(task, params=chosen)
 
     @property
     def _shared(self) -> bool:
         return self.layers == "last" or self.outputs == "trace"
 
-    def _refuse_over_budget(self, task: Task, x: Tensor, x_test: Tensor | None, memory_limit: int | None) -> None:
-        with torch.no_grad():
-            C = task.outputs(select(x, slice(0, 1)))[0].numel()
-        rows = 1 if self._shared else C - 1 if self.loss == "cross_entropy_ggn" else C
-        refuse_over_budget(
-            num_rows=num_samples(x) * rows,
-            num_test_rows=0 if x_test is None else num_samples(x_test) * rows,
-            converges=self.lr is None and all(math.isinf(t) for t in _several(self.time)),
+    def _room_beside_kernel(self, N: int, M: int, C: int, memory_limit: int | None) -> int:
+        """Bytes for captured pairs while the kernel is built; refuses a problem over ``memory_limit``."""
+        ggn = self.loss == "cross_entropy_ggn"
+        captured = 1 if self._shared else C
+        return room_beside_kernel(
+            num_captured=(N * captured, M * captured),
+            num_solved=(N * (C - 1), M * (C - 1)) if ggn else None,
+            converges=self.groups is None and self.lr is None and all(math.isinf(t) for t in _several(self.time)),
             memory_limit=DEFAULT_MEMORY_LIMIT if memory_limit is None else memory_limit,
         )
 
@@ -239,11 +261,11 @@ class UniqueInformation:
         y: Tensor,
         x_test: Tensor | None,
         options: dict[str, Any],
-        memory_limit: int | None,
+        room: int,
         progress: Progress | None,
     ) -> tuple[Linearized, UniqueInformationResult]:
         """One model's problem, and its result with the options of the array-level functions."""
-        limits: dict[str, Any] = {"memory_limit": memory_limit, "progress": progress}
+        limits: dict[str, Any] = {"memory_limit": room, "progress": progress}
         if self.loss == "cross_entropy_ggn":
             problem = linearize_cross_entropy(task, x, y, x_test, **limits)
         else:
@@ -264,21 +286,24 @@ class UniqueInformation:
             progress("scores", 1, 1)
         return problem, result
 
-    def _training(self, left: Tensor, groups: Tensor | None) -> dict[str, Any]:
-        """Ridge, times and learning rates of the summed loss over those left [N], with all of them and without some."""
-        N = int(left.sum())
-        gone = torch.ones(1, dtype=torch.float64) if groups is None else (groups & left).sum(1).double()
-        kept = (N - gone).clamp(min=1)  # [1] or [G]; a group that leaves nobody is refused with the kernel at hand
+    def _training(self, who: Members) -> dict[str, Any]:
+        """Ridge, times and learning rates of the summed loss, with everybody who is there and without some."""
+        N = int(who.kept.sum())
+        gone = torch.ones(1) if who.groups is None else (who.groups & who.kept).sum(1)
+        left = N - gone.double()  # [1] or [G]
+        everybody = torch.full_like(left, N)
+        options: dict[str, Any] = {
+            "ridge": N * self.l2,
+            "ridge_without": (left if self.convention == "mean" else everybody) * self.l2,
+        }
         if self.loss == "cross_entropy_ggn":
-            return {"ridge": N * self.l2}
-        ridge_kept = kept if self.convention == "mean" else torch.full_like(kept, N)
-        time_kept = torch.full_like(kept, N) if self.convention == "sum" else kept
-        options: dict[str, Any] = {"ridge": N * self.l2, "ridge_without": ridge_kept * self.l2}
+            return options
+        counted = everybody if self.convention == "sum" else left
         if self.lr is not None:
-            return options | {"lr": self.lr / N, "lr_without": self.lr / time_kept, "steps": _several(self.steps)}
+            return options | {"lr": self.lr / N, "lr_without": self.lr / counted, "steps": _several(self.steps)}
         times = torch.tensor(_several(self.time) or [math.inf], dtype=torch.float64)
-        without = times[:, None] / time_kept  # [times, 1 or G]
-        return options | {"time": times / N, "time_without": without if groups is not None else without[:, 0]}
+        without = times[:, None] / counted  # [times, 1 or G]
+        return options | {"time": times / N, "time_without": without[:, 0] if who.groups is None else without}
 
     def _columns(
         self, members: list[tuple[Linearized, UniqueInformationResult]], task: Task, y: Tensor
@@ -287,9 +312,11 @@ class UniqueInformation:
 
         def add(name: str, suffix: str, each: list[Tensor], unit: str, kind: Literal["estimate", "diagnostic"]) -> None:
             values = torch.stack(each)  # [models, rows]
-            columns[name + suffix] = Column(values=values.mean(0).numpy(), unit=unit, source=SOURCE[name], kind=kind)
+            columns[name + suffix] = Column(
+                values=values.mean(0).numpy(force=True), unit=unit, source=SOURCE[name], kind=kind
+            )
             if len(each) > 1:
-                stderr = (values.std(0) / math.sqrt(len(each))).numpy()
+                stderr = (values.std(0) / math.sqrt(len(each))).numpy(force=True)
                 columns[f"{name}{suffix}_stderr"] = Column(values=stderr, unit=unit, source=SOURCE[name], kind=kind)
 
         for time, suffix in enumerate(self._suffixes()):
@@ -308,24 +335,27 @@ class UniqueInformation:
                 continue
             target = members[0][0].target
             add("own_residual", suffix, [(target - p).norm(dim=1) for p in predictions], "1", "diagnostic")
-            if y.dim() == 1 and (task.loss != "mse" or target.shape[1] > 1):
+            if y.dim() == 1 and (not y.is_floating_point() or task.loss == "binary_cross_entropy"):
                 mean = torch.stack(predictions).mean(0)  # [N, C]
                 label = mean.argmax(1) if mean.shape[1] > 1 else (mean[:, 0] > 0.5).long()
                 source = "largest output of the network trained without the sample"
                 columns["suggested_label" + suffix] = Column(
-                    values=label.numpy(), unit="1", source=source, kind="heuristic"
+                    values=label.numpy(force=True), unit="1", source=source, kind="heuristic"
                 )
         reliable = torch.stack([result.reliable for _, result in members]).all(0)
         columns["reliable"] = Column(
-            values=reliable.numpy(), unit="1", source="estimated relative error <= 1e-6", kind="diagnostic"
+            values=reliable.numpy(force=True),
+            unit="1",
+            source="estimated relative error of the float64 solve <= 1e-6",
+            kind="diagnostic",
         )
         return columns
 
     def _suffixes(self) -> list[str]:
         """What the columns of each time are marked with: nothing where there is one time."""
         for option, values in (("steps", self.steps), ("time", self.time)):
-            if isinstance(values, Sequence):
-                return [f"_{option}_{value:g}" for value in values]
+            if _is_several(values):
+                return [f"_{option}_{str(value).removesuffix('.0')}" for value in _several(values)]
         return [""]
 
 
@@ -333,10 +363,13 @@ def _contradiction(must: str, got: object, todo: str) -> ConfigError:
     return ConfigError(f"UniqueInformation: {must}; got {got}. {todo}.")
 
 
-def _several(value: float | Sequence[float] | None) -> list[float]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, Sequence) else [value]
+def _is_several(value: Any) -> bool:
+    return value is not None and torch.as_tensor(value).dim() > 0
+
+
+def _several(value: Any) -> list[float]:
+    """The numbers of an option that takes one, several or none."""
+    return [] if value is None else torch.as_tensor(value, dtype=torch.float64).reshape(-1).tolist()
 
 
 def _inputs(test_data: Any) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from infotorch import Task, UniqueInformation, ntk, unique_information_from_kernel
-from infotorch.errors import CaptureError, ConfigError, NotSupported, NumericsError
+from infotorch.errors import CaptureError, ConfigError, DataError, NotSupported, NumericsError
 from tests import oracles
 
 N, M, I, C = 9, 5, 4, 3
@@ -105,6 +105,18 @@ def test_several_times_come_from_one_call(rng):
         close(both[f"own_residual_steps_{steps}"].values, one["own_residual"].values)
 
 
+def test_each_time_has_a_column_of_its_own(rng):
+    model, x, y, _ = make(rng)
+    for option, values, names in (
+        ("steps", np.array([1234567, 1234568]), ["_steps_1234567", "_steps_1234568"]),
+        ("time", torch.tensor([1.0000001, 3.0], dtype=torch.float64), ["_time_1.0000001", "_time_3"]),
+    ):
+        options = {"lr": 0.01, "steps": values} if option == "steps" else {"time": values}
+        measure = UniqueInformation(l2=0.1, **options)
+        assert {f"unique_information_weights{name}" for name in names} < set(measure.scores(Task(model), x, y).columns)
+        assert measure.config()[option] == values.tolist()
+
+
 def test_conventions_differ_as_defined(rng):
     """The sum keeps ridge and time, the reference the ridge alone: plain numbers of the kernel form."""
     model, x, y, _ = make(rng)
@@ -144,6 +156,32 @@ def test_last_layer_must_be_the_output(rng):
         UniqueInformation(layers="last", lr=0.05, steps=3).scores(Task(nn.Sequential(model, nn.Tanh()).eval()), x, y)
 
 
+def test_layers_narrow_what_the_task_selects(rng):
+    model, x, y, _ = make(rng)
+    options = {"lr": 0.05, "steps": 40}
+    head = Task(model, params=["2.*"])
+    wide, narrow = (UniqueInformation(layers=layers, **options).scores(head, x, y) for layers in (["*"], "2.*"))
+    close(wide["unique_information_weights"].values, narrow["unique_information_weights"].values)
+    with pytest.raises(ConfigError, match=r"every entry of layers must be one of .*; got '0.wait'. Did you mean"):
+        UniqueInformation(layers=["0.wait"], **options).scores(Task(model), x, y)
+
+
+def test_last_layer_is_found_by_its_outputs_not_by_its_place(rng):
+    class HeadFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.body = nn.Linear(6, C), nn.Linear(I, 6)
+
+        def forward(self, x):
+            return self.head(self.body(x).tanh())
+
+    _, x, y, _ = make(rng)
+    model, options = HeadFirst().double().eval(), {"lr": 0.05, "steps": 40}
+    last = UniqueInformation(layers="last", **options).scores(Task(model), x, y)
+    full = UniqueInformation(layers="head.*", **options).scores(Task(model), x, y)
+    close(last["unique_information_weights"].values, full["unique_information_weights"].values)
+
+
 def test_trace_is_exact_where_outputs_share_the_kernel(rng):
     model, x, y, _ = make(rng)
     options = {"lr": 0.05, "steps": 40}
@@ -161,19 +199,20 @@ def test_ensemble_gives_mean_and_standard_error(rng):
     close(scores["unique_information_weights_stderr"].values, np.std(each, 0, ddof=1) / math.sqrt(3))
 
 
-def test_cross_entropy_is_one_newton_step(rng):
+@pytest.mark.parametrize("convention, kept", [("mean", N - 1), ("sum", N)])
+def test_cross_entropy_is_one_newton_step(convention, kept, rng):
     """Against direct solves of the local quadratic model in weight space, with and without each sample."""
     model, x, y, x_test = make(rng)
     l2 = 0.2
-    measure = UniqueInformation(space="both", loss="cross_entropy_ggn", l2=l2, test_data=x_test)
+    measure = UniqueInformation(space="both", loss="cross_entropy_ggn", l2=l2, test_data=x_test, convention=convention)
     scores = measure.scores(Task(model), x, y)
     J, p = oracles.jacobian(model, x), model(x).detach().softmax(1)
     S = torch.diag_embed(p) - p[:, :, None] * p[:, None]
     H = torch.einsum("ncp,ncd,ndq->npq", J, S, J)
     g = torch.einsum("ncp,nc->np", J, p - nn.functional.one_hot(y, C))
-    ridge = N * l2 * torch.eye(J.shape[-1], dtype=torch.float64)
-    full = -torch.linalg.solve(H.sum(0) + ridge, g.sum(0))
-    without = torch.stack([-torch.linalg.solve(H.sum(0) - H[n] + ridge, g.sum(0) - g[n]) for n in range(N)])
+    eye = torch.eye(J.shape[-1], dtype=torch.float64)
+    full = -torch.linalg.solve(H.sum(0) + N * l2 * eye, g.sum(0))
+    without = torch.stack([-torch.linalg.solve(H.sum(0) - H[n] + kept * l2 * eye, g.sum(0) - g[n]) for n in range(N)])
     close(scores["unique_information_weights"].values, (without - full).square().sum(1) / 2)
     q = model(x_test).detach().softmax(1)
     S_test = torch.diag_embed(q) - q[:, :, None] * q[:, None]
@@ -245,6 +284,9 @@ def test_config_is_whole_and_says_what_differs(rng):
         ({"sigma": 0.0}, "sigma must be a finite number above 0; got 0.0"),
         ({"loss": "cross_entropy_ggn", "lr": 0.1, "steps": 3, "l2": 0.1}, "one Newton step has no time"),
         ({"loss": "cross_entropy_ggn"}, "l2 must be above 0 for loss='cross_entropy_ggn'; got 0.0"),
+        ({"lr": 0.1, "steps": []}, "steps must hold a number; got none"),
+        ({"time": [1.0, 1.0]}, "time must differ; got [1.0, 1.0]"),
+        ({"lr": 0.1, "steps": math.inf}, "steps must be whole numbers, at least 0; got inf"),
         ({"models": []}, "models must name at least one network; got none"),
         ({"dim": 100}, "dim belongs to form='primal'; got dim=100 with form='auto'"),
     ],
@@ -277,6 +319,27 @@ def test_a_divergent_learning_rate_is_refused(rng):
     model, x, y, _ = make(rng)
     with pytest.raises((ConfigError, NumericsError), match="lr"):
         UniqueInformation(lr=50.0, steps=100).scores(Task(model), x, y)
+
+
+@pytest.mark.parametrize("spoil", ["label", "group"])
+def test_bad_labels_and_groups_are_refused_before_any_work(spoil, rng):
+    model, x, y, _ = make(rng)
+    groups = torch.ones(1, N, dtype=torch.bool) if spoil == "group" else None
+    if spoil == "label":
+        y[4] = C
+    with pytest.raises(DataError, match=r"at sample 4|must leave at least one sample"):
+        UniqueInformation(l2=0.1, groups=groups).scores(
+            Task(model), x, y, progress=lambda *_: pytest.fail("the kernel was begun")
+        )
+
+
+def test_the_budget_counts_both_kernels_of_cross_entropy(rng):
+    """With two classes the solved problem is half as wide as the captured one, and building it costs more."""
+    model, x, y, _ = make(rng, outputs=2, num_samples=4000)
+    needed = 8 * (8000**2 + 4000**2) + (256 << 20)
+    measure = UniqueInformation(l2=0.1, loss="cross_entropy_ggn")
+    with pytest.raises(ConfigError, match=f"needs {needed / 2**20:,.0f} MiB of memory for 4,000 rows"):
+        measure.scores(Task(model), x, y, memory_limit=needed - 1)
 
 
 def test_a_problem_over_the_budget_is_refused_before_any_work(rng):

@@ -13,7 +13,9 @@ demo: .built
 test: .built
 	$(PY) -m pytest
 bench: .built
-	$(PY) -m benchmarks
+	$(PY) -m benchmarks.ops
+	$(PY) -m benchmarks.blocks.kernel
+	$(PY) -m benchmarks.unique_information.speed
 
 .ready: constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "make: Python must be 3.10 or newer; \

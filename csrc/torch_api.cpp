@@ -1,5 +1,7 @@
 #include "torch_api.h"
 
+#include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
+
 #include <algorithm>
 #include <cctype>
 #include <stdexcept>
@@ -63,6 +65,22 @@ Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &index));
   TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(sizes.size(), sizes.begin(), strides, dtype, device, index, &handle));
   return Tensor(handle);
+}
+
+Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::initializer_list<int64_t> strides,
+                  int64_t offset) {
+  AtenTensorHandle handle;
+  TORCH_ERROR_CODE_CHECK(aoti_torch__reinterpret_tensor(x.get(), sizes.size(), sizes.begin(), strides.begin(),
+                                                        x.storage_offset() + offset, &handle));
+  return Tensor(handle);
+}
+
+void matmul_out(const Tensor& x, const Tensor& y, double beta, Tensor& out) {
+  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_addmm_out(out.get(), out.get(), x.get(), y.get(), beta, 1));
+}
+
+void batched_matmul_out(const Tensor& x, const Tensor& y, Tensor& out) {
+  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_bmm_out(out.get(), x.get(), y.get()));
 }
 
 void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {

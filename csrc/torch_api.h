@@ -32,6 +32,14 @@ std::string dtype_text(const Tensor& x);                       // "float32"
 
 Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes);
 
+// x's memory under other sizes and strides.
+Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::initializer_list<int64_t> strides,
+                  int64_t offset = 0);
+
+// out = beta out + x y, by torch's own product on the CPU, with threads of its own. beta = 0 ignores what out held.
+void matmul_out(const Tensor& x, const Tensor& y, double beta, Tensor& out);  // of matrices
+void batched_matmul_out(const Tensor& x, const Tensor& y, Tensor& out);       // of batches; beta = 0
+
 // Runs body with a zero of type float or double. Check the dtype first.
 template <typename Body>
 void for_dtype(ScalarType dtype, Body body) {

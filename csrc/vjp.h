@@ -29,5 +29,9 @@ void vjp(const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& 
 template <typename scalar_t>
 void vjp(const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K, scalar_t* out);
 
+// to[n, t] = w[n] b[n, t], contiguous: a factor of the plain product that torch computes.
+template <typename scalar_t>
+void scale_rows(const PairShape& shape, const Rows<scalar_t>& b, const scalar_t* w, scalar_t* to);
+
 }  // namespace cpu
 }  // namespace infotorch

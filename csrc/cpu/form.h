@@ -38,7 +38,7 @@ inline Tiling tiles_of(int64_t rows, int64_t cols, int64_t area, int64_t most_co
   constexpr int64_t least_rows = 56, step_cols = 2 * kPad, step_rows = 14;
   const int64_t wide = std::max(step_cols, std::min(most_cols, area / least_rows / step_cols * step_cols));
   const int64_t edge_cols = std::max<int64_t>(1, std::min(cols, wide));
-  const int64_t most_rows = std::max(step_rows, area / edge_cols / step_rows * step_rows);
+  const int64_t most_rows = std::clamp(area / edge_cols / step_rows * step_rows, step_rows, int64_t{196});
   return {rows, cols, std::max<int64_t>(1, std::min(rows, most_rows)), edge_cols};
 }
 
@@ -70,9 +70,12 @@ class Former {
       const int64_t depth = std::min(kDepth, T - t);
       const Panel<scalar_t> left = features(y, n, t, depth, tile.r0, tile.rows, 1, y_panel);
       const Panel<scalar_t> right = features(x, n, t, depth, tile.c0, tile.cols, kPad, x_panel);
+      const bool more = t + depth < T;  // then the next positions are asked for, else the next sample
       Ahead next;
-      if (n + 1 < N && left.data != y_panel) next.left = Ahead::of(left.shifted(y.n_stride), tile.rows, depth);
-      if (n + 1 < N && right.data != x_panel) next.right = Ahead::of(right.shifted(x.n_stride), tile.cols, depth);
+      if ((more || n + 1 < N) && left.data != y_panel)
+        next.left = Ahead::of(left.shifted(more ? depth * left.stride : y.n_stride), tile.rows, depth);
+      if ((more || n + 1 < N) && right.data != x_panel)
+        next.right = Ahead::of(right.shifted(more ? depth * right.stride : x.n_stride), tile.cols, depth);
       product(right, tile.cols, left, tile.rows, depth, t > 0, out, out_stride, kEverything, &next);
       t += kDepth;
     } while (t < T);

@@ -10,10 +10,24 @@ namespace {
 constexpr int64_t kArea = 112 * 256, kCols = 256;  // of a tile: with its panels it stays in a 1 MiB cache
 constexpr int64_t kWorkPerTask = 1 << 16;          // multiply-adds that outweigh waking a thread
 
+// With one position, row o of G[n] is a[n] times a number: written in the order of memory.
+template <typename scalar_t>
+void outer_products(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
+  parallel_for(s.N, kWorkPerTask / (s.O * s.I + 1) + 1, [&](int64_t begin, int64_t end) {
+    const Scratch<scalar_t> panels(panel_stride(s.I) + panel_stride(s.O));
+    for (int64_t n = begin; n < end; ++n) {
+      const scalar_t* a_n = features(a, n, 0, 1, 0, s.I, 1, panels.data).data;
+      const scalar_t* b_n = features(b, n, 0, 1, 0, s.O, 1, panels.data + panel_stride(s.I)).data;
+      for (int64_t o = 0; o < s.O; ++o) scaled(a_n, b_n[o], s.I, out + (n * s.O + o) * s.I);
+    }
+  });
+}
+
 }  // namespace
 
 template <typename scalar_t>
 void grads(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
+  if (s.T == 1) return outer_products(s, a, b, out);
   const Former<scalar_t> form(s, a, b, Layout::out_by_in);
   const Tiling tiling = tiles_of(s.O, s.I, kArea, kCols);
   const int64_t pieces = tiling.count(), cost = grads_cost(s) / std::max<int64_t>(1, pieces);

@@ -37,6 +37,15 @@ INFOTORCH_INLINE void add_scaled_lanes(const scalar_t* x, double scale, int64_t 
 }
 
 template <typename scalar_t>
+INFOTORCH_INLINE void scaled_lanes(const scalar_t* x, scalar_t scale, int64_t count, scalar_t* y) {
+  using vector_t = Vector<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>;
+  int64_t k = 0;
+  for (; k + lanes <= count; k += lanes) store(y + k, scale * load<vector_t>(x + k));
+  for (; k < count; ++k) y[k] = scale * x[k];
+}
+
+template <typename scalar_t>
 INFOTORCH_INLINE void column_dots_lanes(const scalar_t* x, const scalar_t* y, int64_t stride, int64_t rows,
                                         int64_t cols, scalar_t* sum) {
   using vector_t = Vector<scalar_t>;
@@ -72,6 +81,9 @@ INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, const scalar_t* y, int64
   INFOTORCH_CLONES double dot(const scalar_t* x, const scalar_t* y, int64_t count) { return dot_lanes(x, y, count); } \
   INFOTORCH_CLONES void add_scaled(const scalar_t* x, double scale, int64_t count, scalar_t* y) {                     \
     add_scaled_lanes(x, scale, count, y);                                                                             \
+  }                                                                                                                   \
+  INFOTORCH_CLONES void scaled(const scalar_t* x, scalar_t scale, int64_t count, scalar_t* y) {                       \
+    scaled_lanes(x, scale, count, y);                                                                                 \
   }                                                                                                                   \
   INFOTORCH_CLONES void add_column_dots(const scalar_t* x, const scalar_t* y, int64_t stride, int64_t rows,           \
                                         int64_t cols, scalar_t* sum) {                                                \

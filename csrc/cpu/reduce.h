@@ -13,6 +13,10 @@ double dot(const double* x, const double* y, int64_t count);
 void add_scaled(const float* x, double scale, int64_t count, float* y);
 void add_scaled(const double* x, double scale, int64_t count, double* y);
 
+// y[k] = scale * x[k].
+void scaled(const float* x, float scale, int64_t count, float* y);
+void scaled(const double* x, double scale, int64_t count, double* y);
+
 // sum[k] += sum_r x[r, k] y[r, k], r < rows, k < cols.
 void add_column_dots(const float* x, const float* y, int64_t stride, int64_t rows, int64_t cols, float* sum);
 void add_column_dots(const double* x, const double* y, int64_t stride, int64_t rows, int64_t cols, double* sum);

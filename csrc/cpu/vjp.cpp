@@ -109,6 +109,19 @@ void vjp(const PairShape& s, const Ids& a, const Rows<scalar_t>& b, const scalar
   }
 }
 
+template <typename scalar_t>
+void scale_rows(const PairShape& s, const Rows<scalar_t>& b, const scalar_t* w, scalar_t* to) {
+  parallel_for(s.N, ceil_div(1 << 16, s.T * s.O + 1), [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) {
+      scalar_t* rows = to + n * s.T * s.O;
+      copy_tile(b.data + n * b.n_stride, b.t, 0, s.T, b.i, 0, s.O, rows, s.O);
+      scaled(rows, w[n], s.T * s.O, rows);
+    }
+  });
+}
+
+template void scale_rows(const PairShape&, const Rows<float>&, const float*, float*);
+template void scale_rows(const PairShape&, const Rows<double>&, const double*, double*);
 template void vjp(const PairShape&, const Rows<float>&, const Rows<float>&, const float*, int64_t, float*);
 template void vjp(const PairShape&, const Rows<double>&, const Rows<double>&, const double*, int64_t, double*);
 template void vjp(const PairShape&, const Ids&, const Rows<float>&, const float*, int64_t, float*);

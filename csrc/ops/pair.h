@@ -95,6 +95,20 @@ Rows<scalar_t> rows_of(const Tensor& x, int64_t t_dims = 1, bool bias = false) {
   return rows;
 }
 
+// Whether a and b are matrices for every sample, as torch's products take them: G[n] is b[n]^T a[n] then.
+inline bool is_plain(const Tensor& a, const PairShape& shape, const PairOptions& options) {
+  const bool empty = shape.N == 0 || shape.T == 0 || shape.I == 0 || shape.O == 0;
+  return !options.in_features && !options.bias && options.t_dims == 1 && a.dim() == 3 && !empty;
+}
+
+inline Tensor transposed(const Tensor& x) {  // [N, T, I] -> [N, I, T]
+  return as_strided(x, {x.size(0), x.size(2), x.size(1)}, {x.stride(0), x.stride(2), x.stride(1)});
+}
+
+inline Tensor samples(const Tensor& x, int64_t n, int64_t count) {  // x[n : n + count] of three axes
+  return as_strided(x, {count, x.size(1), x.size(2)}, {x.stride(0), x.stride(1), x.stride(2)}, n * x.stride(0));
+}
+
 // Runs body(a's Rows or Ids, b's Rows).
 template <typename scalar_t, typename Body>
 void for_pair(const Tensor& a, const Tensor& b, const PairOptions& options, Body body) {

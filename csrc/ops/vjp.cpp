@@ -1,9 +1,45 @@
 #include "../vjp.h"
 
+#include <algorithm>
+
 #include "pair.h"
 
 namespace infotorch {
 namespace {
+
+constexpr int64_t kBytes = int64_t{16} << 20;  // of what is held at once beside inputs and result
+
+// The same by torch's products, some samples at a time; w [K, N] contiguous, out [K, O, I].
+void plain_vjp(const Tensor& a, const Tensor& b, const Tensor& w, const PairShape& s, int64_t K, Tensor& out) {
+  const int64_t area = s.O * s.I, size = b.scalar_type() == ScalarType::Float ? 4 : 8;
+  const bool scale = cpu::choose_vjp_method(s, K) == VjpMethod::scale;
+  const int64_t step = std::clamp<int64_t>(kBytes / (size * (scale ? s.T * s.O : area)), 1, s.N);
+  Tensor held = scale ? new_empty(b, {step, s.T, s.O}) : new_empty(b, {step, s.O, s.I});
+  for (int64_t n = 0; n < s.N; n += step) {
+    const int64_t count = std::min(step, s.N - n);
+    const double beta = n > 0;
+    const Tensor a_here = samples(a, n, count), b_here = samples(b, n, count);
+    if (!scale) {
+      Tensor formed = samples(held, 0, count);
+      batched_matmul_out(transposed(b_here), a_here, formed);
+      Tensor to = as_strided(out, {K, area}, {area, 1});
+      matmul_out(as_strided(w, {K, count}, {s.N, 1}, n), as_strided(formed, {count, area}, {area, 1}), beta, to);
+      continue;
+    }
+    const Tensor rows = torch::stable::contiguous(a_here);
+    for (int64_t k = 0; k < K; ++k) {
+      for_dtype(b.scalar_type(), [&](auto zero) {
+        using scalar_t = decltype(zero);
+        cpu::scale_rows({count, s.T, s.I, s.O}, rows_of<scalar_t>(b_here),
+                        static_cast<const scalar_t*>(w.data_ptr()) + k * s.N + n,
+                        static_cast<scalar_t*>(held.data_ptr()));
+      });
+      Tensor to = as_strided(out, {s.O, s.I}, {s.I, 1}, k * area);
+      matmul_out(as_strided(held, {s.O, count * s.T}, {1, s.O}), as_strided(rows, {count * s.T, s.I}, {s.I, 1}), beta,
+                 to);
+    }
+  }
+}
 
 Tensor vjp_cpu(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int64_t t_dims,
                std::optional<int64_t> in_features) {
@@ -17,6 +53,10 @@ Tensor vjp_cpu(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int
   const int64_t K = w.dim() == 1 ? 1 : w.size(0);
   const Tensor weights = torch::stable::contiguous(w);
   Tensor out = w.dim() == 1 ? new_empty(b, {shape.O, shape.I}) : new_empty(b, {K, shape.O, shape.I});
+  if (is_plain(a, shape, options) && K > 0) {
+    plain_vjp(a, b, weights, shape, K, out);
+    return out;
+  }
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
     for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {

@@ -77,7 +77,7 @@ def test_how_inputs_lie_is_not_in_the_result(rng):
         for b_too in cases.respread(b):
             assert_same(grads(a_too, b_too), truth)
     once = a[:1].expand(4, -1, -1)
-    assert_same_bits(grads(once, b), grads(once.contiguous(), b))
+    assert_same(grads(once, b), reference.grads(once, b))
 
 
 def test_same_call_gives_the_same_bits(dtype, rng):

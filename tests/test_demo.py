@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from infotorch import demo, store
+from infotorch.errors import StoreError
 
 pytestmark = pytest.mark.slow
 
@@ -50,3 +51,8 @@ def test_the_same_command_reads_what_is_there(found, monkeypatch):
 def test_report_names_the_suspects(found):
     html = found.report.read_text()
     assert all(row["id"] in html for row in found.suspicious)
+
+
+def test_a_run_is_not_taken_for_a_folder(found):
+    with pytest.raises(StoreError, match="must be free for the demo's folder; got a run"):
+        demo.run(found.run)

@@ -1,6 +1,7 @@
 """Writes a run's page."""
 
 import base64
+import contextlib
 import functools
 import hashlib
 import importlib.resources
@@ -49,6 +50,8 @@ def build(run: Run | str | pathlib.Path, html: str | os.PathLike[str]) -> pathli
         part.write_bytes(text.encode("utf-8", "replace"))  # half a surrogate pair has no UTF-8
         part.replace(html)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)  # half a page would go on filling a full disk
         raise StoreError(f"report: {html} must be writable; got {error.strerror}. Give another --html.") from error
     return html
 

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import pathlib
 import re
 import sys
 
@@ -177,3 +178,13 @@ def test_an_unwritable_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"report: .*file/a\.html must be writable; got .*\. Give another --html"):
         build(digits_run(20), tmp_path / "file" / "a.html")
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "replace", full)
+    with pytest.raises(StoreError, match="must be writable; got No space left on device"):
+        build(digits_run(), tmp_path / "a.html")
+    assert not list(tmp_path.iterdir())

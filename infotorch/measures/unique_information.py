@@ -217,7 +217,10 @@ class UniqueInformation:
         x_test = None if self.space == "weights" else _inputs(self.test_data)
         tasks = [self._restricted(task, model, x) for model in self.models or [task.model]]
         with torch.no_grad():
-            C = task.outputs(select(x, slice(0, 1)))[0].numel()
+            widths = [one.outputs(select(x, slice(0, 1)))[0].numel() for one in tasks]
+        C = widths[0]
+        if len(set(widths)) > 1:
+            raise _contradiction("models must have one number of outputs", widths, "Score them one at a time")
         task.residual_targets(y, C)
         room = self._room_beside_kernel(N, 0 if x_test is None else num_samples(x_test), C, memory_limit)
         options = self._training(who) | {"groups": who.groups, "removed": None if self.removed is None else ~who.kept}

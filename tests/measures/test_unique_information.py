@@ -199,6 +199,12 @@ def test_ensemble_gives_mean_and_standard_error(rng):
     close(scores["unique_information_weights_stderr"].values, np.std(each, 0, ddof=1) / math.sqrt(3))
 
 
+def test_an_ensemble_has_one_number_of_outputs(rng):
+    (model, x, y, _), (other, *_) = make(rng), make(rng, outputs=4)
+    with pytest.raises(ConfigError, match=r"models must have one number of outputs; got \[3, 4\]"):
+        UniqueInformation(l2=0.1, models=[model, other]).scores(Task(model), x, y)
+
+
 @pytest.mark.parametrize("convention, kept", [("mean", N - 1), ("sum", N)])
 def test_cross_entropy_is_one_newton_step(convention, kept, rng):
     """Against direct solves of the local quadratic model in weight space, with and without each sample."""

@@ -70,8 +70,8 @@ Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
 Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::initializer_list<int64_t> strides,
                   int64_t offset) {
   AtenTensorHandle handle;
-  TORCH_ERROR_CODE_CHECK(aoti_torch__reinterpret_tensor(x.get(), sizes.size(), sizes.begin(), strides.begin(),
-                                                        x.storage_offset() + offset, &handle));
+  TORCH_ERROR_CODE_CHECK(
+      aoti_torch__reinterpret_tensor(x.get(), sizes.size(), sizes.begin(), strides.begin(), offset, &handle));
   return Tensor(handle);
 }
 

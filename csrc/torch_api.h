@@ -32,7 +32,7 @@ std::string dtype_text(const Tensor& x);                       // "float32"
 
 Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes);
 
-// x's memory under other sizes and strides.
+// x's memory under other sizes and strides, `offset` numbers after x begins.
 Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::initializer_list<int64_t> strides,
                   int64_t offset = 0);
 

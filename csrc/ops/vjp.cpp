@@ -8,11 +8,13 @@ namespace infotorch {
 namespace {
 
 constexpr int64_t kBytes = int64_t{16} << 20;  // of what is held at once beside inputs and result
+constexpr int64_t kNarrow = 1 << 16;           // a result so small is too little for one long product to be shared out
 
 // The same by torch's products, some samples at a time; w [K, N] contiguous, out [K, O, I].
 void plain_vjp(const Tensor& a, const Tensor& b, const Tensor& w, const PairShape& s, int64_t K, Tensor& out) {
   const int64_t area = s.O * s.I, size = b.scalar_type() == ScalarType::Float ? 4 : 8;
-  const bool scale = cpu::choose_vjp_method(s, K) == VjpMethod::scale;
+  const bool narrow = s.T > 1 && area < kNarrow;
+  const bool scale = !narrow && cpu::choose_vjp_method(s, K) == VjpMethod::scale;
   const int64_t step = std::clamp<int64_t>(kBytes / (size * (scale ? s.T * s.O : area)), 1, s.N);
   Tensor held = scale ? new_empty(b, {step, s.T, s.O}) : new_empty(b, {step, s.O, s.I});
   for (int64_t n = 0; n < s.N; n += step) {

@@ -1,0 +1,55 @@
+"""Samples as they come: a tensor, or a nest of dicts, tuples and lists whose tensors share their first size."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from infotorch.errors import DataError
+
+__all__ = ["check_finite", "name_of", "num_samples", "select", "tensors_of"]
+
+
+def tensors_of(x: Any) -> Iterator[Tensor]:
+    """Every tensor of a tensor, or of a nest of dicts, tuples and lists."""
+    if isinstance(x, Tensor):
+        yield x
+    elif isinstance(x, (dict, tuple, list)):
+        for entry in x.values() if isinstance(x, dict) else x:
+            yield from tensors_of(entry)
+    else:
+        raise DataError(
+            f"task: x must be a tensor or a nest of tensors; got {name_of(type(x))}. Pass torch.as_tensor(x)."
+        )
+
+
+def num_samples(x: Any) -> int:
+    """The first size that all tensors of ``x`` share, at least 1."""
+    sizes = [len(tensor) if tensor.dim() else None for tensor in tensors_of(x)]
+    if not sizes or None in sizes or len(set(sizes)) > 1:
+        raise DataError(f"task: tensors of x must share their first size N; got {sizes}. Pass one entry a sample.")
+    if not sizes[0]:
+        raise DataError("task: data must hold at least one sample; got none. Check the filter or the path.")
+    return sizes[0]
+
+
+def select(x: Any, index: slice | Tensor) -> Any:
+    """The samples of ``x`` at ``index``, in the same nest."""
+    if isinstance(x, Tensor):
+        return x[index]
+    if isinstance(x, dict):
+        return {key: select(entry, index) for key, entry in x.items()}
+    return type(x)(select(entry, index) for entry in x)
+
+
+def check_finite(what: str, tensor: Tensor) -> None:
+    if not (tensor.is_floating_point() or tensor.is_complex()) or bool(tensor.isfinite().all()):
+        return
+    bad = tensor.reshape(len(tensor), -1) if tensor.dim() else tensor.reshape(1, 1)
+    n = int((~bad.isfinite()).any(1).nonzero()[0])
+    value = bad[n][~bad[n].isfinite()][0].item()
+    raise DataError(f"task: {what} must be finite; got {value} at sample {n}. Remove or repair that sample.")
+
+
+def name_of(fn: Any) -> str:
+    return getattr(fn, "__name__", type(fn).__name__)

@@ -1,24 +1,27 @@
 """From a task and its data to scores, in memory or as a run on disk that any crash leaves resumable."""
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infotorch import errors, measures, store
-from infotorch.data import Samples, pictures_of, sample_rows, samples_of
+from infotorch.data import Samples, inputs_of, pictures_of, sample_rows, samples_of
+from infotorch.measures.digest import digest, digest_of_code, digest_of_model, plain_repr
 from infotorch.measures.measure import Measure, Progress
 from infotorch.table import Column, Scores
 from infotorch.task import Task
 
 __all__ = ["score"]
+
+NUM_PROBED = 8
+"""Samples whose outputs tell one task from another that looks the same."""
 
 Notes = Mapping[str, Any] | Callable[[Scores], Mapping[str, Any]]
 
@@ -48,7 +51,9 @@ def score(
         data: Whatever ``infotorch.data.samples_of`` takes: (x, y), a map-style Dataset, a DataLoader that doesn't
             shuffle, or Samples.
         measures: Names out of ``infotorch.measures.REGISTRY``, or measures with their options; one, or a list. One
-            whose attribute ``row_wise`` is true gets the data batch by batch, any other all of it at once.
+            whose attribute ``row_wise`` is true gets the data batch by batch, any other all of it at once. One whose
+            attribute ``per_group`` is true has a row a group, so it goes alone and without ``out``. A measure's
+            ``test_data`` may be a tensor of inputs or whatever ``infotorch.data.inputs_of`` takes.
         out: Folder of the run: new, empty, or begun by this very command.
         memory_limit: Bytes that a measure may use.
         batch_size: Samples that a row-wise measure gets at once.
@@ -56,28 +61,35 @@ def score(
         progress: Called with stage, steps done and steps in all.
         command: What else the scores follow from, for the run's manifest; the options given here are added.
         notes: What the report shows besides scores, by name, or a function of the scores that returns it; the function
-            is not called for a run that was finished before.
+            is not called for a run that was finished before. Both go with ``out``.
 
     Returns:
-        The scores, in the order of the data. With ``out``, those on disk.
+        The scores, in the order of the data, or of the groups. With ``out``, those on disk.
 
     Raises:
-        ConfigError: An unknown or doubled measure, or options out of range.
+        ConfigError: An unknown or doubled measure, options out of range, or options that go with ``out`` without it.
         DataError: Data without fixed order, without samples, or with one that is not finite.
         StoreError: ``out`` can't be written, is being written, or holds something else; what is there stays resumable.
     """
     for name, size in (("batch_size", batch_size), ("shard_size", shard_size)):
         if size < 1:
             raise errors.ConfigError(f"score: {name} must be at least 1; got {size}. Choose a positive number.")
+    for name, given in (("command", command), ("notes", notes)):
+        if given is not None and out is None:
+            raise errors.ConfigError(f"score: {name} belongs to a run on disk; got no out. Give out, or leave it out.")
     chosen = _chosen(measures)
+    _check_groups(chosen, out)
     samples = samples_of(data)
     job = _Job(
         task=task, samples=samples, measures=chosen, memory_limit=memory_limit, batch_size=batch_size, progress=progress
     )
+    if any(map(_per_group, chosen)):
+        return chosen[0].scores(task, samples.x, samples.y, memory_limit=memory_limit, progress=progress)
     if out is None:
         whole = job.whole()
         parts = [job.part(whole, start, stop) for start, stop in _ranges(0, len(samples), shard_size)]
         return _stacked(parts)
+    outputs = _outputs_digest(task, samples)  # before any look at the model, which may keep what it last saw
     options = {
         "measures": [{"name": measure.name, **measure.config()} for measure in chosen],
         "memory_limit": memory_limit,
@@ -91,7 +103,11 @@ def score(
         num_rows=len(samples),
         shard_size=shard_size,
         data=_data_facts(samples),
-        provenance={"parameters": _parameters_hash(task.model), **_environment(task)},
+        provenance={
+            "parameters": digest_of_model(task.model),
+            "outputs": outputs,
+            **_environment(task),
+        },
     ) as run:
         if not run.finished:
             _keep_samples(run, samples, progress)
@@ -162,7 +178,8 @@ def _keep_samples(run: store.RunWriter, samples: Samples, progress: Progress | N
 
 def _keep_scores(run: store.RunWriter, job: _Job) -> None:
     """Computes and writes the scores' shards that are not there yet."""
-    missing = [rows for rows in run.ranges() if rows not in run.done()]
+    done = run.done()
+    missing = [rows for rows in run.ranges() if rows not in done]
     whole = job.whole() if missing else {}
     for start, stop in missing:
         run.append(start, job.part(whole, start, stop))
@@ -183,13 +200,37 @@ def _chosen(asked: str | Measure | Sequence[str | Measure]) -> list[Measure]:
                 f"score: measures must be names or measures; got {got}. Choose of {', '.join(measures.REGISTRY)}."
             )
         else:
-            chosen.append(measure)
+            chosen.append(_with_inputs(measure))
     if not chosen:
         raise errors.ConfigError(f"score: there must be a measure; got none. Choose of {', '.join(measures.REGISTRY)}.")
     for place, measure in enumerate(chosen):
         if any(measure.name == other.name and measure.config() == other.config() for other in chosen[:place]):
             raise errors.ConfigError(f"score: measures must differ; got {measure.name!r} twice. Leave one out.")
     return chosen
+
+
+def _with_inputs(measure: Measure) -> Measure:
+    """The measure with the inputs alone as its test data, out of whatever holds them."""
+    tests = getattr(measure, "test_data", None)
+    if tests is None or isinstance(tests, Tensor) or not hasattr(measure, "__dataclass_fields__"):
+        return measure
+    return dataclasses.replace(cast(Any, measure), test_data=inputs_of(tests))
+
+
+def _check_groups(chosen: Sequence[Measure], out: str | Path | None) -> None:
+    """Refuses rows of groups beside rows of samples."""
+    for measure in chosen:
+        if _per_group(measure) and (out is not None or len(chosen) > 1):
+            got = "out" if out is not None else f"{len(chosen)} measures"
+            raise errors.ConfigError(
+                f"score: {measure.name!r} with groups has one row a group, no run and no measure of samples beside it; "
+                f"got {got}. Score the groups alone, without out."
+            )
+
+
+def _per_group(measure: Measure) -> bool:
+    """Whether there is one row a group of samples."""
+    return bool(getattr(measure, "per_group", False))
 
 
 def _row_wise(measure: Measure) -> bool:
@@ -234,14 +275,33 @@ def _ranges(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _task_facts(task: Task) -> dict[str, Any]:
-    """What of a task is known by name; its numbers are known by the parameters' hash."""
+    """What a task is; its numbers are known by the parameters' digest.
+
+    ``params`` is known by what it selects.
+    """
     functions = {name: getattr(task, name) for name in ("forward", "target")}
     return {
-        "model": _name_of(type(task.model)),
-        "loss": task.loss if isinstance(task.loss, str) else _name_of(task.loss),
+        "model": {
+            "name": _name_of(type(task.model)),
+            "layers": plain_repr(task.model).splitlines(),
+            "code": digest_of_code(task.model, state=False),
+        },
+        "loss": task.loss if isinstance(task.loss, str) else _code_facts(task.loss),
         "parameters": list(task.parameters()),
-        **{name: _name_of(function) for name, function in functions.items() if function is not None},
+        **{name: _code_facts(function) for name, function in functions.items() if function is not None},
     }
+
+
+def _code_facts(function: Any) -> dict[str, str]:
+    return {"name": _name_of(function), "code": digest_of_code(function)}
+
+
+def _outputs_digest(task: Task, samples: Samples) -> str:
+    """SHA-256 of the outputs of the first samples: what no look at code and parameters sees shows there."""
+    x = samples.x[:NUM_PROBED].clone()  # as aligned as any other time, for the same bits
+    task.check_inputs(x)
+    with torch.no_grad():
+        return digest([task.outputs(x)])
 
 
 def _name_of(thing: Any) -> str:
@@ -257,15 +317,6 @@ def _data_facts(samples: Samples) -> dict[str, Any]:
         "y": {"shape": list(samples.y.shape), "dtype": str(samples.y.dtype)},
         "label_names": samples.label_names,
     }
-
-
-def _parameters_hash(model: nn.Module) -> str:
-    """SHA-256 of all parameters and buffers with their names, dtypes and shapes."""
-    sha256 = hashlib.sha256()
-    for name, value in [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]:
-        sha256.update(f"{len(name)}:{name} {value.dtype} {list(value.shape)}:".encode())
-        sha256.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return sha256.hexdigest()
 
 
 def _environment(task: Task) -> dict[str, Any]:

@@ -13,62 +13,15 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from infotorch import measures, pipeline, store
+from infotorch import measures, store
 from infotorch.data import Samples, pictures_of
 from infotorch.errors import ConfigError, DataError, StoreError
 from infotorch.table import Column, Scores
 from infotorch.task import Task
+from tests.pipeline_doubles import OTHERS, Centered, Compared, N, Sum, made, score
 from tests.store.test_writer import contents
 
 ROOT = pathlib.Path(__file__).parents[1]
-N = 11
-
-
-class Sum:
-    """The sum of a sample's outputs: a measure that looks at one sample at a time."""
-
-    row_wise = True
-
-    def __init__(self, name="sum", column=None, **options):
-        self.name, self.column, self.options, self.calls = name, column or name, options, []
-
-    def config(self):
-        return self.options
-
-    def scores(self, task, x, y, *, memory_limit=None, progress=None):
-        self.calls.append(len(x))
-        with torch.no_grad():
-            values = task.outputs(x).sum(1).double().numpy()
-        return Scores(index=np.arange(len(x)), columns={self.column: Column(values=values, unit="1", source="test")})
-
-
-class Centered(Sum):
-    """The sum less its mean over all samples: a measure that looks at all samples at once."""
-
-    row_wise = False
-
-    def scores(self, task, x, y, *, memory_limit=None, progress=None):
-        if progress:
-            progress("centering", 1, 1)
-        values = super().scores(task, x, y)[self.column].values
-        column = Column(values=values - values.mean(), unit="nats", source="test", kind="diagnostic")
-        return Scores(index=np.arange(len(x)), columns={self.column: column})
-
-
-def made(seed=0):
-    rng = torch.Generator().manual_seed(seed)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.copy_(torch.randn(p.shape, generator=rng))
-    return Task(model), (torch.randn(N, 1, 4, 4, generator=rng), torch.randint(0, 3, (N,), generator=rng))
-
-
-def score(out=None, chosen=None, task=None, data=None, **options):
-    default = made()
-    chosen = [Sum(), Centered("centered")] if chosen is None else chosen
-    options = {"out": out, "shard_size": 4, "batch_size": 3} | options
-    return pipeline.score(task or default[0], data or default[1], chosen, **options)
 
 
 def test_disk_and_memory_hold_the_same_bits(tmp_path):
@@ -189,6 +142,102 @@ def test_a_run_of_another_command_is_refused_by_name(tmp_path, change, message):
     assert contents(tmp_path / "a") == before
 
 
+@pytest.mark.parametrize("case", OTHERS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_another_model_never_gets_the_scores_of_the_first(tmp_path, case, threads):
+    """All parameters and their names are equal; the run is finished, and may be of other threads."""
+    make, message = OTHERS[case]
+    first, second = make()
+    assert {n: p.tolist() for n, p in first.parameters().items()} == {
+        n: p.tolist() for n, p in second.parameters().items()
+    }
+    score(tmp_path / "a", task=first)
+    before, was = contents(tmp_path / "a"), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with pytest.raises(StoreError, match=re.escape(message)):
+            score(tmp_path / "a", task=second)
+    finally:
+        torch.set_num_threads(was)
+    assert contents(tmp_path / "a") == before
+    again = Sum()
+    score(tmp_path / "a", [again, Centered("centered")], task=make()[0])
+    assert not again.calls, "the same model made again is the same model"
+
+
+class Hidden:
+    """Something that no look at code and attributes sees."""
+
+    __slots__ = ("factor",)
+
+    def __repr__(self):
+        return "Hidden()"
+
+
+def test_outputs_tell_what_code_and_parameters_hide(tmp_path, monkeypatch):
+    hidden = Hidden()
+    hidden.factor = 1.0
+    task = Task(made()[0].model, forward=lambda m, x: m(x) * hidden.factor)
+    score(tmp_path / "a", task=task)
+    hidden.factor = 2.0
+    with pytest.raises(StoreError, match=r"got provenance\.outputs "):
+        score(tmp_path / "a", task=task)
+    hidden.factor = 1.0
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "of another machine")
+    score(tmp_path / "a", task=task)  # last bits may differ there, so a finished run isn't held to them
+
+
+class Groups(Sum):
+    per_group = True
+
+    def scores(self, task, x, y, *, memory_limit=None, progress=None):
+        return super().scores(task, x, y).rows(0, 2)
+
+
+def test_groups_have_rows_of_their_own(tmp_path):
+    assert score(chosen=Groups()).index.tolist() == [0, 1]
+    with pytest.raises(ConfigError, match=r"'sum' with groups has one row a group.*; got out\. Score the groups alone"):
+        score(tmp_path / "a", Groups())
+    with pytest.raises(ConfigError, match=r"with groups has one row a group.*; got 2 measures"):
+        score(chosen=[Groups(), Sum("other")])
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("option", [{"notes": {"warnings": []}}, {"command": {"seed": 0}}])
+def test_what_belongs_to_a_run_needs_one(option):
+    with pytest.raises(ConfigError, match=f"score: {next(iter(option))} belongs to a run on disk; got no out"):
+        score(**option)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x, y: (x, y),
+        lambda x, y: x.numpy(),
+        lambda x, y: (x.numpy(), y.numpy()),
+        lambda x, y: TensorDataset(x, y),
+        lambda x, y: DataLoader(TensorDataset(x, y), batch_size=4),
+        lambda x, y: Samples(x=x, y=y, ids=tuple(map(str, range(N)))),
+    ],
+    ids=range(6),
+)
+def test_test_data_come_in_every_form_of_data(tmp_path, form):
+    _, data = made(1)
+    truth = score(chosen=Compared(test_data=data[0]))
+    assert score(chosen=Compared(test_data=form(*data))).values.tobytes() == truth.values.tobytes()
+    score(tmp_path / "a", Compared(test_data=data[0]))
+    score(tmp_path / "a", Compared(test_data=form(*data)))  # one and the same command
+
+
+def test_a_run_looks_once_for_what_is_there(tmp_path, monkeypatch):
+    calls, done = [], store.RunWriter.done
+    monkeypatch.setattr(store.RunWriter, "done", lambda run: calls.append(1) or done(run))
+    score(tmp_path / "a", shard_size=4)
+    few, calls[:] = len(calls), []
+    score(tmp_path / "b", shard_size=1)
+    assert len(calls) == few
+
+
 def test_buffers_belong_to_the_parameters(tmp_path):
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 3)).eval()
     score(tmp_path / "a", task=Task(model))
@@ -265,7 +314,7 @@ def test_progress_counts_up_to_its_total():
 CHILD = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
-from tests import test_pipeline
+from tests import pipeline_doubles
 left = int(sys.argv[3])
 def progress(*step):
     global left
@@ -273,7 +322,7 @@ def progress(*step):
     if left == 0:
         print("there", flush=True)
         time.sleep(600)
-test_pipeline.score(sys.argv[1], progress=progress)
+pipeline_doubles.score(sys.argv[1], progress=progress)
 """
 
 

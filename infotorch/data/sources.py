@@ -62,6 +62,21 @@ def samples_of(data: Any) -> Samples:
     return _collected((data[place] for place in range(len(cast(Sized, data)))), batched=False)
 
 
+def inputs_of(data: Any) -> Tensor:
+    """The inputs alone, [M, ...], of test samples.
+
+    Args:
+        data: Inputs, as a tensor or an array; or whatever ``samples_of`` takes.
+
+    Raises:
+        DataError: What ``samples_of`` refuses.
+    """
+    if isinstance(data, (Tensor, np.ndarray)):
+        x = _tensor("x", data, 0)
+        return samples_of((x, torch.zeros(len(x) if x.ndim else 0))).x
+    return samples_of(data).x
+
+
 def _check_order(loader: DataLoader) -> None:
     """A loader must give every sample once, in the same order each time."""
     if isinstance(loader.dataset, IterableDataset):

@@ -23,7 +23,7 @@ _REMEDIES = {
     errno.EPERM: "Choose a folder that you may write to.",
     errno.EROFS: "Choose a folder that you may write to.",
     errno.ENOTDIR: "Choose a path whose parents are folders.",
-    errno.ENOENT: "Restore it, or delete the run and run the same command again.",
+    errno.ENOENT: "Restore it, or run the same command again: what is missing is made again.",
 }
 
 

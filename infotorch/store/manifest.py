@@ -19,6 +19,11 @@ MANIFEST = "manifest.json"
 
 ENVIRONMENT = ("versions", "threads", "devices", "flags")
 """Entries of the provenance that describe the machine: they must agree while shards are still to be computed."""
+OUTPUTS = "outputs"
+"""Entry of the provenance that is known to the last bit, so it must agree where the machine does."""
+
+LAST = ("argv", "code", OUTPUTS)
+"""Entries that repeat their neighbours as one text, or are digests of what these may name."""
 
 
 def plain(value: Any, where: str) -> Any:
@@ -80,10 +85,10 @@ def damaged(where: str, path: Path, got: str) -> errors.StoreError:
 def first_difference(old: Any, new: Any, path: str) -> tuple[str, Any, Any] | None:
     """Path and both values of the first place where two JSON values differ; ``None`` where they are equal.
 
-    ``argv`` comes last among its neighbours, since it repeats them as one text. Absent is shown as "nothing".
+    Entries that say the least to a reader come last among their neighbours. Absent is shown as "nothing".
     """
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}, key=lambda key: (key == "argv", key)):
+        for key in sorted({*old, *new}, key=lambda key: (key in LAST, key)):
             place = f"{path}.{key}" if path else key
             if key not in old or key not in new:
                 return place, old.get(key, "nothing"), new.get(key, "nothing")
@@ -148,8 +153,10 @@ def check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any], *, 
     """
     for part in ("command", "data", "rows", "shard_size", "provenance"):
         a, b = old[part], new[part]
-        if part == "provenance" and finished:
-            a, b = ({key: value for key, value in side.items() if key not in ENVIRONMENT} for side in (a, b))
+        if part == "provenance":
+            same_machine = all(a.get(key) == b.get(key) for key in ENVIRONMENT)
+            left_out = () if same_machine else (*ENVIRONMENT, OUTPUTS) if finished else (OUTPUTS,)
+            a, b = ({key: value for key, value in side.items() if key not in left_out} for side in (a, b))
         if found := first_difference(a, b, part):
             place, was, now = found
             raise errors.StoreError(

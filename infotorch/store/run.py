@@ -33,7 +33,7 @@ class Run:
 
     def done(self) -> set[tuple[int, int]]:
         """Rows [start, stop) of the shards whose scores are there."""
-        return {(shard.start, shard.stop) for shard in self.shards("scores") if shard.record.exists()}
+        return {(shard.start, shard.stop) for shard in self.shards("scores") if shard.there}
 
     def shards(self, table: str) -> list[Shard]:
         """The shards of "scores" or "samples" that a whole run has."""
@@ -41,8 +41,15 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether every shard is there and nothing is left to be computed."""
-        return bool(self.manifest["complete"]) and len(self.done()) == len(self.ranges())
+        """Whether every file that the whole run had is there and nothing is left to be computed or written."""
+        listed = all((self.path / name).exists() for name in self.manifest["files"])
+        return bool(self.manifest["complete"]) and listed and len(self.done()) == len(self.ranges())
+
+    def has(self, table: str) -> bool:
+        """Whether shards of "scores" or "samples" are there, or were when the run was whole."""
+        return any(name.startswith(f"{table}/") for name in self.manifest["files"]) or any(
+            shard.record.exists() for shard in self.shards(table)
+        )
 
     def scores(self) -> Scores:
         """All scores.
@@ -67,11 +74,10 @@ class Run:
         Raises:
             StoreError: The run is not finished, or a shard is damaged; the text names rows or file.
         """
-        found = self.shards("samples")
-        if not any(shard.record.exists() for shard in found):
+        if not self.has("samples"):
             return pa.table({"index": pa.array(range(self.manifest["rows"]), pa.int64())})
         self._check_whole("samples")
-        return pa.concat_tables(shard.read("open", columns) for shard in found)
+        return pa.concat_tables(shard.read("open", columns) for shard in self.shards("samples"))
 
     def _check_whole(self, table: str) -> None:
         for shard in self.shards(table):
@@ -91,7 +97,7 @@ class Run:
         Raises:
             StoreError: A note is damaged; the text names its file.
         """
-        listed = self.manifest["files"]
+        listed = self.manifest["files"] if self.manifest["complete"] else {}
         for file in self.note_files():
             name = file.relative_to(self.path).as_posix()
             if name in listed and hashlib.sha256(read_bytes("open", file)).hexdigest() != listed[name]:

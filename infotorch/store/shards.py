@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infotorch import errors
-from infotorch.store.files import file_hash, read_bytes, write_bytes, write_file
+from infotorch.store.files import file_hash, read_bytes, refusals, write_bytes, write_file
 from infotorch.store.manifest import damaged, decoded, encoded
 from infotorch.table import Column, Scores
 
@@ -48,8 +48,13 @@ class Shard:
 
     @property
     def record(self) -> Path:
-        """The JSON file that is written after it: the shard is there once its record is."""
+        """The JSON file that is written after it."""
         return self.folder / "shards" / f"{RECORDS[self.table]}-{self.number:05d}.json"
+
+    @property
+    def there(self) -> bool:
+        """Whether the shard has been written: file and record, which comes last."""
+        return self.record.exists() and self.file.exists()
 
     def write(self, rows: pa.Table) -> None:
         """Writes the Parquet file, then its record.
@@ -71,6 +76,8 @@ class Shard:
                 write_statistics=True,
             )
 
+        with refusals("store", self.record):
+            self.record.unlink(missing_ok=True)  # one without its file; it must not speak for the new one
         sha256 = write_file(self.file, write)
         name = self.file.relative_to(self.folder).as_posix()
         record = {"start": self.start, "stop": self.stop, "file": name, "sha256": sha256}

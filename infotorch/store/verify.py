@@ -22,7 +22,7 @@ def verify(path: str | Path) -> list[str]:
         StoreError: A file is missing, damaged, or not of the run, or rows are missing; the text names it.
     """
     run = Run(path)
-    if not run.finished:
+    if not run.manifest["complete"]:
         missing = [rows for rows in run.ranges() if rows not in run.done()]
         got = f"no scores for rows [{missing[0][0]}, {missing[0][1]})" if missing else "one that was stopped"
         raise errors.StoreError(

@@ -81,7 +81,7 @@ class RunWriter(Run):
 
     def has_samples(self, start: int) -> bool:
         """Whether the samples of the shard that begins at row ``start`` are there."""
-        return any(shard.start == start and shard.record.exists() for shard in self.shards("samples"))
+        return any(shard.start == start and shard.there for shard in self.shards("samples"))
 
     def note(self, name: str, payload: Any) -> None:
         """Writes what the report shows besides scores, as ``notes/<name>.json``; an older one is replaced.
@@ -103,22 +103,20 @@ class RunWriter(Run):
         if path.is_file() and path.read_bytes() == data:
             return
         if self.manifest["complete"]:  # the hash that the manifest lists is about to be wrong
-            self._write({"complete": False, "files": {}})
+            self._write({"complete": False})
         write_bytes(path, data)
 
     def finish(self) -> None:
         """Writes the manifest of the whole run, with the hash of every file.
 
         Raises:
-            StoreError: A shard is missing, or the system refuses.
+            StoreError: A shard is missing, or a file that the run had when it was whole before; or the system refuses.
         """
-        tables = ["scores"]
-        if any(shard.record.exists() for shard in self.shards("samples")):
-            tables.append("samples")
+        tables = ["scores", "samples"] if self.has("samples") else ["scores"]
         files: dict[str, str] = {}
         for table in tables:
             for shard in self.shards(table):
-                if not shard.record.exists():
+                if not shard.there:
                     raise errors.StoreError(
                         f"store: a finished run must have {table} of all {self.manifest['rows']} rows; got none of "
                         f"[{shard.start}, {shard.stop}). Write them first."
@@ -127,6 +125,12 @@ class RunWriter(Run):
                     files[path.relative_to(self.path).as_posix()] = file_hash("store", path)
         for path in self.note_files():
             files[path.relative_to(self.path).as_posix()] = file_hash("store", path)
+        for name in self.manifest["files"]:
+            if name not in files:
+                raise errors.StoreError(
+                    f"store: a finished run must have {name}, as it had before; got no such file in {self.path}. "
+                    "Restore it, or run the command that wrote it again."
+                )
         changes = {"complete": True, "files": dict(sorted(files.items()))}
         if any(self.manifest[key] != value for key, value in changes.items()):
             self._write(changes)
@@ -160,7 +164,8 @@ def create(
     """Makes the run in the folder ``path``, or goes on with it where the same command began it.
 
     What is written is never half there: after a crash, the shards whose records are there are kept, and the rest is
-    written again. Leaving the block early, by any exception, leaves such a run.
+    written again. A file that is deleted from a whole run makes it an unfinished one. Leaving the block early, by any
+    exception, leaves such a run.
 
     Args:
         path: A folder that is missing, empty, or holds this run.
@@ -169,7 +174,7 @@ def create(
         shard_size: Rows of one file.
         data: The data set: its digest, and what else is known.
         provenance: Where the numbers come from: hashes, versions, threads, devices. Entries named versions, threads,
-            devices and flags must agree only while shards are missing.
+            devices and flags must agree only while files are missing, one named outputs only where those do.
         columns: The scores' columns (name, dtype, width, unit, source, kind); default those of the first shard.
 
     Raises:
@@ -235,7 +240,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _opened(folder: Path) -> RunWriter:
-    """The writer of a run whose lock is held: leftovers removed, every shard compared with its record."""
+    """The writer of a run whose lock is held: leftovers removed, every file that is there compared with its hash."""
     with refusals("store", folder):
         for name in FOLDERS:
             (folder / name).mkdir(exist_ok=True)
@@ -246,6 +251,13 @@ def _opened(folder: Path) -> RunWriter:
     run = RunWriter(folder)
     for table in ("scores", "samples"):
         for shard in run.shards(table):
-            if shard.record.exists():
+            if shard.there:
                 shard.check("store")
+    for name, sha256 in run.manifest["files"].items() if run.manifest["complete"] else ():
+        file = folder / name
+        if file.suffix == ".json" and file.exists() and file_hash("store", file) != sha256:
+            raise errors.StoreError(
+                f"store: {file} must be as it was written; got content of another hash. Delete it, then run the same "
+                "command again."
+            )
     return run

@@ -19,7 +19,7 @@ from torch.utils.data import (
 )
 
 from infotorch.data.samples import Samples
-from infotorch.data.sources import samples_of
+from infotorch.data.sources import inputs_of, samples_of
 from infotorch.errors import DataError
 
 X, Y = torch.arange(14.0).reshape(7, 2), torch.arange(7) % 3
@@ -171,3 +171,17 @@ def test_what_has_no_fixed_samples_is_refused(data, message):
 
 def test_gradients_do_not_come_along():
     assert not samples_of((X.clone().requires_grad_(), Y)).x.requires_grad
+
+
+@pytest.mark.parametrize("data", [X, X.numpy(), (X, Y), Pairs(), DataLoader(Pairs(), batch_size=3)], ids=range(5))
+def test_inputs_alone_come_from_every_form(data):
+    assert torch.equal(inputs_of(data), X)
+
+
+def test_inputs_are_checked():
+    with pytest.raises(DataError, match=r"x must be finite; got nan in sample 1"):
+        inputs_of(np.array([[0.0], [np.nan]]))
+    with pytest.raises(DataError, match="there must be at least one sample"):
+        inputs_of(np.zeros((0, 2)))
+    with pytest.raises(DataError, match="x must be a tensor with one row a sample"):
+        inputs_of(np.array(1.0))

@@ -1,20 +1,23 @@
 """The fields of the measures as flags: name, type, choices, default and help are read off the dataclasses."""
 
 import ast
+import contextlib
 import dataclasses
 import inspect
 import re
 import textwrap
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import typer
 
 from infotorch.cli.failures import Usage
-from infotorch.errors import unknown
+from infotorch.errors import ConfigError, unknown
 
+OWN = ("batch_size", "memory_limit", "shard_size", "test_data")
+"""Options of the command itself that messages speak of."""
 SCALARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 
 
@@ -190,3 +193,24 @@ def settings(registry: Mapping[str, type], chosen: Sequence[str], given: Mapping
         {field: v if flags[field].toggle else flags[field].parse(v) for field, v in given.items() if field in flags}
         for flags in of.values()
     ]
+
+
+@contextlib.contextmanager
+def spoken(registry: Mapping[str, type]) -> Iterator[None]:
+    """Turns the options that a ConfigError speaks of in Python's words into flags: ``layers='last'``, ``test_data``."""
+    try:
+        yield
+    except ConfigError as error:
+        names = sorted(
+            {*OWN, *(name for cls in registry.values() if dataclasses.is_dataclass(cls) for name in flags_of(cls))}
+        )
+        text = re.sub(
+            rf"\b({'|'.join(names)})=('[^']*'|[\w.]+|\[[^\]]*\])",
+            lambda found: f"--{found[1].replace('_', '-')} {found[2].strip(chr(39))}",
+            str(error),
+        )
+        bare = "|".join(name for name in names if "_" in name)  # others are words of plain English as well
+        text = re.sub(rf"(?<![\w.-])({bare})\b", lambda found: f"--{found[1].replace('_', '-')}", text)
+        if text == str(error):
+            raise
+        raise type(error)(text) from error

@@ -19,8 +19,10 @@ def command(
 ) -> None:
     """Writes the page and prints its path."""
     folder = pathlib.Path(run)
-    file = pathlib.Path(html) if html is not None else folder.with_name(f"{folder.resolve().name}.html")
-    written = pathlib.Path(report.build(store.open(folder), file))
+    opened = store.open(folder)
+    named = folder if folder.name not in ("", "..") else folder.resolve()
+    file = pathlib.Path(html) if html is not None else named.with_name(f"{named.name}.html")
+    written = pathlib.Path(report.build(opened, file))
     if terminal.json:
         terminal.result({"html": str(written), "bytes": written.stat().st_size})
     else:

@@ -1,5 +1,6 @@
 """Single samples of a scored data set, as rows of a table: id, given and suggested label, scores."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from infotorch.cli.text import number, plain
 from infotorch.table import Scores
 
 LABEL = 12  # cells
+TIME = re.compile(r"(_(?:steps|time)_[^_]+)?(_stderr)?$")
+"""How the name of a column ends that is one of several times, or a standard error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +26,15 @@ class Rows:
     """[N]: a class, a number, or None."""
     names: dict[int, str]
     """Class -> its name, where it has one."""
+    time: str | None = None
+    """The ending of the columns to show, such as ``_steps_300``; default that of the last time there is."""
 
-    def named(self, prefix: str) -> str | None:
-        """The last column whose name begins so: that of the longest training where there are several."""
-        return next((name for name in reversed(list(self.scores.columns)) if name.startswith(prefix)), None)
+    def named(self, stem: str) -> str | None:
+        """The column of this name at the time to show; standard errors are none."""
+        found = [name for name in self.scores.columns if stem_of(name) == stem and not name.endswith("_stderr")]
+        if self.time is not None:
+            found = [name for name in found if time_of(name) == self.time]
+        return found[-1] if found else None
 
     @property
     def suggested(self) -> np.ndarray | None:
@@ -74,6 +82,17 @@ class Rows:
         """Everything about the sample at position i, for JSON."""
         found: dict[str, object] = {"index": int(self.scores.index[i]), "id": str(self.ids[i]), "label": self.labels[i]}
         return found | {name: column.values[i].tolist() for name, column in self.scores.columns.items()}
+
+
+def stem_of(name: str) -> str:
+    """A column's name without its time."""
+    return TIME.sub("", name)
+
+
+def time_of(name: str) -> str:
+    """The ending that says the time of a column, empty where there is only one."""
+    found = TIME.search(name)
+    return (found and found[1]) or ""
 
 
 def titled(scores: Scores, name: str) -> str:

@@ -14,7 +14,7 @@ from infotorch import measures, pipeline
 from infotorch.cli import flags
 from infotorch.cli.failures import Usage
 from infotorch.cli.load import load
-from infotorch.cli.rows import Rows, columns_of
+from infotorch.cli.rows import Rows, columns_of, stem_of
 from infotorch.cli.terminal import Terminal
 from infotorch.errors import ConfigError, unknown
 from infotorch.table import Scores
@@ -72,7 +72,8 @@ def command(
             "Give --data SPEC, or return (task, loader)."
         )
     samples = data_room.read(data) if data is not None else data_room.samples_of(loaded.data)
-    tests = inputs(data_room.read(test_data) if test_data is not None else loaded.test_data)
+    given = data_room.read(test_data) if test_data is not None else loaded.test_data
+    tests = None if given is None else data_room.inputs_of(given)
     built = [build(name, values, tests) for name, values in zip(chosen, settings, strict=True)]
     options = {"data": data, "test_data": test_data, "memory_limit": limit}
     options |= {"batch_size": batch_size} if batch_size != BATCH else {}
@@ -81,10 +82,10 @@ def command(
         "command": "score", "task": task, "data": data, "test_data": test_data,
         "argv": line(task, chosen, {**options, **{k: v for values in settings for k, v in values.items()}}),
     }  # fmt: skip
-    with terminal.progress() as progress:
+    with terminal.progress() as progress, flags.spoken(measures.REGISTRY):
         scores = pipeline.score(
             loaded.task, samples, built, out=out, memory_limit=limit, batch_size=batch_size, shard_size=shard_size,
-            progress=progress, command=record,
+            progress=progress, command=record if out is not None else None,
         )  # fmt: skip
     show(terminal, scores, samples, out)
 
@@ -105,7 +106,8 @@ def show(terminal: Terminal, scores: Scores, samples: data_room.Samples, out: st
         })  # fmt: skip
         return
     top = rows.suspicious(TOP)
-    asked = [name for name in (scores.main, rows.named("own_residual")) if name]
+    residual = rows.named("own_residual")
+    asked = [name for name in (rows.named(stem_of(scores.main or "")) or scores.main, residual) if name]
     terminal.say(f"{len(scores):,} samples scored; the {len(top)} to look at first:")
     terminal.say()
     rows.print(terminal, top, list(dict.fromkeys(asked)))
@@ -134,14 +136,10 @@ def build(name: str, values: dict[str, Any], tests: Any) -> measures.Measure:
     cls = measures.REGISTRY[name]
     given = {"test_data": tests} if tests is not None and "test_data" in takes(cls) else {}
     try:
-        return cls(**values, **given)
+        with flags.spoken(measures.REGISTRY):
+            return cls(**values, **given)
     except ConfigError as error:
         raise Usage(str(error)) from error
-
-
-def inputs(tests: Any) -> Any:
-    """The inputs alone of test samples."""
-    return tests if tests is None or isinstance(tests, torch.Tensor) else data_room.samples_of(tests).x
 
 
 def size(text: str) -> int:

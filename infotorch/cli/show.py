@@ -8,7 +8,7 @@ import typer
 from infotorch import store
 from infotorch.cli.failures import Usage
 from infotorch.cli.flags import whole
-from infotorch.cli.rows import Rows, columns_of
+from infotorch.cli.rows import Rows, columns_of, time_of
 from infotorch.cli.terminal import Terminal
 from infotorch.errors import unknown
 
@@ -35,12 +35,14 @@ def command(
         ids=samples.get("id") or scores.index.tolist(),
         labels=labels,
         names=dict(enumerate(opened.manifest["data"].get("label_names") or ())),
+        time=time_of(by),
     )
     if terminal.json:
         found = [rows.record(int(i)) for i in highest]
         terminal.result({"run": run, "by": by, "columns": columns_of(scores), "samples": found})
         return
-    others = [n for n, c in scores.columns.items() if n != by and c.values.ndim == 1 and c.values.dtype.kind == "f"]
+    numbers = [n for n, c in scores.columns.items() if c.values.ndim == 1 and c.values.dtype.kind == "f"]
+    others = [n for n in numbers if n != by and time_of(n) == time_of(by)]  # numbers of two times make no row
     terminal.say(f"{len(highest)} of {N:,} samples, highest {by.replace('_', ' ')} first:")
     terminal.say()
     rows.print(terminal, highest, [by, *others][:COLUMNS])

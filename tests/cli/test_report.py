@@ -24,6 +24,15 @@ def test_the_page_stands_beside_the_run_where_nothing_was_asked(run, tmp_path, f
     assert sorted(kept.rglob("*")) == before, "the run stays as it is"
 
 
+@pytest.mark.parametrize(("inside", "word"), [("a", "."), ("a", "./"), ("a/scores", "..")])
+def test_the_page_of_the_current_folder_stands_beside_it(run, tmp_path, finished_run, monkeypatch, inside, word):
+    finished_run(tmp_path / "a")
+    monkeypatch.chdir(tmp_path / inside)
+    done = run("report", word)
+    assert done.code == 0, done.err
+    assert (tmp_path / "a.html").is_file()
+
+
 @pytest.mark.parametrize("started", [True, False])
 def test_the_browser_is_opened_on_demand(run, tmp_path, finished_run, monkeypatch, started):
     opened = []

@@ -30,6 +30,11 @@ def test_the_longest_training_speaks_where_there_are_several():
     assert [found.given(0), found.given(1)] == ["0", "0 → 1"]
 
 
+def test_standard_errors_are_not_taken_for_the_score():
+    found = rows([0, 0], own_residual=[1.0, 0.0], own_residual_stderr=[0.0, 1.0])
+    assert found.named("own_residual") == "own_residual" and found.suspicious(2).tolist() == [0, 1]
+
+
 def test_the_asked_score_orders_where_nothing_is_suggested():
     assert rows([0.5, 1.5, None], information=[1.0, 3.0, 2.0]).suspicious(2).tolist() == [1, 2]
 

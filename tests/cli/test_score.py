@@ -10,6 +10,7 @@ from infotorch import pipeline, store
 from infotorch.cli import score as command
 from infotorch.cli.failures import Usage
 from infotorch.cli.load import load
+from infotorch.cli.text import number
 from infotorch.errors import ConfigError
 
 TASK = """
@@ -132,6 +133,34 @@ USAGE = {
 @pytest.mark.parametrize("words", USAGE)
 def test_bad_usage_has_exit_code_2_and_one_line(run, words):
     assert run("score", "mine.py:whole", *words.split()) == (2, "", USAGE[words] + "\n")
+
+
+def test_an_edited_model_never_gets_the_scores_of_the_old_one(run, folder):
+    assert run("score", "mine.py:whole", *DESCENT, "--out", "a").code == 0
+    before = files(folder / "a")
+    (folder / "mine.py").write_text(TASK.replace("nn.Tanh()", "nn.ReLU()"))
+    done = run("score", "mine.py:whole", *DESCENT, "--out", "a")
+    assert done.code == 1 and "(1): Tanh()" in done.err and "(1): ReLU()" in done.err
+    assert files(folder / "a") == before
+
+
+def test_all_columns_are_of_the_last_time(run):
+    done = run("score", "mine.py:whole", "--lr", "0.1", "--steps", "1,200", "--json")
+    found = json.loads(done.out)["columns"]
+    words = run("score", "mine.py:whole", "--lr", "0.1", "--steps", "1,200").out
+    assert "steps 200" in " ".join(words.split()) and "steps 1 " not in " ".join(words.split())
+    row = next(line for line in words.splitlines() if re.match(r"\d+ .*\d", line) and "samples" not in line)
+    i = int(row.split()[0])
+    information, residual = (f"{name}_steps_200" for name in ("unique_information_weights", "own_residual"))
+    assert [number(found[name]["values"][i]) for name in (information, residual)] == row.split()[-2:]
+
+
+def test_remedies_speak_of_flags(run):
+    done = run("score", "mine.py:whole", "--memory-limit", "1MiB", *DESCENT)
+    assert done.code == 1 and "Give --layers last" in done.err and "raise --memory-limit" in done.err
+    np.savez("six.npz", x=np.eye(6, 3, dtype=np.float32), y=np.arange(6) % 2)
+    done = run("score", "mine.py:alone", "--data", "six.npz", "--space", "both")
+    assert done.code == 2 and "--space both needs --test-data; got none. Give --test-data" in done.err
 
 
 def test_samples_must_come_from_somewhere(run):

@@ -9,12 +9,15 @@ TILE = 512
 def asymmetry(K: Tensor) -> float:
     """Largest |K - K.T| of a square matrix; NaN where K holds one."""
     m = K.shape[0]
-    tiles = [
-        (K[i : i + TILE, j : j + TILE] - K[j : j + TILE, i : i + TILE].mT).abs().max()
-        for i in range(0, m, TILE)
-        for j in range(i, m, TILE)
-    ]
-    return float(torch.stack(tiles).max())
+    difference = K.new_empty(min(m, TILE), min(m, TILE))  # one for all tiles, or the heap grows by a tile at a time
+    largest = K.new_zeros(())
+    for i in range(0, m, TILE):
+        for j in range(i, m, TILE):
+            upper, lower = K[i : i + TILE, j : j + TILE], K[j : j + TILE, i : i + TILE]
+            part = difference[: upper.shape[0], : upper.shape[1]]
+            torch.sub(upper, lower.mT, out=part)
+            torch.maximum(largest, part.abs_().max(), out=largest)  # keeps NaN
+    return float(largest)
 
 
 def inverse(A: Tensor) -> Tensor | None:

@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from infotorch.linalg.symmetric import asymmetry, inverse, is_positive_definite
 from tests.laws import assert_same
@@ -13,6 +15,29 @@ def test_the_largest_asymmetry_is_found_in_any_tile(m):
     assert asymmetry(K) == 0
     K[m - 1, 0] += 3
     assert asymmetry(K) == (0 if m == 1 else 3)
+
+
+class Allocated(TorchDispatchMode):
+    """Bytes of every storage that an operation makes, in ``each``."""
+
+    def __init__(self):
+        super().__init__()
+        self.each = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        before = {given.untyped_storage().data_ptr() for given in tree_leaves((args, kwargs)) if torch.is_tensor(given)}
+        out = function(*args, **(kwargs or {}))
+        for made in tree_leaves(out):
+            if torch.is_tensor(made) and made.untyped_storage().data_ptr() not in before:
+                self.each.append(made.untyped_storage().nbytes())
+        return out
+
+
+def test_the_largest_asymmetry_takes_one_tile_of_memory():
+    K = torch.zeros(1300, 1300).double()
+    with Allocated() as allocated:
+        asymmetry(K)
+    assert sum(allocated.each) <= 8 * 512**2 + 1000
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -110,7 +110,7 @@ def score(
         },
     ) as run:
         if not run.finished:
-            _keep_samples(run, samples, progress)
+            _keep_samples(run, _with_classes(task, samples), progress)
             _keep_scores(run, job)
         scores = run.scores()
         if isinstance(notes, Mapping) or (notes is not None and not run.finished):
@@ -162,6 +162,14 @@ class _Job:
 
     def _scores(self, measure: Measure, x: Tensor, y: Tensor, progress: Progress | None) -> Scores:
         return measure.scores(self.task, x, y, memory_limit=self.memory_limit, progress=progress)
+
+
+def _with_classes(task: Task, samples: Samples) -> Samples:
+    """The samples with whole labels of a binary loss, which takes floating point, as the classes that they are."""
+    y = samples.y
+    if task.loss == "binary_cross_entropy" and y.is_floating_point() and bool((y == y.round()).all()):
+        return dataclasses.replace(samples, y=y.long().reshape(len(y), -1)[:, 0])
+    return samples
 
 
 def _keep_samples(run: store.RunWriter, samples: Samples, progress: Progress | None) -> None:

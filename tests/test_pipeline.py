@@ -351,3 +351,12 @@ def test_another_process_writes_the_same_bytes(tmp_path):
     assert running.wait() == 0, running.stderr.read()
     score(tmp_path / "b")
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_labels_of_a_binary_loss_are_kept_as_classes(tmp_path, rng):
+    """The loss takes floating point; the report compares classes."""
+    task = Task(nn.Linear(3, 1).eval(), loss="binary_cross_entropy")
+    x, y = torch.randn(6, 3, generator=rng), torch.tensor([0.0, 1, 0, 1, 1, 0])
+    score(tmp_path / "run", [measures.UniqueInformation(l2=0.1)], task, (x, y))
+    labels = store.open(tmp_path / "run").samples()["label"]
+    assert str(labels.type) == "int64" and labels.to_pylist() == [0, 1, 0, 1, 1, 0]

@@ -1,7 +1,6 @@
 """Measures: what is said of a sample, and the array-level mathematics behind it."""
 
 from infotorch.measures.cross_entropy import CrossEntropyGGN, cross_entropy_ggn, cross_entropy_unique_information
-from infotorch.measures.ensemble import EnsembleInformation, ensemble
 from infotorch.measures.from_kernel import unique_information_from_kernel, unique_information_from_shared_kernel
 from infotorch.measures.information import UniqueInformationResult
 from infotorch.measures.laplace import LaplaceInformation, laplace_sample_information
@@ -15,7 +14,6 @@ REGISTRY = {UniqueInformation.name: UniqueInformation}
 __all__ = [
     "REGISTRY",
     "CrossEntropyGGN",
-    "EnsembleInformation",
     "LaplaceInformation",
     "Measure",
     "PairInformation",
@@ -25,7 +23,6 @@ __all__ = [
     "UniqueInformationResult",
     "cross_entropy_ggn",
     "cross_entropy_unique_information",
-    "ensemble",
     "laplace_sample_information",
     "pair_interactions",
     "sgd_unique_information",

@@ -1,15 +1,14 @@
 """Smooth unique information of samples and groups, from a kernel and a residual."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from infotorch.measures.information import WHERE, UniqueInformationResult, information, members
-from infotorch.measures.kernel_input import Array, kernel_input
-from infotorch.measures.schedule import Numbers, schedule
+from infotorch.measures.information import UniqueInformationResult, information, members
+from infotorch.measures.kernel_input import Array, KernelInput, kernel_input
+from infotorch.measures.schedule import WHERE, Numbers, schedule
 
 
-@torch.no_grad()
 def unique_information_from_kernel(
     K: Array,
     residual: Array,
@@ -42,15 +41,23 @@ def unique_information_from_kernel(
     eqs. 5, 7 and 8, with their factor 1/2, which the published code drops). Nothing is approximated: a converged
     training has a closed form without any of its rows, and a finite one is a sum of ``nodes / 2`` such forms with
     complex ridges, to 1e-14 at 40 nodes. All samples and all times come from one eigendecomposition (infinite times
-    alone: from one inverse). Gradient descent of fewer than 16 steps, or with lr times the largest eigenvalue between
-    1 and 2, is stepped literally, all leave-outs at once.
+    alone: from one inverse).
+
+    Gradient descent of fewer than 16 steps, or with lr times the largest eigenvalue between 1 and 2, is stepped
+    literally, all leave-outs at once, for :math:`2 (N C)^2 N` flops a step, or :math:`2 (N C)^2 G` with groups. Nothing
+    bounds the number of steps: 1000 of them at N = 1000 and C = 1 are 2e12 flops.
+
+    ``reliable`` and ``relative_error`` count float64 rounding of the solve only, for K taken as exact. The rounding
+    that K came with is not counted: a kernel of relative accuracy e multiplies ``relative_error`` by about e / 2.2e-16
+    (5e8 for products in float32), and nothing is refused because of it.
 
     The array level knows no convention: who deletes a row of a mean loss and trains again gives ``ridge = N l2``,
     ``ridge_without = (N - 1) l2``, ``time = lr steps / N``, ``time_without = lr steps / (N - 1)``.
 
     Memory: beside K, 3 matrices [N C, N C] during the eigendecomposition, 2 with ``overwrite``, 1 where all times are
-    infinite; then a tile of samples at a time. At N C = 10,000 the process peaks at 3.55 GB without ``overwrite``
-    (benchmarks/unique_information/memory.py), of which K is 0.8.
+    infinite; then a tile of samples at a time. At N C = 10,000 the process peaked at 3.55 GB without ``overwrite`` and
+    with 2 threads (benchmarks/unique_information/memory.py): 3.2 are K and the 3 matrices, 0.26 what Python imports,
+    the rest mostly work space of LAPACK's threads.
 
     Args:
         K: Kernel :math:`J J^\top` [N C, N C], rows by sample, then by output; float32 or float64, tensor or array.
@@ -90,31 +97,27 @@ def unique_information_from_kernel(
         >>> unique_information_from_kernel(K, residual).weights
         tensor([[0.3333, 0.0833]], dtype=torch.float64)
     """
-    data = kernel_input(WHERE, K, residual, K_test)
-    who = members(len(data.residual), groups, removed)
-    plan = schedule(
-        ridge=ridge,
-        ridge_without=ridge_without,
-        time=time,
-        time_without=time_without,
-        lr=lr,
-        lr_without=lr_without,
-        steps=steps,
-        num_groups=who.num_groups,
-    )
-    return information(
-        data,
-        who,
-        plan,
+    return _scores(
+        kernel_input(WHERE, K, residual, K_test),
+        groups=groups,
+        removed=removed,
+        overwrite=overwrite,
+        training={
+            "ridge": ridge,
+            "ridge_without": ridge_without,
+            "time": time,
+            "time_without": time_without,
+            "lr": lr,
+            "lr_without": lr_without,
+            "steps": steps,
+        },
         sigma=sigma,
         nodes=nodes,
         return_changes=return_changes,
         on_unreliable=on_unreliable,
-        overwrite=overwrite,
     )
 
 
-@torch.no_grad()
 def unique_information_from_shared_kernel(
     G: Array,
     residual: Array,
@@ -139,6 +142,7 @@ def unique_information_from_shared_kernel(
 
     Exact for a last linear layer, :math:`G = a a^\top + 1` with a bias, and for any model that is linear in features
     common to its outputs. For other networks the mean over outputs, :math:`\frac1C \sum_c K_{cc}`, is an approximation.
+    Rounding that G came with is not counted in ``reliable``, as there.
 
     Args:
         G: [N, N].
@@ -168,25 +172,31 @@ def unique_information_from_shared_kernel(
         ConfigError: An option is out of range.
         NumericsError: G is singular or indefinite, descent diverges, or a score is unreliable.
     """
-    data = kernel_input(WHERE, G, residual, G_test, shared=True)
-    who = members(len(data.residual), groups, removed)
-    plan = schedule(
-        ridge=ridge,
-        ridge_without=ridge_without,
-        time=time,
-        time_without=time_without,
-        lr=lr,
-        lr_without=lr_without,
-        steps=steps,
-        num_groups=who.num_groups,
-    )
-    return information(
-        data,
-        who,
-        plan,
+    return _scores(
+        kernel_input(WHERE, G, residual, G_test, shared=True),
+        groups=groups,
+        removed=removed,
+        overwrite=overwrite,
+        training={
+            "ridge": ridge,
+            "ridge_without": ridge_without,
+            "time": time,
+            "time_without": time_without,
+            "lr": lr,
+            "lr_without": lr_without,
+            "steps": steps,
+        },
         sigma=sigma,
         nodes=nodes,
         return_changes=return_changes,
         on_unreliable=on_unreliable,
-        overwrite=overwrite,
     )
+
+
+@torch.no_grad()
+def _scores(
+    data: KernelInput, *, groups: Array | None, removed: Array | None, training: dict[str, Any], **options: Any
+) -> UniqueInformationResult:
+    """``training`` goes to :func:`schedule`, ``options`` to :func:`information`."""
+    who = members(len(data.residual), groups, removed)
+    return information(data, who, schedule(**training, num_groups=who.num_groups), **options)

@@ -9,9 +9,8 @@ from torch import Tensor
 from infotorch.errors import ConfigError, DataError, NumericsError, unknown
 from infotorch.measures.kernel_input import Array, KernelInput, sample_mask
 from infotorch.measures.leave_out import LeftOut, Problem, Removal, leave_out
-from infotorch.measures.schedule import Schedule
+from infotorch.measures.schedule import WHERE, Schedule
 
-WHERE = "unique_information"
 # A score is called reliable up to this estimated relative error.
 RTOL = 1e-6
 
@@ -27,9 +26,13 @@ class UniqueInformationResult:
     own_prediction: Tensor | None
     """J_i d_without: what training without a sample adds to its initial outputs, [times, N, C]; None with groups."""
     reliable: Tensor
-    """Whether ``relative_error`` is at most 1e-6, bool [N or G]."""
+    """Whether ``relative_error`` is at most 1e-6, bool [N or G]: of the solve alone, for K taken as exact."""
     relative_error: Tensor
-    """Estimated error of ``weights`` over the score or the median score, whichever is larger; worst time, [N or G]."""
+    """Estimated error of ``weights`` over the score or the median score, whichever is larger; worst time, [N or G].
+
+    Only float64 rounding of the solve is counted, not the rounding that K came with: a kernel of relative accuracy e
+    multiplies this by about e / 2.2e-16, 5e8 where K was built in float32.
+    """
     change_test: Tensor | None = None
     """Test outputs without minus with, [times, N or G, M, C]; None unless asked for."""
 

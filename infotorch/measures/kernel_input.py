@@ -1,6 +1,7 @@
 """Checks of what a user hands to the array-level functions, and the move to float64."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ def kernel_input(
             f"{where}: needs at least 2 samples and 1 output; got {N} and {C}. "
             "A sample's unique information compares training with it and without it."
         )
-    given = _tensor(where, name, K)
+    given, copied = _tensor(where, name, K)
     kernel = given.to(torch.float64)
     if kernel.shape != (N * b, N * b):
         size = "[N, N]" if shared else "[N*C, N*C]"
@@ -106,13 +107,13 @@ def kernel_input(
         test_kernel=test,
         rows_per_sample=b,
         input_eps=input_eps,
-        owned=not isinstance(K, torch.Tensor | np.ndarray) or given.dtype != torch.float64,
+        owned=copied or given.dtype != torch.float64,
     )
 
 
 def sample_mask(where: str, name: str, value: Array, shape: tuple[int | None, int]) -> Tensor:
     """A bool mask [G, N] (or [N], where ``shape`` starts with None) on the CPU."""
-    mask = torch.as_tensor(np.asarray(value) if isinstance(value, list | tuple) else value).cpu()
+    mask = as_tensor(where, name, value)[0].cpu()
     rows, N = shape
     want = f"[{N}]" if rows is None else f"[G, {N}]"
     if mask.dtype != torch.bool or mask.ndim != (1 if rows is None else 2) or mask.shape[-1] != N or len(mask) == 0:
@@ -123,20 +124,54 @@ def sample_mask(where: str, name: str, value: Array, shape: tuple[int | None, in
     return mask
 
 
-def _tensor(where: str, name: str, value: Array) -> Tensor:
-    if isinstance(value, list | tuple):
-        value = np.asarray(value, dtype=np.float64)
-    tensor = torch.as_tensor(value).detach()
+def as_tensor(where: str, name: str, value: Any) -> tuple[Tensor, bool]:
+    """``value`` as a tensor, and whether that is a copy: of lists, and of arrays whose memory torch can't take over.
+
+    Raises:
+        DataError: It is neither a tensor nor an array nor nested lists of numbers.
+    """
+    if isinstance(value, Tensor):
+        return value.detach(), False
+    given = value
+    if not isinstance(value, np.ndarray) and (isinstance(value, list | tuple) or hasattr(value, "__array__")):
+        try:
+            value = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError) as error:  # ragged, or tensors that follow gradients
+            raise _no_array(where, name, f"{type(given).__name__}: {error}") from error
+    if not isinstance(value, np.ndarray):
+        raise _no_array(where, name, f"{type(given).__name__}")
+    if value.dtype.kind not in "biufc":
+        raise _no_array(where, name, f"{type(given).__name__} of dtype {value.dtype}")
+    usable = value.flags.writeable and value.dtype.isnative and all(stride >= 0 for stride in value.strides)
+    if not usable:
+        value = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
+    try:
+        return torch.from_numpy(value), not usable or value is not given
+    except TypeError as error:  # a width that torch lacks
+        raise _no_array(where, name, f"{type(given).__name__} of dtype {value.dtype}") from error
+
+
+def _no_array(where: str, name: str, got: str) -> DataError:
+    return DataError(
+        f"{where}: {name} must be a tensor, an array or nested lists of numbers; got {got}. "
+        "Convert it with numpy.asarray."
+    )
+
+
+def _tensor(where: str, name: str, value: Array) -> tuple[Tensor, bool]:
+    tensor, copied = as_tensor(where, name, value)
+    if isinstance(value, list | tuple) and tensor.dtype == torch.int64:
+        tensor = tensor.to(torch.float64)
     if tensor.dtype not in (torch.float32, torch.float64):
         raise DataError(
             f"{where}: {name} must be float32 or float64; got {str(tensor.dtype).removeprefix('torch.')}. "
             f"Convert it, {name}.double() in torch."
         )
-    return tensor
+    return tensor, copied
 
 
 def float64(where: str, name: str, value: Array) -> Tensor:
-    return _tensor(where, name, value).to(torch.float64)
+    return _tensor(where, name, value)[0].to(torch.float64)
 
 
 def _refuse_not_finite(where: str, name: str, values: Tensor, rows_per_sample: int) -> None:

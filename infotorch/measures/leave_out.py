@@ -11,11 +11,11 @@ from infotorch.linalg.eigen import extreme_eigenvalues
 from infotorch.measures.by_eigen import ByEigen
 from infotorch.measures.by_inverse import ByInverse, SingularKernelError
 from infotorch.measures.by_steps import BySteps
+from infotorch.measures.schedule import WHERE
 from infotorch.measures.solver import Solver
-from infotorch.measures.spectrum import refuse_indefinite, singular, spectrum
+from infotorch.measures.spectrum import not_definite, refuse_indefinite, spectrum
 from infotorch.measures.training import Training
 
-WHERE = "unique_information"
 TILE_BYTES = 1 << 26
 
 
@@ -86,6 +86,7 @@ def leave_out(
         [a.must_step(largest) or b.must_step(largest) for a, b in zip(r.full, r.without, strict=True)] for r in removals
     ]
     if any(map(any, stepped)):
+        refuse_indefinite(WHERE, problem.kernel, problem.input_eps)
         _fill(out, problem, removals, stepped, BySteps(problem.kernel, problem.residual))
     rest = [
         [not step and not (a.duration == b.duration == 0) for step, a, b in zip(s, r.full, r.without, strict=True)]
@@ -166,8 +167,7 @@ def _solver(
         try:
             return ByInverse(problem.kernel, problem.residual, ridges.pop(), {full.ridge for full, _ in pairs})
         except SingularKernelError:
-            values = torch.linalg.eigvalsh(problem.kernel) + limit_ridge
-            raise singular(WHERE, float(values[0]), float(values[-1])) from None
+            raise not_definite(WHERE, problem.kernel, problem.input_eps, limit_ridge) from None
     eigen = spectrum(WHERE, problem.kernel, input_eps=problem.input_eps, limit_ridge=limit_ridge, overwrite=overwrite)
     return ByEigen(eigen, problem.residual, nodes)
 

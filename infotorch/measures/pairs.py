@@ -9,15 +9,14 @@ from torch import Tensor
 from infotorch.errors import DataError, ShapeError
 from infotorch.measures.information import (
     RTOL,
-    WHERE,
     check_options,
     problem_of,
     refuse_unreliable,
     relative_error,
 )
-from infotorch.measures.kernel_input import Array, kernel_input
+from infotorch.measures.kernel_input import Array, as_tensor, kernel_input
 from infotorch.measures.leave_out import Removal, leave_out
-from infotorch.measures.schedule import Numbers, schedule
+from infotorch.measures.schedule import WHERE, Numbers, schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,10 @@ class PairInformation:
     functions_interaction: Tensor | None
     """The same in the outputs, [times, Q]."""
     reliable: Tensor
-    """Whether the estimated relative error of the pair's and both samples' information is at most 1e-6, bool [Q]."""
+    """Whether the estimated relative error of the pair's and both samples' information is at most 1e-6, bool [Q].
+
+    Rounding that K came with is not counted; see :class:`UniqueInformationResult`.
+    """
 
 
 @torch.no_grad()
@@ -61,6 +63,9 @@ def pair_interactions(
 
     Two copies of a sample have :math:`SI_i \approx SI_j \approx 0` and :math:`SI_{ij} > 0`: the interaction finds
     redundancy that scores of single samples hide.
+
+    ``reliable`` counts float64 rounding of the solve, not the rounding that K came with: a kernel of relative accuracy
+    e multiplies the estimated error by about e / 2.2e-16.
 
     Args:
         K: Kernel of the Jacobian, [N C, N C], rows by sample, then by output.
@@ -136,7 +141,7 @@ def pair_interactions(
 
 
 def _checked(pairs: Array, N: int) -> Tensor:
-    both = torch.as_tensor(pairs)
+    both, _ = as_tensor(WHERE, "pairs", pairs)
     if both.ndim != 2 or both.shape[1] != 2 or len(both) == 0 or both.is_floating_point() or both.dtype == torch.bool:
         raise ShapeError(
             f"{WHERE}: pairs must be integers [Q, 2]; got {str(both.dtype).removeprefix('torch.')} {list(both.shape)}. "

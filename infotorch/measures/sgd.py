@@ -89,7 +89,7 @@ def sgd_unique_information(
     condition = float(spread[-1] / spread[0]) if spread[0] > 0 else float("inf")
     if not condition <= LARGEST_CONDITION:
         raise NumericsError(
-            f"sgd covariance: Sigma must be positive definite; got smallest/largest eigenvalue "
+            f"{WHERE}: Sigma must be positive definite; got smallest/largest eigenvalue "
             f"{float(spread[0]):.1e} / {float(spread[-1]):.1e}. Give jitter > 0 or scale={_other(scale)!r}."
         )
     rows = torch.arange(N * C, device=r.device).view(N, C)
@@ -110,7 +110,7 @@ def steady_state_covariance(
         h = lr * curvature / N
         if not h.max() < 2:
             raise NumericsError(
-                f"sgd covariance: lr * (largest eigenvalue of K + ridge) / N must be < 2; got {float(h.max()):.3g}. "
+                f"{WHERE}: lr * (largest eigenvalue of K + ridge) / N must be < 2; got {float(h.max()):.3g}. "
                 f"Give lr < {2 * lr / float(h.max()):.3g}."
             )
         return lr**2 / batch_size * noise / (h[:, None] + h - h[:, None] * h)

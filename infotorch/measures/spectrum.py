@@ -53,6 +53,15 @@ def refuse_indefinite(where: str, kernel: Tensor, input_eps: float) -> None:
         raise indefinite(where, smallest, largest)
 
 
+def not_definite(where: str, kernel: Tensor, input_eps: float, ridge: float) -> NumericsError:
+    """Why Cholesky of K + ridge I broke down: K itself is indefinite, or the sum is singular."""
+    values = torch.linalg.eigvalsh(kernel)
+    smallest, largest = float(values[0]), float(values[-1])
+    if smallest < -_allowed_negative(len(kernel), largest, input_eps):
+        return indefinite(where, smallest, largest)
+    return singular(where, smallest + ridge, largest + ridge)
+
+
 def _allowed_negative(m: int, largest: float, input_eps: float) -> float:
     return 100 * m * input_eps * abs(largest)
 

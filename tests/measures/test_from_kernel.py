@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from infotorch.measures.from_kernel import unique_information_from_kernel as information
 from infotorch.measures.from_kernel import unique_information_from_shared_kernel
-from tests.laws import assert_golden
+from tests.laws import assert_golden, assert_same_bits
 from tests.measures.golden import kernel, load
 from tests.measures.retraining import descent, each_alone, flow, make_problem, retrain
 
@@ -236,6 +237,49 @@ def test_any_problem_equals_retraining(N, C, P, ridge, ridge_without, time, time
     result = information(problem.K, problem.r, problem.K_test, **as_options(flow, full, without))
     assert_golden(result.weights[0], truth.weights, atol=1e-11)
     assert_golden(result.functions[0], truth.functions, atol=1e-11)
+
+
+def ensemble():
+    """Results of 3 initializations of one network on the same data."""
+    case = load("n_ensemble")
+
+    def outputs(weights, x):
+        return torch.tanh(x @ weights["W1"].T + weights["b1"]) @ weights["W2"].T + weights["b2"]
+
+    for init in range(3):
+        weights = {name: case[name][init] for name in ("W1", "b1", "W2", "b2")}
+
+        def jacobian(x, weights=weights):
+            parts = torch.vmap(torch.func.jacrev(outputs), in_dims=(None, 0))(weights, x)
+            return torch.cat([part.flatten(2) for part in parts.values()], dim=2)
+
+        J, J_test = jacobian(case["x"]), jacobian(case["x_test"])
+        residual = case["y"] - outputs(weights, case["x"])
+        yield information(kernel(J), residual, kernel(J, J_test), ridge=0.05, time=case["tau"])
+
+
+def test_golden_ensemble():
+    case, results = load("n_ensemble"), list(ensemble())
+    for init, result in enumerate(results):
+        assert_golden(result.weights, case["si_weight"][init])
+        assert_golden(result.functions, case["si_function"][init])
+    assert_golden(torch.stack([result.functions for result in results]).mean(0), case["mean_si_function"])
+    assert_golden(torch.stack([result.weights for result in results]).mean(0), case["si_weight"].mean(0))
+
+
+@pytest.mark.parametrize("of", [np.array, torch.tensor], ids=["array", "tensor"])
+def test_times_and_steps_may_be_arrays(of, rng):
+    problem = make_problem(6, 2, 40, 3, rng)
+    assert_same_bits(
+        information(problem.K, problem.r, ridge=0.1, time=of([0.5, INF]), time_without=of([0.75, INF])).weights,
+        information(problem.K, problem.r, ridge=0.1, time=[0.5, INF], time_without=[0.75, INF]).weights,
+    )
+    assert_same_bits(
+        information(problem.K, problem.r, ridge=0.1, lr=0.01, steps=of([3, 50])).weights,
+        information(problem.K, problem.r, ridge=0.1, lr=0.01, steps=[3, 50]).weights,
+    )
+    endless = information(problem.K, problem.r, ridge=0.1, lr=0.01, steps=of(INF))
+    assert_same_bits(endless.weights, information(problem.K, problem.r, ridge=0.1).weights)
 
 
 @pytest.mark.parametrize("times", [slice(None), slice(0, 1)], ids=["all times", "infinite"])

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError
+from infotorch.measures.cross_entropy import cross_entropy_unique_information
 from infotorch.measures.from_kernel import unique_information_from_kernel as information
+from infotorch.measures.from_kernel import unique_information_from_shared_kernel
+from infotorch.measures.pairs import pair_interactions
 from tests.laws import assert_golden, assert_same, assert_same_bits
 from tests.measures.retraining import each_alone, flow, make_problem, retrain
 
@@ -202,6 +205,31 @@ def test_the_estimated_error_bounds_the_error(distance, time, rng):
     error = (result.weights[-1] - want).abs() / want.clamp(min=want.median())
     assert (error <= 3 * result.relative_error + 1e-14).all()
     assert error.max() >= 1e-3 * result.relative_error.max()
+
+
+@pytest.mark.parametrize("accuracy", [1e-12, 6e-8])
+def test_a_rounded_kernel_multiplies_the_error_by_its_rounding_over_that_of_float64(accuracy, rng):
+    """What the estimate does not count, and by how much: within 1000 of the worst error, as for the solve itself."""
+    close = near_duplicates(rng, 1e-2)
+    exact = information(close.K, close.r, on_unreliable="flag")
+    noise = torch.randn(10, 10, generator=rng).double()
+    rounded = close.K + accuracy * torch.linalg.matrix_norm(close.K, 2) * (noise + noise.mT) / (noise + noise.mT).norm()
+    got = information(rounded, close.r, on_unreliable="flag")
+    assert got.reliable.all()  # thresholds look at the solve
+    error = (got.weights - exact.weights)[0].abs() / exact.weights[0].clamp(min=exact.weights.median())
+    told = exact.relative_error * accuracy / torch.finfo(torch.float64).eps
+    assert (error <= 3 * told).all()
+    assert error.max() >= 1e-3 * told.max()
+
+
+def test_the_docstrings_say_what_the_estimated_error_leaves_out():
+    for named in (
+        information,
+        unique_information_from_shared_kernel,
+        pair_interactions,
+        cross_entropy_unique_information,
+    ):
+        assert "rounding that" in " ".join(named.__doc__.split()).lower()
 
 
 def in_long_double(K, r):

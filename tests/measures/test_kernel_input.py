@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from infotorch.errors import DataError, ShapeError
-from infotorch.measures.kernel_input import kernel_input
+from infotorch.measures.kernel_input import kernel_input, sample_mask
 
 K = torch.eye(6).double()
 R = torch.zeros(3, 2).double()
@@ -88,3 +88,61 @@ def test_a_shared_kernel_has_one_row_a_sample():
 
 def test_gradients_are_not_followed():
     assert not kernel_input("here", K.clone().requires_grad_(), R).kernel.requires_grad
+
+
+def unusable(array):
+    """Arrays of the same numbers that torch refuses, or warns of."""
+    frozen = array.copy()
+    frozen.flags.writeable = False
+    return {
+        "negative strides": array[::-1].copy()[::-1],
+        "read-only": frozen,
+        "the other byte order": array.astype(array.dtype.newbyteorder()),
+    }
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("what", ["negative strides", "read-only", "the other byte order"])
+def test_any_array_of_floats_will_do(what, rng):
+    """And the copy that it takes may be overwritten, where the array itself may not."""
+    J = torch.randn(6, 9, generator=rng).double()
+    kernel = unusable((J @ J.mT).numpy())[what]
+    residual = unusable(torch.randn(3, 2, generator=rng).double().numpy())[what]
+    data = kernel_input("here", kernel, residual, kernel)
+    for got, want in ((data.kernel, kernel), (data.test_kernel, kernel), (data.residual, residual)):
+        assert got.tolist() == want.tolist()
+    assert data.owned
+    mask = unusable(np.array([[True, False, True], [False, False, True]]))[what]
+    assert sample_mask("here", "groups", mask, (1, 3)).tolist() == mask.tolist()
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_nested_numbers_will_do(kind):
+    rows = kind(kind(int(i == j) for j in range(6)) for i in range(6))
+    data = kernel_input("here", rows, kind([kind([1, 2.5])] * 3), [torch.ones(6).double()] * 2)
+    assert data.kernel.tolist() == K.tolist()
+    assert data.residual.tolist() == [[1.0, 2.5]] * 3
+    assert data.test_kernel.tolist() == [[1.0] * 6] * 2
+
+
+@pytest.mark.parametrize(
+    "value, got",
+    [
+        ("K.npy", "str"),
+        (None, "NoneType"),
+        ([[1.0, 2.0], [3.0]], "list: "),
+        ([["1.0", "2.0"]], "list of dtype <U3"),
+        (np.array([[None]]), "ndarray of dtype object"),
+        (np.eye(6, dtype=np.longdouble), "ndarray of dtype (longdouble|float128)"),
+    ],
+)
+def test_what_is_no_array_is_refused_in_words(value, got):
+    for name, arguments in {"K": (value, R), "residual": (K, value), "K_test": (K, R, value)}.items():
+        if name == "K_test" and value is None:
+            continue  # none is given
+        with pytest.raises(
+            DataError, match=f"here: {name} must be a tensor, an array or nested .*; got {got}.*Convert"
+        ):
+            kernel_input("here", *arguments)
+    with pytest.raises(DataError, match=f"here: groups must be a tensor, an array or .*; got {got}"):
+        sample_mask("here", "groups", value, (1, 3))

@@ -45,6 +45,17 @@ def test_large_negative_eigenvalues_are_refused(time, rng):
     )
 
 
+@pytest.mark.parametrize("options", [{}, {"time": [1.0, math.inf]}, {"ridge_without": 0.5}, {"lr": 0.1, "steps": 3}])
+def test_an_indefinite_kernel_is_not_called_singular(options):
+    """Without a ridge the inverse fails either way; a ridge would not make it a kernel."""
+    K = torch.diag(torch.tensor([1.0, 2.0, 3.0, -1.0]).double())
+    with pytest.raises(NumericsError) as refusal:
+        information(K, torch.ones(4, 1).double(), **options)
+    assert str(refusal.value).startswith(
+        "unique_information: K must be positive semidefinite; got smallest eigenvalue -1.0e+00 of largest 3.0e+00. "
+    )
+
+
 @BOTH_WAYS
 def test_rounding_below_zero_is_not_refused(time, rng):
     """Of float64, and of float32 where the kernel came in float32."""

@@ -76,7 +76,7 @@ def test_copies_inform_only_together(rng):
         ([[0, 1], [2, 6]], DataError, r"two different samples from 0 to 5; got \[2, 6\] in pair 1"),
         ([[0, -1]], DataError, r"got \[0, -1\]"),
         ([0, 1], ShapeError, r"pairs must be integers \[Q, 2\]; got int64 \[2\]"),
-        ([[0.0, 1.0]], ShapeError, r"pairs must be integers \[Q, 2\]; got float32 \[1, 2\]"),
+        ([[0.0, 1.0]], ShapeError, r"pairs must be integers \[Q, 2\]; got float64 \[1, 2\]"),
         ([[0, 1, 2]], ShapeError, r"got int64 \[1, 3\]"),
     ],
 )

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,6 +39,31 @@ def test_each_group_may_have_its_own():
     assert [descent.for_set(g)[0].lr for g in range(3)] == [0.2, 0.3, 0.4]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "of",
+    [
+        list,
+        tuple,
+        np.array,
+        torch.tensor,
+        lambda values: np.array(values[::-1])[::-1],
+        lambda values: np.float32(values),
+    ],
+    ids=["list", "tuple", "array", "tensor", "reversed array", "float32 array"],
+)
+def test_numbers_come_in_any_container(of):
+    got = plan(time=of([2.0, math.inf]), time_without=of([3.0, math.inf]))
+    assert [training.duration for training in (*got.full, *got.for_set(0))] == [2, math.inf, 3, math.inf]
+    steps = plan(lr=0.5, lr_without=of([0.25]), steps=of([3, 100])).for_set(0)
+    assert steps == [Training(ridge=0.0, duration=steps, lr=0.25) for steps in (3, 100)]
+
+
+@pytest.mark.parametrize("inf", [math.inf, np.float64("inf"), np.array(math.inf), torch.tensor(math.inf), [math.inf]])
+def test_steps_without_end_are_allowed(inf):
+    assert plan(lr=0.5, steps=inf).full == [Training(ridge=0.0, duration=math.inf, lr=0.5)]
+
+
 @pytest.mark.parametrize(
     "changes, error, message",
     [
@@ -62,6 +88,9 @@ def test_each_group_may_have_its_own():
         ({"lr": 0.1, "lr_without": -0.1, "steps": 3}, ConfigError, "lr_without must be finite and above 0; got -0.1"),
         ({"lr": 0.1, "steps": 2.5}, ConfigError, "steps must be a whole number, at least 0; got 2.5"),
         ({"lr": 0.1, "steps": [-1]}, ConfigError, "steps must be a whole number, at least 0; got -1.0"),
+        ({"lr": 0.1, "steps": math.nan}, ConfigError, "steps must be a whole number, at least 0; got nan"),
+        ({"lr": 0.1, "steps": -math.inf}, ConfigError, "steps must be a whole number, at least 0; got -inf"),
+        ({"time": np.array(["long"])}, ConfigError, "time must be a number or numbers; got"),
         ({"time": []}, ShapeError, r"time must be a number or a list of them; got shape \(0,\)"),
         ({"time": [[1.0]]}, ShapeError, r"time must be a number or a list of them; got shape \(1, 1\)"),
         ({"ridge": [1.0, 2.0]}, ShapeError, "ridge must be one number; got 2"),

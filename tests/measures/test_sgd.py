@@ -123,7 +123,7 @@ def test_a_singular_covariance_is_refused_without_jitter(rng):
     """Under a ridge far above the spectrum Sigma is Lambda over a constant: rank N - 1 = 2 of 9."""
     problem, message = (
         make_problem(3, 3, 30, 2, rng),
-        r"sgd covariance: Sigma must be positive definite; got .* Give jitter",
+        r"sgd_unique_information: Sigma must be positive definite; got .* Give jitter",
     )
     options = {"ridge": 1e9, "lr": 0.1, "batch_size": 2}
     with pytest.raises(NumericsError, match=message):

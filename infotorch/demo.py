@@ -22,7 +22,7 @@ from infotorch.task import Task
 
 __all__ = ["DemoResult", "run"]
 
-NUM_TRAIN, NUM_TEST, NUM_RETRAINED = 400, 200, 10
+NUM_TRAIN, NUM_TEST, NUM_RETRAINED = 320, 200, 10
 FLIPPED = 0.1
 LR, STEPS, L2 = 0.05, 300, 1e-2
 
@@ -190,7 +190,7 @@ def findings(scores: Scores, samples: Samples, truth: Tensor, retrained: dict[st
 
 
 def run(out: str | pathlib.Path = "infotorch-demo", *, seed: int = 0, progress: Progress | None = None) -> DemoResult:
-    """Scores 400 digits, a tenth of them mislabelled on purpose, and writes a run and its report under ``out``.
+    """Scores 320 digits, a tenth of them mislabelled on purpose, and writes a run and its report under ``out``.
 
     A 64-128-10 tanh network is linearized at its initial weights and trained by gradient descent; every sample's
     unique information (arXiv 2101.06640, eqs. 5 and 8) is exact for that training. Ten samples, spread over

@@ -42,7 +42,7 @@ def assemble(
         if layer.weight:
             inputs = [_wide(_as(use.input, grad)) for use, grad in group]
             weights[layer.weight].append(layer.rule.weight(layer.module, inputs, [_wide(grad) for _, grad in group]))
-            if unit in [use for use, _ in group] and len(group) == 1:
+            if len(group) == 1 and group[0][0] is unit:
                 units.add(layer.weight)
         if layer.bias and layer.bias not in folded.values():
             biases[layer.bias] += [layer.rule.bias(layer.module, _wide(grad)) for _, grad in group]

@@ -1,7 +1,8 @@
 """One forward with hooks on the layers in question; whatever happens, the hooks are gone afterwards."""
 
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from infotorch.errors import CaptureError
 __all__ = ["Layer", "Use", "layers_of", "recording"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
     """A module with a rule and at least one selected parameter."""
 
@@ -28,9 +29,9 @@ class Layer:
     bias: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Use:
-    """One call of a layer."""
+    """One call of a layer; equal to itself alone."""
 
     layer: Layer
     input: Tensor
@@ -39,6 +40,8 @@ class Use:
     edge: GradientEdge
     output: torch.Size
     """The output's shape."""
+    dtype: torch.dtype
+    """The output's."""
 
     @property
     def changed(self) -> bool:
@@ -50,6 +53,12 @@ class Use:
         return self.input.shape[:1] == self.output[:1] == (N,) and self.layer.rule.batched(
             self.layer.module, self.input
         )
+
+    def zeros(self, num_seeds: int) -> Tensor:
+        """Gradients at the output where nothing flows back to it, with K on the rule's ``seed_dim``."""
+        dim = self.layer.rule.seed_dim % (len(self.output) + 1)
+        sizes = (*self.output[:dim], num_seeds, *self.output[dim:])
+        return torch.zeros(sizes, dtype=self.dtype, device=self.input.device)
 
     def nbytes(self, num_seeds: int) -> int:
         """Bytes of the input and of the gradients at the output."""
@@ -88,6 +97,7 @@ def recording(layers: list[Layer]) -> Iterator[list[Use]]:
 
     The edge is taken inside the hook: an in-place activation that follows would otherwise move the gradient past
     itself. Calls after the forward (checkpointing repeats some in the backward) are not seen, the hooks being gone.
+    What the caller compiled runs eagerly meanwhile: code compiled before knows nothing of the hooks.
     """
     uses: list[Use] = []
     handles: list[Any] = []
@@ -96,10 +106,16 @@ def recording(layers: list[Layer]) -> Iterator[list[Use]]:
             hook = _Hook(layer, uses)
             # First of all hooks, so that the output is the layer's own and not what a caller's hook makes of it.
             handles.append(layer.module.register_forward_hook(hook, prepend=True, with_kwargs=True))
-        yield uses
+        with _eager():
+            yield uses
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _eager() -> AbstractContextManager[None]:
+    """Compiled code stands aside; importing the compiler takes seconds, and nothing is compiled where it is absent."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -118,5 +134,6 @@ class _Hook:
                 version=x._version,
                 edge=get_gradient_edge(output),
                 output=output.shape,
+                dtype=output.dtype,
             )
         )

@@ -219,7 +219,7 @@ def _unit(seeds: object, outputs: Tensor, uses: Sequence[Use]) -> Use | None:
 def _gradients(
     total: Tensor, uses: Sequence[Use], cotangents: Sequence[Tensor | None], unit: Use | None, keep_graph: bool
 ) -> list[Tensor]:
-    """For each call, gradients at its output with K on the rule's ``seed_dim``."""
+    """For each call, gradients at its output with K on the rule's ``seed_dim``; zero where none reaches it."""
     K = len(cotangents)
     asked = [use for use in uses if use is not unit]
     stacked: dict[int, Tensor] = {}
@@ -242,7 +242,7 @@ def _gradients(
     if unit is not None:
         eye = torch.eye(K, dtype=total.dtype, device=total.device)
         stacked[id(unit)] = eye.expand(len(total), K, K)
-    return [stacked[id(use)] for use in uses]
+    return [stacked[id(use)] if id(use) in stacked else use.zeros(K) for use in uses]
 
 
 def _batch_gradient(

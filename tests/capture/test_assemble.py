@@ -1,12 +1,18 @@
 """Uses of one parameter in several places become one pair, with their cross terms."""
 
+import copy
+
+import pytest
 import torch
 from torch import nn
 
 from infotorch import ops
+from infotorch.blocks import ntk
 from infotorch.capture import capture
 from infotorch.task import Task
+from tests import oracles
 from tests.capture.agreement import assert_exact
+from tests.laws import assert_same
 
 
 class Tied(nn.Module):
@@ -120,3 +126,15 @@ def test_pairs_are_in_parameter_order_whatever_the_order_of_calls(rng):
         "last",
         "first",
     ]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_output_layer_that_is_also_a_hidden_one(bias, rng):
+    """Its output is the model's in one call of two: the unit seeds of that call are not those of the layer."""
+    fc = nn.Linear(4, 4, bias=bias)
+    model = double(nn.Sequential(fc, nn.Tanh(), fc), rng)
+    x = torch.randn(5, 4, dtype=torch.float64, generator=rng)
+    cap = assert_exact(model, x)
+    assert cap.pairs["0"].T == 2
+    J = oracles.jacobian(copy.deepcopy(model), x)  # [N, C, P]
+    assert_same(ntk(Task(model, loss="mse"), x).values, torch.einsum("ncp,mdp->ncmd", J, J))

@@ -163,3 +163,19 @@ def test_calls_repeated_by_a_checkpoint_in_the_backward_are_not_counted():
 def test_reentrant_checkpoint_is_refused():
     with pytest.raises(CaptureError, match=r"got a reentrant checkpoint.*use_reentrant=False"):
         capture(Task(Checkpointed(True).eval(), loss="mse"), (torch.ones(4, 3), torch.ones(4, 2)))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_code_that_was_compiled_before_runs_eagerly_under_the_hooks(whole, rng):
+    """Compiled without the hooks, it would call no layer that anyone hears."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double().eval()
+    x = torch.randn(5, 3, dtype=torch.float64, generator=rng)
+    want = gradients(capture(Task(model, loss="mse"), x, seeds="logits"))
+    fast = torch.compile(model, backend="eager") if whole else torch.compile(lambda m, x: m(x), backend="eager")
+    for n in (1, 2, 5):
+        (fast(x[:n]) if whole else fast(model, x[:n])).sum()
+    task = Task(fast, loss="mse") if whole else Task(model, loss="mse", forward=fast)
+    got = gradients(capture(task, x, seeds="logits"))
+    assert [name.removeprefix("_orig_mod.") for name in got] == list(want)
+    for (name, rows), truth in zip(got.items(), want.values(), strict=True):
+        torch.testing.assert_close(rows, truth, rtol=1e-12, atol=0, msg=name)

@@ -161,3 +161,44 @@ def test_nothing_is_left_of_earlier_batches(task, batch):
     for _ in range(50):
         capture(task, batch, check=False)
     assert alive() == before
+
+
+class Blocked(torch.autograd.Function):
+    """A value that tells autograd of no gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None
+
+
+@pytest.mark.parametrize("seeds", [None, "logits"])
+def test_layer_that_no_gradient_reaches_has_gradient_zero(batch, seeds):
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.conv, self.right = nn.Linear(5, 3), nn.Conv1d(1, 3, 5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return Blocked.apply(self.left(x)) + Blocked.apply(self.conv(x[:, None]))[..., 0] + self.right(x)
+
+    model = Half().double().eval()
+    cap = capture(Task(model, loss="mse"), batch, seeds=seeds, verify=True)
+    for name, rows in gradients(cap).items():
+        assert rows.shape == (6, *([3] if seeds else []), *model.get_parameter(name).shape)
+        assert rows.any() == name.startswith("right"), name
+
+
+@pytest.mark.parametrize("params", [["0.bias"], ["2.bias"], ["0.bias", "2.bias"]])
+def test_samples_in_any_strides_and_nests(task, params, rng):
+    """Columns of a larger tensor, in a dict, through ``forward``, for biases alone."""
+    whole = torch.randn(6, 10, dtype=torch.float64, generator=rng)
+    want = capture(Task(task.model, loss="mse", params=params), whole[:, ::2].contiguous(), seeds="logits")
+    nested = Task(task.model, loss="mse", params=params, forward=lambda model, x: model(x["pixels"][0]))
+    got = capture(nested, {"pixels": (whole[:, ::2],)}, seeds="logits")
+    assert list(gradients(got)) == params
+    for name, rows in gradients(want).items():
+        assert_close(gradients(got)[name], rows, name)

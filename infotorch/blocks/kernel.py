@@ -9,9 +9,9 @@ from torch import Tensor
 
 from infotorch.blocks.gram import Gram
 from infotorch.blocks.plan import MEMORY_LIMIT, plan_panels
-from infotorch.blocks.products import Route, route_of
+from infotorch.blocks.products import Formed, Route, route_of
 from infotorch.capture import Capture, LayerPair, capture
-from infotorch.errors import CaptureError, ConfigError, NumericsError, unknown
+from infotorch.errors import CaptureError, ConfigError, NotSupported, NumericsError, unknown
 from infotorch.task import Task, select
 
 __all__ = ["ntk"]
@@ -65,6 +65,7 @@ def ntk(
         CaptureError: A selected parameter is used outside of a supported layer.
         ConfigError: ``outputs`` is unknown, the model is in train mode, or one sample exceeds ``memory_limit``.
         DataError: Samples are not finite, of the wrong dtype or device, or none.
+        NotSupported: A layer at several positions is on another device than the CPU, where its op has no kernels.
         NumericsError: The model's outputs are not finite.
 
     Example:
@@ -82,7 +83,9 @@ def ntk(
     N, M = task.check_inputs(x), None if x2 is None else task.check_inputs(x2)
     symmetric, cols_x = M is None, x if x2 is None else x2
 
-    probe = _captured(task, x, slice(0, 1), outputs)
+    probe = _captured(task, x, slice(0, 1), outputs, check=True)
+    if x2 is not None:  # its samples may have other sizes
+        _captured(task, x2, slice(0, 1), outputs, check=True)
     C, names = next(iter(probe.pairs.values())).b.shape[1], tuple(probe.pairs)
     routes = _routes(probe.pairs, N * C, (N if M is None else M) * C)
     plan = plan_panels(
@@ -137,14 +140,14 @@ class _Batch:
     """float64 [N, C]."""
 
 
-def _captured(task: Task, x: Any, batch: slice, outputs: Outputs) -> _Batch:
-    """The pairs of some samples, with the seeds that ``outputs`` asks for."""
+def _captured(task: Task, x: Any, batch: slice, outputs: Outputs, check: bool = False) -> _Batch:
+    """The pairs of some samples, with the seeds that ``outputs`` asks for; slices of one set need one ``check``."""
     few = select(x, batch)
     seeds: Any = "logits"
     if outputs == "sum":  # one backward in place of C
         with torch.no_grad():
             seeds = torch.ones_like(task.outputs(few))[None]
-    with capture(task, (few, None), seeds=seeds) as cap:
+    with capture(task, (few, None), seeds=seeds, check=check) as cap:
         return _reduced(cap, outputs)
 
 
@@ -178,7 +181,15 @@ def _of_captures(cap: Capture, cap2: Capture | None, outputs: Outputs) -> Gram:
 
 
 def _routes(pairs: Pairs, num_rows: int, num_cols: int) -> dict[str, Route]:
-    return {name: route_of(pair, num_rows, num_cols) for name, pair in pairs.items()}
+    routes = {name: route_of(pair, num_rows, num_cols) for name, pair in pairs.items()}
+    for name, route in routes.items():
+        device = pairs[name].b.device
+        if isinstance(route, Formed) and device.type != "cpu":
+            raise NotSupported(
+                f"ntk: layers at several positions must be on the CPU, where their op has kernels; got {name!r} on "
+                f"{device}. Move model and samples with .cpu(), or pass params=[...] without it."
+            )
+    return routes
 
 
 def _accumulate(

@@ -14,7 +14,7 @@ from torch import Tensor
 from infotorch import ops
 from infotorch.capture import LayerPair
 
-__all__ = ["Route", "route_of", "tiles"]
+__all__ = ["Formed", "Route", "route_of", "tiles"]
 
 FORMED_ELEMENTS = 2**24
 """Elements of the formed gradients of all rows that are held at once (128 MiB)."""

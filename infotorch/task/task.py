@@ -129,13 +129,15 @@ class Task:
         """The number of samples N in ``x``, whose every tensor is finite, [N, ...], and where the model is."""
         N = num_samples(x)
         weight = next(iter(self.parameters().values()))
+        kind = weight.device.type
+        autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+        mixed = autocast or self.forward is not None
         for tensor in tensors_of(x):
             if tensor.device != weight.device:
                 raise DataError(
                     f"task: x must be on the model's device {weight.device}; got {tensor.device}. "
                     f"Pass x.to({str(weight.device)!r})."
                 )
-            mixed = torch.is_autocast_enabled(weight.device.type) or self.forward is not None
             if tensor.is_floating_point() and tensor.dtype != weight.dtype and not mixed:
                 raise DataError(
                     f"task: x must be {weight.dtype} as the model is; got {tensor.dtype}. Pass x.to({weight.dtype})."

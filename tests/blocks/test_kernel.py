@@ -7,7 +7,7 @@ from torch import nn
 from infotorch.blocks import kernel, ntk
 from infotorch.blocks.plan import plan_panels
 from infotorch.capture import capture
-from infotorch.errors import CaptureError, ConfigError, DataError, NumericsError
+from infotorch.errors import CaptureError, ConfigError, DataError, NotSupported, NumericsError
 from infotorch.task import Task
 from tests import oracles
 from tests.laws import assert_same, assert_same_bits
@@ -207,6 +207,53 @@ def test_options_and_data_are_checked():
         ConfigError, match=r"must have one seed an output; got None for 3. Call capture\(task, x, seeds="
     ):
         ntk(capture(task, (x, torch.zeros(7, 3, dtype=torch.float64))))
+    x = x.clone()
     x[3, 0] = float("inf")
     with pytest.raises(DataError, match="x must be finite; got inf at sample 3"):
         ntk(task, x[:2], x)
+
+
+@pytest.mark.parametrize("M", [None, 3])
+def test_sizes_of_a_set_are_looked_at_once(M):
+    """Two samples more a set, whatever the number of batches, and one to plan with."""
+    task, x, _ = case("mlp")
+    seen = []
+
+    def forward(model, x):
+        seen.append(len(x))
+        return model(x)
+
+    counted = Task(task.model, loss="mse", forward=forward)
+    ntk(counted, x, None if M is None else x[:M], batch_size=2)
+    assert seen == [2, 1, *([2, 1] if M else []), 2, 2, 2, 1, *([2, 1] if M else [])]
+
+
+def test_columns_of_another_length_are_looked_at_too():
+    """A position embedding that is looked up once: its first size is the batch's by chance, in the columns alone."""
+
+    class Places(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.place, self.fc = nn.Embedding(4, 3), nn.Linear(3, 2)
+
+        def forward(self, ids):
+            few = ids.shape[1] == 1
+            place = self.place(ids * 0) if few else self.place(torch.arange(ids.shape[1]))
+            return self.fc(place + ids[..., None]).mean(1)
+
+    task = Task(Places().eval(), loss="mse")
+    rows, columns = torch.ones(2, 1, dtype=torch.int64), torch.ones(2, 2, dtype=torch.int64)
+    with pytest.raises(CaptureError, match="must see one input a sample"):
+        ntk(task, rows, columns)
+
+
+def test_other_devices_than_the_cpu_are_refused_before_any_product():
+    """Ids on the meta device have no values to check, and so reach the choice of routes."""
+    ids = torch.zeros(8, 5, dtype=torch.int64, device="meta")
+    model = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 4), nn.Flatten()).to("meta").eval()
+    with pytest.raises(NotSupported) as caught:
+        ntk(Task(model, loss="mse"), ids)
+    assert str(caught.value) == (
+        "ntk: layers at several positions must be on the CPU, where their op has kernels; got '0' on meta. "
+        "Move model and samples with .cpu(), or pass params=[...] without it."
+    )

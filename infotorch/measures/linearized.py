@@ -110,7 +110,7 @@ def last_layer(task: Task, x: Any) -> Task:
     for owner in reversed(owners):
         restricted = replace(task, params=[name for name in selected if name.rpartition(".")[0] == owner])
         full, shared = ntk(restricted, few), ntk(restricted, few, outputs="trace")
-        eye = torch.eye(full.C, dtype=torch.float64)
+        eye = torch.eye(full.C, dtype=torch.float64, device=full.values.device)
         if torch.allclose(full.values, shared.values[:, None, :, None] * eye[:, None], rtol=1e-6, atol=0):
             return restricted
     raise CaptureError(

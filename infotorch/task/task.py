@@ -5,6 +5,7 @@ Data are checked here, once, on their way in; the rooms behind trust what a :cla
 
 import difflib
 import fnmatch
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -18,6 +19,11 @@ from infotorch.task.nest import check_finite, name_of, num_samples, tensors_of
 from infotorch.task.targets import residual_targets
 
 __all__ = ["Task"]
+
+# How torch words an input of the wrong shape or dtype; any other error of a forward is the model's own.
+_MISFIT = re.compile(
+    r"shapes cannot be multiplied|same dtype|expected .*(?:channels|scalar type|input|size)|must match|but got", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,16 @@ class Task:
         """The model's outputs [N, ...], [N, 1] where the model returns [N], under the caller's grad mode."""
         self.check_mode()
         N = num_samples(x)
-        outputs = self.model(x) if self.forward is None else self.forward(self.model, x)
+        try:
+            outputs = self.model(x) if self.forward is None else self.forward(self.model, x)
+        except RuntimeError as error:
+            if not _MISFIT.search(str(error)):
+                raise
+            kinds = ", ".join(f"{list(t.shape)} {t.dtype}" for t in tensors_of(x))
+            raise DataError(
+                f"task: x must fit the model; got {kinds}, of which torch says: {str(error).splitlines()[0]}. "
+                "Give samples of the shape and dtype that the model takes."
+            ) from error
         if not isinstance(outputs, Tensor):
             raise ConfigError(
                 f"task: the model must return a tensor; got {name_of(type(outputs))}. "

@@ -174,3 +174,27 @@ class TestOutputs:
         refused(ConfigError, "task: the model must return a tensor; got dict. Give forward=", lambda: task.outputs(x))
         task = Task(model, forward=lambda model, x: model(x).sum(0))
         refused(ConfigError, "task: outputs must be [N, ...] with N = 5; got [3]. Give", lambda: task.outputs(x))
+
+
+@pytest.mark.parametrize(
+    "model, x",
+    [
+        (nn.Linear(3, 2), torch.zeros(4, 5)),
+        (nn.Linear(3, 2), torch.zeros(4, 3, dtype=torch.int64)),
+        (nn.Conv2d(3, 2, 1), torch.zeros(4, 1, 5, 5)),
+    ],
+    ids=["width", "dtype", "channels"],
+)
+def test_inputs_that_the_model_cannot_take(model, x):
+    with pytest.raises(
+        DataError, match=r"task: x must fit the model; got \[4, .*, of which torch says: .* Give samples"
+    ):
+        Task(model.eval()).outputs(x)
+
+
+def test_an_error_of_the_model_stays_its_own():
+    def forward(model, x):
+        raise RuntimeError("out of patience")
+
+    with pytest.raises(RuntimeError, match="^out of patience$"):
+        Task(nn.Linear(3, 2).eval(), forward=forward).outputs(torch.zeros(4, 3))

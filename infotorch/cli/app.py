@@ -90,12 +90,12 @@ def parse(argv: list[str], name: str | None) -> Callable[[], None] | int:
     )
     app.callback()(options)
     for each, command in COMMANDS.items():
-        function = importlib.import_module(command.module).command if each == name else placeholder
+        function = importlib.import_module(command.module).command if each == name else unasked
         app.command(each, help=command.help)(bound(function))
     return app(args=argv or ["--help"], prog_name="infotorch", standalone_mode=False)
 
 
-def placeholder(terminal: Terminal) -> None:
+def unasked(terminal: Terminal) -> None:
     """Stands in the list of commands for one that was not asked for."""
 
 

@@ -20,7 +20,7 @@ inline double gram_cost(GramMethod method, const PairShape& x, const PairShape& 
 namespace cpu {
 
 // How much dearer a multiply-add of the materializing form is, as benchmarks/ops/gram.py measured.
-constexpr double kGramMaterializeWeight = 1.2;
+constexpr double kGramMaterializeWeight = 1.8;
 
 // A function of the shapes alone, so that equal shapes take equal routes.
 inline GramMethod choose_gram_method(const PairShape& x, const PairShape& y, bool symmetric) {

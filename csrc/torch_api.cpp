@@ -87,4 +87,6 @@ void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t
   if (count > 0) torch::stable::parallel_for(0, count, grain, body);
 }
 
+int64_t num_threads() { return torch::stable::get_num_threads(); }
+
 }  // namespace infotorch

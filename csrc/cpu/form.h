@@ -5,6 +5,9 @@
 
 namespace infotorch::cpu {
 
+constexpr int64_t kFormDepth =
+    128;  // positions between two visits to a tile: rows read in place stay in a 32 KiB cache
+
 // Which features run along the rows of a formed tile, and which along its columns (the lanes of the product).
 enum class Layout { out_by_in, in_by_out };
 
@@ -46,7 +49,7 @@ inline Tiling tiles_of(int64_t rows, int64_t cols, int64_t area, int64_t most_co
 template <typename scalar_t>
 struct FormScratch : Scratch<scalar_t> {
   explicit FormScratch(const Tiling& t)
-      : Scratch<scalar_t>(kDepth * (panel_stride(t.edge_rows) + panel_stride(t.edge_cols))) {}
+      : Scratch<scalar_t>(kFormDepth * (panel_stride(t.edge_rows) + panel_stride(t.edge_cols))) {}
 };
 
 template <typename scalar_t>
@@ -64,20 +67,21 @@ class Former {
   void operator()(int64_t n, const Tile& tile, const FormScratch<scalar_t>& panels, scalar_t* out,
                   int64_t out_stride) const {
     scalar_t* const y_panel = panels.data;
-    scalar_t* const x_panel = y_panel + kDepth * panel_stride(tile.rows);
+    scalar_t* const x_panel = y_panel + kFormDepth * panel_stride(tile.rows);
+    const int64_t step = ceil_div(T, std::max<int64_t>(1, ceil_div(T, kFormDepth)));
     int64_t t = 0;
     do {  // once even if T = 0, when the gradient is zero
-      const int64_t depth = std::min(kDepth, T - t);
+      const int64_t depth = std::min(step, T - t);
       const Panel<scalar_t> left = features(y, n, t, depth, tile.r0, tile.rows, 1, y_panel);
       const Panel<scalar_t> right = features(x, n, t, depth, tile.c0, tile.cols, kPad, x_panel);
       const bool more = t + depth < T;  // then the next positions are asked for, else the next sample
       Ahead next;
       if ((more || n + 1 < N) && left.data != y_panel)
-        next.left = Ahead::of(left.shifted(more ? depth * left.stride : y.n_stride), tile.rows, depth);
+        next.add(Ahead::of(left.shifted(more ? depth * left.stride : y.n_stride), tile.rows, depth));
       if ((more || n + 1 < N) && right.data != x_panel)
-        next.right = Ahead::of(right.shifted(more ? depth * right.stride : x.n_stride), tile.cols, depth);
+        next.add(Ahead::of(right.shifted(more ? depth * right.stride : x.n_stride), tile.cols, depth));
       product(right, tile.cols, left, tile.rows, depth, t > 0, out, out_stride, kEverything, &next);
-      t += kDepth;
+      t += depth;
     } while (t < T);
   }
 

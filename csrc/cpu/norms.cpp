@@ -5,6 +5,7 @@
 #include "../parallel.h"
 #include "form.h"
 #include "one_hot.h"
+#include "positions.h"
 
 namespace infotorch::cpu {
 namespace {
@@ -13,7 +14,6 @@ namespace {
 // right, so its bits don't depend on the number of threads. A piece's panels and product stay in a 1 MiB cache.
 constexpr int64_t kFew = 12;                       // up to so many positions, dot products beat packing
 constexpr int64_t kArea = 112 * 256, kCols = 256;  // of a tile of G: narrow layers have one tile
-constexpr int64_t kEdge = 128;                     // edge of a tile of a a^T
 constexpr int64_t kWorkPerTask = 1 << 16;          // multiply-adds that outweigh waking a thread
 
 // out[n] = sum of piece(n, p, worker) over p < pieces; every thread makes a worker of its own.
@@ -21,11 +21,9 @@ template <typename scalar_t, typename MakeWorker, typename Piece>
 void sum_pieces(int64_t N, int64_t pieces, int64_t cost, const MakeWorker& make_worker, const Piece& piece,
                 scalar_t* out) {
   std::vector<double> partial(N * pieces);
-  parallel_for(N * pieces, kWorkPerTask / (cost / std::max<int64_t>(1, pieces) + 1) + 1,
-               [&](int64_t begin, int64_t end) {
-                 auto worker = make_worker();
-                 for (int64_t p = begin; p < end; ++p) partial[p] = piece(p / pieces, p % pieces, worker);
-               });
+  const int64_t grain = kWorkPerTask / (cost / std::max<int64_t>(1, pieces) + 1) + 1;
+  parallel_tasks(N * pieces, grain, make_worker,
+                 [&](int64_t p, auto& worker) { partial[p] = piece(p / pieces, p % pieces, worker); });
   for (int64_t n = 0; n < N; ++n) {
     double total = 0;
     for (int64_t p = 0; p < pieces; ++p) total += partial[n * pieces + p];
@@ -47,54 +45,49 @@ double few_positions(const PairShape& s, const Rows<scalar_t>& a, const Rows<sca
   return total;
 }
 
-// out = rows t0 ... of x times rows u0 ... of x, summed over all features; only what is above its diagonal if t0 = u0.
+// out = positions t0 ... of x by positions u0 ..., summed over all features; `strips` has room for both. Asks memory
+// for the next sample meanwhile, if that lies behind this one in one piece.
 template <typename scalar_t>
-void gram_tile(const Rows<scalar_t>& x, int64_t N, int64_t n, int64_t width, int64_t t0, int64_t rows, int64_t u0,
-               int64_t cols, scalar_t* panels, scalar_t* out) {
-  constexpr int64_t stride = panel_stride(kEdge);
-  scalar_t* right = t0 == u0 ? panels : panels + stride * kDepth;
-  for (int64_t i = 0; i < width; i += kDepth) {
-    const int64_t depth = std::min(kDepth, width - i);
-    pack_positions(x, n, t0, rows, i, depth, panels, stride);
-    if (t0 != u0) pack_positions(x, n, u0, cols, i, depth, right, stride);
-    Ahead next;  // the next sample, if it is walked through once and lies in one piece
-    const int64_t size = rows * width;
-    if (rows == x.t.total() && x.n_stride == size && n + 1 < N)
-      next.left = Ahead::linear(x.data + (n + 1) * size + rows * i, rows * depth * sizeof(scalar_t), depth);
-    product<scalar_t>({right, stride}, cols, {panels, stride}, rows, depth, i > 0, out, cols,
-                      t0 == u0 ? 0 : kEverything, &next);
+void gram_tile(const Rows<scalar_t>& x, int64_t N, int64_t n, int64_t width, const Span& rows, const Span& cols,
+               scalar_t* strips, scalar_t* out) {
+  constexpr int64_t edge = PositionTile<scalar_t>::kEdge;
+  const bool triangle = rows.begin == cols.begin;
+  scalar_t* const right = triangle ? strips : strips + edge * kStripDepth;
+  for (int64_t i = 0; i < width; i += kStripDepth) {
+    const int64_t depth = std::min(kStripDepth, width - i);
+    pack_strips(x, n, rows.begin, rows.count, i, depth, strips);
+    if (!triangle) pack_strips(x, n, cols.begin, cols.count, i, depth, right);
+    Ahead next;
+    const int64_t bytes = rows.count * depth * sizeof(scalar_t);
+    if (rows.count == rows.T && x.n_stride == rows.T * width && n + 1 < N)
+      next.add(Ahead::linear(x.data + (n + 1) * x.n_stride + rows.T * i, bytes, depth));
+    product<scalar_t>({right, depth}, cols.count, {strips, depth}, rows.count, triangle, i > 0, out, edge, next);
   }
-}
-
-// The terms of positions t0 ... by u0 ..., u0 >= t0; those with u0 > t0 stand for their mirror image too.
-template <typename scalar_t>
-double gram_piece(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, int64_t n, int64_t t0,
-                  int64_t u0, scalar_t* scratch) {
-  scalar_t *aa = scratch, *bb = aa + kEdge * kEdge, *panels = bb + kEdge * kEdge;
-  const int64_t rows = std::min(kEdge, s.T - t0), cols = std::min(kEdge, s.T - u0);
-  gram_tile(a, s.N, n, s.I, t0, rows, u0, cols, panels, aa);
-  gram_tile(b, s.N, n, s.O, t0, rows, u0, cols, panels, bb);
-  if (t0 != u0) return 2 * dot(aa, bb, rows * cols);
-  double total = 0;
-  for (int64_t t = 0; t < rows; ++t) {
-    const int64_t at = t * cols + t;
-    total += 2 * dot(aa + at, bb + at, cols - t) - static_cast<double>(aa[at]) * bb[at];
-  }
-  return total;
 }
 
 template <typename scalar_t>
 void norms_gram(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
-  const int64_t cost = norms_cost(NormsMethod::gram, s), edges = ceil_div(s.T, kEdge);
+  struct Worker {
+    PositionTile<scalar_t> tile;
+    Scratch<scalar_t> strips;
+  };
+  constexpr int64_t edge = PositionTile<scalar_t>::kEdge;
+  const int64_t cost = norms_cost(NormsMethod::gram, s), edges = ceil_div(s.T, edge);
   if (s.T <= kFew)
     return sum_pieces(
         s.N, 1, cost, [&] { return Scratch<scalar_t>(s.T * (panel_stride(s.I) + panel_stride(s.O))); },
         [&](int64_t n, int64_t, Scratch<scalar_t>& scratch) { return few_positions(s, a, b, n, scratch.data); }, out);
   sum_pieces(
-      s.N, edges * edges, cost, [] { return Scratch<scalar_t>(2 * kEdge * kEdge + 2 * panel_stride(kEdge) * kDepth); },
-      [&](int64_t n, int64_t p, Scratch<scalar_t>& scratch) {
-        const int64_t row = p / edges, col = p % edges;
-        return col < row ? 0 : gram_piece(s, a, b, n, row * kEdge, col * kEdge, scratch.data);
+      s.N, edges * edges, cost, [] { return Worker{{}, Scratch<scalar_t>(2 * edge * kStripDepth)}; },
+      [&](int64_t n, int64_t p, Worker& worker) {
+        const int64_t row = p / edges * edge, col = p % edges * edge;
+        double total = 0;
+        if (col < row) return total;
+        const Span rows = {row, std::min(edge, s.T - row), s.T}, cols = {col, std::min(edge, s.T - col), s.T};
+        gram_tile(a, s.N, n, s.I, rows, cols, worker.strips.data, worker.tile.aa);
+        gram_tile(b, s.N, n, s.O, rows, cols, worker.strips.data, worker.tile.bb);
+        worker.tile.add_to(rows, cols, true, &total, 1);
+        return total;
       },
       out);
 }
@@ -134,7 +127,7 @@ template <typename scalar_t>
 void norms(NormsMethod, const PairShape& s, const Ids& a, const Rows<scalar_t>& b, scalar_t* out) {
   sum_pieces(
       s.N, 1, s.T * s.O, [] { return 0; },
-      [&](int64_t n, int64_t, int) {
+      [&](int64_t n, int64_t, int&) {
         const std::vector<scalar_t> sum = columns_of(s, a, b, n).sum;
         return dot(sum.data(), sum.data(), static_cast<int64_t>(sum.size()));
       },

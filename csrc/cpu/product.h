@@ -20,8 +20,6 @@ struct Ahead {
     int64_t hop = 0;   // bytes from a column to the next
     int64_t count = 0;
   };
-  Columns left, right;
-
   // Memory walked through as it lies, `depth` lines for each kernel.
   static Columns linear(const void* data, int64_t bytes, int64_t depth) {
     const int64_t column = std::max<int64_t>(1, depth) * kLine;
@@ -36,15 +34,23 @@ struct Ahead {
     return {reinterpret_cast<const char*>(panel.data), step, kLine, ceil_div(row, kLine)};
   }
 
+  void add(const Columns& columns) { parts[count++] = columns; }
+
   // The next column of lines; its `data` is nullptr after the last.
   Columns take() {
-    Columns& from = left.count > 0 ? left : right;
-    if (from.count == 0) return {};
+    while (first < count && parts[first].count == 0) ++first;
+    if (first == count) return {};
+    Columns& from = parts[first];
     const Columns column = from;
     from.data += from.hop;
     --from.count;
     return column;
   }
+
+ private:
+  static constexpr int kMost = 4;
+  Columns parts[kMost];
+  int first = 0, count = 0;
 };
 
 // out[r, c] = or += sum_k y[k, r] x[k, c], r < rows, c < cols, k < depth. Writes no column beyond `cols`, and leaves

@@ -1,0 +1,74 @@
+// Tiles of positions by positions, the step that every gram-form kernel shares: a a2^T and b b2^T, whose elementwise
+// product summed over two samples' positions is <G[n], G2[m]>.
+#pragma once
+
+#include "reduce.h"
+#include "strips.h"
+
+namespace infotorch::cpu {
+
+constexpr int64_t kTileStrips = 4;  // of a tile's edges: four tiles of strips and both results fit a 1 MiB cache
+
+// Positions begin ... begin + count of samples that have T positions each.
+struct Span {
+  int64_t begin, count, T;
+};
+
+template <typename scalar_t>
+class PositionTile {
+ public:
+  static constexpr int64_t kEdge = kTileStrips * kStrip<scalar_t>;
+
+  PositionTile() : storage(2 * kEdge * kEdge + kEdge), aa(storage.data), bb(aa + kEdge * kEdge) {}
+
+  // `triangle` states that both sides are one, and leaves out what is below the diagonal.
+  void form(const Strips<scalar_t>& a, const Strips<scalar_t>& a2, const Strips<scalar_t>& b,
+            const Strips<scalar_t>& b2, int64_t rows, int64_t cols, bool triangle) {
+    product(a2, cols, a, rows, triangle, false, aa, kEdge);
+    product(b2, cols, b, rows, triangle, false, bb, kEdge);
+  }
+
+  // total[n, m] += what the tile has of <G[n], G2[m]>; samples are counted from where position 0 belongs. `same` states
+  // that both sides are one set, of which only tiles on the diagonal and above are ever formed: what lies above it
+  // stands for its mirror image too.
+  void add_to(const Span& rows, const Span& cols, bool same, double* total, int64_t total_stride) const {
+    const bool triangle = same && rows.begin == cols.begin;
+    scalar_t* const sums = bb + kEdge * kEdge;
+    for (int64_t r = 0, r_end; r < rows.count; r = r_end) {
+      const int64_t n = (rows.begin + r) / rows.T;
+      r_end = std::min(rows.count, (n + 1) * rows.T - rows.begin);
+      int64_t c = 0, c_end;
+      if (triangle) {
+        total[n * total_stride + n] += self(r, r_end);
+        c = r_end;
+      }
+      std::fill(sums + c, sums + cols.count, scalar_t(0));
+      add_column_dots(aa + r * kEdge + c, bb + r * kEdge + c, kEdge, r_end - r, cols.count - c, sums + c);
+      for (; c < cols.count; c = c_end) {
+        const int64_t m = (cols.begin + c) / cols.T;
+        c_end = std::min(cols.count, (m + 1) * cols.T - cols.begin);
+        double sum = 0;
+        for (int64_t k = c; k < c_end; ++k) sum += sums[k];
+        total[n * total_stride + m] += same && n == m ? 2 * sum : sum;
+      }
+    }
+  }
+
+ private:
+  // Positions r ... r_end by themselves, of a triangle.
+  double self(int64_t r, int64_t r_end) const {
+    double sum = 0;
+    for (; r < r_end; ++r) {
+      const int64_t at = r * kEdge + r;
+      sum += 2 * dot(aa + at, bb + at, r_end - r) - static_cast<double>(aa[at]) * bb[at];
+    }
+    return sum;
+  }
+
+  const Scratch<scalar_t> storage;
+
+ public:
+  scalar_t *const aa, *const bb;
+};
+
+}  // namespace infotorch::cpu

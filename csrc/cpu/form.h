@@ -5,8 +5,8 @@
 
 namespace infotorch::cpu {
 
-constexpr int64_t kFormDepth =
-    128;  // positions between two visits to a tile: rows read in place stay in a 32 KiB cache
+// Positions between two visits to a tile: rows that are read in place stay in a 32 KiB cache.
+constexpr int64_t kFormDepth = 128;
 
 // Which features run along the rows of a formed tile, and which along its columns (the lanes of the product).
 enum class Layout { out_by_in, in_by_out };

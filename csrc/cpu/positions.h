@@ -21,7 +21,7 @@ class PositionTile {
 
   PositionTile() : storage(2 * kEdge * kEdge + kEdge), aa(storage.data), bb(aa + kEdge * kEdge) {}
 
-  // `triangle` states that both sides are one, and leaves out what is below the diagonal.
+  // aa = a a2^T and bb = b b2^T. `triangle` states that both sides are one, and leaves out what is below the diagonal.
   void form(const Strips<scalar_t>& a, const Strips<scalar_t>& a2, const Strips<scalar_t>& b,
             const Strips<scalar_t>& b2, int64_t rows, int64_t cols, bool triangle) {
     product(a2, cols, a, rows, triangle, false, aa, kEdge);
@@ -65,10 +65,10 @@ class PositionTile {
     return sum;
   }
 
-  const Scratch<scalar_t> storage;
+  const Scratch<scalar_t> storage;  // aa, bb and one row of sums
 
  public:
-  scalar_t *const aa, *const bb;
+  scalar_t *const aa, *const bb;  // [kEdge, kEdge]
 };
 
 }  // namespace infotorch::cpu

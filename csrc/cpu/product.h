@@ -20,6 +20,7 @@ struct Ahead {
     int64_t hop = 0;   // bytes from a column to the next
     int64_t count = 0;
   };
+
   // Memory walked through as it lies, `depth` lines for each kernel.
   static Columns linear(const void* data, int64_t bytes, int64_t depth) {
     const int64_t column = std::max<int64_t>(1, depth) * kLine;

@@ -35,9 +35,18 @@ GOALS = [
     Layer(name="projection", N=64, T=64, I=256, O=256),
     Layer(name="conv 3 to 32, 32x32", N=16, T=1024, I=27, O=32),
 ]
+# ResNet-18's four stages (3x3 convolutions) on images of 32 and of 224 pixels, a transformer block's projections, a
+# classifier's head.
 MORE = [
     Layer(name="10-class head", N=512, T=1, I=512, O=10),
     Layer(name="resnet18 stage 1, 32x32", N=8, T=1024, I=576, O=64),
+    Layer(name="resnet18 stage 2, 16x16", N=8, T=256, I=1152, O=128),
+    Layer(name="resnet18 stage 3, 8x8", N=8, T=64, I=2304, O=256),
+    Layer(name="resnet18 stage 4, 4x4", N=8, T=16, I=4608, O=512),
+    Layer(name="resnet18 stage 1, 56x56", N=4, T=3136, I=576, O=64),
+    Layer(name="resnet18 stage 2, 28x28", N=4, T=784, I=1152, O=128),
+    Layer(name="resnet18 stage 3, 14x14", N=8, T=196, I=2304, O=256),
     Layer(name="resnet18 stage 4, 7x7", N=8, T=49, I=4608, O=512),
     Layer(name="transformer 768, T=128", N=8, T=128, I=768, O=768),
+    Layer(name="transformer 768, T=1024", N=2, T=1024, I=768, O=768),
 ]

@@ -1,10 +1,16 @@
-"""Pairs that the tests of all ops share."""
+"""Pairs that the tests of all ops share, and how those that hold for every op call each one."""
 
 import json
 import pathlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from infotorch import ops
+from infotorch.ops import reference
 
 # (N, T, I, O): ordinary, one position, one feature, off every tile edge, past a tile in T, I and O, past a group of
 # samples, whole tiles, groups that share a tile of positions, samples of several tiles, wide with many positions for
@@ -45,15 +51,15 @@ def conv_case(options, rng) -> tuple[nn.Conv2d, Tensor]:
     return conv, torch.randn(3, 5, 19, 23, dtype=torch.float64, generator=rng)
 
 
-def conv_pair(conv: nn.Conv2d, x: Tensor) -> tuple[Tensor, Tensor]:
+def conv_pair(conv: nn.Conv2d, x: Tensor, dtype=torch.float64) -> tuple[Tensor, Tensor]:
     """(a [N, T1, T2, Cin, kh, kw], b [N, T, O]) for loss = sum tanh(conv(x)), both views that nothing unfolded."""
     out = conv(x)
     (b,) = torch.autograd.grad(out.tanh().sum(), out)  # [N, O, T1, T2]
     (kh, kw), (sh, sw), (dh, dw) = conv.kernel_size, conv.stride, conv.dilation
-    padded = nn.functional.pad(x, (conv.padding[1],) * 2 + (conv.padding[0],) * 2)  # [N, Cin, H, W]
+    padded = nn.functional.pad(x, (conv.padding[1],) * 2 + (conv.padding[0],) * 2).to(dtype)  # [N, Cin, H, W]
     n, c, h, w = padded.stride()
     size = (x.shape[0], *out.shape[2:], x.shape[1], kh, kw)
-    return padded.as_strided(size, (n, h * sh, w * sw, c, h * dh, w * dw)), b.flatten(2).mT
+    return padded.as_strided(size, (n, h * sh, w * sw, c, h * dh, w * dw)), b.to(dtype).flatten(2).mT
 
 
 def conv_grads(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -94,3 +100,56 @@ def respread(x: Tensor) -> list[Tensor]:
     spread = torch.stack([x, x], -1)[..., 0]
     odd = torch.cat([x.new_zeros(1), x.flatten()])[1:].reshape(x.shape)
     return [x.mT.contiguous().mT, spread, odd]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What an op takes beside its pair."""
+
+    args: Callable[[int, int, int], tuple[Tensor, ...]] = lambda N, O, I: ()
+    """Its tensors after a and b, from the size of G [N, O, I], I with the bias."""
+    ways: list[dict[str, Any]] = field(default_factory=lambda: [{}])
+    """Every choice of its own options."""
+    differentiable: bool = True
+    """Whether it has an autograd formula."""
+
+
+def waves(*size: int) -> Tensor:
+    """Numbers in [-1, 1], the same at every call."""
+    return torch.arange(torch.Size(size).numel(), dtype=torch.float64).sin().reshape(size)
+
+
+METHODS = [{"method": method} for method in ("auto", "gram", "materialize")]
+CALLS = {
+    "grads": Call(),
+    "norms": Call(ways=METHODS),
+    "gram": Call(ways=METHODS),
+    "vjp": Call(args=lambda N, O, I: (waves(3, N),)),
+}
+WAYS = [(op, way) for op, call in CALLS.items() for way in call.ways]
+
+
+def result_dtype(b: Tensor) -> torch.dtype:
+    return torch.float32 if b.dtype in (torch.float32, torch.bfloat16, torch.float16) else torch.float64
+
+
+def arguments(op, a, b, *, bias=False, t_dims=1, in_features=None, **way) -> tuple[Tensor, ...]:
+    """The tensors that ``op`` takes after a and b, of the result's dtype and b's device."""
+    I = a.shape[1 + t_dims :].numel() if in_features is None else max(0, in_features)
+    return tuple(x.to(b.device, result_dtype(b)) for x in CALLS[op].args(b.shape[0], b.shape[-1], I + bias))
+
+
+def run(op: str, a: Tensor, b: Tensor, **options: Any) -> Any:
+    """``op`` of the pair, with whatever else it needs."""
+    return getattr(ops, op)(a, b, *arguments(op, a, b, **options), **CALLS[op].ways[0] | options)
+
+
+def truth(op: str, a: Tensor, b: Tensor, **options: Any) -> Any:
+    """The same by its einsum in float64; a method is no part of it."""
+    options = {name: choice for name, choice in (CALLS[op].ways[0] | options).items() if name != "method"}
+    return getattr(reference, op)(a, b, *arguments(op, a, b, **options), **options)
+
+
+def parts(out: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What an op returned, as if it always were several tensors."""
+    return (out,) if isinstance(out, Tensor) else out

@@ -15,7 +15,7 @@ Sizes = tuple[int, int, int, int]
 Gradients = tuple[Tensor | None, ...]
 
 
-def call(op: OpOverload, *args: Any) -> Tensor:
+def call(op: OpOverload, *args: Any) -> Any:
     """``op(*args)``, below autograd where no gradient is wanted: its Python dispatch would cost 20 us a call.
 
     Raises:

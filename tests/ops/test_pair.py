@@ -77,6 +77,7 @@ def test_registration_with_out_passes_torchs_own_list(op, size, rng):
 @every_op
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_compiles_whole(op, dtype, rng):
+    torch._dynamo.reset()  # the compilations of one function add up to a limit
     a, b = cases.make_pair(2, 6, 4, 5, rng, dtype)
     compiled = torch.compile(lambda a, b: run(op, a * 2, b, bias=True), fullgraph=True, backend="aot_eager")
     for got, want in zip(parts(compiled(a, b)), parts(run(op, a * 2, b, bias=True)), strict=True):
@@ -86,6 +87,7 @@ def test_compiles_whole(op, dtype, rng):
 @every_op_with_out
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_compiles_whole_with_out(op, dtype, rng):
+    torch._dynamo.reset()
     a, b = cases.make_pair(2, 6, 4, 5, rng, dtype)
     out = torch.full_like(run(op, a, b), torch.nan)
     torch.compile(lambda a, b, out: run(op, a, b, out=out), fullgraph=True, backend="aot_eager")(a, b, out)

@@ -2,8 +2,8 @@
 // 3", SC 2011), a function of a counter and a key without any state. Plain C++ for host and device.
 //
 // What follows is a format. Stored sketches are comparable only as long as it stays, so it never changes:
-//   A sketch has a 64-bit seed and a name, and three streams of 32-bit words each, the `Draw`s. Words 4m ... 4m + 3 of a
-//   stream are Philox's four output words for
+//   A sketch has a 64-bit seed and a name, and three streams of 32-bit words each, the `Draw`s. Words 4m ... 4m + 3 of
+//   a stream are Philox's four output words for
 //     key      seed mod 2^32,  seed / 2^32
 //     counter  m mod 2^32,  m / 2^32 (30 bits) + draw * 2^30,  hash mod 2^32,  hash / 2^32
 //   where hash is the 64-bit FNV-1a of the name's UTF-8 bytes.
@@ -11,8 +11,8 @@
 //   bucket is (word 2j) * k / 2^32 rounded down, its sign is - if word 2j + 1 is odd. The bias of out-feature o is
 //   element O I + o: I never counts the bias, so no other element changes with it.
 //   Normal number j of a factor [features, columns] is (feature, column) with j = feature * columns + column; the bias
-//   is feature I of the in-factor. Numbers 2h and 2h + 1 take words 2h = u and 2h + 1 = v of the factor's stream and are
-//   the cosine and the sine of 2 pi v / 2^32, times sqrt(-2 log((u + 1/2) / 2^32)), in float64 rounded to float32.
+//   is feature I of the in-factor. Numbers 2h and 2h + 1 take words 2h = u and 2h + 1 = v of the factor's stream and
+//   are the cosine and the sine of 2 pi v / 2^32, times sqrt(-2 log((u + 1/2) / 2^32)), in float64 rounded to float32.
 #pragma once
 
 #include <cmath>

@@ -26,7 +26,8 @@ INFOTORCH_INLINE Bits<bytes> low_product(Bits<bytes> x, Bits<bytes> y) {
 #endif
 }
 
-// One block of words to a lane, each in the lower half of a lane of word[w]; what the upper halves hold does not matter.
+// One block of words to a lane, each in the lower half of a lane of word[w]; what the upper halves hold does not
+// matter.
 template <int64_t bytes>
 struct WordLanes {
   Bits<bytes> word[4];
@@ -123,14 +124,14 @@ INFOTORCH_INLINE void normals(Source source, Draw factor, uint64_t j, int64_t co
 }
 
 // Both for registers of BYTES, compiled with ATTRIBUTE.
-#define INFOTORCH_DRAWS(NAME, BYTES, ATTRIBUTE)                                                                   \
-  ATTRIBUTE __attribute__((flatten)) void entries_##NAME(const Source& source, uint64_t j, uint64_t step,         \
-                                                         int64_t count, uint64_t k, Entry* to) {                  \
-    entries<BYTES>(source, j, step, count, k, to);                                                                \
-  }                                                                                                               \
-  ATTRIBUTE __attribute__((flatten)) void normals_##NAME(const Source& source, Draw factor, uint64_t j,           \
-                                                         int64_t count, float* to) {                              \
-    normals<BYTES>(source, factor, j, count, to);                                                                 \
+#define INFOTORCH_DRAWS(NAME, BYTES, ATTRIBUTE)                                                                        \
+  ATTRIBUTE __attribute__((flatten)) void entries_##NAME(const Source& source, uint64_t j, uint64_t step,              \
+                                                         int64_t count, uint64_t k, Entry* to) {                       \
+    entries<BYTES>(source, j, step, count, k, to);                                                                     \
+  }                                                                                                                    \
+  ATTRIBUTE __attribute__((flatten)) void normals_##NAME(const Source& source, Draw factor, uint64_t j, int64_t count, \
+                                                         float* to) {                                                  \
+    normals<BYTES>(source, factor, j, count, to);                                                                      \
   }
 
 #if INFOTORCH_HAS_CLONES

@@ -3,6 +3,7 @@
 from infotorch.ops.grads import grads
 from infotorch.ops.gram import gram
 from infotorch.ops.norms import norms
+from infotorch.ops.project import project
 from infotorch.ops.vjp import vjp
 
-__all__ = ["grads", "gram", "norms", "vjp"]
+__all__ = ["grads", "gram", "norms", "project", "vjp"]

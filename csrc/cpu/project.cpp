@@ -24,7 +24,7 @@ void one_hot_sjlt(const Sketch& sketch, const PairShape& s, const Ids& a, const 
         const int64_t i = columns.column[c];
         const bool bias = i == in_features;
         draw_entries(sketch.source, bias ? s.O * in_features : i, bias ? 1 : in_features, s.O, k, entries.data());
-        add_numbers(1, columns.sum.data() + c * s.O, entries.data(), s.O, to);
+        add_numbers(1, columns.sum.data() + c * s.O, 0, entries.data(), s.O, to);
       }
     }
   });

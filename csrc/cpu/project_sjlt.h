@@ -75,7 +75,6 @@ class Sjlt {
   static constexpr int64_t kSplitBuckets = int64_t{1} << 15;  // in all splits
   static constexpr int64_t kSparse = 4;                       // share of empty buckets that lanes would only move
   static constexpr int64_t kPiece = 1024;                     // buckets summed over splits by one task
-  static constexpr int64_t kTranspose = 256;                  // numbers of a lane turned at once
   static constexpr int64_t kWorkPerTask = 1 << 16;            // multiply-adds that outweigh waking a thread
 
   // One group of samples, side by side.
@@ -86,8 +85,7 @@ class Sjlt {
           plan(sketch),
           lanes(sketch.lanes),
           panels(sketch.tiling),
-          numbers(lanes * (sketch.outer ? kProductRows + kMostProducts : panel_stride(sketch.area))),
-          turned(lanes * kTranspose) {}
+          numbers(lanes * (sketch.outer ? kProductRows + kMostProducts : panel_stride(sketch.area))) {}
 
     // Samples n ... n + count; lanes beyond hold zeros.
     void begin(int64_t first, int64_t samples) {
@@ -127,18 +125,13 @@ class Sjlt {
       const int64_t stride = panel_stride(plan.area);
       for (int64_t lane = 0; lane < count; ++lane)
         plan.form(n + lane, tile, panels, numbers.data + lane * stride, tile.cols);
-      if (lanes == 1) return add_numbers(1, numbers.data, entries, tile.size(), to);
-      for (int64_t q = 0; q < tile.size(); q += kTranspose) {
-        const int64_t here = std::min(kTranspose, tile.size() - q);
-        copy_block(numbers.data + q, 1, stride, here, lanes, turned.data, lanes);
-        add_numbers(lanes, turned.data, entries + q, here, to);
-      }
+      add_numbers(lanes, numbers.data, stride, entries, tile.size(), to);
     }
 
     const Sjlt& plan;
     const int64_t lanes;
     const FormScratch<scalar_t> panels;
-    const Scratch<scalar_t> numbers, turned;
+    const Scratch<scalar_t> numbers;
     int64_t n = 0, count = 0, packed = -1;
   };
 

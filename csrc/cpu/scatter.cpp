@@ -2,7 +2,7 @@
 
 #include <type_traits>
 
-#include "simd.h"
+#include "transpose.h"
 
 namespace infotorch::cpu {
 namespace {
@@ -26,10 +26,24 @@ INFOTORCH_INLINE void add(Number<scalar_t, bytes> x, Entry entry, scalar_t* to) 
 }
 
 template <int64_t bytes, typename scalar_t>
-INFOTORCH_INLINE void numbers(const scalar_t* x, const Entry* entries, int64_t count, scalar_t* to) {
+INFOTORCH_INLINE void numbers(const scalar_t* x, int64_t stride, const Entry* entries, int64_t count, scalar_t* to) {
+  using vector_t = typename Lanes<scalar_t, bytes>::type;
   constexpr int64_t lanes = bytes / sizeof(scalar_t);
-  for (int64_t q = 0; q < count; ++q)
-    add<scalar_t, bytes>(load<Number<scalar_t, bytes>>(x + q * lanes), entries[q], to);
+  for (int64_t q = 0; q < count; q += lanes) {
+    vector_t line[lanes];
+#pragma GCC unroll 16
+    for (int64_t k = 0; k < lanes; ++k) line[k] = load<vector_t>(x + k * stride + q);
+    transpose_lines<scalar_t, bytes>(line);
+    if (q + lanes <= count) {
+#pragma GCC unroll 16
+      for (int64_t k = 0; k < lanes; ++k) add<scalar_t, bytes>(line[k], entries[q + k], to);
+      continue;
+    }
+    scalar_t rest[lanes * lanes];
+#pragma GCC unroll 16
+    for (int64_t k = 0; k < lanes; ++k) store(rest + k * lanes, line[k]);
+    for (int64_t k = 0; q + k < count; ++k) add<scalar_t, bytes>(load<vector_t>(rest + k * lanes), entries[q + k], to);
+  }
 }
 
 // All of y stays in registers: a load near an unfinished store to the same place in another page would wait for it.
@@ -58,12 +72,12 @@ INFOTORCH_INLINE void products(const scalar_t* x, int64_t rows, const scalar_t* 
 
 // Overloads, because a template can't be cloned.
 #define INFOTORCH_SCATTER(scalar_t)                                                                                   \
-  INFOTORCH_CLONES void add_numbers(int64_t lanes, const scalar_t* x, const Entry* entries, int64_t count,            \
-                                    scalar_t* to) {                                                                   \
-    if (lanes * sizeof(scalar_t) == 64) return numbers<64>(x, entries, count, to);                                    \
-    if (lanes * sizeof(scalar_t) == 32) return numbers<32>(x, entries, count, to);                                    \
-    if (lanes > 1) return numbers<16>(x, entries, count, to);                                                         \
-    numbers<sizeof(scalar_t)>(x, entries, count, to);                                                                 \
+  INFOTORCH_CLONES void add_numbers(int64_t lanes, const scalar_t* x, int64_t stride, const Entry* entries,           \
+                                    int64_t count, scalar_t* to) {                                                    \
+    if (lanes * sizeof(scalar_t) == 64) return numbers<64>(x, stride, entries, count, to);                            \
+    if (lanes * sizeof(scalar_t) == 32) return numbers<32>(x, stride, entries, count, to);                            \
+    if (lanes > 1) return numbers<16>(x, stride, entries, count, to);                                                 \
+    for (int64_t q = 0; q < count; ++q) add<scalar_t, sizeof(scalar_t)>(x[q], entries[q], to);                        \
   }                                                                                                                   \
   INFOTORCH_CLONES void add_products(int64_t lanes, const scalar_t* x, int64_t rows, const scalar_t* y, int64_t cols, \
                                      const Entry* entries, scalar_t* to) {                                            \

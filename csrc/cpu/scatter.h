@@ -12,10 +12,11 @@ constexpr int64_t kMostLanes = 64 / sizeof(scalar_t);
 template <typename scalar_t>
 constexpr int64_t kLeastLanes = 16 / sizeof(scalar_t);  // but for a single one
 
-// to[bucket, lane] += sign * x[q, lane] with bucket and sign from entries[q], q < count. `lanes` is a power of two from
-// kLeastLanes to kMostLanes, or 1.
-void add_numbers(int64_t lanes, const float* x, const Entry* entries, int64_t count, float* to);
-void add_numbers(int64_t lanes, const double* x, const Entry* entries, int64_t count, double* to);
+// to[bucket, lane] += sign * x[lane * stride + q] with bucket and sign from entries[q], q < count. `lanes` is a power
+// of two from kLeastLanes to kMostLanes, or 1. What follows `count` numbers, up to a multiple of kMostLanes, may be
+// read.
+void add_numbers(int64_t lanes, const float* x, int64_t stride, const Entry* entries, int64_t count, float* to);
+void add_numbers(int64_t lanes, const double* x, int64_t stride, const Entry* entries, int64_t count, double* to);
 
 // The same with the numbers x[r, lane] y[c, lane], r < rows, c < cols <= kMostProducts, and entries [rows, cols].
 constexpr int64_t kMostProducts = 8;

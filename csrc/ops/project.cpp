@@ -22,7 +22,7 @@ Sketch check_sketch(const PairShape& s, const PairOptions& options, int64_t k, i
   const int64_t in_features = s.I - options.bias;
   if (kind == "kron" && s.O > 0 && s.I > 0 && factor_columns(k, s.O, in_features).O == 0) {
     const std::string must = "k of kind 'kron' must be a product of two factors, one up to O = " + std::to_string(s.O) +
-                             " and one up to I = " + std::to_string(in_features);
+                             " and one up to I = " + std::to_string(std::max<int64_t>(1, in_features));
     fail("project", must, std::to_string(k),
          "Pass k = " + std::to_string(nearest_k(k, s.O, in_features)) + ", the nearest, or kind='sjlt'.");
   }

@@ -6,8 +6,8 @@ from typing import Literal, SupportsIndex
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, NotSupported
-from infotorch.ops.pair import call
+from infotorch.errors import ConfigError
+from infotorch.ops.pair import call, new_empty, refuse_grad, refuse_vmap
 
 __all__ = ["project"]
 
@@ -24,18 +24,18 @@ def project(
     t_dims: int = 1,
     in_features: int | None = None,
 ) -> Tensor:
-    r"""Linear sketches :math:`p(G_n)` of the samples' gradients in k numbers, with :math:`E\langle p(G), p(G')\rangle = \langle G, G'\rangle`.
+    r"""Linear sketch of each sample's gradient, k numbers, :math:`E\langle p(G), p(G')\rangle = \langle G, G'\rangle`.
 
     ``"sjlt"`` adds every element of the gradient to one of k buckets, with a sign (Kane and Nelson, "Sparser
-    Johnson-Lindenstrauss Transforms", arXiv:1012.1577, with one bucket an element). The gradient is formed tile by tile
-    and never stored, at T I O multiply-adds a sample. Of an inner product of norms 1 the root mean square error is about
-    :math:`1/\sqrt k`.
+    Johnson-Lindenstrauss Transforms", arXiv:1012.1577, with one bucket an element). The gradient is formed tile by
+    tile and never stored, at T I O multiply-adds a sample. The inner product of two sketches has a root mean square
+    error of about :math:`1/\sqrt k` of the product of the norms.
 
     ``"kron"`` is :math:`\operatorname{vec}(R_O^\top G_n R_I)` with normal factors [O, k_O] and [I, k_I] of variance
-    1/k_O and 1/k_I, at T (I k_I + O k_O + k) multiply-adds. It never forms a gradient, but at equal k it is less exact:
-    with one position the error is about :math:`\sqrt{1/k_O + 1/k_I}`. k_O k_I = k are the divisors nearest to each other
-    with k_O <= O and k_I <= I, the larger one on the side with more features (on I if both have as many); the bias does
-    not count in I.
+    1/k_O and 1/k_I, at T (I k_I + O k_O + k) multiply-adds. It never forms a gradient, but is less exact at equal k:
+    with one position the error is about :math:`\sqrt{1/k_O + 1/k_I}`. k_O and k_I are the divisors of k nearest to
+    each other with k_O <= O and k_I <= I, the larger one on the side with more features (on I if both have as many);
+    the bias does not count in I.
 
     Seed and name alone decide on the numbers: the words of Philox4x32-10 with the seed as its key and, in its counter,
     the hash of the name and the place of an element in the weight (csrc/philox.h states the format). So a sample's
@@ -43,9 +43,11 @@ def project(
     machines; those of two layers need two names. A sketch with the bias is the sketch without it plus that of the bias
     alone. Sketches of several layers add.
 
+    bfloat16 and float16 are widened where they are read: products and sums run in float32.
+
     Args:
-        a: Layer inputs, float32 or float64: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of positions, read as
-            they lie. Or int64 [N, T], the rows of an embedding that were looked up.
+        a: Layer inputs, float64, float32, bfloat16 or float16: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of
+            positions, read as they lie. Or int64 [N, T], the rows of an embedding that were looked up.
         b: Gradients of the summed loss with respect to the layer's outputs, [N, T, O], of a's dtype, any strides.
         k: Size of the sketch, up to 2^31.
         seed: From 0 to 2^64 - 1.
@@ -56,11 +58,11 @@ def project(
         in_features: I, given exactly when ``a`` holds indices.
 
     Returns:
-        [N, k], of b's dtype, in units of the loss over units of the weight.
+        [N, k], of b's dtype, or float32 where that has 16 bits, in units of the loss over units of the weight.
 
     Raises:
-        ValueError: Shapes or dtypes disagree, an index is out of range, k is not in 1 to 2^31 or, for ``"kron"``, has no
-            such divisors, or ``kind`` is neither.
+        ValueError: Shapes, dtypes or devices disagree, an index is out of range, k is not in 1 to 2^31 or, for
+            ``"kron"``, has no such divisors, or ``kind`` is neither.
         ConfigError: ``seed`` is out of range.
         NotSupported: A tensor on a device without kernels, or an input that requires grad.
 
@@ -68,10 +70,6 @@ def project(
         >>> project(torch.ones(2, 1, 3), torch.ones(2, 1, 2), k=1, seed=0).shape
         torch.Size([2, 1])
     """
-    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
-        raise NotSupported(
-            "project: has no gradient; got an input that requires grad. Detach it, or call under torch.no_grad()."
-        )
     key = operator.index(seed)
     if not 0 <= key < 2**64:
         raise ConfigError(f"project: seed must be 0 to 2^64 - 1; got {key}. Take it modulo 2^64.")
@@ -91,4 +89,8 @@ def _fake(
     t_dims: int = 1,
     in_features: int | None = None,
 ) -> Tensor:
-    return b.new_empty(b.shape[0], k)
+    return new_empty(b, b.shape[0], k)
+
+
+refuse_grad("project")
+refuse_vmap("project")

@@ -123,6 +123,7 @@ CALLS = {
     "grads": Call(),
     "norms": Call(ways=METHODS),
     "gram": Call(ways=METHODS),
+    "project": Call(ways=[{"k": 7, "seed": 3}, {"k": 1, "seed": 3, "kind": "kron"}], differentiable=False),
     "vjp": Call(args=lambda N, O, I: (waves(3, N),)),
 }
 WAYS = [(op, way) for op, call in CALLS.items() for way in call.ways]

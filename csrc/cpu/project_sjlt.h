@@ -17,57 +17,41 @@ template <typename scalar_t>
 class Sjlt {
  public:
   Sjlt(const Sketch& sketch, const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out)
-      : sketch(sketch), s(s), a(a), b(b), out(out), form(s, a, b, layout) {
-    const int64_t threads = num_threads();
-    const auto held = [&] { return threads * lanes * (k + area) * static_cast<int64_t>(sizeof(scalar_t)); };
-    while (lanes > kLeastLanes<scalar_t> &&
-           (lanes / 2 >= s.N || ceil_div(s.N, lanes) * splits < threads || held() > kBudget))
-      lanes /= 2;
-    if (splits == 1 && (s.O * s.I < k / kSparse || held() > kBudget)) lanes = 1;
-  }
+      : sketch(sketch), s(s), a(a), b(b), out(out), form(s, a, b, layout) {}
 
   void operator()() const {
-    const int64_t groups = ceil_div(s.N, lanes), chunk = std::max<int64_t>(1, kTable / area);
-    const int64_t chunks = ceil_div(tiling.count(), chunk);
+    const int64_t groups = ceil_div(s.N, lanes), group_size = splits * k * lanes;
+    const int64_t chunk = std::max<int64_t>(1, kTable / area), chunks = ceil_div(tiling.count(), chunk);
     const Scratch<Entry> table(std::min(chunk, tiling.count()) * area);
-    const bool at_once = lanes > 1 && splits == 1 && chunks == 1;  // then a thread has buckets of its own
-    const int64_t size = k * lanes, group_bytes = splits * size * static_cast<int64_t>(sizeof(scalar_t));
-    const int64_t round = at_once || lanes == 1 ? groups : std::clamp<int64_t>(kBudget / group_bytes, 1, groups);
-    const Scratch<scalar_t> sums(at_once || lanes == 1 ? 0 : round * splits * size);
+    // One lane adds to its row of the result. Several have buckets, of the thread's own if a task fills them at once.
+    const bool in_place = lanes == 1, at_once = !in_place && splits == 1 && chunks == 1;
+    const int64_t fit = kBudget / (group_size * static_cast<int64_t>(sizeof(scalar_t)));
+    const int64_t round = in_place || at_once ? groups : std::clamp<int64_t>(fit, 1, groups);
+    const Scratch<scalar_t> sums(in_place || at_once ? 0 : round * group_size);
     for (int64_t g0 = 0; g0 < groups; g0 += round) {
       const int64_t here = std::min(round, groups - g0);
       for (int64_t first = 0; first < tiling.count(); first += chunk) {
         const int64_t last = std::min(tiling.count(), first + chunk);
         if (chunks > 1 || g0 == 0) draw(first, last, table.data);
         parallel_tasks(
-            here * splits, grain(chunks), [&] { return Worker(*this, at_once); },
+            here * splits, grain(chunks), [&] { return Worker(*this, at_once ? k * lanes : 0); },
             [&](int64_t task, Worker& worker) {
-              const int64_t n = (g0 + task / splits) * lanes, count = std::min(lanes, s.N - n);
-              scalar_t* const to = at_once ? worker.sums.data : lanes == 1 ? out + n * k : sums.data + task * size;
-              if (first == 0) std::fill(to, to + size, scalar_t(0));
-              worker.begin(n, count);
+              const int64_t n = (g0 + task / splits) * lanes;
+              scalar_t* const to = in_place ? out + n * k : at_once ? worker.sums.data : sums.data + task * k * lanes;
+              if (first == 0) std::fill(to, to + k * lanes, scalar_t(0));
+              worker.begin(n, samples(n));
               for (int64_t p = first; p < last; ++p)
                 if (p % splits == task % splits) worker.add(tiling[p], table.data + start(p) - start(first), to);
-              if (at_once) write(to, n, count, 0, k);
+              if (at_once) write(to, n, 0, k);
             });
       }
-      if (at_once || lanes == 1) continue;
-      const int64_t pieces = ceil_div(k, kPiece);
-      parallel_for(here * pieces, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t p = begin; p < end; ++p) {
-          const int64_t group = p / pieces, bucket = p % pieces * kPiece, buckets = std::min(kPiece, k - bucket);
-          scalar_t* const total = sums.data + group * splits * size;
-          for (int64_t split = 1; split < splits; ++split)
-            add_scaled(total + split * size + bucket * lanes, 1, buckets * lanes, total + bucket * lanes);
-          const int64_t n = (g0 + group) * lanes;
-          write(total, n, std::min(lanes, s.N - n), bucket, buckets);
-        }
-      });
+      if (!in_place && !at_once) add_splits(g0, here, sums.data);
     }
   }
 
  private:
-  static constexpr int64_t kArea = 56 * 128, kCols = 128;     // of a tile of G: lanes of them and buckets share a cache
+  static constexpr int64_t kArea = 112 * 128, kCols = 128;    // of a tile of G: lanes of them and buckets share a cache
+  static constexpr int64_t kTiles = int64_t{1} << 19;         // bytes of a tile in all lanes
   static constexpr int64_t kProductRows = 512;                // of a tile of outer products
   static constexpr int64_t kTable = int64_t{1} << 21;         // entries held at once
   static constexpr int64_t kBudget = int64_t{24} << 20;       // bytes of buckets and tiles held at once
@@ -80,12 +64,12 @@ class Sjlt {
   // One group of samples, side by side.
   class Worker {
    public:
-    Worker(const Sjlt& sketch, bool own_sums)
-        : sums(own_sums ? sketch.k * sketch.lanes : 0),
-          plan(sketch),
-          lanes(sketch.lanes),
-          panels(sketch.tiling),
-          numbers(lanes * (sketch.outer ? kProductRows + kMostProducts : panel_stride(sketch.area))) {}
+    Worker(const Sjlt& plan, int64_t own_sums)
+        : sums(own_sums),
+          plan(plan),
+          lanes(plan.lanes),
+          panels(plan.tiling),
+          numbers(lanes * (plan.outer ? kProductRows + kMostProducts : panel_stride(plan.area))) {}
 
     // Samples n ... n + count; lanes beyond hold zeros.
     void begin(int64_t first, int64_t samples) {
@@ -166,9 +150,37 @@ class Sjlt {
     return tile.r0 * tiling.cols + tile.rows * tile.c0;
   }
 
-  // Some buckets of a group to their places in the result.
-  void write(const scalar_t* sums, int64_t n, int64_t count, int64_t bucket, int64_t buckets) const {
-    copy_block(sums + bucket * lanes, 1, lanes, count, buckets, out + n * k + bucket, k);
+  int64_t samples(int64_t n) const { return std::min(lanes, s.N - n); }  // of the group that begins with n
+
+  // The buckets of all splits, from left to right, to their places in the result.
+  void add_splits(int64_t g0, int64_t groups, scalar_t* sums) const {
+    const int64_t pieces = ceil_div(k, kPiece), size = k * lanes;
+    parallel_for(groups * pieces, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t p = begin; p < end; ++p) {
+        const int64_t bucket = p % pieces * kPiece, buckets = std::min(kPiece, k - bucket), at = bucket * lanes;
+        scalar_t* const group = sums + p / pieces * splits * size;
+        for (int64_t split = 1; split < splits; ++split)
+          add_scaled(group + split * size + at, 1, buckets * lanes, group + at);
+        write(group, (g0 + p / pieces) * lanes, bucket, buckets);
+      }
+    });
+  }
+
+  void write(const scalar_t* sums, int64_t n, int64_t bucket, int64_t buckets) const {
+    copy_block(sums + bucket * lanes, 1, lanes, samples(n), buckets, out + n * k + bucket, k);
+  }
+
+  // As many as are worth their memory and leave no thread idle; how many is not in the bits.
+  int64_t most_lanes() const {
+    const int64_t number = sizeof(scalar_t), threads = num_threads();
+    int64_t most = kMostLanes<scalar_t>;
+    const auto too_large = [&] { return threads * most * (k + area) * number > kBudget; };
+    const auto too_wide = [&] {
+      const bool idle = most / 2 >= s.N || ceil_div(s.N, most) * splits < threads;
+      return idle || too_large() || (!outer && most * area * number > kTiles);
+    };
+    while (most > kLeastLanes<scalar_t> && too_wide()) most /= 2;
+    return splits == 1 && (s.O * s.I < k / kSparse || too_large()) ? 1 : most;
   }
 
   int64_t grain(int64_t chunks) const {
@@ -188,7 +200,7 @@ class Sjlt {
   const int64_t area = tiling.edge_rows * tiling.edge_cols;
   const int64_t splits =
       std::clamp<int64_t>(std::min(s.O * s.I / (kPerBucket * k), kSplitBuckets / k), 1, tiling.count());
-  int64_t lanes = kMostLanes<scalar_t>;
+  const int64_t lanes = most_lanes();
 };
 
 }  // namespace infotorch::cpu

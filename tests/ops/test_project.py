@@ -193,8 +193,7 @@ def test_seed_and_name_choose_the_sketch(kind, rng):
         assert all(not torch.allclose(sketches[n], other) for other in sketches[:n])
 
 
-@every_kind
-def test_no_sketch_shares_words_with_another_kind_or_side(kind):
+def test_no_sketch_shares_words_with_another_kind_or_side():
     streams = [_C.sketch_words(4, "w", draw, 0, 1000) for draw in range(3)]
     assert len(np.unique(np.concatenate(streams))) > 2990
 
@@ -257,10 +256,19 @@ def test_no_samples_give_no_rows(kind, k, rng):
     assert project(*cases.make_pair(0, 3, 8, 5, rng), k=k, seed=0, kind=kind).shape == (0, k)
 
 
-def test_a_million_buckets(rng):
-    a, b = cases.make_pair(3, 4, 40, 30, rng)
-    out = project(a, b, k=10**6, seed=0)
-    assert_same(out[:, out.any(0)].square().sum(1), reference.norms(a, b))  # no two elements meet
+@pytest.mark.parametrize("T, I, O", [(1, 40, 30), (4, 40, 30), (3, 1500, 1430)])
+def test_half_the_buckets_hold_the_sums_of_neighbours(T, I, O, rng):
+    """floor(w 2k / 2^32) / 2 rounded down is floor(w k / 2^32): so sketches of millions can be checked."""
+    a, b = cases.make_pair(2, T, I, O, rng)
+    few = project(a, b, k=8, seed=0)
+    for k in (2**10, 2**15, 2**21):
+        assert_same(project(a, b, k=k, seed=0).reshape(2, 8, -1).sum(2), few)
+
+
+def test_a_million_buckets_keep_all(rng):
+    a, b = cases.make_pair(3, 4, 20, 10, rng)
+    out = project(a, b, k=10**6, seed=0)  # no two of the 200 elements meet
+    assert_same(out.square().sum(1), reference.norms(a, b))
 
 
 @every_kind

@@ -16,7 +16,7 @@ Sizes = tuple[int, int, int, int]
 Gradients = tuple[Tensor | None, ...]
 
 
-def call(op: OpOverload, *args: Any) -> Tensor:
+def call(op: OpOverload, *args: Any) -> Any:
     """``op(*args)``, below autograd where no gradient is wanted: its Python dispatch would cost 20 us a call.
 
     Raises:
@@ -114,7 +114,7 @@ def refuse_grad(op: str) -> None:
         LIBRARY.impl(f"{op}.{overload}".removesuffix(".default"), guard(getattr(packet, overload)), "Autograd")
 
 
-def as_typed(x: Tensor) -> AbstractContextManager[Any]:
+def no_autocast(x: Tensor) -> AbstractContextManager[Any]:
     """Products of ``x`` in its own dtype, whatever torch.autocast says: the way back is as exact as the op."""
     known = torch.amp.is_autocast_available(x.device.type)
     return torch.autocast(x.device.type, enabled=False) if known else nullcontext()
@@ -128,7 +128,7 @@ def pull(g: Tensor, a: Tensor, b: Tensor, needs: tuple[bool, bool], bias: bool, 
         return None, (picked + g[:, None, :, -1] if bias else picked).to(b.dtype) if needs[1] else None
     weight = g[:, :, :-1] if bias else g
     grad_a = grad_b = None
-    with as_typed(g):
+    with no_autocast(g):
         if needs[0]:
             grad_a = (b.to(g.dtype) @ weight).reshape(a.shape).to(a.dtype)
         if needs[1]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from infotorch import _C
-from infotorch.errors import ConfigError, NotSupported
+from infotorch.errors import ConfigError
 from infotorch.ops import project, reference, vjp
 from tests.laws import assert_same, assert_same_bits
 from tests.ops import cases
@@ -307,13 +307,3 @@ def test_seed_must_fit_64_bits(seed, rng):
     with pytest.raises(ConfigError) as error:
         project(*cases.make_pair(4, 3, 8, 5, rng), k=4, seed=seed)
     assert str(error.value) == f"project: seed must be 0 to 2^64 - 1; got {seed}. Take it modulo 2^64."
-
-
-def test_refuses_an_input_that_requires_grad(rng):
-    a, b = cases.make_pair(4, 3, 8, 5, rng)
-    says = "project: no tensor may require grad, for there is no way back; got one that does. Detach it, or call under"
-    for pair in [(a.clone().requires_grad_(), b), (a, b.clone().requires_grad_())]:
-        with pytest.raises(NotSupported, match=says):
-            project(*pair, k=4, seed=0)
-        with torch.no_grad():
-            assert not project(*pair, k=4, seed=0).requires_grad

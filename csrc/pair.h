@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "half.h"
+
 namespace infotorch {
 
 struct PairShape {
@@ -45,20 +47,43 @@ struct Axes {
   int64_t step() const { return stride[count - 1]; }
 };
 
+// How numbers lie in memory: as the scalar_t that is computed in, or in 16 bits, which become float where rows are
+// read.
+enum class Storage { same, bfloat16, float16 };
+
 // One side of a pair as it lies in memory: [N, *t, *i], with one more feature that is always 1 if `bias`.
 // The patches of a convolution are such a view of its padded input; nothing ever unfolds them.
 template <typename scalar_t>
 struct Rows {
-  const scalar_t* data;
+  const void* data;
+  Storage storage;
   int64_t n_stride;
   Axes t, i;
   bool bias = false;
+
+  template <typename stored_t>
+  INFOTORCH_HOST_DEVICE const stored_t* as() const {
+    return static_cast<const stored_t*>(data);
+  }
+
+  int64_t bytes() const { return storage == Storage::same ? sizeof(scalar_t) : sizeof(uint16_t); }  // of one number
+  const char* at(int64_t offset) const { return as<char>() + offset * bytes(); }
 };
+
+// Runs body(pointer to the first number, of the type that it is stored as).
+template <typename scalar_t, typename Body>
+void for_storage(const Rows<scalar_t>& x, const Body& body) {
+  if constexpr (sizeof(scalar_t) == sizeof(float)) {
+    if (x.storage == Storage::bfloat16) return body(x.template as<BFloat16>());
+    if (x.storage == Storage::float16) return body(x.template as<Float16>());
+  }
+  body(x.template as<scalar_t>());
+}
 
 // All positions of samples n0 ... n0 + count, as those of one sample.
 template <typename scalar_t>
 Rows<scalar_t> stacked(const Rows<scalar_t>& x, int64_t n0, int64_t count) {
-  Rows<scalar_t> rows = {x.data + n0 * x.n_stride, 0, {}, x.i, x.bias};
+  Rows<scalar_t> rows = {x.at(n0 * x.n_stride), x.storage, 0, {}, x.i, x.bias};
   rows.t.append(count, x.n_stride);
   for (int d = 0; d < x.t.count; ++d) rows.t.append(x.t.size[d], x.t.stride[d]);
   return rows;

@@ -58,9 +58,9 @@ void gram_tile(const Rows<scalar_t>& x, int64_t N, int64_t n, int64_t width, con
     pack_strips(x, n, rows.begin, rows.count, i, depth, strips);
     if (!triangle) pack_strips(x, n, cols.begin, cols.count, i, depth, right);
     Ahead next;
-    const int64_t bytes = rows.count * depth * sizeof(scalar_t);
+    const int64_t bytes = rows.count * depth * x.bytes();
     if (rows.count == rows.T && x.n_stride == rows.T * width && n + 1 < N)
-      next.add(Ahead::linear(x.data + (n + 1) * x.n_stride + rows.T * i, bytes, depth));
+      next.add(Ahead::linear(x.at((n + 1) * x.n_stride + rows.T * i), bytes, depth));
     product<scalar_t>({right, depth}, cols.count, {strips, depth}, rows.count, triangle, i > 0, out, edge, next);
   }
 }

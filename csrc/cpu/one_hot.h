@@ -6,7 +6,7 @@
 #include <numeric>
 #include <vector>
 
-#include "../pair.h"
+#include "pack.h"
 #include "reduce.h"
 
 namespace infotorch::cpu {
@@ -33,9 +33,10 @@ Columns<scalar_t> columns_of(const PairShape& s, const Ids& ids, const Rows<scal
     columns.sum.resize(columns.sum.size() + s.O);
     return columns.sum.data() + columns.sum.size() - s.O;
   };
+  const Scratch<scalar_t> packed(panel_stride(s.O));
   const auto add = [&](int64_t t, scalar_t* to) {
-    const scalar_t* row = b.data + n * b.n_stride + b.t.offset(t);
-    for (int64_t o = 0; o < s.O; ++o) to[o] += row[o * b.i.step()];
+    const scalar_t* row = features(b, n, t, 1, 0, s.O, 1, packed.data).data;
+    for (int64_t o = 0; o < s.O; ++o) to[o] += row[o];
   };
   scalar_t* to = nullptr;
   for (const int64_t t : order) {

@@ -5,21 +5,21 @@
 namespace infotorch::cpu {
 namespace {
 
-template <typename scalar_t>
-INFOTORCH_INLINE void copy_lines(const scalar_t* from, int64_t r_stride, int64_t rows, int64_t cols, scalar_t* to,
+template <typename stored_t, typename scalar_t>
+INFOTORCH_INLINE void copy_lines(const stored_t* from, int64_t r_stride, int64_t rows, int64_t cols, scalar_t* to,
                                  int64_t to_stride) {
   using vector_t = Vector<scalar_t>;
   constexpr int64_t lanes = kLanes<scalar_t>;
   for (int64_t r = 0; r < rows; ++r, from += r_stride, to += to_stride) {
     int64_t c = 0;
     for (; c + lanes <= cols; c += lanes) store(to + c, load<vector_t>(from + c));
-    for (; c < cols; ++c) to[c] = from[c];
+    for (; c < cols; ++c) to[c] = widen(from[c]);
   }
 }
 
 // A square transposed in its registers: swaps the off-diagonal halves of every 2s x 2s block, s = 1, 2, ...
-template <int64_t bytes, typename scalar_t>
-INFOTORCH_INLINE void transpose_square(const scalar_t* from, int64_t from_stride, scalar_t* to, int64_t to_stride) {
+template <int64_t bytes, typename stored_t, typename scalar_t>
+INFOTORCH_INLINE void transpose_square(const stored_t* from, int64_t from_stride, scalar_t* to, int64_t to_stride) {
   using vector_t = typename Lanes<scalar_t, bytes>::type;
   constexpr int64_t lanes = bytes / sizeof(scalar_t);
   typedef decltype(vector_t{} < vector_t{}) mask_t;
@@ -47,8 +47,8 @@ INFOTORCH_INLINE void transpose_square(const scalar_t* from, int64_t from_stride
 }
 
 // to[r, c] = from[c * c_stride + r], in squares of vectors.
-template <int64_t bytes, typename scalar_t>
-INFOTORCH_INLINE void transpose_squares(const scalar_t* from, int64_t c_stride, int64_t rows, int64_t cols,
+template <int64_t bytes, typename stored_t, typename scalar_t>
+INFOTORCH_INLINE void transpose_squares(const stored_t* from, int64_t c_stride, int64_t rows, int64_t cols,
                                         scalar_t* to, int64_t to_stride) {
   constexpr int64_t lanes = bytes / sizeof(scalar_t);
   for (int64_t c = 0; c < cols; c += lanes)
@@ -57,8 +57,8 @@ INFOTORCH_INLINE void transpose_squares(const scalar_t* from, int64_t c_stride, 
 }
 
 // The same for any rows and cols: wide squares, then narrow ones along both edges, then single numbers.
-template <typename scalar_t>
-INFOTORCH_INLINE void transpose(const scalar_t* from, int64_t c_stride, int64_t rows, int64_t cols, scalar_t* to,
+template <typename stored_t, typename scalar_t>
+INFOTORCH_INLINE void transpose(const stored_t* from, int64_t c_stride, int64_t rows, int64_t cols, scalar_t* to,
                                 int64_t to_stride) {
   constexpr int64_t wide = 64 / sizeof(scalar_t), narrow = 16 / sizeof(scalar_t);
   const int64_t r1 = rows / wide * wide, c1 = cols / wide * wide;
@@ -67,36 +67,40 @@ INFOTORCH_INLINE void transpose(const scalar_t* from, int64_t c_stride, int64_t 
   transpose_squares<16>(from + r1, c_stride, r2 - r1, c1, to + r1 * to_stride, to_stride);
   transpose_squares<16>(from + c1 * c_stride, c_stride, r2, c2 - c1, to + c1, to_stride);
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = r < r2 ? c2 : 0; c < cols; ++c) to[r * to_stride + c] = from[c * c_stride + r];
+    for (int64_t c = r < r2 ? c2 : 0; c < cols; ++c) to[r * to_stride + c] = widen(from[c * c_stride + r]);
 }
 
-template <typename scalar_t>
-INFOTORCH_INLINE void copy_any(const scalar_t* from, int64_t r_stride, int64_t c_stride, int64_t rows, int64_t cols,
+template <typename stored_t, typename scalar_t>
+INFOTORCH_INLINE void copy_any(const stored_t* from, int64_t r_stride, int64_t c_stride, int64_t rows, int64_t cols,
                                scalar_t* to, int64_t to_stride) {
   if (c_stride == 1 && (r_stride != 1 || cols >= rows)) return copy_lines(from, r_stride, rows, cols, to, to_stride);
   if (r_stride == 1) return transpose(from, c_stride, rows, cols, to, to_stride);
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < cols; ++c) to[r * to_stride + c] = from[r * r_stride + c * c_stride];
+    for (int64_t c = 0; c < cols; ++c) to[r * to_stride + c] = widen(from[r * r_stride + c * c_stride]);
 }
 
-INFOTORCH_CLONES void copy_clone(const float* from, int64_t r_stride, int64_t c_stride, int64_t rows, int64_t cols,
-                                 float* to, int64_t to_stride) {
-  copy_any(from, r_stride, c_stride, rows, cols, to, to_stride);
-}
-INFOTORCH_CLONES void copy_clone(const double* from, int64_t r_stride, int64_t c_stride, int64_t rows, int64_t cols,
-                                 double* to, int64_t to_stride) {
-  copy_any(from, r_stride, c_stride, rows, cols, to, to_stride);
-}
+// Overloads, because a template can't be cloned.
+#define INFOTORCH_COPY(stored_t, scalar_t)                                                                 \
+  INFOTORCH_CLONES void copy_clone(const stored_t* from, int64_t r_stride, int64_t c_stride, int64_t rows, \
+                                   int64_t cols, scalar_t* to, int64_t to_stride) {                        \
+    copy_any(from, r_stride, c_stride, rows, cols, to, to_stride);                                         \
+  }
+INFOTORCH_COPY(float, float)
+INFOTORCH_COPY(double, double)
+INFOTORCH_COPY(BFloat16, float)
+INFOTORCH_COPY(Float16, float)
 
 }  // namespace
 
-template <typename scalar_t>
-void copy_block(const scalar_t* from, int64_t r_stride, int64_t c_stride, int64_t rows, int64_t cols, scalar_t* to,
+template <typename stored_t, typename scalar_t>
+void copy_block(const stored_t* from, int64_t r_stride, int64_t c_stride, int64_t rows, int64_t cols, scalar_t* to,
                 int64_t to_stride) {
   copy_clone(from, r_stride, c_stride, rows, cols, to, to_stride);
 }
 
 template void copy_block(const float*, int64_t, int64_t, int64_t, int64_t, float*, int64_t);
 template void copy_block(const double*, int64_t, int64_t, int64_t, int64_t, double*, int64_t);
+template void copy_block(const BFloat16*, int64_t, int64_t, int64_t, int64_t, float*, int64_t);
+template void copy_block(const Float16*, int64_t, int64_t, int64_t, int64_t, float*, int64_t);
 
 }  // namespace infotorch::cpu

@@ -1,5 +1,5 @@
-// The one place that knows how rows lie in memory (dense, strided, patches of a convolution, with a bias): it
-// shows a tile of them as a panel, in place where they already lie as one, and that is all that products see.
+// The one place that knows how rows lie in memory (dense, strided, patches of a convolution, in 16 bits, with a bias):
+// it shows a tile of them as a panel, in place where they already lie as one, and that is all that products see.
 #pragma once
 
 #include <algorithm>
@@ -37,23 +37,25 @@ struct Panel {
   Panel shifted(int64_t by) const { return {data + by, stride}; }
 };
 
-// to[r * to_stride + c] = from[r * r_stride + c * c_stride].
-template <typename scalar_t>
-void copy_block(const scalar_t* from, int64_t r_stride, int64_t c_stride, int64_t rows, int64_t cols, scalar_t* to,
+// to[r * to_stride + c] = from[r * r_stride + c * c_stride]; numbers stored in 16 bits are widened.
+template <typename stored_t, typename scalar_t>
+void copy_block(const stored_t* from, int64_t r_stride, int64_t c_stride, int64_t rows, int64_t cols, scalar_t* to,
                 int64_t to_stride);
 
-// The same for elements r0 ... of one axis by c0 ... of another.
+// The same for elements r0 ... of one of x's axes by c0 ... of the other, of sample n.
 template <typename scalar_t>
-void copy_tile(const scalar_t* from, const Axes& r_axes, int64_t r0, int64_t rows, const Axes& c_axes, int64_t c0,
-               int64_t cols, scalar_t* to, int64_t to_stride) {
-  for (int64_t r = 0, r_run; r < rows; r += r_run) {
-    r_run = std::min(rows - r, r_axes.run(r0 + r));
-    for (int64_t c = 0, c_run; c < cols; c += c_run) {
-      c_run = std::min(cols - c, c_axes.run(c0 + c));
-      copy_block(from + r_axes.offset(r0 + r) + c_axes.offset(c0 + c), r_axes.step(), c_axes.step(), r_run, c_run,
-                 to + r * to_stride + c, to_stride);
+void copy_tile(const Rows<scalar_t>& x, int64_t n, const Axes& r_axes, int64_t r0, int64_t rows, const Axes& c_axes,
+               int64_t c0, int64_t cols, scalar_t* to, int64_t to_stride) {
+  for_storage(x, [&](const auto* from) {
+    for (int64_t r = 0, r_run; r < rows; r += r_run) {
+      r_run = std::min(rows - r, r_axes.run(r0 + r));
+      for (int64_t c = 0, c_run; c < cols; c += c_run) {
+        c_run = std::min(cols - c, c_axes.run(c0 + c));
+        copy_block(from + n * x.n_stride + r_axes.offset(r0 + r) + c_axes.offset(c0 + c), r_axes.step(), c_axes.step(),
+                   r_run, c_run, to + r * to_stride + c, to_stride);
+      }
     }
-  }
+  });
 }
 
 // Features c0 ... of positions t0 ... of sample n, to[k * stride + c]; the bias is the last feature. Columns up to a
@@ -62,7 +64,7 @@ template <typename scalar_t>
 void pack_features(const Rows<scalar_t>& x, int64_t n, int64_t t0, int64_t depth, int64_t c0, int64_t cols,
                    scalar_t* to, int64_t stride) {
   const int64_t real = std::clamp<int64_t>(x.i.total() - c0, 0, cols);  // beyond them comes the bias
-  copy_tile(x.data + n * x.n_stride, x.t, t0, depth, x.i, c0, real, to, stride);
+  copy_tile(x, n, x.t, t0, depth, x.i, c0, real, to, stride);
   for (int64_t k = 0; k < depth; ++k) {
     std::fill(to + k * stride + real, to + k * stride + cols, scalar_t(1));
     std::fill(to + k * stride + cols, to + k * stride + padded(cols), scalar_t(0));
@@ -73,8 +75,9 @@ void pack_features(const Rows<scalar_t>& x, int64_t n, int64_t t0, int64_t depth
 template <typename scalar_t>
 Panel<scalar_t> features(const Rows<scalar_t>& x, int64_t n, int64_t t0, int64_t depth, int64_t c0, int64_t cols,
                          int64_t pad, scalar_t* scratch) {
-  if (c0 + cols <= x.i.total() && cols % pad == 0 && x.t.count == 1 && x.i.count == 1 && x.i.step() == 1)
-    return {x.data + n * x.n_stride + t0 * x.t.step() + c0, x.t.step()};
+  const bool dense = x.storage == Storage::same && x.t.count == 1 && x.i.count == 1 && x.i.step() == 1;
+  if (dense && c0 + cols <= x.i.total() && cols % pad == 0)
+    return {x.template as<scalar_t>() + n * x.n_stride + t0 * x.t.step() + c0, x.t.step()};
   pack_features(x, n, t0, depth, c0, cols, scratch, panel_stride(cols));
   return {scratch, panel_stride(cols)};
 }
@@ -84,7 +87,7 @@ template <typename scalar_t>
 void pack_positions(const Rows<scalar_t>& x, int64_t n, int64_t t0, int64_t cols, int64_t k0, int64_t depth,
                     scalar_t* to, int64_t stride) {
   const int64_t real = std::clamp<int64_t>(x.i.total() - k0, 0, depth);
-  copy_tile(x.data + n * x.n_stride, x.i, k0, real, x.t, t0, cols, to, stride);
+  copy_tile(x, n, x.i, k0, real, x.t, t0, cols, to, stride);
   for (int64_t k = real; k < depth; ++k) std::fill(to + k * stride, to + k * stride + cols, scalar_t(1));
 }
 

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "../half.h"
+
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && \
     !defined(INFOTORCH_NO_CLONES)
 #define INFOTORCH_HAS_CLONES 1
@@ -35,6 +37,28 @@ INFOTORCH_INLINE vector_t load(const scalar_t* x) {
   vector_t v;
   std::memcpy(&v, x, sizeof(v));
   return v;
+}
+
+// 16-bit numbers as the bits of unsigned integers, one to a lane of vector_t.
+template <typename vector_t>
+INFOTORCH_INLINE auto load_bits(const void* x) {
+  typename Lanes<uint16_t, sizeof(vector_t) / 2>::type half;
+  std::memcpy(&half, x, sizeof(half));
+  return __builtin_convertvector(half, typename Lanes<uint32_t, sizeof(vector_t)>::type);
+}
+
+template <typename vector_t>
+INFOTORCH_INLINE vector_t load(const BFloat16* x) {
+  return (vector_t)(load_bits<vector_t>(x) << 16);
+}
+
+// widen(Float16) in every lane.
+template <typename vector_t>
+INFOTORCH_INLINE vector_t load(const Float16* x) {
+  const auto bits = load_bits<vector_t>(x), rest = (bits & 0x7fff) << Float16::kShift;
+  const auto large = rest + (rest >= Float16::kInfinity ? 2 * Float16::kRebias : Float16::kRebias);
+  const auto small = (vector_t)(rest + (Float16::kRebias + Float16::kOne)) - 0x1p-14f;
+  return (vector_t)((rest < Float16::kOne ? (decltype(large))small : large) | (bits & 0x8000) << 16);
 }
 
 // x[0 : size], zeros after; size < lanes.

@@ -114,7 +114,7 @@ void scale_rows(const PairShape& s, const Rows<scalar_t>& b, const scalar_t* w, 
   parallel_for(s.N, ceil_div(1 << 16, s.T * s.O + 1), [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
       scalar_t* rows = to + n * s.T * s.O;
-      copy_tile(b.data + n * b.n_stride, b.t, 0, s.T, b.i, 0, s.O, rows, s.O);
+      copy_tile(b, n, b.t, 0, s.T, b.i, 0, s.O, rows, s.O);
       scaled(rows, w[n], s.T * s.O, rows);
     }
   });

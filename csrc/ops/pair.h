@@ -88,9 +88,15 @@ inline void check_method(const char* where, const std::string& method) {
                   "method must be 'auto', 'gram' or 'materialize'", "'" + method + "'", "Leave it out for 'auto'.");
 }
 
+inline Storage storage_of(const Tensor& x) {
+  return x.scalar_type() == ScalarType::BFloat16 ? Storage::bfloat16
+         : x.scalar_type() == ScalarType::Half   ? Storage::float16
+                                                 : Storage::same;
+}
+
 template <typename scalar_t>
 Rows<scalar_t> rows_of(const Tensor& x, int64_t t_dims = 1, bool bias = false) {
-  Rows<scalar_t> rows = {static_cast<const scalar_t*>(x.data_ptr()), x.stride(0), {}, {}, bias};
+  Rows<scalar_t> rows = {x.data_ptr(), storage_of(x), x.stride(0), {}, {}, bias};
   for (int64_t d = 1; d < x.dim(); ++d) (d <= t_dims ? rows.t : rows.i).append(x.size(d), x.stride(d));
   return rows;
 }

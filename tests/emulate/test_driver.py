@@ -30,11 +30,11 @@ def run(variant, op, device, examples):
 
 @pytest.mark.parametrize("op, device", KERNELS)
 def test_equals_the_truth(op, device):
-    run("plain", op, device, 300 if device == "cpu" else 100)
+    run("plain", op, device, 150 if device == "cpu" else 60)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["asan", "tsan"])
 @pytest.mark.parametrize("op, device", KERNELS)
 def test_a_sanitizer_is_content(variant, op, device):
-    run(variant, op, device, 100 if device == "cpu" else 25)
+    run(variant, op, device, 60 if device == "cpu" else 25)

@@ -3,7 +3,6 @@
 //
 //   launch(kernel, blocks, threads, shared_bytes, stream, args...)   nullptr, or what went wrong
 //   dynamic_shared<T>()                                              in a kernel: its shared memory, 16-byte aligned
-//   ceil_div(x, y)
 //
 // Grids have one axis: a kernel takes its place in the work from blockIdx.x, so no axis of 65535 can overflow.
 #pragma once
@@ -16,8 +15,6 @@ namespace infotorch::cuda {
 
 constexpr int64_t kMostBlocks = INT32_MAX;
 constexpr int kPlainShared = 48 << 10;  // bytes; a kernel must ask for more
-
-__host__ __device__ constexpr int64_t ceil_div(int64_t x, int64_t y) { return (x + y - 1) / y; }
 
 template <typename... Params, typename... Args>
 const char* launch(void (*kernel)(Params...), int64_t blocks, int threads, int shared_bytes, void* stream,
@@ -33,7 +30,9 @@ const char* launch(void (*kernel)(Params...), int64_t blocks, int threads, int s
   (void)stream;
   emulate::run(grid, dim3(threads), shared_bytes, [=] { kernel(args...); }, reinterpret_cast<const void*>(kernel));
 #else
-  kernel<<<grid, threads, shared_bytes, static_cast<cudaStream_t>(stream)> > >(args...);
+  // clang-format off
+  kernel<<<grid, threads, shared_bytes, static_cast<cudaStream_t>(stream)>>>(args...);
+  // clang-format on
   error = cudaGetLastError();
 #endif
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);

@@ -15,6 +15,7 @@
 
 #include "mma.h"
 #include "rows.h"
+#include "tiles.h"
 
 namespace infotorch::cuda {
 
@@ -232,6 +233,8 @@ struct Product {
     if (steps <= 0) return;
     stored_t *x_tile = dynamic_shared<stored_t>(), *y_tile = x_tile + 2 * Math::kTile;
     auto* offsets = reinterpret_cast<int64_t*>(y_tile + 2 * Math::kTile);
+    // A warp whose tile lies outside, as most do where one feature sticks out, has nothing to multiply.
+    const bool inside = Warps<kEdge>::row() < x.end - x.begin && Warps<kEdge>::col() < y.end - y.begin;
     Reader x_reader(x, depth_begin, depth_end, offsets);
     Reader y_reader(y, depth_begin, depth_end, offsets + Reader::kOffsets);
     for (int step = 0; step < 2; ++step) x_reader.locate(step), y_reader.locate(step);
@@ -244,7 +247,7 @@ struct Product {
       const bool more = step + 1 < steps;
       const int now = step % 2 * Math::kTile, next = Math::kTile - now;
       if (more) x_reader.fetch(step + 1), y_reader.fetch(step + 1);  // lands while the product runs
-      Math::multiply(x_tile + now, y_tile + now, acc.value);
+      if (inside) Math::multiply(x_tile + now, y_tile + now, acc.value);
       if (more) {
         x_reader.store(x_tile + next), y_reader.store(y_tile + next);
         x_reader.locate(step + 2), y_reader.locate(step + 2);
@@ -253,5 +256,14 @@ struct Product {
     }
   }
 };
+
+// Calls body(std::integral_constant<int, edge>) for an edge of kEdges that scalar_t may have.
+template <typename scalar_t, typename Body>
+const char* for_edge(int edge, const Body& body) {
+  if (edge == 32) return body(std::integral_constant<int, 32>());
+  if constexpr (most_edge(sizeof(scalar_t)) == 128)
+    if (edge == 128) return body(std::integral_constant<int, 128>());
+  return body(std::integral_constant<int, 64>());
+}
 
 }  // namespace infotorch::cuda

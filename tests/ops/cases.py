@@ -1,10 +1,15 @@
-"""Pairs that the tests of all ops share."""
+"""Pairs that the tests of all ops share, and how those that hold for every op call each one."""
 
 import json
 import pathlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from infotorch import ops
 
 # (N, T, I, O): ordinary, one position, one feature, off every tile edge, past a tile in T, I and O, past a group of
 # samples, whole tiles, groups that share a tile of positions, samples of several tiles, no positions, no features, no
@@ -93,3 +98,50 @@ def respread(x: Tensor) -> list[Tensor]:
     spread = torch.stack([x, x], -1)[..., 0]
     odd = torch.cat([x.new_zeros(1), x.flatten()])[1:].reshape(x.shape)
     return [x.mT.contiguous().mT, spread, odd]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What an op takes beside its pair."""
+
+    args: Callable[[int, int, int], tuple[Tensor, ...]] = lambda N, O, I: ()
+    """Its tensors after a and b, from the size of G [N, O, I], I with the bias."""
+    ways: list[dict[str, Any]] = field(default_factory=lambda: [{}])
+    """Every choice of its own options."""
+    differentiable: bool = True
+    """Whether it has an autograd formula."""
+
+
+def waves(*size: int) -> Tensor:
+    """Numbers in [-1, 1], the same at every call."""
+    return torch.arange(torch.Size(size).numel(), dtype=torch.float64).sin().reshape(size)
+
+
+METHODS = [{"method": method} for method in ("auto", "gram", "materialize")]
+CALLS = {
+    "grads": Call(),
+    "norms": Call(ways=METHODS),
+    "gram": Call(ways=METHODS),
+    "vjp": Call(args=lambda N, O, I: (waves(3, N),)),
+}
+WAYS = [(op, way) for op, call in CALLS.items() for way in call.ways]
+
+
+def result_dtype(b: Tensor) -> torch.dtype:
+    return torch.float32 if b.dtype in (torch.float32, torch.bfloat16, torch.float16) else torch.float64
+
+
+def arguments(op, a, b, *, bias=False, t_dims=1, in_features=None, **way) -> tuple[Tensor, ...]:
+    """The tensors that ``op`` takes after a and b, of the result's dtype and b's device."""
+    I = a.shape[1 + t_dims :].numel() if in_features is None else max(0, in_features)
+    return tuple(x.to(b.device, result_dtype(b)) for x in CALLS[op].args(b.shape[0], b.shape[-1], I + bias))
+
+
+def run(op: str, a: Tensor, b: Tensor, **options: Any) -> Any:
+    """``op`` of the pair, with whatever else it needs."""
+    return getattr(ops, op)(a, b, *arguments(op, a, b, **options), **CALLS[op].ways[0] | options)
+
+
+def parts(out: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What an op returned, as if it always were several tensors."""
+    return (out,) if isinstance(out, Tensor) else out

@@ -8,21 +8,17 @@ from infotorch import ops
 from infotorch.errors import NotSupported
 from tests.laws import assert_same
 from tests.ops import cases
-
-WEIGHTS = torch.tensor([[0.5, -1.0], [2.0, 1.0], [0.25, 0.0]], dtype=torch.float64)  # [K, N]
-
-
-def run(op, a, b, **options):
-    """``op`` with what else it needs: vjp its weights."""
-    if op == "vjp":
-        return ops.vjp(a, b, WEIGHTS.to(b.dtype) if b.is_floating_point() else WEIGHTS, **options)
-    return getattr(ops, op)(a, b, **options)
-
+from tests.ops.cases import parts, run
 
 every_op = pytest.mark.parametrize("op", ops.__all__)
+every_differentiable_op = pytest.mark.parametrize("op", [op for op, call in cases.CALLS.items() if call.differentiable])
 
 
-@every_op
+def test_every_op_has_a_line_in_the_table():
+    assert sorted(cases.CALLS) == sorted(ops.__all__)
+
+
+@every_differentiable_op
 @pytest.mark.parametrize("bias", [False, True])
 def test_gradient(op, bias, rng):
     a, b = (x.requires_grad_() for x in cases.make_pair(2, 6, 4, 5, rng))
@@ -31,7 +27,7 @@ def test_gradient(op, bias, rng):
     assert torch.autograd.gradcheck(lambda a, b: run(op, a, b, bias=bias, t_dims=2), (patches, b))
 
 
-@every_op
+@every_differentiable_op
 @pytest.mark.parametrize("bias", [False, True])
 def test_gradient_with_indices(op, bias, rng):
     ids, b = cases.make_index_pair(2, 6, 4, 5, rng)
@@ -54,11 +50,12 @@ def test_gradient_of_vjp_by_its_weights(shape, rng):
 
 @every_op
 def test_registration_passes_torchs_own_list(op, rng):
-    extra = (WEIGHTS,) if op == "vjp" else ()
-    a, b = (x.requires_grad_() for x in cases.make_pair(2, 3, 4, 5, rng))
-    torch.library.opcheck(getattr(torch.ops.infotorch, op).default, (a, b, *extra))
+    call = cases.CALLS[op]
+    a, b = (x.requires_grad_(call.differentiable) for x in cases.make_pair(2, 3, 4, 5, rng))
+    extra = cases.arguments(op, a, b)
+    torch.library.opcheck(getattr(torch.ops.infotorch, op).default, (a, b, *extra), call.ways[0])
     ids, b = cases.make_index_pair(2, 3, 4, 5, rng)
-    torch.library.opcheck(getattr(torch.ops.infotorch, op).default, (ids, b, *extra), {"in_features": 4})
+    torch.library.opcheck(getattr(torch.ops.infotorch, op).default, (ids, b, *extra), call.ways[0] | {"in_features": 4})
 
 
 @pytest.mark.parametrize("op, size", [("grads", (2, 5, 4)), ("gram", (2, 2))])
@@ -75,7 +72,8 @@ def test_registration_with_out_passes_torchs_own_list(op, size, rng):
 def test_compiles_whole(op, rng):
     a, b = cases.make_pair(2, 6, 4, 5, rng)
     compiled = torch.compile(lambda a, b: run(op, a * 2, b, bias=True), fullgraph=True, backend="aot_eager")
-    assert_same(compiled(a, b), run(op, a * 2, b, bias=True))
+    for got, want in zip(parts(compiled(a, b)), parts(run(op, a * 2, b, bias=True)), strict=True):
+        assert_same(got, want)
 
 
 @pytest.mark.parametrize("op, size", [("grads", (2, 5, 4)), ("gram", (2, 2))])
@@ -89,14 +87,12 @@ def test_compiles_whole_with_out(op, size, rng):
 @every_op
 def test_meta_tensors_tell_the_shape(op, rng):
     a, b = cases.make_pair(2, 6, 4, 5, rng)
-    fake = run(op, a.to("meta"), b.to("meta"), bias=True) if op != "vjp" else None
-    if op == "vjp":
-        fake = ops.vjp(a.to("meta"), b.to("meta"), WEIGHTS.to("meta"), bias=True)
-    real = run(op, a, b, bias=True)
-    assert fake.shape == real.shape and fake.dtype == real.dtype
+    fakes = parts(run(op, a.to("meta"), b.to("meta"), bias=True))
+    for fake, real in zip(fakes, parts(run(op, a, b, bias=True)), strict=True):
+        assert fake.shape == real.shape and fake.dtype == real.dtype
 
 
-@every_op
+@every_differentiable_op
 def test_no_result_requires_grad_without_a_way_back(op, rng):
     a, b = cases.make_pair(2, 6, 4, 5, rng)
     assert run(op, a.requires_grad_(), b).grad_fn is not None

@@ -32,8 +32,10 @@ std::string shape_text(const Tensor& x) {
   return text + "]";
 }
 
-std::string dtype_text(const Tensor& x) {
-  switch (x.scalar_type()) {
+std::string dtype_text(const Tensor& x) { return dtype_text(x.scalar_type()); }
+
+std::string dtype_text(ScalarType dtype) {
+  switch (dtype) {
     case ScalarType::Float:
       return "float32";
     case ScalarType::Double:
@@ -49,18 +51,27 @@ std::string dtype_text(const Tensor& x) {
     default:
       break;
   }
-  std::string name = toString(x.scalar_type());
+  std::string name = toString(dtype);
   std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
   return name;
+}
+
+ScalarType result_dtype(const Tensor& x) {
+  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+Tensor to_result_dtype(const Tensor& x) {
+  return x.scalar_type() == result_dtype(x) ? x : torch::stable::to(x, result_dtype(x));
 }
 
 // Not torch::stable::new_empty: that looks the operator up by its name, at 5 us a call.
 Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
   int64_t strides[8], stride = 1;
   for (size_t d = sizes.size(); d-- > 0; stride *= sizes.begin()[d]) strides[d] = stride;
-  int32_t dtype, device, index;
+  const bool wide = result_dtype(like) == ScalarType::Double;
+  const int32_t dtype = wide ? aoti_torch_dtype_float64() : aoti_torch_dtype_float32();
+  int32_t device, index;
   AtenTensorHandle handle;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_dtype(like.get(), &dtype));
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &index));
   TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(sizes.size(), sizes.begin(), strides, dtype, device, index, &handle));

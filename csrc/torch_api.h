@@ -28,9 +28,14 @@ using torch::stable::Tensor;
 
 std::string shape_text(const Tensor& x);                       // "[2, 3]"
 std::string shape_text(std::initializer_list<int64_t> sizes);  // the same of sizes
-std::string dtype_text(const Tensor& x);                       // "float32"
+std::string dtype_text(ScalarType dtype);                      // "float32"
+std::string dtype_text(const Tensor& x);
 
-Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes);
+// What sums over x run in, and the result's dtype: float64 for float64, float32 for all others.
+ScalarType result_dtype(const Tensor& x);
+
+Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes);  // of like's device and result_dtype
+Tensor to_result_dtype(const Tensor& x);                                     // x itself, if it has that dtype
 
 // x's memory under other sizes and strides, `offset` numbers after x begins.
 Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::initializer_list<int64_t> strides,
@@ -40,11 +45,11 @@ Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::in
 void matmul_out(const Tensor& x, const Tensor& y, double beta, Tensor& out);  // of matrices
 void batched_matmul_out(const Tensor& x, const Tensor& y, Tensor& out);       // of batches; beta = 0
 
-// Runs body with a zero of type float or double. Check the dtype first.
+// Runs body with a zero of the type that sums over numbers of this dtype run in. Check the dtype first.
 template <typename Body>
 void for_dtype(ScalarType dtype, Body body) {
-  if (dtype == ScalarType::Float) return body(float{});
-  body(double{});
+  if (dtype == ScalarType::Double) return body(double{});
+  body(float{});
 }
 
 }  // namespace infotorch

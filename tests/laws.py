@@ -3,16 +3,17 @@
 import torch
 from torch import Tensor
 
-# Relative Frobenius error allowed against a float64 truth, by the dtype under test.
-RTOL = {torch.float64: 1e-12, torch.float32: 1e-5}
+# Relative Frobenius error allowed against a float64 truth, by the dtype under test: that of the inputs.
+RTOL = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 1e-3, torch.float16: 1e-3}
 
 
-def assert_same(got: Tensor, truth: Tensor) -> None:
-    """``got`` equals the float64 ``truth`` up to its own dtype's rounding, in relative Frobenius norm."""
+def assert_same(got: Tensor, truth: Tensor, dtype: torch.dtype | None = None) -> None:
+    """``got`` equals the float64 ``truth`` up to the rounding of ``dtype`` (its own), in relative Frobenius norm."""
     assert got.shape == truth.shape, f"{tuple(got.shape)} is not {tuple(truth.shape)}"
     truth = truth.double()
     error, size = (got.double() - truth).norm(), truth.norm()
-    assert error <= RTOL[got.dtype] * size, f"relative error {error / size:.1e} exceeds {RTOL[got.dtype]:.0e}"
+    rtol = RTOL[dtype or got.dtype]
+    assert error <= rtol * size, f"relative error {error / size:.1e} exceeds {rtol:.0e}"
 
 
 def assert_same_bits(got: Tensor, other: Tensor) -> None:

@@ -19,9 +19,14 @@ inline std::string pair_text(const Tensor& a, const Tensor& b) {
   return "a " + shape_text(a) + " and b " + shape_text(b);
 }
 
-inline bool is_float(const Tensor& x) {
-  return x.scalar_type() == ScalarType::Float || x.scalar_type() == ScalarType::Double;
+// How x's numbers lie, seen from what is computed in: result_dtype(x).
+inline Storage storage_of(const Tensor& x) {
+  return x.scalar_type() == ScalarType::BFloat16 ? Storage::bfloat16
+         : x.scalar_type() == ScalarType::Half   ? Storage::float16
+                                                 : Storage::same;
 }
+
+inline bool is_float(const Tensor& x) { return x.scalar_type() == result_dtype(x) || storage_of(x) != Storage::same; }
 
 inline void check_ids(const char* where, const Tensor& a, int64_t in_features) {
   const auto* ids = static_cast<const int64_t*>(a.data_ptr());
@@ -39,9 +44,10 @@ inline void check_ids(const char* where, const Tensor& a, int64_t in_features) {
 inline PairShape check_pair(const char* where, const Tensor& a, const Tensor& b, const PairOptions& options) {
   const auto [bias, t_dims, in_features] = options;
   const bool index = a.scalar_type() == ScalarType::Long;
-  INFOTORCH_CHECK(index || is_float(a), where, "a must be float32, float64, or int64 indices", dtype_text(a),
-                  "Convert with a.float().");
-  INFOTORCH_CHECK(is_float(b), where, "b must be float32 or float64", dtype_text(b), "Convert with b.float().");
+  INFOTORCH_CHECK(index || is_float(a), where, "a must be float64, float32, bfloat16, float16, or int64 indices",
+                  dtype_text(a), "Convert with a.float().");
+  INFOTORCH_CHECK(is_float(b), where, "b must be float64, float32, bfloat16 or float16", dtype_text(b),
+                  "Convert with b.float().");
   INFOTORCH_CHECK(!index || in_features, where, "int64 a needs in_features", "none",
                   "Pass the number of embeddings as in_features, or a.float().");
   INFOTORCH_CHECK(index || !in_features, where, "in_features is for int64 indices", "a of " + dtype_text(a),
@@ -72,13 +78,24 @@ inline PairShape check_pair(const char* where, const Tensor& a, const Tensor& b,
   return shape;
 }
 
-// out is of b's kind, of exactly these sizes, and contiguous.
+// The tensor that `where` calls `name`, of a's and b's dtype or the result's; what comes back is of the result's.
+inline Tensor beside_pair(const char* where, const std::string& name, const Tensor& x, const Tensor& b) {
+  const std::string result = result_dtype(b) == b.scalar_type() ? "" : " (or " + dtype_text(result_dtype(b)) + ")";
+  INFOTORCH_CHECK(x.is_cpu() && (x.scalar_type() == b.scalar_type() || x.scalar_type() == result_dtype(b)), where,
+                  name + " must be of b's dtype" + result + " and device", dtype_text(x),
+                  "Convert with " + name + ".to(b).");
+  return to_result_dtype(x);
+}
+
+// out is of the result's dtype and b's device, of exactly these sizes, and contiguous.
 inline void check_out(const char* where, const Tensor& out, const Tensor& b, std::initializer_list<int64_t> sizes) {
   bool same = out.dim() == static_cast<int64_t>(sizes.size());
   for (int64_t d = 0; same && d < out.dim(); ++d) same = out.size(d) == sizes.begin()[d];
   INFOTORCH_CHECK(same, where, "out must be " + shape_text(sizes), shape_text(out), "Allocate it with that shape.");
-  INFOTORCH_CHECK(out.scalar_type() == b.scalar_type() && out.is_cpu(), where, "out must be of b's dtype and device",
-                  dtype_text(out), "Allocate it with b.new_empty.");
+  const std::string dtype = dtype_text(result_dtype(b));
+  INFOTORCH_CHECK(out.scalar_type() == result_dtype(b) && out.is_cpu(), where,
+                  "out must be " + dtype + " and on b's device", dtype_text(out),
+                  "Allocate it with b.new_empty(size, dtype=torch." + dtype + ").");
   INFOTORCH_CHECK(out.is_contiguous(), where, "out must be contiguous", "strides",
                   "Write to a contiguous tensor and copy.");
 }
@@ -86,12 +103,6 @@ inline void check_out(const char* where, const Tensor& out, const Tensor& b, std
 inline void check_method(const char* where, const std::string& method) {
   INFOTORCH_CHECK(method == "auto" || method == "gram" || method == "materialize", where,
                   "method must be 'auto', 'gram' or 'materialize'", "'" + method + "'", "Leave it out for 'auto'.");
-}
-
-inline Storage storage_of(const Tensor& x) {
-  return x.scalar_type() == ScalarType::BFloat16 ? Storage::bfloat16
-         : x.scalar_type() == ScalarType::Half   ? Storage::float16
-                                                 : Storage::same;
 }
 
 template <typename scalar_t>
@@ -104,7 +115,8 @@ Rows<scalar_t> rows_of(const Tensor& x, int64_t t_dims = 1, bool bias = false) {
 // Whether a and b are matrices for every sample, as torch's products take them: G[n] is b[n]^T a[n] then.
 inline bool is_plain(const Tensor& a, const PairShape& shape, const PairOptions& options) {
   const bool empty = shape.N == 0 || shape.T == 0 || shape.I == 0 || shape.O == 0;
-  return !options.in_features && !options.bias && options.t_dims == 1 && a.dim() == 3 && !empty;
+  return storage_of(a) == Storage::same && !options.in_features && !options.bias && options.t_dims == 1 &&
+         a.dim() == 3 && !empty;
 }
 
 inline Tensor transposed(const Tensor& x) {  // [N, T, I] -> [N, I, T]

@@ -50,10 +50,8 @@ Tensor vjp_cpu(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int
   INFOTORCH_CHECK((w.dim() == 1 || w.dim() == 2) && w.size(w.dim() - 1) == shape.N, "vjp",
                   "w must be [N] or [K, N] with N = " + std::to_string(shape.N), shape_text(w),
                   "Give one weight per sample.");
-  INFOTORCH_CHECK(w.scalar_type() == b.scalar_type() && w.is_cpu(), "vjp", "w must be of b's dtype and device",
-                  dtype_text(w), "Convert with w.to(b).");
   const int64_t K = w.dim() == 1 ? 1 : w.size(0);
-  const Tensor weights = torch::stable::contiguous(w);
+  const Tensor weights = torch::stable::contiguous(beside_pair("vjp", "w", w, b));
   Tensor out = w.dim() == 1 ? new_empty(b, {shape.O, shape.I}) : new_empty(b, {K, shape.O, shape.I});
   if (is_plain(a, shape, options) && K > 0) {
     plain_vjp(a, b, weights, shape, K, out);

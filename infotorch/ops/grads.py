@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import Gradients, call, check_no_grad, pull, sizes
+from infotorch.ops.pair import Gradients, call, check_device, check_no_grad, new_empty, pull, refuse_vmap, sizes
 
 __all__ = ["grads"]
 
@@ -24,10 +24,12 @@ def grads(
     The result is large, and on most machines writing it into fresh memory takes longer than computing it: pass
     ``out=`` in a loop.
 
+    bfloat16 and float16 are widened where they are read: products and sums run in float32.
+
     Args:
-        a: Layer inputs, float32 or float64: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of positions, read as
-            they lie: the patches of a convolution are a view of its padded input, which is never unfolded. Or
-            int64 [N, T], the rows of an embedding that were looked up.
+        a: Layer inputs, float64, float32, bfloat16 or float16: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of
+            positions, read as they lie: the patches of a convolution are a view of its padded input, which is never
+            unfolded. Or int64 [N, T], the rows of an embedding that were looked up.
         b: Gradients of the summed loss with respect to the layer's outputs, [N, T, O], of a's dtype, any strides.
         bias: Append the in-feature that is always 1, last, without copying ``a``: I + 1 in place of I.
         t_dims: Number of T axes in ``a``.
@@ -35,10 +37,10 @@ def grads(
         out: Where to write, contiguous [N, O, I]; default: a new tensor.
 
     Returns:
-        [N, O, I], of b's dtype, in units of the loss over units of the weight.
+        [N, O, I], of b's dtype, or float32 where that has 16 bits, in units of the loss over units of the weight.
 
     Raises:
-        ValueError: Shapes or dtypes disagree, or an index is out of range.
+        ValueError: Shapes, dtypes or devices disagree, or an index is out of range.
         NotSupported: A tensor on a device without kernels, or ``out=`` where autograd is wanted.
 
     Example:
@@ -48,6 +50,7 @@ def grads(
     if out is None:
         return call(torch.ops.infotorch.grads.default, a, b, bias, t_dims, in_features)
     check_no_grad("grads", a, b)
+    check_device(torch.ops.infotorch.grads.out, a, b, out)
     torch.ops.infotorch.grads.out(a, b, bias, t_dims, in_features, out=out)
     return out
 
@@ -55,7 +58,7 @@ def grads(
 @torch.library.register_fake("infotorch::grads")
 def _fake(a: Tensor, b: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None) -> Tensor:
     N, _, I, O = sizes(a, b, bias, t_dims, in_features)
-    return b.new_empty(N, O, I)
+    return new_empty(b, N, O, I)
 
 
 @torch.library.register_fake("infotorch::grads.out")
@@ -74,3 +77,4 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N, O, I]
 
 
 torch.library.register_autograd("infotorch::grads", _backward, setup_context=_setup_context)
+refuse_vmap("grads")

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import Gradients, call, check_no_grad, pull
+from infotorch.ops.pair import Gradients, call, check_device, check_no_grad, new_empty, pull, refuse_vmap
 from infotorch.ops.vjp import vjp
 
 __all__ = ["gram"]
@@ -31,9 +31,11 @@ def gram(
     computed, and the result is symmetric to the bit. Gradients of several layers add: sum their Gram matrices.
     Indices have one route: columns that both samples looked up are summed and multiplied.
 
+    bfloat16 and float16 are widened where they are read: products and sums run in float32.
+
     Args:
-        a: Layer inputs, float32 or float64: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of positions, read as
-            they lie. Or int64 [N, T], the rows of an embedding that were looked up.
+        a: Layer inputs, float64, float32, bfloat16 or float16: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of
+            positions, read as they lie. Or int64 [N, T], the rows of an embedding that were looked up.
         b: Gradients of the summed loss with respect to the layer's outputs, [N, T, O], of a's dtype, any strides.
         a2: Inputs of the second set, of M samples and S positions; default: the first set again.
         b2: Output-gradients of the second set, [M, S, O].
@@ -44,10 +46,10 @@ def gram(
         out: Where to write, contiguous [N, M]; default: a new tensor.
 
     Returns:
-        [N, M], of b's dtype, in squared units of the loss over units of the weight.
+        [N, M], of b's dtype, or float32 where that has 16 bits, in squared units of the loss over units of the weight.
 
     Raises:
-        ValueError: Shapes or dtypes disagree, an index is out of range, or ``method`` is not one of the three.
+        ValueError: Shapes, dtypes or devices disagree, an index is out of range, or ``method`` is not one of the three.
         NotSupported: A tensor on a device without kernels, or ``out=`` where autograd is wanted.
 
     Example:
@@ -58,6 +60,7 @@ def gram(
     if out is None:
         return call(torch.ops.infotorch.gram.default, a, b, a2, b2, bias, t_dims, in_features, method)
     check_no_grad("gram", a, b, a2, b2)
+    check_device(torch.ops.infotorch.gram.out, a, b, a2, b2, out)
     torch.ops.infotorch.gram.out(a, b, a2, b2, bias, t_dims, in_features, method, out=out)
     return out
 
@@ -73,7 +76,7 @@ def _fake(
     in_features: int | None = None,
     method: str = "auto",
 ) -> Tensor:
-    return b.new_empty(b.shape[0], (b if b2 is None else b2).shape[0])
+    return new_empty(b, b.shape[0], (b if b2 is None else b2).shape[0])
 
 
 @torch.library.register_fake("infotorch::gram.out")
@@ -114,3 +117,4 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N, M]
 
 
 torch.library.register_autograd("infotorch::gram", _backward, setup_context=_setup_context)
+refuse_vmap("gram")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import Gradients, call, pull
+from infotorch.ops.pair import Gradients, call, new_empty, pull, refuse_vmap
 
 __all__ = ["norms"]
 
@@ -34,9 +34,11 @@ def norms(
     positions nearly cancel, ``"materialize"`` is the more exact: the error of ``"gram"`` is relative to
     :math:`(\sum_t \|a_t\| \|b_t\|)^2`, not to the result.
 
+    bfloat16 and float16 are widened where they are read: products and sums run in float32.
+
     Args:
-        a: Layer inputs, float32 or float64: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of positions, read as
-            they lie. Or int64 [N, T], the rows of an embedding that were looked up.
+        a: Layer inputs, float64, float32, bfloat16 or float16: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of
+            positions, read as they lie. Or int64 [N, T], the rows of an embedding that were looked up.
         b: Gradients of the summed loss with respect to the layer's outputs, [N, T, O], of a's dtype, any strides.
         bias: Append the in-feature that is always 1, without copying ``a``.
         t_dims: Number of T axes in ``a``.
@@ -44,10 +46,11 @@ def norms(
         method: How to compute it. The values differ by rounding only.
 
     Returns:
-        [N], of b's dtype, never negative, in squared units of the loss over units of the weight.
+        [N], of b's dtype, or float32 where that has 16 bits, never negative, in squared units of the loss over units
+        of the weight.
 
     Raises:
-        ValueError: Shapes or dtypes disagree, an index is out of range, or ``method`` is not one of the three.
+        ValueError: Shapes, dtypes or devices disagree, an index is out of range, or ``method`` is not one of the three.
         NotSupported: A tensor on a device without kernels.
 
     Example:
@@ -61,7 +64,7 @@ def norms(
 def _fake(
     a: Tensor, b: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None, method: str = "auto"
 ) -> Tensor:
-    return b.new_empty(b.shape[0])
+    return new_empty(b, b.shape[0])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -77,3 +80,4 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N]
 
 
 torch.library.register_autograd("infotorch::norms", _backward, setup_context=_setup_context)
+refuse_vmap("norms")

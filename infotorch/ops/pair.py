@@ -1,6 +1,7 @@
 """What the ops share in Python: loading the binary, sizes of a pair, and the way back from a gradient of G."""
 
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch._ops import OpOverload
 from infotorch import _C  # loading it registers torch.ops.infotorch.*; torch's libraries must be loaded before
 from infotorch.errors import NotSupported
 
+LIBRARY = torch.library.Library("infotorch", "FRAGMENT")  # what is registered here stays for as long as it lives
 Sizes = tuple[int, int, int, int]
 Gradients = tuple[Tensor | None, ...]
 
@@ -17,15 +19,35 @@ def call(op: OpOverload, *args: Any) -> Tensor:
     """``op(*args)``, below autograd where no gradient is wanted: its Python dispatch would cost 20 us a call.
 
     Raises:
+        ValueError: Tensors are on several devices.
         NotSupported: A tensor is on a device that this build has no kernels for; nothing is copied in silence.
     """
-    if (args[0].is_cuda or args[1].is_cuda) and not _C.build["cuda_archs"]:
-        where = op.name().removeprefix("infotorch::")
-        raise NotSupported(f"{where}: this build has CPU kernels only; got a tensor on cuda. Move it with .cpu().")
+    check_device(op, *args)
     if torch.compiler.is_compiling() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
         return op(*args)
     with torch._C._AutoDispatchBelowAutograd():
         return op(*args)
+
+
+def check_device(op: OpOverload, *args: Any) -> None:
+    """Refuse tensors on several devices, or on one without kernels.
+
+    Raises:
+        ValueError: Tensors among ``args`` are on several devices.
+        NotSupported: This build has no kernels for their device.
+    """
+    device = args[1].device
+    for x in args:
+        if isinstance(x, Tensor) and x.device != device:
+            got = f"{device} and {x.device}"
+            raise ValueError(f"{name(op)}: all tensors must be on one device; got {got}. Move one with .to(device).")
+    if device.type == "cuda" and not _C.build["cuda_archs"]:
+        raise NotSupported(f"{name(op)}: this build has CPU kernels only; got a tensor on cuda. Move it with .cpu().")
+
+
+def name(op: OpOverload) -> str:
+    """``grads`` for both torch.ops.infotorch.grads.default and .out."""
+    return op.name().removeprefix("infotorch::").removesuffix(".out")
 
 
 def check_no_grad(where: str, *tensors: Tensor | None) -> None:
@@ -48,16 +70,47 @@ def sizes(a: Tensor, b: Tensor, bias: bool, t_dims: int, in_features: int | None
     return N, T, I + bias, O
 
 
+def result_dtype(b: Tensor) -> torch.dtype:
+    """What sums over the pair of ``b`` run in: float64 for float64, float32 for float32, bfloat16 and float16."""
+    return torch.float64 if b.dtype == torch.float64 else torch.float32
+
+
+def new_empty(b: Tensor, *size: int) -> Tensor:
+    """A result for the pair of ``b``, as the kernels allocate it."""
+    return b.new_empty(size, dtype=result_dtype(b))
+
+
+def refuse_vmap(op: str) -> None:
+    """Make ``torch.func.vmap`` over the op raise: an op takes a batch already, and a loop over it would be slow."""
+
+    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
+        raise NotSupported(
+            f"{op}: no tensor may be mapped by torch.func.vmap; got a mapped one. "
+            "Fold the mapped axis into N, or pass K weights or tangents at once."
+        )
+
+    for overload in getattr(torch.ops.infotorch, op).overloads():  # register_vmap takes no out=
+        LIBRARY.impl(f"{op}.{overload}".removesuffix(".default"), refuse, "FuncTorchBatched")
+
+
+def as_typed(x: Tensor) -> AbstractContextManager[Any]:
+    """Products of ``x`` in its own dtype, whatever torch.autocast says: the way back is as exact as the op."""
+    known = torch.amp.is_autocast_available(x.device.type)
+    return torch.autocast(x.device.type, enabled=False) if known else nullcontext()
+
+
 def pull(g: Tensor, a: Tensor, b: Tensor, needs: tuple[bool, bool], bias: bool, in_features: int | None) -> Gradients:
-    """Gradients of sum(g * G) with respect to a and b, where needed; g [N, O, I]."""
+    """Gradients of sum(g * G) with respect to a and b, where needed and in their dtypes; g [N, O, I]."""
     N, T, O = b.shape
     if in_features is not None:
         picked = g.mT.gather(1, a[:, :, None].expand(N, T, O))  # [N, T, O]
-        return None, (picked + g[:, None, :, -1] if bias else picked) if needs[1] else None
-    rows = a.reshape(N, T, g.shape[2] - bias)  # [N, T, I]
+        return None, (picked + g[:, None, :, -1] if bias else picked).to(b.dtype) if needs[1] else None
     weight = g[:, :, :-1] if bias else g
-    grad_a = (b @ weight).reshape(a.shape) if needs[0] else None
-    grad_b = rows @ weight.mT if needs[1] else None
-    if grad_b is not None and bias:
-        grad_b = grad_b + g[:, None, :, -1]
+    grad_a = grad_b = None
+    with as_typed(g):
+        if needs[0]:
+            grad_a = (b.to(g.dtype) @ weight).reshape(a.shape).to(a.dtype)
+        if needs[1]:
+            grad_b = a.reshape(N, T, weight.shape[2]).to(g.dtype) @ weight.mT
+            grad_b = (grad_b + g[:, None, :, -1] if bias else grad_b).to(b.dtype)
     return grad_a, grad_b

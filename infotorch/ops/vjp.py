@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import Gradients, call, pull, sizes
+from infotorch.ops.pair import Gradients, as_typed, call, new_empty, pull, refuse_vmap, sizes
 
 __all__ = ["vjp"]
 
@@ -20,20 +20,22 @@ def vjp(
     formed tile by tile and never stored, wherever that is cheaper: (T + K) against K T multiply-adds a sample and
     weight.
 
+    bfloat16 and float16 are widened where they are read: products and sums run in float32.
+
     Args:
-        a: Layer inputs, float32 or float64: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of positions, read as
-            they lie. Or int64 [N, T], the rows of an embedding that were looked up.
+        a: Layer inputs, float64, float32, bfloat16 or float16: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of
+            positions, read as they lie. Or int64 [N, T], the rows of an embedding that were looked up.
         b: Gradients of the summed loss with respect to the layer's outputs, [N, T, O], of a's dtype, any strides.
-        w: Weights, [N] or [K, N], of b's dtype.
+        w: Weights, [N] or [K, N], of b's dtype or the result's.
         bias: Append the in-feature that is always 1, last, without copying ``a``: I + 1 in place of I.
         t_dims: Number of T axes in ``a``.
         in_features: I, given exactly when ``a`` holds indices.
 
     Returns:
-        [O, I] for w [N], [K, O, I] for w [K, N], of b's dtype.
+        [O, I] for w [N], [K, O, I] for w [K, N], of b's dtype, or float32 where that has 16 bits.
 
     Raises:
-        ValueError: Shapes or dtypes disagree, or an index is out of range.
+        ValueError: Shapes, dtypes or devices disagree, or an index is out of range.
         NotSupported: A tensor on a device without kernels.
 
     Example:
@@ -48,7 +50,7 @@ def _fake(
     a: Tensor, b: Tensor, w: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None
 ) -> Tensor:
     _, _, I, O = sizes(a, b, bias, t_dims, in_features)
-    return b.new_empty(*w.shape[:-1], O, I)
+    return new_empty(b, *w.shape[:-1], O, I)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -61,13 +63,17 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [O, I] or [K, O, I]
     needs = ctx.needs_input_grad
     pair: Gradients = (None, None)
     if any(needs[:2]):
-        g = torch.tensordot(torch.atleast_2d(w), grad.reshape(-1, *grad.shape[-2:]), ([0], [0]))  # [N, O, I]
+        rows = torch.atleast_2d(w).to(grad.dtype)  # [K, N]
+        with as_typed(grad):
+            g = torch.tensordot(rows, grad.reshape(-1, *grad.shape[-2:]), ([0], [0]))  # [N, O, I]
         pair = pull(g, a, b, needs[:2], ctx.bias, ctx.in_features)
     grad_w = None
     if needs[2]:
         g = grads(a, b, bias=ctx.bias, t_dims=ctx.t_dims, in_features=ctx.in_features)  # [N, O, I]
-        grad_w = torch.tensordot(grad, g, ([-2, -1], [-2, -1]))
+        with as_typed(grad):
+            grad_w = torch.tensordot(grad, g, ([-2, -1], [-2, -1])).to(w.dtype)
     return *pair, grad_w, None, None, None
 
 
 torch.library.register_autograd("infotorch::vjp", _backward, setup_context=_setup_context)
+refuse_vmap("vjp")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from infotorch import ops
+from infotorch.ops import reference
 
 # (N, T, I, O): ordinary, one position, one feature, off every tile edge, past a tile in T, I and O, past a group of
 # samples, whole tiles, groups that share a tile of positions, samples of several tiles, no positions, no features, no
@@ -49,15 +50,15 @@ def conv_case(options, rng) -> tuple[nn.Conv2d, Tensor]:
     return conv, torch.randn(3, 5, 19, 23, dtype=torch.float64, generator=rng)
 
 
-def conv_pair(conv: nn.Conv2d, x: Tensor) -> tuple[Tensor, Tensor]:
+def conv_pair(conv: nn.Conv2d, x: Tensor, dtype=torch.float64) -> tuple[Tensor, Tensor]:
     """(a [N, T1, T2, Cin, kh, kw], b [N, T, O]) for loss = sum tanh(conv(x)), both views that nothing unfolded."""
     out = conv(x)
     (b,) = torch.autograd.grad(out.tanh().sum(), out)  # [N, O, T1, T2]
     (kh, kw), (sh, sw), (dh, dw) = conv.kernel_size, conv.stride, conv.dilation
-    padded = nn.functional.pad(x, (conv.padding[1],) * 2 + (conv.padding[0],) * 2)  # [N, Cin, H, W]
+    padded = nn.functional.pad(x, (conv.padding[1],) * 2 + (conv.padding[0],) * 2).to(dtype)  # [N, Cin, H, W]
     n, c, h, w = padded.stride()
     size = (x.shape[0], *out.shape[2:], x.shape[1], kh, kw)
-    return padded.as_strided(size, (n, h * sh, w * sw, c, h * dh, w * dw)), b.flatten(2).mT
+    return padded.as_strided(size, (n, h * sh, w * sw, c, h * dh, w * dw)), b.to(dtype).flatten(2).mT
 
 
 def conv_grads(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -140,6 +141,12 @@ def arguments(op, a, b, *, bias=False, t_dims=1, in_features=None, **way) -> tup
 def run(op: str, a: Tensor, b: Tensor, **options: Any) -> Any:
     """``op`` of the pair, with whatever else it needs."""
     return getattr(ops, op)(a, b, *arguments(op, a, b, **options), **CALLS[op].ways[0] | options)
+
+
+def truth(op: str, a: Tensor, b: Tensor, **options: Any) -> Any:
+    """The same by its einsum in float64; a method is no part of it."""
+    options = {name: choice for name, choice in (CALLS[op].ways[0] | options).items() if name != "method"}
+    return getattr(reference, op)(a, b, *arguments(op, a, b, **options), **options)
 
 
 def parts(out: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -49,6 +49,17 @@ def test_golden(dtype):
     assert torch.equal(grads(a, b), truth)
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
+def test_every_number_of_16_bits_is_read_exactly(half):
+    x = torch.arange(1 << 16, dtype=torch.int32).short().view(half)
+    out = grads(x.reshape(64, 1, 1024), torch.ones(64, 1, 1, dtype=half)).flatten()
+    assert torch.equal(out.isnan(), x.isnan())
+    assert_same_bits(out.nan_to_num(0, torch.inf, -torch.inf), x.float().nan_to_num(0, torch.inf, -torch.inf))
+    x = x.nan_to_num(0, 0, 0).reshape(64, 32, 32)  # positions that lie side by side are transposed on the way
+    out = grads(x.mT, torch.eye(32, dtype=half).expand(64, -1, -1))
+    assert_same_bits(out, x.float().mT + 0.0)  # a sum with zeros knows no -0.
+
+
 def test_positions_add(rng):
     a, b = cases.make_pair(3, 4, 5, 6, rng)
     assert_same(grads(a, b), grads(a[:, :1], b[:, :1]) + grads(a[:, 1:], b[:, 1:]))
@@ -64,20 +75,11 @@ def test_bias_is_the_sum_of_b(rng):
     assert_same(grads(a, b, bias=True)[:, :, -1], b.sum(1))
 
 
-def test_nan_stays_in_its_sample(rng):
-    a, b = cases.make_pair(3, 2, 4, 4, rng)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_nan_stays_in_its_sample(dtype, rng):
+    a, b = cases.make_pair(3, 2, 4, 4, rng, dtype)
     a[1, 0, 2] = torch.nan
     assert grads(a, b).isnan().any((1, 2)).tolist() == [False, True, False]
-
-
-def test_how_inputs_lie_is_not_in_the_result(rng):
-    a, b = cases.make_pair(4, 40, 32, 16, rng)
-    truth = reference.grads(a, b)
-    for a_too in cases.respread(a):
-        for b_too in cases.respread(b):
-            assert_same(grads(a_too, b_too), truth)
-    once = a[:1].expand(4, -1, -1)
-    assert_same(grads(once, b), reference.grads(once, b))
 
 
 def test_same_call_gives_the_same_bits(dtype, rng):
@@ -99,7 +101,7 @@ def test_out_is_written_and_returned(rng):
         (torch.empty(4, 5, 9), r"grads: out must be \[4, 5, 8\]; got \[4, 5, 9\]. Allocate it with that shape."),
         (
             torch.empty(4, 5, 8),
-            "grads: out must be of b's dtype and device; got float32. Allocate it with b.new_empty.",
+            r"grads: out must be float64 and on b's device; got float32. Allocate it with b.new_empty\(size",
         ),
         (torch.empty(4, 8, 5, dtype=torch.float64).mT, "grads: out must be contiguous; got strides."),
     ],

@@ -110,23 +110,13 @@ def test_exchanging_the_sets_transposes(method, rng):
 
 @every_method
 @pytest.mark.parametrize("T", [1, 5, 60])
-def test_nan_stays_in_its_sample(T, method, rng):
-    a, b = cases.make_pair(4, T, 6, 3, rng)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_nan_stays_in_its_sample(T, method, dtype, rng):
+    a, b = cases.make_pair(4, T, 6, 3, rng, dtype)
     a[1, 0, 2] = torch.nan
     nan = torch.zeros(4, 4, dtype=torch.bool)
     nan[1] = nan[:, 1] = True
     assert torch.equal(gram(a, b, method=method).isnan(), nan)
-
-
-@every_method
-def test_how_inputs_lie_is_not_in_the_result(method, rng):
-    a, b = cases.make_pair(4, 40, 32, 16, rng)
-    truth = reference.gram(a, b)
-    for a_too in cases.respread(a):
-        for b_too in cases.respread(b):
-            assert_same(gram(a_too, b_too, method=method), truth)
-    once = a[:1].expand(4, -1, -1)
-    assert_same(gram(once, b, method=method), reference.gram(once, b))
 
 
 @every_method

@@ -91,21 +91,11 @@ def test_a_sample_does_not_depend_on_its_batch(method, dtype, rng):
 
 @every_method
 @pytest.mark.parametrize("T", [1, 6, 40])
-def test_nan_stays_in_its_sample(T, method, rng):
-    a, b = cases.make_pair(3, T, 4, 4, rng)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_nan_stays_in_its_sample(T, method, dtype, rng):
+    a, b = cases.make_pair(3, T, 4, 4, rng, dtype)
     a[1, 0, 2] = torch.nan
     assert norms(a, b, method=method).isnan().tolist() == [False, True, False]
-
-
-@every_method
-def test_how_inputs_lie_is_not_in_the_result(method, rng):
-    a, b = cases.make_pair(4, 40, 32, 16, rng)
-    truth = reference.norms(a, b)
-    for a_too in cases.respread(a):
-        for b_too in cases.respread(b):
-            assert_same(norms(a_too, b_too, method=method), truth)
-    once = a[:1].expand(4, -1, -1)
-    assert_same(norms(once, b, method=method), reference.norms(once, b))
 
 
 @every_method

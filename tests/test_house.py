@@ -42,7 +42,6 @@ LIBRARIES = {
     "click": {"cli"},
     "rich": {"cli"},
 }
-# A kernel joins csrc/cuda for all ops at once: an op is whole with it, or none has one.
 OF_AN_OP = [
     "csrc/{op}.h",
     "csrc/ops/{op}.cpp",
@@ -50,7 +49,6 @@ OF_AN_OP = [
     "infotorch/ops/{op}.py",
     "tests/ops/test_{op}.py",
     "benchmarks/ops/{op}.py",
-    *(["csrc/cuda/{op}.cu"] if (HOUSE / "csrc/cuda").exists() else []),
 ]
 
 
@@ -86,6 +84,12 @@ def test_op_is_whole(op):
     assert not missing, f"{op}: lacks {missing}"
     truths = {n.name for n in ast.parse((HOUSE / "infotorch/ops/reference.py").read_text()).body if hasattr(n, "name")}
     assert op in truths, f"{op}: has no einsum truth in infotorch/ops/reference.py"
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_a_seam_to_cuda_has_its_kernel(op):
+    seam = "namespace cuda {" in (HOUSE / f"csrc/{op}.h").read_text()
+    assert seam == (HOUSE / f"csrc/cuda/{op}.cu").exists(), f"{op}: csrc/{op}.h and csrc/cuda/{op}.cu come together"
 
 
 def test_every_piece_of_an_op_belongs_to_one():
@@ -192,6 +196,6 @@ def test_checkers_are_content(command):
     tool = shutil.which(command[0], path=str(pathlib.Path(sys.executable).parent)) or shutil.which(command[0])
     if tool is None:
         pytest.skip(f"no {command[0]}: it comes with the dev extra")
-    sources = [str(p.values[0]) for p in files("csrc/**/*.h", "csrc/**/*.cpp")] if "clang" in tool else []
+    sources = [str(p.values[0]) for p in files("csrc/**/*.h", "csrc/**/*.c[pu]*")] if "clang" in tool else []
     done = subprocess.run([tool, *command[1:], *sources], cwd=HOUSE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -10,8 +10,10 @@ namespace infotorch::cpu {
 namespace {
 
 constexpr int64_t kRows = 112, kCols = 256;         // edges of a piece of the result
-constexpr int64_t kFormRows = 14, kFormCols = 64;   // edges of a piece of G that kGroup samples hold in cache
-constexpr int64_t kGroup = 64;                      // samples formed before a product with their weights
+constexpr int64_t kFormArea = 56 * 256;             // of a piece of G: much is computed from what was read for it
+constexpr int64_t kFormLeast = 14 * 64;             // of one where the result is small and all threads want some
+constexpr int64_t kFormBytes = int64_t{1} << 19;    // of a piece of several samples, formed for one product
+constexpr int64_t kSumSize = int64_t{1} << 20;      // numbers in a piece of the result, for all weightings
 constexpr int64_t kTasks = 16;                      // that keep all threads busy
 constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
 
@@ -58,18 +60,20 @@ template <typename scalar_t>
 void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K,
                  scalar_t* out) {
   const Former<scalar_t> form(s, a, b, Layout::out_by_in);
-  const Tiling tiling = {s.O, s.I, kFormRows, kFormCols};
-  constexpr int64_t size = kFormRows * kFormCols;
+  const int64_t area = std::clamp(std::min(s.O * s.I / kTasks, kSumSize / K), kFormLeast, kFormArea);
+  const Tiling tiling = tiles_of(s.O, s.I, area, kCols);
+  const int64_t size = padded(tiling.edge_rows * tiling.edge_cols);
+  const int64_t group = std::clamp<int64_t>(kFormBytes / (size * static_cast<int64_t>(sizeof(scalar_t))), 1, s.N);
   const Scratch<scalar_t> weights(s.N * K);  // [N, K]
   copy_block(w, 1, s.N, s.N, K, weights.data, K);
   parallel_for(tiling.count(), 1, [&](int64_t begin, int64_t end) {
     const FormScratch<scalar_t> panels(tiling);
-    const Scratch<scalar_t> scratch((kGroup + K) * size);
-    scalar_t *formed = scratch.data, *sum = formed + kGroup * size;
+    const Scratch<scalar_t> scratch((group + K) * size);
+    scalar_t *formed = scratch.data, *sum = formed + group * size;
     for (int64_t p = begin; p < end; ++p) {
       const Tile tile = tiling[p];
-      for (int64_t n0 = 0; n0 < s.N; n0 += kGroup) {
-        const int64_t count = std::min(kGroup, s.N - n0);
+      for (int64_t n0 = 0; n0 < s.N; n0 += group) {
+        const int64_t count = std::min(group, s.N - n0);
         for (int64_t n = 0; n < count; ++n) form(n0 + n, tile, panels, formed + n * size, tile.cols);
         product<scalar_t>({formed, size}, tile.size(), {weights.data + n0 * K, K}, K, count, n0 > 0, sum, size);
       }
@@ -94,19 +98,30 @@ void vjp(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, c
     for (int64_t k = 0; k < K; ++k) scale(s, a, b, w + k * s.N, out + k * area);
 }
 
-// Threads share the out-features, so every column adds its samples in their order.
+// Threads share the out-features, so every column adds its samples in their order, and a row is written while it is in
+// cache. Columns of some samples are held at a time.
 template <typename scalar_t>
 void vjp(const PairShape& s, const Ids& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K, scalar_t* out) {
-  std::fill(out, out + K * s.O * s.I, scalar_t(0));
-  for (int64_t n = 0; n < s.N; ++n) {
-    const Columns<scalar_t> columns = columns_of(s, a, b, n);
-    parallel_for(s.O, ceil_div(1 << 14, columns.count() * K + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t k = 0; k < K; ++k)
-        for (int64_t o = begin; o < end; ++o)
-          for (int64_t c = 0; c < columns.count(); ++c)
-            out[(k * s.O + o) * s.I + columns.column[c]] += w[k * s.N + n] * columns.sum[c * s.O + o];
+  const int64_t step = std::max<int64_t>(1, kPartialSize / ((s.T + 1) * s.O + 1));
+  int64_t n0 = 0;
+  do {  // once even if there are no samples
+    const int64_t count = std::min(step, s.N - n0);
+    std::vector<Columns<scalar_t>> columns(count);
+    parallel_for(count, ceil_div(1 << 14, s.T * s.O + 1), [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n) columns[n] = columns_of(s, a, b, n0 + n);
     });
-  }
+    parallel_for(K * s.O, ceil_div(1 << 14, s.I + count * s.T + 1), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        scalar_t* row = out + r * s.I;
+        const scalar_t* weights = w + r / s.O * s.N + n0;
+        if (n0 == 0) std::fill(row, row + s.I, scalar_t(0));
+        for (int64_t n = 0; n < count; ++n)
+          for (int64_t c = 0; c < columns[n].count(); ++c)
+            row[columns[n].column[c]] += weights[n] * columns[n].sum[c * s.O + r % s.O];
+      }
+    });
+    n0 += count;
+  } while (n0 < s.N);
 }
 
 template <typename scalar_t>

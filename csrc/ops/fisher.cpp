@@ -1,0 +1,89 @@
+#include "../fisher.h"
+
+#include <algorithm>
+
+#include "formed.h"
+
+namespace infotorch {
+namespace {
+
+constexpr int64_t kSquares = 1 << 22;  // numbers of squared rows that are held at once
+constexpr int64_t kLong = 96;          // positions up to which G is dearer to write than tiles of it are to form
+
+// The diagonal by torch's products, out [O, I].
+template <typename scalar_t>
+void plain_diagonal(const Tensor& a, const Tensor& b, const PairShape& s, Tensor& out) {
+  if (s.T > 1)
+    return for_formed<scalar_t>(a, b, s, [&](const Formed& here, const scalar_t* g) {
+      cpu::add_squares(g, here.count, here.rows * s.I, here.n > 0,
+                       static_cast<scalar_t*>(out.data_ptr()) + here.o * s.I);
+    });
+  const int64_t step = std::clamp<int64_t>(kSquares / (s.I + s.O), 1, s.N);
+  const Tensor a_squares = new_empty(a, {step, s.I}), b_squares = new_empty(b, {step, s.O});
+  for (int64_t n = 0; n < s.N; n += step) {
+    const int64_t count = std::min(step, s.N - n);
+    cpu::square_rows(rows_of<scalar_t>(samples(a, n, count)), count, static_cast<scalar_t*>(a_squares.data_ptr()));
+    cpu::square_rows(rows_of<scalar_t>(samples(b, n, count)), count, static_cast<scalar_t*>(b_squares.data_ptr()));
+    matmul_out(as_strided(b_squares, {s.O, count}, {1, s.O}), as_strided(a_squares, {count, s.I}, {s.I, 1}), n > 0,
+               out);
+  }
+}
+
+// The arguments of a call, checked.
+struct Call {
+  const Tensor &a, &b;
+  PairOptions options;
+  PairShape shape;
+  FisherForm form;
+  int64_t rows, cols;  // of the result
+
+  Call(const Tensor& a, const Tensor& b, const PairOptions& options, const std::string& name)
+      : a(a), b(b), options(options), shape(check_pair("fisher", a, b, options)) {
+    INFOTORCH_CHECK(name == "diagonal" || name == "full", "fisher", "form must be 'diagonal' or 'full'",
+                    "'" + name + "'", "Leave it out for 'diagonal'.");
+    form = name == "full" ? FisherForm::full : FisherForm::diagonal;
+    rows = form == FisherForm::full ? shape.O * shape.I : shape.O;
+    cols = form == FisherForm::full ? rows : shape.I;
+  }
+
+  void write(Tensor& out) const {
+    for_dtype(out.scalar_type(), [&](auto zero) {
+      using scalar_t = decltype(zero);
+      const bool plain = is_plain(a, shape, options) && storage_of(a) == Storage::same &&
+                         (shape.T == 1 || (shape.T > kLong && shape.O * shape.I > kNarrow));
+      if (plain && form == FisherForm::diagonal) return plain_diagonal<scalar_t>(a, b, shape, out);
+      for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
+        cpu::fisher(form, shape, a_side, b_side, static_cast<scalar_t*>(out.data_ptr()));
+      });
+    });
+  }
+};
+
+Tensor fisher_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
+                  const std::string& form) {
+  const Call call(a, b, {bias, t_dims, in_features}, form);
+  Tensor out = new_empty(b, {call.rows, call.cols});
+  call.write(out);
+  return out;
+}
+
+void fisher_out_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
+                    const std::string& form, Tensor out) {
+  const Call call(a, b, {bias, t_dims, in_features}, form);
+  check_out("fisher", out, b, {call.rows, call.cols});
+  call.write(out);
+}
+
+}  // namespace
+}  // namespace infotorch
+
+STABLE_TORCH_LIBRARY_FRAGMENT(infotorch, m) {
+  m.def(
+      "fisher(Tensor a, Tensor b, bool bias=False, int t_dims=1, int? in_features=None, str form='diagonal') -> "
+      "Tensor");
+  m.def("fisher.out(Tensor a, Tensor b, bool bias, int t_dims, int? in_features, str form, *, Tensor(a!) out) -> ()");
+}
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) {
+  m.impl("fisher", TORCH_BOX(&infotorch::fisher_cpu));
+  m.impl("fisher.out", TORCH_BOX(&infotorch::fisher_out_cpu));
+}

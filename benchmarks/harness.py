@@ -21,7 +21,8 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 SECONDS = 2.0  # of one case's race
 AGREE = 1e-4  # relative difference in Frobenius norm up to which a baseline computes the same
 
-Call = Callable[[], Tensor]
+Result = Tensor | tuple[Tensor, ...]
+Call = Callable[[], Result]
 
 
 def seconds(call: Call, count: int = 1) -> float:
@@ -73,7 +74,13 @@ def extra_memory(call: Call) -> int:
     pathlib.Path("/proc/self/clear_refs").write_text("5")
     before = _memory("VmRSS:")
     result = call()
-    return max(0, _memory("VmHWM:") - before - result.numel() * result.element_size())
+    peak = _memory("VmHWM:")
+    return max(0, peak - before - flat(result).numel() * flat(result).element_size())
+
+
+def flat(result: Result) -> Tensor:
+    """All numbers that a call returned, one after another."""
+    return result.flatten() if isinstance(result, Tensor) else torch.cat([part.flatten() for part in result])
 
 
 def _commit() -> str:
@@ -97,9 +104,9 @@ def compare(
     Returns:
         The fastest baseline's median time over ours.
     """
-    truth = ours().double()
+    truth = flat(ours()).double()
     for name, call in baselines.items():
-        error = float((call().double() - truth).norm() / truth.norm())
+        error = float((flat(call()).double() - truth).norm() / truth.norm())
         assert error <= AGREE, f"{op} {case}: {name} differs by {error:.1e}"  # a fast wrong answer is no answer
     calls = {"ours": ours, **baselines}
     memory = {name: extra_memory(call) for name, call in calls.items()}

@@ -2,8 +2,8 @@
 
 import torch
 
-from benchmarks.ops import grads, gram, norms, vjp
+from benchmarks.ops import fisher, grads, gram, jvp, kron, norms, project, vjp
 
 torch.set_num_threads(2)
-for op in (gram, norms, grads, vjp):
+for op in (gram, norms, grads, vjp, jvp, fisher, kron, project):
     op.main()

@@ -100,9 +100,14 @@ inline void check_out(const char* where, const Tensor& out, const Tensor& b, std
                   "Write to a contiguous tensor and copy.");
 }
 
-inline void check_method(const char* where, const std::string& method) {
-  INFOTORCH_CHECK(method == "auto" || method == "gram" || method == "materialize", where,
-                  "method must be 'auto', 'gram' or 'materialize'", "'" + method + "'", "Leave it out for 'auto'.");
+// The names of a choice that has two or three.
+inline void check_method(const char* where, std::initializer_list<const char*> names, const std::string& method) {
+  std::string all;
+  for (const char* name : names) {
+    if (method == name) return;
+    all += (all.empty() ? "'" : name == names.end()[-1] ? "' or '" : "', '") + std::string(name);
+  }
+  fail(where, "method must be " + all + "'", "'" + method + "'", "Leave it out for 'auto'.");
 }
 
 template <typename scalar_t>
@@ -115,8 +120,7 @@ Rows<scalar_t> rows_of(const Tensor& x, int64_t t_dims = 1, bool bias = false) {
 // Whether a and b are matrices for every sample, as torch's products take them: G[n] is b[n]^T a[n] then.
 inline bool is_plain(const Tensor& a, const PairShape& shape, const PairOptions& options) {
   const bool empty = shape.N == 0 || shape.T == 0 || shape.I == 0 || shape.O == 0;
-  return storage_of(a) == Storage::same && !options.in_features && !options.bias && options.t_dims == 1 &&
-         a.dim() == 3 && !empty;
+  return !options.in_features && !options.bias && options.t_dims == 1 && a.dim() == 3 && !empty;
 }
 
 inline Tensor transposed(const Tensor& x) {  // [N, T, I] -> [N, I, T]

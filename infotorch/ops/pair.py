@@ -1,5 +1,6 @@
 """What the ops share in Python: loading the binary, sizes of a pair, and the way back from a gradient of G."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ Sizes = tuple[int, int, int, int]
 Gradients = tuple[Tensor | None, ...]
 
 
-def call(op: OpOverload, *args: Any) -> Tensor:
+def call(op: OpOverload, *args: Any) -> Any:
     """``op(*args)``, below autograd where no gradient is wanted: its Python dispatch would cost 20 us a call.
 
     Raises:
@@ -93,7 +94,27 @@ def refuse_vmap(op: str) -> None:
         LIBRARY.impl(f"{op}.{overload}".removesuffix(".default"), refuse, "FuncTorchBatched")
 
 
-def as_typed(x: Tensor) -> AbstractContextManager[Any]:
+def refuse_grad(op: str) -> None:
+    """Make an op without an autograd formula raise where one is wanted: torch would only warn, on the way back."""
+
+    def guard(overload: OpOverload) -> Callable[..., Any]:
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if torch.is_grad_enabled() and torch._C._any_requires_grad(*args, *kwargs.values()):
+                raise NotSupported(
+                    f"{op}: no tensor may require grad, for there is no way back; got one that does. "
+                    "Detach it, or call under torch.no_grad()."
+                )
+            with torch._C._AutoDispatchBelowAutograd():
+                return overload(*args, **kwargs)
+
+        return guarded
+
+    packet = getattr(torch.ops.infotorch, op)
+    for overload in packet.overloads():
+        LIBRARY.impl(f"{op}.{overload}".removesuffix(".default"), guard(getattr(packet, overload)), "Autograd")
+
+
+def no_autocast(x: Tensor) -> AbstractContextManager[Any]:
     """Products of ``x`` in its own dtype, whatever torch.autocast says: the way back is as exact as the op."""
     known = torch.amp.is_autocast_available(x.device.type)
     return torch.autocast(x.device.type, enabled=False) if known else nullcontext()
@@ -107,7 +128,7 @@ def pull(g: Tensor, a: Tensor, b: Tensor, needs: tuple[bool, bool], bias: bool, 
         return None, (picked + g[:, None, :, -1] if bias else picked).to(b.dtype) if needs[1] else None
     weight = g[:, :, :-1] if bias else g
     grad_a = grad_b = None
-    with as_typed(g):
+    with no_autocast(g):
         if needs[0]:
             grad_a = (b.to(g.dtype) @ weight).reshape(a.shape).to(a.dtype)
         if needs[1]:

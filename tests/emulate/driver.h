@@ -94,9 +94,13 @@ class Call {
 
 void set_threads(int count);  // that csrc/parallel.h has
 
+inline namespace driver {  // philox.h, too, has an Entry
+
 // Makes an op known to the driver.
 struct Entry {
   Entry(const char* op, void (*in_float)(Call&), void (*in_double)(Call&));
 };
+
+}  // namespace driver
 
 }  // namespace infotorch

@@ -1,9 +1,16 @@
 #include "../norms.h"
 
-#include "pair.h"
+#include "formed.h"
 
 namespace infotorch {
 namespace {
+
+template <typename scalar_t>
+void norms_by_product(const Tensor& a, const Tensor& b, const PairShape& s, scalar_t* out) {
+  for_formed<scalar_t>(a, b, s, [&](const Formed& here, const scalar_t* g) {
+    cpu::squared_norms(here.count, here.rows * s.I, g, here.o > 0, out + here.n);
+  });
+}
 
 Tensor norms_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
                  const std::string& method) {
@@ -16,6 +23,8 @@ Tensor norms_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, st
   Tensor out = new_empty(b, {shape.N});
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
+    if (chosen == NormsMethod::materialize && forms_by_product(a, shape, options))
+      return norms_by_product(a, b, shape, static_cast<scalar_t*>(out.data_ptr()));
     for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
       cpu::norms(chosen, shape, a_side, b_side, static_cast<scalar_t*>(out.data_ptr()));
     });

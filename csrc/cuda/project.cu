@@ -43,13 +43,12 @@ const char* project(const Sketch& sketch, const PairShape& s, const Rows<scalar_
   if (empty(s)) return nothing(sketch, s, out, stream);
   Scratch scratch(memory);
   return with_views(
-      s.N,
       [&](const auto& a_view, const auto& b_view) {
         if (sketch.kind == ProjectKind::sjlt) return Sjlt<scalar_t>(sketch, s, scratch)(a_view, b_view, out, stream);
         const bool widens = a.storage != Storage::same;
         return KronSketch<scalar_t>(sketch, s, s.I - a.bias, widens, scratch)(a_view, b_view, out, stream);
       },
-      a, b);
+      Stack{a, s.N}, Stack{b, s.N});
 }
 
 template <typename scalar_t>
@@ -58,14 +57,13 @@ const char* project(const Sketch& sketch, const PairShape& s, const Ids& a, cons
   if (empty(s)) return nothing(sketch, s, out, stream);
   Scratch scratch(memory);
   return with_views(
-      s.N,
       [&](const auto& b_view) {
         if (sketch.kind == ProjectKind::sjlt)
           return OneHotSjlt<scalar_t>(sketch, s, a.bias, scratch)(a, b_view, out, stream);
         const bool widens = sizeof(scalar_t) == sizeof(float);  // b may have 16 bits
         return KronSketch<scalar_t>(sketch, s, s.I - a.bias, widens, scratch)(a, b_view, out, stream);
       },
-      b);
+      Stack{b, s.N});
 }
 
 template int64_t project_bytes(const Sketch&, const PairShape&, const Rows<float>&);

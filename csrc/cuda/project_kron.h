@@ -75,9 +75,9 @@ __global__ void __launch_bounds__(P::kThreads, 2)
   typename P::Accumulator acc = {};
   P::add({x, p0 + p, p0 + rows}, {factor, q, columns}, first, min(i1, first + kPiece), acc);
   pieces += (piece * rows + p) * columns + q;
-#pragma unroll
-  for (int k = 0; k < P::kCount; ++k)
-    if (p + P::row(k) < rows && q + P::col(k) < columns) pieces[P::row(k) * columns + P::col(k)] = acc.value[k];
+  P::for_each(acc, [&](int r, int c, typename P::scalar_t sum) {
+    if (p + r < rows && q + c < columns) pieces[r * columns + c] = sum;
+  });
 }
 
 // to[p, column] = or += pieces[., p, column], from left to right.
@@ -118,12 +118,11 @@ __global__ void __launch_bounds__(P::kThreads, 2)
   typename P::Accumulator acc = {};
   P::add({left, p, rows}, {right, q, columns}, n * depth, (n + 1) * depth, acc);
   out += (n * rows + p) * columns + q;
-#pragma unroll
-  for (int k = 0; k < P::kCount; ++k) {
-    if (p + P::row(k) >= rows || q + P::col(k) >= columns) continue;
-    typename P::scalar_t& to = out[P::row(k) * columns + P::col(k)];
-    to = (fresh ? 0 : to) + scale * acc.value[k];
-  }
+  P::for_each(acc, [&](int r, int c, typename P::scalar_t sum) {
+    if (p + r >= rows || q + c >= columns) return;
+    typename P::scalar_t& to = out[r * columns + c];
+    to = (fresh ? 0 : to) + scale * sum;
+  });
 }
 
 template <typename scalar_t>

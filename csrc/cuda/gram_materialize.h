@@ -6,9 +6,10 @@
 
 namespace infotorch::cuda {
 
-constexpr int64_t kGradientBytes = int64_t{32}
-                                   << 20;  // of gradients held at once: less than that cache on sm_80 and up
-constexpr int64_t kSampleBlock = 1024;     // samples of a set at once, so that tiles of G stay large
+// Bytes of gradients held at once: less than that cache has on sm_80 and up.
+constexpr int64_t kGradientBytes = int64_t{32} << 20;
+// Samples of a set at once, so that what is held of each is no less than a tile of G.
+constexpr int64_t kSampleBlock = 1024;
 
 // What is held at once, and how it is shared out.
 struct MaterializePlan {

@@ -13,9 +13,9 @@
 
 namespace infotorch::cuda {
 
-constexpr int64_t kFullGrid = 256;     // blocks that keep the GPUs of today busy: two for an H100's 132 processors
+constexpr int64_t kFullGrid = 256;     // blocks that keep a GPU busy: two for each of an H100's 132 processors
 constexpr int64_t kPiece = 256;        // features of a piece, at least
-constexpr int64_t kDeep = 2 * kPiece;  // products that are worth cutting into pieces
+constexpr int64_t kDeep = 2 * kPiece;  // features that are worth cutting
 
 // Samples in tiles: `per` whole ones to a tile, or `slices` tiles to a sample.
 struct Groups {

@@ -2,8 +2,8 @@
 
 import torch
 
-from benchmarks.ops import grads, gram, norms, vjp
+from benchmarks.ops import grads, gram, jvp, norms, vjp
 
 torch.set_num_threads(2)
-for op in (gram, norms, grads, vjp):
+for op in (gram, norms, grads, vjp, jvp):
     op.main()

@@ -1,5 +1,5 @@
 """Cases and baselines of every op."""
 
-from benchmarks.ops import grads, gram, norms, vjp
+from benchmarks.ops import grads, gram, jvp, norms, vjp
 
-OPS = [gram, norms, grads, vjp]
+OPS = [gram, norms, grads, vjp, jvp]

@@ -26,6 +26,36 @@ INFOTORCH_INLINE double dot_lanes(const scalar_t* x, const scalar_t* y, int64_t 
   return total;
 }
 
+// Four rows of y share what is read of x.
+template <typename scalar_t>
+INFOTORCH_INLINE void dots_lanes(const scalar_t* x, const scalar_t* y, int64_t y_stride, int64_t rows, int64_t count,
+                                 double* sum) {
+  using vector_t = Vector<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>, some = 4;
+  for (; rows >= some; rows -= some, y += some * y_stride, sum += some) {
+    int64_t k = 0;
+    while (k + lanes <= count) {
+      vector_t total[some][2] = {};
+      const int64_t end = k + kBlock < count ? k + kBlock : count;
+      for (; k + 2 * lanes <= end; k += 2 * lanes)
+#pragma GCC unroll 2
+        for (int64_t j = 0; j < 2; ++j) {
+          const vector_t here = load<vector_t>(x + k + j * lanes);
+#pragma GCC unroll 4
+          for (int64_t r = 0; r < some; ++r) total[r][j] += here * load<vector_t>(y + r * y_stride + k + j * lanes);
+        }
+      for (; k + lanes <= end; k += lanes)
+#pragma GCC unroll 4
+        for (int64_t r = 0; r < some; ++r) total[r][0] += load<vector_t>(x + k) * load<vector_t>(y + r * y_stride + k);
+#pragma GCC unroll 4
+      for (int64_t r = 0; r < some; ++r) sum[r] += lane_sum<scalar_t>(total[r][0] + total[r][1]);
+    }
+    for (; k < count; ++k)
+      for (int64_t r = 0; r < some; ++r) sum[r] += static_cast<double>(x[k]) * y[r * y_stride + k];
+  }
+  for (; rows > 0; --rows, y += y_stride) *sum++ += dot_lanes(x, y, count);
+}
+
 template <typename scalar_t>
 INFOTORCH_INLINE void add_scaled_lanes(const scalar_t* x, double scale, int64_t count, scalar_t* y) {
   using vector_t = Vector<scalar_t>;
@@ -79,6 +109,10 @@ INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, const scalar_t* y, int64
 // Overloads, because a template can't be cloned.
 #define INFOTORCH_REDUCTIONS(scalar_t)                                                                                \
   INFOTORCH_CLONES double dot(const scalar_t* x, const scalar_t* y, int64_t count) { return dot_lanes(x, y, count); } \
+  INFOTORCH_CLONES void add_dots(const scalar_t* x, const scalar_t* y, int64_t y_stride, int64_t rows, int64_t count, \
+                                 double* sum) {                                                                       \
+    dots_lanes(x, y, y_stride, rows, count, sum);                                                                     \
+  }                                                                                                                   \
   INFOTORCH_CLONES void add_scaled(const scalar_t* x, double scale, int64_t count, scalar_t* y) {                     \
     add_scaled_lanes(x, scale, count, y);                                                                             \
   }                                                                                                                   \

@@ -9,6 +9,10 @@ namespace infotorch::cpu {
 double dot(const float* x, const float* y, int64_t count);
 double dot(const double* x, const double* y, int64_t count);
 
+// sum[r] += sum_k x[k] y[r, k], r < rows, k < count, likewise.
+void add_dots(const float* x, const float* y, int64_t y_stride, int64_t rows, int64_t count, double* sum);
+void add_dots(const double* x, const double* y, int64_t y_stride, int64_t rows, int64_t count, double* sum);
+
 // y[k] += scale * x[k].
 void add_scaled(const float* x, double scale, int64_t count, float* y);
 void add_scaled(const double* x, double scale, int64_t count, double* y);

@@ -32,7 +32,7 @@ struct Call {
                     size_text(x) + " and " + size_text(y), "Capture both from one layer.");
     INFOTORCH_CHECK(b.scalar_type() == this->b2.scalar_type(), "gram", "both sets must have one dtype",
                     dtype_text(b) + " and " + dtype_text(this->b2), "Convert one with .to(dtype).");
-    check_method("gram", name);
+    check_method("gram", {"auto", "gram", "materialize"}, name);
     method = name == "auto"   ? cpu::choose_gram_method(x, y, symmetric)
              : name == "gram" ? GramMethod::gram
                               : GramMethod::materialize;

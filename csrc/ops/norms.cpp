@@ -24,7 +24,7 @@ Tensor norms_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, st
                  const std::string& method) {
   const PairOptions options = {bias, t_dims, in_features};
   const PairShape shape = check_pair("norms", a, b, options);
-  check_method("norms", method);
+  check_method("norms", {"auto", "gram", "materialize"}, method);
   const NormsMethod chosen = method == "auto"   ? cpu::choose_norms_method(shape)
                              : method == "gram" ? NormsMethod::gram
                                                 : NormsMethod::materialize;

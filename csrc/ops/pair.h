@@ -100,9 +100,14 @@ inline void check_out(const char* where, const Tensor& out, const Tensor& b, std
                   "Write to a contiguous tensor and copy.");
 }
 
-inline void check_method(const char* where, const std::string& method) {
-  INFOTORCH_CHECK(method == "auto" || method == "gram" || method == "materialize", where,
-                  "method must be 'auto', 'gram' or 'materialize'", "'" + method + "'", "Leave it out for 'auto'.");
+// The names of a choice that has two or three.
+inline void check_method(const char* where, std::initializer_list<const char*> names, const std::string& method) {
+  std::string all;
+  for (const char* name : names) {
+    if (method == name) return;
+    all += (all.empty() ? "'" : name == names.end()[-1] ? "' or '" : "', '") + std::string(name);
+  }
+  fail(where, "method must be " + all + "'", "'" + method + "'", "Leave it out for 'auto'.");
 }
 
 template <typename scalar_t>

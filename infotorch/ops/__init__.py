@@ -2,7 +2,8 @@
 
 from infotorch.ops.grads import grads
 from infotorch.ops.gram import gram
+from infotorch.ops.jvp import jvp
 from infotorch.ops.norms import norms
 from infotorch.ops.vjp import vjp
 
-__all__ = ["grads", "gram", "norms", "vjp"]
+__all__ = ["grads", "gram", "jvp", "norms", "vjp"]

@@ -1,6 +1,6 @@
 """The truth of every op: one einsum each, float64 inside, no care for speed or memory.
 
-Letters: n, m sample, t position, i in-feature, o out-feature, k weighting.
+Letters: n, m sample, t position, i in-feature, o out-feature, k weighting or direction.
 """
 
 import torch
@@ -46,3 +46,11 @@ def vjp(
     """Weighted sums [O, I] or [K, O, I] of the per-sample gradients, w [N] or [K, N]."""
     g = grads(a, b, bias=bias, t_dims=t_dims, in_features=in_features)
     return torch.einsum("...n,noi->...oi", w.double(), g)
+
+
+def jvp(
+    a: Tensor, b: Tensor, v: Tensor, *, bias: bool = False, t_dims: int = 1, in_features: int | None = None
+) -> Tensor:
+    """Inner products [N] or [N, K] of the per-sample gradients with directions v [O, I] or [K, O, I]."""
+    g = grads(a, b, bias=bias, t_dims=t_dims, in_features=in_features)
+    return torch.einsum("noi,...oi->n...", g, v.double())

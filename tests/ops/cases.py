@@ -124,6 +124,7 @@ CALLS = {
     "grads": Call(),
     "norms": Call(ways=METHODS),
     "gram": Call(ways=METHODS),
+    "jvp": Call(args=lambda N, O, I: (waves(3, O, I),), ways=[{"method": m} for m in ("auto", "apply", "materialize")]),
     "vjp": Call(args=lambda N, O, I: (waves(3, N),)),
 }
 WAYS = [(op, way) for op, call in CALLS.items() for way in call.ways]

@@ -1,0 +1,194 @@
+#include "../jvp.h"
+
+#include <vector>
+
+#include "../parallel.h"
+#include "form.h"
+#include "one_hot.h"
+#include "strips.h"
+
+namespace infotorch::cpu {
+namespace {
+
+constexpr int64_t kTotals = 1 << 18;            // numbers out[n, k] that are summed at once, in float64
+constexpr int64_t kTasks = 16;                  // that keep all threads busy
+constexpr int64_t kBudget = int64_t{16} << 20;  // bytes of packed directions held at once
+constexpr int64_t kChunk = 8;                   // strips of columns of a direction that a task multiplies by
+constexpr int64_t kRowBytes = 1 << 20;          // of one task's packed rows
+constexpr int64_t kRowStrips = 4;               // of them at most
+constexpr int64_t kFormArea = 56 * 256;         // of a tile of G
+constexpr int64_t kFormed = 1 << 17;            // numbers of G that one thread holds in its cache
+constexpr int64_t kSegment = 1024;              // terms of a dot product: four rows of them stay in a 32 KiB cache
+
+// Samples n0 ... n0 + N, and their sums over k < K.
+struct Range {
+  int64_t n0, N, K;
+};
+
+// One factor of the pair takes the direction, the other one is then multiplied elementwise.
+template <typename scalar_t>
+struct Sides {
+  Rows<scalar_t> taking, other;
+  int64_t C, D;    // features of each
+  int64_t at, by;  // element [c, d] of a direction is v[c * at + d * by]
+
+  // The cheaper order: columns are rounded up to whole vectors, and the side that takes the direction is transposed.
+  Sides(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b)
+      : Sides(cost(s.I, s.O) < cost(s.O, s.I) ? Sides{a, b, s.I, s.O, 1, s.I} : Sides{b, a, s.O, s.I, s.I, 1}) {}
+
+ private:
+  Sides(const Rows<scalar_t>& taking, const Rows<scalar_t>& other, int64_t C, int64_t D, int64_t at, int64_t by)
+      : taking(taking), other(other), C(C), D(D), at(at), by(by) {}
+  static int64_t cost(int64_t C, int64_t D) { return C * (padded(D) + kPad); }
+};
+
+// total[n, k] = sum of rows' products: rows of one factor times a direction, dotted with rows of the other on the tile.
+template <typename scalar_t>
+void apply(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* v, const Range& range,
+           double* total) {
+  constexpr int64_t width = kStrip<scalar_t>, size = sizeof(scalar_t);
+  const Sides<scalar_t> sides(s, a, b);
+  const auto [n0, N, K] = range;
+  const int64_t C = sides.C, D = sides.D, positions = N * s.T;
+  const Rows<scalar_t> taking = stacked(sides.taking, n0, N), other = stacked(sides.other, n0, N);
+
+  const int64_t most = std::clamp<int64_t>(kRowBytes / (C * width * size), 1, kRowStrips);
+  const int64_t edge = std::clamp<int64_t>(positions / (kTasks * width), 1, most) * width;
+  const int64_t blocks = ceil_div(positions, edge);
+  const int64_t chunk = std::clamp<int64_t>(kBudget / (C * width * size), 1, kChunk) * width;
+  const int64_t pieces = ceil_div(D, chunk) * K;  // piece q: direction q % K, columns from q / K * chunk on
+  const int64_t held = std::clamp<int64_t>(kBudget / (C * chunk * size), 1, pieces);
+  const Scratch<scalar_t> directions(held * C * chunk);
+  std::vector<double> partial((N + blocks) * K);  // block p has sample n at n + p: two that share a sample don't meet
+
+  struct Worker {
+    Scratch<scalar_t> strips, tile, rows;
+  };
+  for (int64_t q0 = 0; q0 < pieces; q0 += held) {
+    const int64_t q1 = std::min(pieces, q0 + held);
+    parallel_for(q1 - q0, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t q = q0 + begin; q < q0 + end; ++q)
+        for (int64_t d = q / K * chunk, last = std::min(D, d + chunk), j = 0; d < last; d += width, ++j) {
+          scalar_t* to = directions.data + ((q - q0) * chunk + j * width) * C;
+          const int64_t cols = std::min(width, last - d);
+          copy_block(v + q % K * C * D + d * sides.by, sides.at, sides.by, C, cols, to, width);
+          fill_beyond(cols, C, to);
+        }
+    });
+    parallel_tasks(
+        blocks, 1,
+        [&] {
+          return Worker{Scratch<scalar_t>(edge * C), Scratch<scalar_t>(edge * chunk),
+                        Scratch<scalar_t>(edge * panel_stride(chunk))};
+        },
+        [&](int64_t p, Worker& worker) {
+          const int64_t t0 = p * edge, rows = std::min(edge, positions - t0);
+          pack_strips(taking, 0, t0, rows, 0, C, worker.strips.data);
+          Panel<scalar_t> factor = {};
+          for (int64_t q = q0; q < q1; ++q) {
+            const int64_t d = q / K * chunk, cols = std::min(chunk, D - d), k = q % K;
+            if (q == q0 || k == 0) factor = features(other, 0, t0, rows, d, cols, 1, worker.rows.data);
+            product<scalar_t>({directions.data + (q - q0) * chunk * C, C}, cols, {worker.strips.data, C}, rows, false,
+                              false, worker.tile.data, chunk);
+            for (int64_t r = 0; r < rows; ++r)
+              partial[((t0 + r) / s.T + p) * K + k] += dot(worker.tile.data + r * chunk, factor.at(r, 0).data, cols);
+          }
+        });
+  }
+  for (int64_t p = 0; p < blocks; ++p)
+    for (int64_t n = p * edge / s.T; n < N && n * s.T < (p + 1) * edge; ++n)
+      for (int64_t k = 0; k < K; ++k) total[n * K + k] += partial[(n + p) * K + k];
+}
+
+// total[n, k] = sum of tiles of G[n] dotted with those of v[k].
+template <typename scalar_t>
+void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* v,
+                 const Range& range, double* total) {
+  const auto [n0, N, K] = range;
+  const Layout layout = cheaper_layout(s);
+  const bool by_out = layout == Layout::out_by_in;
+  const Former<scalar_t> form(s, a, b, layout);
+  const Tiling tiling = tiles_of(form.rows, form.cols, kFormArea, 256);
+  const int64_t size = tiling.edge_rows * tiling.edge_cols, tiles = tiling.count();
+  const int64_t group = std::clamp<int64_t>(kFormed / size, 1, N), groups = ceil_div(N, group);
+  const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, groups), 1, tiles);
+  std::vector<double> partial(splits * N * K);
+
+  struct Worker {
+    FormScratch<scalar_t> panels;
+    Scratch<scalar_t> formed, directions;
+  };
+  parallel_tasks(
+      groups * splits, 1,
+      [&] {
+        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(group * size), Scratch<scalar_t>(4 * size)};
+      },
+      [&](int64_t task, Worker& worker) {
+        const int64_t first = task % groups * group, count = std::min(group, N - first), split = task / groups;
+        double* const sum = partial.data() + (split * N + first) * K;
+        for (int64_t p = split * tiles / splits; p < (split + 1) * tiles / splits; ++p) {
+          const Tile tile = tiling[p];
+          for (int64_t n = 0; n < count; ++n)
+            form(n0 + first + n, tile, worker.panels, worker.formed.data + n * size, tile.cols);
+          for (int64_t k = 0; k < K; k += 4) {
+            const int64_t some = std::min<int64_t>(4, K - k);
+            for (int64_t j = 0; j < some; ++j) {
+              const scalar_t* from =
+                  v + (k + j) * s.O * s.I + (by_out ? tile.r0 * s.I + tile.c0 : tile.c0 * s.I + tile.r0);
+              copy_block(from, by_out ? s.I : 1, by_out ? 1 : s.I, tile.rows, tile.cols,
+                         worker.directions.data + j * size, tile.cols);
+            }
+            for (int64_t from = 0; from < tile.size(); from += kSegment)
+              for (int64_t n = 0; n < count; ++n)
+                add_dots(worker.formed.data + n * size + from, worker.directions.data + from, size, some,
+                         std::min(kSegment, tile.size() - from), sum + n * K + k);
+          }
+        }
+      });
+  for (int64_t split = 0; split < splits; ++split)
+    for (int64_t at = 0; at < N * K; ++at) total[at] += partial[split * N * K + at];
+}
+
+}  // namespace
+
+template <typename scalar_t>
+void jvp(JvpMethod method, const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* v,
+         int64_t K, scalar_t* out) {
+  if (K == 0) return;
+  const bool empty = s.T == 0 || s.I == 0 || s.O == 0;
+  const int64_t step = std::max<int64_t>(1, kTotals / K);
+  for (int64_t n = 0; n < s.N; n += step) {
+    const Range range = {n, std::min(step, s.N - n), K};
+    std::vector<double> total(range.N * K);
+    const auto sum = method == JvpMethod::apply ? apply<scalar_t> : materialize<scalar_t>;
+    if (!empty) sum(s, a, b, v, range, total.data());
+    std::copy(total.begin(), total.end(), out + n * K);
+  }
+}
+
+template <typename scalar_t>
+void jvp(JvpMethod, const PairShape& s, const Ids& a, const Rows<scalar_t>& b, const scalar_t* v, int64_t K,
+         scalar_t* out) {
+  parallel_for(s.N, ceil_div(1 << 14, s.T * s.O * K + 1), [&](int64_t begin, int64_t end) {
+    const Scratch<scalar_t> picked(s.O);
+    for (int64_t n = begin; n < end; ++n) {
+      const Columns<scalar_t> columns = columns_of(s, a, b, n);
+      for (int64_t k = 0; k < K; ++k) {
+        double total = 0;
+        for (int64_t c = 0; c < columns.count(); ++c) {
+          copy_block(v + k * s.O * s.I + columns.column[c], s.I, 1, s.O, 1, picked.data, 1);
+          total += dot(picked.data, columns.sum.data() + c * s.O, s.O);
+        }
+        out[n * K + k] = static_cast<scalar_t>(total);
+      }
+    }
+  });
+}
+
+template void jvp(JvpMethod, const PairShape&, const Rows<float>&, const Rows<float>&, const float*, int64_t, float*);
+template void jvp(JvpMethod, const PairShape&, const Rows<double>&, const Rows<double>&, const double*, int64_t,
+                  double*);
+template void jvp(JvpMethod, const PairShape&, const Ids&, const Rows<float>&, const float*, int64_t, float*);
+template void jvp(JvpMethod, const PairShape&, const Ids&, const Rows<double>&, const double*, int64_t, double*);
+
+}  // namespace infotorch::cpu

@@ -1,0 +1,40 @@
+// jvp: out[n, k] = <G[n], v[k]>, derivatives of each sample's loss along directions v. Plain C++; no torch.
+#pragma once
+
+#include "pair.h"
+
+namespace infotorch {
+
+// Two orders of the same sum.
+//   apply        sum_t <b_t, v a_t>, one product for each direction, or sum_t <v^T b_t, a_t>: never forms G
+//   materialize  sum_{o,i} G[n, o, i] v[o, i], forms G tile by tile for all directions
+enum class JvpMethod { apply, materialize };
+
+// Multiply-adds for one sample and K directions.
+inline double jvp_cost(JvpMethod method, const PairShape& s, int64_t K) {
+  const double area = double(s.I) * s.O;
+  return method == JvpMethod::apply ? double(K) * s.T * area : (s.T + double(K)) * area;
+}
+
+namespace cpu {
+
+// How much dearer a multiply-add of applying is, as benchmarks/ops/jvp.py measured: rows are packed, products reduced.
+constexpr double kJvpApplyWeight = 1.2;
+
+// A function of the shape alone, so that equal shapes take equal routes.
+inline JvpMethod choose_jvp_method(const PairShape& s, int64_t K) {
+  const double apply = kJvpApplyWeight * jvp_cost(JvpMethod::apply, s, K);
+  return apply <= jvp_cost(JvpMethod::materialize, s, K) ? JvpMethod::apply : JvpMethod::materialize;
+}
+
+// a [N, *T, *I] or one-hot [N, T], b [N, T, O] as they lie, v [K, O, I] contiguous -> out [N, K]. A one-hot a has one
+// route.
+template <typename scalar_t>
+void jvp(JvpMethod method, const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* v,
+         int64_t K, scalar_t* out);
+template <typename scalar_t>
+void jvp(JvpMethod method, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, const scalar_t* v, int64_t K,
+         scalar_t* out);
+
+}  // namespace cpu
+}  // namespace infotorch

@@ -1,0 +1,95 @@
+"""Directional derivatives of each sample's loss."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from infotorch.ops.pair import Gradients, call, pull
+from infotorch.ops.vjp import vjp
+
+__all__ = ["jvp"]
+
+
+def jvp(
+    a: Tensor,
+    b: Tensor,
+    v: Tensor,
+    *,
+    bias: bool = False,
+    t_dims: int = 1,
+    in_features: int | None = None,
+    method: Literal["auto", "apply", "materialize"] = "auto",
+) -> Tensor:
+    r"""Inner products of the samples' gradients with directions, :math:`\langle G_n, v_k \rangle`.
+
+    How fast each sample's loss changes as the weight moves along v: the Jacobian of the losses times v.
+
+    ``"apply"`` sums :math:`b_{nt}^\top v_k a_{nt}` over positions, by one product of v with the rows of the cheaper
+    side, at K T I O multiply-adds a sample; the other side's rows are multiplied in while the product is in cache.
+    ``"materialize"`` forms the gradient tile by tile for all directions, at (T + K) I O; neither stores it. ``"auto"``
+    takes the cheaper, judging by shape. Indices have one route: the columns of v that were looked up are gathered.
+
+    Totals over tiles are kept in float64, in an order fixed by the shape.
+
+    Args:
+        a: Layer inputs, float32 or float64: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of positions, read as
+            they lie. Or int64 [N, T], the rows of an embedding that were looked up.
+        b: Gradients of the summed loss with respect to the layer's outputs, [N, T, O], of a's dtype, any strides.
+        v: Directions, [O, I] or [K, O, I], of b's dtype. With ``bias``, I + 1 in place of I.
+        bias: Append the in-feature that is always 1, last, without copying ``a``.
+        t_dims: Number of T axes in ``a``.
+        in_features: I, given exactly when ``a`` holds indices.
+        method: How to compute it. The values differ by rounding only.
+
+    Returns:
+        [N] for v [O, I], [N, K] for v [K, O, I], of b's dtype, in units of the loss over units of the weight times
+        those of v.
+
+    Raises:
+        ValueError: Shapes or dtypes disagree, an index is out of range, or ``method`` is not one of the three.
+        NotSupported: A tensor on a device without kernels.
+
+    Example:
+        >>> jvp(torch.ones(2, 1, 3), torch.ones(2, 1, 1), torch.tensor([[1.0, 2.0, 3.0]]))
+        tensor([6., 6.])
+    """
+    return call(torch.ops.infotorch.jvp.default, a, b, v, bias, t_dims, in_features, method)
+
+
+@torch.library.register_fake("infotorch::jvp")
+def _fake(
+    a: Tensor,
+    b: Tensor,
+    v: Tensor,
+    bias: bool = False,
+    t_dims: int = 1,
+    in_features: int | None = None,
+    method: str = "auto",
+) -> Tensor:
+    return b.new_empty(b.shape[0], *v.shape[:-2])
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    a, b, v, ctx.bias, ctx.t_dims, ctx.in_features, _ = inputs
+    ctx.save_for_backward(a, b, v)
+
+
+def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N] or [N, K]
+    a, b, v = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    pair: Gradients = (None, None)
+    if any(needs[:2]) and v.dim() == 2:  # one direction for all samples: no G of each
+        unscaled = pull(v.expand(len(b), *v.shape), a, b, needs[:2], ctx.bias, ctx.in_features)
+        pair = tuple(x if x is None else x * grad.reshape(-1, *[1] * (x.dim() - 1)) for x in unscaled)
+    elif any(needs[:2]):
+        pair = pull(torch.tensordot(grad, v, 1), a, b, needs[:2], ctx.bias, ctx.in_features)
+    grad_v = None
+    if needs[2]:
+        grad_v = vjp(
+            a, b, grad.mT if v.dim() == 3 else grad, bias=ctx.bias, t_dims=ctx.t_dims, in_features=ctx.in_features
+        )
+    return *pair, grad_v, None, None, None, None
+
+
+torch.library.register_autograd("infotorch::jvp", _backward, setup_context=_setup_context)

@@ -11,6 +11,10 @@
 
 #include <cstdint>
 
+#ifdef INFOTORCH_EMULATE
+#define __grid_constant__
+#endif
+
 namespace infotorch::cuda {
 
 constexpr int64_t kMostBlocks = INT32_MAX;

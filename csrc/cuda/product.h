@@ -2,6 +2,7 @@
 //
 //   using P = Product<stored_t, kTf32, kEdge, Along::features>;     sums over features: <row of x, row of y>
 //   using P = Product<stored_t, kTf32, kEdge, Along::positions>;    sums over positions: G = sum_t b[t] (x) a[t]
+//   with_product<stored_t, kAlong>(edge, tf32, body)                on the host: body(P()) for an edge of tiles.h
 //   typename P::Accumulator acc = {};
 //   P::add({x, x_begin, x_end}, {y, y_begin, y_end}, depth_begin, depth_end, acc);    // every thread, together
 //   for k < P::kCount: acc.value[k] belongs to place (P::row(k), P::col(k)) of the tile
@@ -30,8 +31,8 @@ struct Warps {
   static constexpr int kRows = kEdge / kDown, kCols = kEdge / kAcross;  // of a warp's tile
   static constexpr int kThreads = kWarp * kDown * kAcross;
 
-  __device__ static int row() { return threadIdx.x / kWarp / kAcross * kRows; }
-  __device__ static int col() { return threadIdx.x / kWarp % kAcross * kCols; }
+  __device__ __forceinline__ static int row(int thread) { return thread / kWarp / kAcross * kRows; }
+  __device__ __forceinline__ static int col(int thread) { return thread / kWarp % kAcross * kCols; }
 };
 
 // What all engines share: 64 bytes of depth a step, two chunks or fewer of each side in a thread's registers meanwhile.
@@ -62,25 +63,26 @@ struct FmaEngine : TileSizes<stored_type, kEdge, kAlongDepth> {
   __device__ static int place(int outer, int depth) { return depth * kStride + outer; }
   __device__ static stored_t prepare(stored_t x) { return x; }
 
-  __device__ __forceinline__ static int row_of(int r) {
-    const int lane = threadIdx.x % kWarp / kLanesAcross;
-    return Warp::row() + (r / kRowVector * kLanesDown + lane) * kRowVector + r % kRowVector;
+  __device__ __forceinline__ static int row_of(int thread, int r) {
+    const int lane = thread % kWarp / kLanesAcross;
+    return Warp::row(thread) + (r / kRowVector * kLanesDown + lane) * kRowVector + r % kRowVector;
   }
-  __device__ __forceinline__ static int col_of(int c) {
-    const int lane = threadIdx.x % kLanesAcross;
-    return Warp::col() + (c / kColVector * kLanesAcross + lane) * kColVector + c % kColVector;
+  __device__ __forceinline__ static int col_of(int thread, int c) {
+    const int lane = thread % kLanesAcross;
+    return Warp::col(thread) + (c / kColVector * kLanesAcross + lane) * kColVector + c % kColVector;
   }
-  __device__ __forceinline__ static int row(int k) { return row_of(k / kCols); }
-  __device__ __forceinline__ static int col(int k) { return col_of(k % kCols); }
+  __device__ __forceinline__ static int row(int k) { return row_of(threadIdx.x, k / kCols); }
+  __device__ __forceinline__ static int col(int k) { return col_of(threadIdx.x, k % kCols); }
 
   __device__ __forceinline__ static void multiply(const stored_t* x, const stored_t* y, scalar_t (&acc)[kCount]) {
+    const int thread = thread_anew();
 #pragma unroll
     for (int k = 0; k < Sizes::kDepth; ++k) {
       scalar_t left[kRows], right[kCols];
 #pragma unroll
-      for (int r = 0; r < kRows; r += kRowVector) read<kRowVector>(x + place(row_of(r), k), left + r);
+      for (int r = 0; r < kRows; r += kRowVector) read<kRowVector>(x + place(row_of(thread, r), k), left + r);
 #pragma unroll
-      for (int c = 0; c < kCols; c += kColVector) read<kColVector>(y + place(col_of(c), k), right + c);
+      for (int c = 0; c < kCols; c += kColVector) read<kColVector>(y + place(col_of(thread, c), k), right + c);
 #pragma unroll
       for (int r = 0; r < kRows; ++r)
 #pragma unroll
@@ -119,10 +121,10 @@ struct MmaEngine : TileSizes<stored_type, kEdge, kAlongDepth> {
     return kDepthNear ? outer * kStride + depth : depth * kStride + outer;
   }
   __device__ __forceinline__ static int row(int k) {
-    return Warp::row() + k / (4 * kAcross) * 16 + threadIdx.x % kWarp / 4 + k % 4 / 2 * 8;
+    return Warp::row(threadIdx.x) + k / (4 * kAcross) * 16 + threadIdx.x % kWarp / 4 + k % 4 / 2 * 8;
   }
   __device__ __forceinline__ static int col(int k) {
-    return Warp::col() + k / 4 % kAcross * 8 + threadIdx.x % 4 * 2 + k % 2;
+    return Warp::col(threadIdx.x) + k / 4 % kAcross * 8 + threadIdx.x % 4 * 2 + k % 2;
   }
 };
 
@@ -138,33 +140,32 @@ struct HalfEngine : MmaEngine<stored_type, kEdge, kAlongDepth> {
   __device__ __forceinline__ static void multiply(const stored_t* x, const stored_t* y, float (&acc)[Base::kCount]) {
     // Where the matrix lies that this lane names a row of, in the order of mma.h: matrices of x run along its rows
     // first, those of y along the depth.
-    const int first = threadIdx.x / 8 % 2 * 8, second = threadIdx.x / 16 % 2 * 8;
+    const int thread = thread_anew(), first = thread / 8 % 2 * 8, second = thread / 16 % 2 * 8;
 #pragma unroll
     for (int k = 0; k < Base::kDepth; k += 16) {
-      uint32_t right[Base::kAcross][2];
+      uint32_t left[Base::kDown][4];
+#pragma unroll
+      for (int i = 0; i < Base::kDown; ++i) load(x, thread, Warp::row(thread) + 16 * i + first, k + second, left[i]);
 #pragma unroll
       for (int j = 0; j < Base::kAcross; j += 2) {
-        uint32_t four[4];
-        load(y, Warp::col() + 8 * j + second, k + first, four);
-        right[j][0] = four[0], right[j][1] = four[1], right[j + 1][0] = four[2], right[j + 1][1] = four[3];
-      }
+        uint32_t right[4];  // of two products
+        load(y, thread, Warp::col(thread) + 8 * j + second, k + first, right);
 #pragma unroll
-      for (int i = 0; i < Base::kDown; ++i) {
-        uint32_t left[4];
-        load(x, Warp::row() + 16 * i + first, k + second, left);
+        for (int i = 0; i < Base::kDown; ++i)
 #pragma unroll
-        for (int j = 0; j < Base::kAcross; ++j) {
-          float(&sum)[4] = reinterpret_cast<float(&)[4]>(acc[(i * Base::kAcross + j) * 4]);
-          multiply_m16n8k16<stored_t>(sum, left, right[j]);
-        }
+          for (int h = 0; h < 2; ++h) {
+            float(&sum)[4] = reinterpret_cast<float(&)[4]>(acc[(i * Base::kAcross + j + h) * 4]);
+            multiply_m16n8k16<stored_t>(sum, left[i], {right[2 * h], right[2 * h + 1]});
+          }
       }
     }
   }
 
  private:
   // Four matrices; this lane names row lane % 8 of the one that begins at (outer, depth).
-  __device__ __forceinline__ static void load(const stored_t* tile, int outer, int depth, uint32_t (&to)[4]) {
-    const int row = threadIdx.x % 8;
+  __device__ __forceinline__ static void load(const stored_t* tile, int thread, int outer, int depth,
+                                              uint32_t (&to)[4]) {
+    const int row = thread % 8;
     if constexpr (Base::kDepthNear)
       load_matrices<false>(to, tile + Base::place(outer + row, depth));
     else
@@ -181,7 +182,7 @@ struct Tf32Engine : MmaEngine<float, kEdge, kAlongDepth> {
   __device__ __forceinline__ static float prepare(float x) { return round_tf32(x); }
 
   __device__ __forceinline__ static void multiply(const float* x, const float* y, float (&acc)[Base::kCount]) {
-    const int g = threadIdx.x % kWarp / 4, q = threadIdx.x % 4;
+    const int thread = thread_anew(), g = thread % kWarp / 4, q = thread % 4;
 #pragma unroll
     for (int k = 0; k < Base::kDepth; k += 8) {
       uint32_t right[Base::kAcross][2];
@@ -189,13 +190,13 @@ struct Tf32Engine : MmaEngine<float, kEdge, kAlongDepth> {
       for (int j = 0; j < Base::kAcross; ++j)
 #pragma unroll
         for (int r = 0; r < 2; ++r)
-          right[j][r] = __float_as_uint(y[Base::place(Warp::col() + 8 * j + g, k + q + 4 * r)]);
+          right[j][r] = __float_as_uint(y[Base::place(Warp::col(thread) + 8 * j + g, k + q + 4 * r)]);
 #pragma unroll
       for (int i = 0; i < Base::kDown; ++i) {
         uint32_t left[4];
 #pragma unroll
         for (int r = 0; r < 4; ++r)
-          left[r] = __float_as_uint(x[Base::place(Warp::row() + 16 * i + g + r % 2 * 8, k + q + r / 2 * 4)]);
+          left[r] = __float_as_uint(x[Base::place(Warp::row(thread) + 16 * i + g + r % 2 * 8, k + q + r / 2 * 4)]);
 #pragma unroll
         for (int j = 0; j < Base::kAcross; ++j) {
           float(&sum)[4] = reinterpret_cast<float(&)[4]>(acc[(i * Base::kAcross + j) * 4]);
@@ -211,9 +212,11 @@ using Engine =
     std::conditional_t<sizeof(stored_t) == 2, HalfEngine<stored_t, kEdge, kAlong>,
                        std::conditional_t<kTf32, Tf32Engine<kEdge, kAlong>, FmaEngine<stored_t, kEdge, kAlong>>>;
 
-template <typename stored_t, bool kTf32, int kEdge, Along kAlong>
+template <typename stored_type, bool kTf32, int kEdgeLength, Along kAlong>
 struct Product {
-  static_assert(!kTf32 || std::is_same_v<stored_t, float>, "only float can be rounded to tf32");
+  static_assert(!kTf32 || std::is_same_v<stored_type, float>, "only float can be rounded to tf32");
+  static constexpr int kEdge = kEdgeLength;
+  using stored_t = stored_type;
   using Math = Engine<stored_t, kTf32, kEdge, kAlong>;
   using Reader = TileReader<Math>;
   using scalar_t = typename Math::scalar_t;
@@ -234,36 +237,37 @@ struct Product {
     stored_t *x_tile = dynamic_shared<stored_t>(), *y_tile = x_tile + 2 * Math::kTile;
     auto* offsets = reinterpret_cast<int64_t*>(y_tile + 2 * Math::kTile);
     // A warp whose tile lies outside, as most do where one feature sticks out, has nothing to multiply.
-    const bool inside = Warps<kEdge>::row() < x.end - x.begin && Warps<kEdge>::col() < y.end - y.begin;
+    const bool inside =
+        Warps<kEdge>::row(threadIdx.x) < x.end - x.begin && Warps<kEdge>::col(threadIdx.x) < y.end - y.begin;
     Reader x_reader(x, depth_begin, depth_end, offsets);
     Reader y_reader(y, depth_begin, depth_end, offsets + Reader::kOffsets);
-    for (int step = 0; step < 2; ++step) x_reader.locate(step), y_reader.locate(step);
-    __syncthreads();
-    x_reader.fetch(0), y_reader.fetch(0);
-    x_reader.store(x_tile), y_reader.store(y_tile);
-    __syncthreads();
+    // Step s multiplies while s + 1 is on its way from memory and s + 2 is located. It begins at -2, so that each part
+    // is written, and compiled, once.
 #pragma unroll 1
-    for (int step = 0; step < steps; ++step) {
-      const bool more = step + 1 < steps;
-      const int now = step % 2 * Math::kTile, next = Math::kTile - now;
-      if (more) x_reader.fetch(step + 1), y_reader.fetch(step + 1);  // lands while the product runs
-      if (inside) Math::multiply(x_tile + now, y_tile + now, acc.value);
-      if (more) {
-        x_reader.store(x_tile + next), y_reader.store(y_tile + next);
-        x_reader.locate(step + 2), y_reader.locate(step + 2);
-      }
+    for (int step = -2; step < steps; ++step) {
+      const bool more = step >= -1 && step + 1 < steps;
+      const int now = (step & 1) * Math::kTile, next = Math::kTile - now;
+      if (more) x_reader.fetch(step + 1), y_reader.fetch(step + 1);
+      if (inside && step >= 0) Math::multiply(x_tile + now, y_tile + now, acc.value);
+      if (more) x_reader.store(x_tile + next), y_reader.store(y_tile + next);
+      x_reader.locate(step + 2), y_reader.locate(step + 2);
       __syncthreads();
     }
   }
 };
 
-// Calls body(std::integral_constant<int, edge>) for an edge of kEdges that scalar_t may have.
-template <typename scalar_t, typename Body>
-const char* for_edge(int edge, const Body& body) {
-  if (edge == 32) return body(std::integral_constant<int, 32>());
-  if constexpr (most_edge(sizeof(scalar_t)) == 128)
-    if (edge == 128) return body(std::integral_constant<int, 128>());
-  return body(std::integral_constant<int, 64>());
+// Calls body(Product) with the one for numbers of stored_t and an edge that they may have. tf32 is for float alone, and
+// not for the smallest tiles, where memory decides.
+template <typename stored_t, Along kAlong, typename Body>
+const char* with_product(int edge, bool tf32, const Body& body) {
+  if (edge == 32) return body(Product<stored_t, false, 32, kAlong>());
+  if constexpr (std::is_same_v<stored_t, float>) {
+    if (tf32 && edge == 64) return body(Product<stored_t, true, 64, kAlong>());
+    if (tf32) return body(Product<stored_t, true, 128, kAlong>());
+  }
+  if constexpr (most_edge(sizeof(stored_t)) == 128)
+    if (edge == 128) return body(Product<stored_t, false, 128, kAlong>());
+  return body(Product<stored_t, false, 64, kAlong>());
 }
 
 }  // namespace infotorch::cuda

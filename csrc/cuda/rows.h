@@ -26,8 +26,9 @@ constexpr int kChunkBytes = 16;  // the widest load and store
 template <typename stored_t>
 constexpr int kChunk = kChunkBytes / static_cast<int>(sizeof(stored_t));  // numbers in it
 
-template <typename stored_t>
+template <typename stored_type>
 struct View {
+  using stored_t = stored_type;
   const stored_t* data;
   Axes p, i;
   int64_t positions, features;  // features counts the bias
@@ -36,12 +37,11 @@ struct View {
   bool wide;   // chunks along `fast` are 16 aligned bytes, from any multiple of kChunk on
 };
 
-// The place of element `index`. The loop unrolls, so that Axes stay in constant memory.
+// The place of element `index`. x must be a kernel's __grid_constant__ parameter, or the loop would copy it.
 __device__ __forceinline__ int64_t offset(const Axes& x, int64_t index) {
   int64_t at = 0;
-#pragma unroll
-  for (int d = Axes::kMax - 1; d > 0; --d) {
-    if (d >= x.count) continue;
+#pragma unroll 1
+  for (int d = x.count - 1; d > 0; --d) {
     const int64_t next = index / x.size[d];
     at += (index - next * x.size[d]) * x.stride[d];
     index = next;
@@ -99,6 +99,16 @@ __device__ __forceinline__ auto number(const View<stored_t>& x, int64_t p, int64
   return widen(x.data[offset(x.p, p) + offset(x.i, i)]);
 }
 
+// threadIdx.x, of which the compiler doesn't see that it is the same in every step of a loop: it would keep all that
+// follows from it in registers, of which a product at two blocks on an SM has none to spare.
+__device__ __forceinline__ int thread_anew() {
+  int t = threadIdx.x;
+#ifndef INFOTORCH_EMULATE
+  asm volatile("" : "+r"(t));
+#endif
+  return t;
+}
+
 // 16 bytes of numbers in registers.
 template <typename stored_t>
 struct alignas(kChunkBytes) Chunk {
@@ -148,9 +158,10 @@ struct Strip {
 // Reads tiles of `strip`'s kOuter rows or fewer, kDepth deep along the other axis of its view; what lies outside is 0.
 // Layout says how a tile lies in shared memory:
 //   stored_t, kOuter, kDepth, kThreads, kAlong (the axis of the depth)
-//   kDepthNear                    whether neighbours along the depth are neighbours there
-//   place(outer, depth)           chunks along the near axis must be 16-byte aligned
-//   prepare(x)                    what is stored for x
+//   kDepthNear, kStride           neighbours along the depth, or along the outer axis, are neighbours there; and how
+//   far
+//                                 apart those along the other axis are, a multiple of 16 bytes
+//   kPrepares, prepare(x)         whether and how a number changes on its way
 template <typename Layout>
 class TileReader {
  public:
@@ -163,28 +174,39 @@ class TileReader {
                                         int64_t* offsets)
       : view_(strip.view), outer_(offsets), depth_(offsets + kOuter), depth_begin_(depth_begin), depth_end_(depth_end) {
     const bool depth_fast = view_.fast == Layout::kAlong;
-    wide_ = view_.wide && (depth_fast ? depth_begin : strip.begin) % kChunkLength == 0;
-    chunk_on_depth_ = depth_fast == wide_;
-    shift_ = log2(depth_fast ? kDepth : kOuter) - (wide_ ? log2(kChunkLength) : 0);
+    const bool wide = view_.wide && (depth_fast ? depth_begin : strip.begin) % kLength == 0;
+    const int shift = log2(depth_fast ? kDepth : kOuter) - (wide ? log2(kLength) : 0);
+    mode_ = shift | (wide ? kWide : 0) | (depth_fast == wide ? kOnDepth : 0);
+#pragma unroll 1
     for (int r = threadIdx.x; r < kOuter; r += Layout::kThreads)
-      outer_[r] = place(Layout::kAlong == Along::positions, strip.begin + r, strip.end);
+      outer_[r] = place < Layout::kAlong == Along::positions > (strip.begin + r, strip.end);
   }
 
   // Finds out where the depths of a step lie. Barriers must keep it from that step's fetch, and from the fetch of two
   // steps before.
   __device__ __forceinline__ void locate(int step) {
-    for (int k = threadIdx.x; k < kDepth; k += Layout::kThreads)
-      depth_[step % 2 * kDepth + k] =
-          place(Layout::kAlong == Along::features, depth_begin_ + static_cast<int64_t>(step) * kDepth + k, depth_end_);
+    static_assert(kDepth <= Layout::kThreads, "a thread for every depth");
+    if (threadIdx.x < kDepth)
+      depth_[step % 2 * kDepth + threadIdx.x] =
+          place < Layout::kAlong ==
+          Along::features > (depth_begin_ + static_cast<int64_t>(step) * kDepth + threadIdx.x, depth_end_);
   }
 
   // Global memory to registers.
   __device__ __forceinline__ void fetch(int step) {
     const int64_t* depth = depth_ + step % 2 * kDepth;
-    if (chunk_on_depth_)
-      fetch_along(outer_, depth);
-    else
-      fetch_along(depth, outer_);
+    const int64_t *fixed_at = on_depth() ? outer_ : depth, *chunk_at = on_depth() ? depth : outer_;
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c) {
+      const Spot at = spot(c);
+      const int64_t fixed = fixed_at[at.fixed], *along = chunk_at + at.start;
+      if (wide() && (fixed | along[0] | along[kLength - 1]) >= 0) {
+        held_[c].load(view_.data + fixed + along[0]);
+      } else {
+#pragma unroll
+        for (int j = 0; j < kLength; ++j) held_[c].set(j, read(fixed, along[j]));
+      }
+    }
   }
 
   // Registers to shared memory.
@@ -192,35 +214,39 @@ class TileReader {
 #pragma unroll
     for (int c = 0; c < kChunks; ++c) {
       const Spot at = spot(c);
-      if (chunk_on_depth_ == Layout::kDepthNear) {
+      if (on_depth() == Layout::kDepthNear) {
         Chunk<stored_t> chunk = held_[c];
         if constexpr (Layout::kPrepares) {
 #pragma unroll
-          for (int j = 0; j < kChunkLength; ++j) chunk.set(j, Layout::prepare(chunk.get(j)));
+          for (int j = 0; j < kLength; ++j) chunk.set(j, Layout::prepare(chunk.get(j)));
         }
-        chunk.store(tile + (chunk_on_depth_ ? Layout::place(at.fixed, at.start) : Layout::place(at.start, at.fixed)));
+        chunk.store(tile + at.fixed * Layout::kStride + at.start);
       } else {
 #pragma unroll
-        for (int j = 0; j < kChunkLength; ++j)
-          tile[chunk_on_depth_ ? Layout::place(at.fixed, at.start + j) : Layout::place(at.start + j, at.fixed)] =
-              Layout::prepare(held_[c].get(j));
+        for (int j = 0; j < kLength; ++j)
+          tile[(at.start + j) * Layout::kStride + at.fixed] = Layout::prepare(held_[c].get(j));
       }
     }
   }
 
  private:
   static constexpr int64_t kAbsent = -1, kOnes = -2;  // in the place of an offset
-  static constexpr int kChunkLength = kChunk<stored_t>;
-  static constexpr int kChunks = kOuter * kDepth / kChunkLength / Layout::kThreads;  // that a thread holds
-  static_assert(kChunks * kChunkLength * Layout::kThreads == kOuter * kDepth, "every thread holds the same");
+  static constexpr int kLength = kChunk<stored_t>;
+  static constexpr int kChunks = kOuter * kDepth / kLength / Layout::kThreads;  // that a thread holds
+  static_assert(kChunks * kLength * Layout::kThreads == kOuter * kDepth, "every thread holds the same");
 
   __device__ static constexpr int log2(int x) { return x == 1 ? 0 : 1 + log2(x / 2); }
 
-  __device__ __forceinline__ int64_t place(bool features, int64_t index, int64_t end) const {
+  template <bool kFeatures>
+  __device__ __forceinline__ int64_t place(int64_t index, int64_t end) const {
     if (index >= end) return kAbsent;
-    if (!features) return offset(view_.p, index);
-    return view_.bias && index == view_.features - 1 ? kOnes : offset(view_.i, index);
+    if constexpr (kFeatures)
+      if (view_.bias && index == view_.features - 1) return kOnes;
+    return offset(kFeatures ? view_.i : view_.p, index);
   }
+
+  __device__ __forceinline__ bool wide() const { return mode_ & kWide; }
+  __device__ __forceinline__ bool on_depth() const { return mode_ & kOnDepth; }
 
   // A chunk of the tile: kChunk numbers from `start` along one axis, at `fixed` of the other.
   struct Spot {
@@ -230,15 +256,9 @@ class TileReader {
   // Lanes run along the fast axis of memory. A lane takes a chunk along that axis by one wide load or, where memory
   // doesn't allow that, along the other axis by a load for each number.
   __device__ __forceinline__ Spot spot(int c) const {
-    int t = threadIdx.x;
-#ifndef INFOTORCH_EMULATE
-    // Hides from the compiler that the spots are the same in every step: it would keep their addresses in registers
-    // through the product, which has none to spare at two blocks on an SM.
-    asm volatile("" : "+r"(t));
-#endif
-    t += c * Layout::kThreads;
-    const int low = t & ((1 << shift_) - 1), high = t >> shift_;
-    return {wide_ ? high : low, (wide_ ? low : high) * kChunkLength};
+    const int t = thread_anew() + c * Layout::kThreads;
+    const int shift = mode_ & 0xff, low = t & ((1 << shift) - 1), high = t >> shift;
+    return {wide() ? high : low, (wide() ? low : high) * kLength};
   }
 
   __device__ __forceinline__ stored_t read(int64_t fixed, int64_t along) const {
@@ -246,25 +266,11 @@ class TileReader {
     return fixed == kAbsent || along == kAbsent ? stored_t{} : one<stored_t>();
   }
 
-  __device__ __forceinline__ void fetch_along(const int64_t* fixed_at, const int64_t* chunk_at) {
-#pragma unroll
-    for (int c = 0; c < kChunks; ++c) {
-      const Spot at = spot(c);
-      const int64_t fixed = fixed_at[at.fixed], *along = chunk_at + at.start;
-      if (wide_ && (fixed | along[0] | along[kChunkLength - 1]) >= 0) {
-        held_[c].load(view_.data + fixed + along[0]);
-      } else {
-#pragma unroll
-        for (int j = 0; j < kChunkLength; ++j) held_[c].set(j, read(fixed, along[j]));
-      }
-    }
-  }
-
   const View<stored_t>& view_;
   int64_t *const outer_, *const depth_;
   const int64_t depth_begin_, depth_end_;
-  bool wide_, chunk_on_depth_;
-  int shift_;
+  int mode_;  // in one register: how many bits of a thread's number run along the fast axis, and these two
+  static constexpr int kWide = 1 << 8, kOnDepth = 1 << 9;  // chunks are read at once; they lie along the depth
   Chunk<stored_t> held_[kChunks];
 };
 

@@ -1,5 +1,6 @@
 // Vectors of a fixed width, and functions compiled once per instruction set: GCC on x86-64 Linux builds the
-// clones and the machine picks one at start-up. Elsewhere, and under sanitizers, there is one version of each.
+// clones and the machine picks one at start-up. Elsewhere there is one version of each; also under sanitizers, which
+// start up later than that, but there tile.cpp still chooses its own. INFOTORCH_BASELINE leaves the plainest of all.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +9,14 @@
 #include "../half.h"
 
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && \
-    !defined(INFOTORCH_NO_CLONES)
-#define INFOTORCH_HAS_CLONES 1
+    !defined(INFOTORCH_BASELINE)
+#define INFOTORCH_HAS_TARGETS 1
+#else
+#define INFOTORCH_HAS_TARGETS 0
+#endif
+#if INFOTORCH_HAS_TARGETS && !defined(INFOTORCH_NO_CLONES)
 #define INFOTORCH_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), flatten))
 #else
-#define INFOTORCH_HAS_CLONES 0
 #define INFOTORCH_CLONES
 #endif
 #define INFOTORCH_INLINE inline __attribute__((always_inline))  // a clone optimises only what is inside it

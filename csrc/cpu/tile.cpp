@@ -44,13 +44,13 @@ INFOTORCH_INLINE void tile(const scalar_t* x, int64_t x_stride, const scalar_t* 
     return {sizeof...(r), BYTES / sizeof(scalar_t), {{NAME<scalar_t, r + 1, 1>, NAME<scalar_t, r + 1, 2>}...}}; \
   }
 
-#if INFOTORCH_HAS_CLONES
+#if INFOTORCH_HAS_TARGETS
 INFOTORCH_TILE(tile_v4, 64, __attribute__((target("arch=x86-64-v4"))))  // 28 of 32 registers hold the tile
 INFOTORCH_TILE(tile_v3, 32, __attribute__((target("arch=x86-64-v3"))))  // 12 of 16
 #endif
 INFOTORCH_TILE(tile_any, 16, )  // 12 of SSE2's 16, and of NEON's 32
 
-#if INFOTORCH_HAS_CLONES
+#if INFOTORCH_HAS_TARGETS
 bool has_v4() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
@@ -66,7 +66,7 @@ bool has_v3() { return false; }
 
 template <typename scalar_t>
 TileKernels<scalar_t> choose() {
-#if INFOTORCH_HAS_CLONES
+#if INFOTORCH_HAS_TARGETS
   if (has_v4()) return tile_v4_table<scalar_t>(std::make_integer_sequence<int64_t, 14>());
   if (has_v3()) return tile_v3_table<scalar_t>(std::make_integer_sequence<int64_t, 6>());
 #endif

@@ -1,0 +1,93 @@
+"""The kernels of csrc and the entries beside this file, compiled by g++ into one program per variant.
+
+Every object is named by a hash of what goes into it, so nothing is compiled twice, whatever the files' times are.
+"""
+
+import functools
+import hashlib
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+HOUSE = pathlib.Path(__file__).parents[2]
+CACHE = HOUSE / "build/emulate"
+DAYS = 14  # after which an object that nobody asked for is deleted
+COMMON = "-std=c++17 -g1 -pthread -DINFOTORCH_EMULATE"
+# Variant -> flags of what is watched, flags of the scheduler, which never is. The plain one takes the narrowest tiles
+# and starts locals as bits that show in any result; the others take this machine's widest tiles.
+VARIANTS = {
+    "plain": ("-O1 -DINFOTORCH_BASELINE -ftrivial-auto-var-init=pattern", "-O2"),
+    "asan": (
+        "-O1 -DINFOTORCH_NO_CLONES -fsanitize=address,undefined -fno-sanitize-recover=undefined",
+        "-O2 -DEMULATE_ASAN",
+    ),
+    "tsan": ("-O1 -DINFOTORCH_NO_CLONES -fsanitize=thread", "-O2 -DEMULATE_TSAN"),
+}
+
+
+def sources(root: pathlib.Path) -> list[pathlib.Path]:
+    folders = ("csrc/cpu/*.cpp", "csrc/cuda/*.cu", "tests/emulate/*.cpp", "tests/emulate/*.cu")
+    return [path for pattern in folders for path in sorted(root.glob(pattern))]
+
+
+def closure(source: pathlib.Path, root: pathlib.Path) -> set[pathlib.Path]:
+    """The source and every file of ours that it includes."""
+    found, left = set(), [source.resolve()]
+    while left:
+        file = left.pop()
+        found.add(file)
+        for name in re.findall(r'^#include [<"]([^>"]+)', file.read_text(), re.M):
+            beside = [(folder / name).resolve() for folder in (file.parent, root / "tests/emulate")]
+            left += [path for path in beside if path.is_file() and path not in found][:1]
+    return found
+
+
+@functools.cache
+def version(compiler: str) -> str:
+    return subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def cached(compiler: str, flags: str, files: list[pathlib.Path], root: pathlib.Path, what: str) -> pathlib.Path:
+    """Where the outcome of a command belongs that depends on these files, and on nothing else."""
+    parts = [version(compiler).encode(), flags.encode()]
+    for file in sorted(files):
+        parts += [str(file.relative_to(root)).encode(), file.read_bytes()]
+    digest = hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+    CACHE.mkdir(parents=True, exist_ok=True)
+    return CACHE / f"{what}-{digest[:20]}"
+
+
+def make(target: pathlib.Path, *command: str | pathlib.Path) -> pathlib.Path:
+    """Runs ``command -o target`` unless the target is there."""
+    if target.exists():
+        os.utime(target)
+        return target
+    part = target.with_name(f"{target.name}.{os.getpid()}")
+    done = subprocess.run([*command, "-o", part], capture_output=True, text=True)
+    assert done.returncode == 0, f"{shlex.join(map(str, command))}\n{done.stderr}"
+    os.replace(part, target)
+    return target
+
+
+def compiled(variant: str, source: pathlib.Path, root: pathlib.Path) -> pathlib.Path:
+    watched, scheduler = VARIANTS[variant]
+    flags = f"{COMMON} {scheduler if source.name == 'fibers.cpp' else watched}"
+    target = cached("g++", flags, sorted(closure(source, root.resolve())), root.resolve(), f"{source.stem}.{variant}")
+    return make(target, "g++", *shlex.split(flags), f"-I{root / 'tests/emulate'}", "-x", "c++", "-c", source)
+
+
+def program(variant: str, root: pathlib.Path = HOUSE) -> pathlib.Path:
+    """The driver with every kernel under ``root``; objects that another root shares are not made again."""
+    with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)) as pool:
+        objects = list(pool.map(lambda source: compiled(variant, source, root), sources(root)))
+    flags = f"-pthread {VARIANTS[variant][0]}"
+    target = cached("g++", flags + " ".join(path.name for path in objects), [], root, f"driver.{variant}")
+    make(target, "g++", *shlex.split(flags), *objects)
+    for old in CACHE.iterdir():
+        if time.time() - old.stat().st_mtime > DAYS * 86400:
+            old.unlink()
+    return target

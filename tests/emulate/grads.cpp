@@ -1,0 +1,18 @@
+#include "../../csrc/grads.h"
+
+#include "driver.h"
+
+namespace infotorch {
+namespace {
+
+template <typename scalar_t>
+void grads(Call& call) {
+  const PairShape shape = call.shape();
+  scalar_t* const out = call.result<scalar_t>(shape.N * shape.O * shape.I);
+  call.for_pair<scalar_t>([&](const auto& a, const auto& b) { cpu::grads(shape, a, b, out); });
+}
+
+const Entry entry("grads", grads<float>, grads<double>);
+
+}  // namespace
+}  // namespace infotorch

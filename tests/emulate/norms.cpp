@@ -1,0 +1,19 @@
+#include "../../csrc/norms.h"
+
+#include "driver.h"
+
+namespace infotorch {
+namespace {
+
+template <typename scalar_t>
+void norms(Call& call) {
+  const PairShape shape = call.shape();
+  const NormsMethod method = call.option("method") == "gram" ? NormsMethod::gram : NormsMethod::materialize;
+  scalar_t* const out = call.result<scalar_t>(shape.N);
+  call.for_pair<scalar_t>([&](const auto& a, const auto& b) { cpu::norms(method, shape, a, b, out); });
+}
+
+const Entry entry("norms", norms<float>, norms<double>);
+
+}  // namespace
+}  // namespace infotorch

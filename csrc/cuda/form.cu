@@ -1,6 +1,5 @@
-#include "form.h"
-
 #include "fill.h"
+#include "form.h"
 #include "write.h"
 
 namespace infotorch::cuda {
@@ -39,9 +38,8 @@ Share share_of(const PairShape& s) {
 
 // Block (n, r, c) writes its part of G[n] = b[n] (x) a[n], in the order of memory.
 template <typename stored_t, typename scalar_t>
-__global__ void __launch_bounds__(kThreads)
-    outer_kernel(Share share, const __grid_constant__ View<stored_t> a, const __grid_constant__ View<stored_t> b,
-                 scalar_t* out) {
+__global__ void __launch_bounds__(kThreads) outer_kernel(Share share, const __grid_constant__ View<stored_t> a,
+                                                         const __grid_constant__ View<stored_t> b, scalar_t* out) {
   const int64_t blocks = share.down * share.across, n = blockIdx.x / blocks, part = blockIdx.x % blocks;
   const int64_t O = b.features, I = a.features;
   const int64_t i = part % share.across * share.cols() + threadIdx.x % share.cols();

@@ -1,6 +1,7 @@
 // How a block's tile of sums gets to memory.
 //
-//   write_tile<P>(acc, {rows, cols}, place, out)      out [rows, cols] = the tile at `place`, what lies outside left out
+//   write_tile<P>(acc, {rows, cols}, place, out)      out [rows, cols] = the tile at `place`, what lies outside left
+//   out
 #pragma once
 
 #include "product.h"

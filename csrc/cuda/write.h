@@ -18,13 +18,17 @@ constexpr int kRun = 2;
 template <typename Math>
 constexpr int kRun<Math, std::void_t<decltype(Math::kColVector)>> = Math::kColVector;
 
-// Calls body(Product) with that edge, of the largest and the smallest, whose tiles of a matrix are the least work.
+// Of the largest edge and the smallest, that whose tiles of a matrix are less work.
+inline int cheaper_edge(int64_t rows, int64_t cols, int64_t bytes) {
+  const int large = most_edge(bytes);
+  return tiling(rows, cols, 32).work() < tiling(rows, cols, large).work() ? 32 : large;
+}
+
+// Calls body(Product) with that edge.
 template <typename stored_t, Along kAlong, typename Body>
 const char* with_edge(int64_t rows, int64_t cols, const Body& body) {
-  constexpr int large = most_edge(sizeof(stored_t));
-  if (tiling(rows, cols, 32).work() < tiling(rows, cols, large).work())
-    return body(Product<stored_t, false, 32, kAlong>());
-  return body(Product<stored_t, false, large, kAlong>());
+  if (cheaper_edge(rows, cols, sizeof(stored_t)) == 32) return body(Product<stored_t, false, 32, kAlong>());
+  return body(Product<stored_t, false, most_edge(sizeof(stored_t)), kAlong>());
 }
 
 template <typename P>

@@ -1,0 +1,87 @@
+// Sums that several blocks share, because there are fewer tiles of the result than a GPU has room for: every block
+// takes a part of the terms, and the parts are added from left to right.
+#pragma once
+
+#include <algorithm>
+
+#include "write.h"
+
+namespace infotorch::cuda {
+
+// Blocks that keep the largest GPUs busy. A constant, so that sums have one order on all of them.
+constexpr int64_t kBusyBlocks = 256;
+
+// A sum over terms in tiles of a result [rows, cols]; of a symmetric one those on and above the diagonal.
+struct SplitSum {
+  Extent size;
+  Tiling tiles;
+  int64_t first, terms, share, splits;  // of terms from `first` on; a split has `share` of them or fewer
+  bool add;                             // to what the result held
+
+  // `unit`: terms that are not parted; `least`: those that outweigh another partial result.
+  SplitSum(const Extent& size, const Tiling& tiles, int64_t first, int64_t terms, int64_t unit, int64_t least, bool add)
+      : size(size), tiles(tiles), first(first), terms(terms), add(add) {
+    const int64_t most = std::max<int64_t>(1, terms / least);
+    share = ceil_div(ceil_div(terms, std::min(wanted_splits(tiles), most)), unit) * unit;
+    splits = std::max<int64_t>(1, ceil_div(terms, std::max<int64_t>(1, share)));
+  }
+
+  static int64_t wanted_splits(const Tiling& tiles) {
+    return ceil_div(kBusyBlocks, std::max<int64_t>(1, tiles.count()));
+  }
+
+  int64_t blocks() const { return splits * tiles.count(); }
+  int64_t partials() const { return splits == 1 ? 0 : blocks() * tiles.edge * tiles.edge; }
+
+  // Of this block.
+  __device__ __forceinline__ Tiling::Place tile() const { return tiles[blockIdx.x % tiles.count()]; }
+  __device__ __forceinline__ int64_t begin() const { return first + blockIdx.x / tiles.count() * share; }
+  __device__ __forceinline__ int64_t end() const { return min(first + terms, begin() + share); }
+
+  // The result's number at (row, col), and at its mirror image.
+  template <typename scalar_t>
+  __device__ __forceinline__ void put(int64_t row, int64_t col, scalar_t x, scalar_t* out) const {
+    if (row >= size.rows || col >= size.cols || (tiles.triangle && row > col)) return;
+    scalar_t* const to = out + row * size.cols + col;
+    const scalar_t sum = add ? *to + x : x;
+    *to = sum;
+    if (tiles.triangle && row < col) out[col * size.cols + row] = sum;
+  }
+};
+
+// Hands on a block's sums: to out if no other block has some of the same numbers.
+template <typename P>
+__device__ __forceinline__ void hand_on(const SplitSum& split, const typename P::Accumulator& acc,
+                                        typename P::scalar_t* partial, typename P::scalar_t* out) {
+  if (split.splits > 1)
+    return write_tile<P>(acc, {P::kEdge, P::kEdge}, {0, 0},
+                         partial + static_cast<int64_t>(blockIdx.x) * P::kEdge * P::kEdge);
+  const Tiling::Place tile = split.tile();
+#pragma unroll
+  for (int k = 0; k < P::kCount; ++k)
+    split.put(tile.row * P::kEdge + P::row(k), tile.col * P::kEdge + P::col(k), acc.value[k], out);
+}
+
+constexpr int kSplitThreads = 256;
+
+// Block (tile, r) adds the splits of its numbers of the tile, a thread each.
+template <typename scalar_t>
+__global__ void __launch_bounds__(kSplitThreads)
+    add_splits_kernel(const __grid_constant__ SplitSum split, const scalar_t* partial, scalar_t* out) {
+  const int edge = split.tiles.edge;
+  const int64_t area = static_cast<int64_t>(edge) * edge, all = area * split.tiles.count();
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * kSplitThreads + threadIdx.x;
+  const Tiling::Place tile = split.tiles[at / area];
+  scalar_t sum = 0;
+  for (int64_t s = 0; s < split.splits; ++s) sum += partial[s * all + at];
+  split.put(tile.row * edge + at % area / edge, tile.col * edge + at % edge, sum, out);
+}
+
+template <typename scalar_t>
+const char* add_splits(const SplitSum& split, const scalar_t* partial, scalar_t* out, void* stream) {
+  if (split.splits == 1) return nullptr;
+  const int64_t numbers = split.partials() / split.splits;  // whole blocks: an edge is at least 32
+  return launch(&add_splits_kernel<scalar_t>, numbers / kSplitThreads, kSplitThreads, 0, stream, split, partial, out);
+}
+
+}  // namespace infotorch::cuda

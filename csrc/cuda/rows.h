@@ -200,7 +200,7 @@ class TileReader {
     for (int c = 0; c < kChunks; ++c) {
       const Spot at = spot(c);
       const int64_t fixed = fixed_at[at.fixed], *along = chunk_at + at.start;
-      if (wide() && (fixed | along[0] | along[kLength - 1]) >= 0) {
+      if (wide() && (fixed | along[kLength - 1]) >= 0) {  // then the numbers before the last are there too
         held_[c].load(view_.data + fixed + along[0]);
       } else {
 #pragma unroll
@@ -232,6 +232,7 @@ class TileReader {
  private:
   static constexpr int64_t kAbsent = -1, kOnes = -2;  // in the place of an offset
   static constexpr int kLength = kChunk<stored_t>;
+  static constexpr bool kOfFeatures = Layout::kAlong == Along::features;        // the depth
   static constexpr int kChunks = kOuter * kDepth / kLength / Layout::kThreads;  // that a thread holds
   static_assert(kChunks * kLength * Layout::kThreads == kOuter * kDepth, "every thread holds the same");
 
@@ -253,11 +254,11 @@ class TileReader {
     int fixed, start;
   };
 
-  // Lanes run along the fast axis of memory. A lane takes a chunk along that axis by one wide load or, where memory
+  // Lanes run along the fast axis of memory. A thread takes a chunk along that axis by one wide load or, where memory
   // doesn't allow that, along the other axis by a load for each number.
   __device__ __forceinline__ Spot spot(int c) const {
-    const int t = thread_anew() + c * Layout::kThreads;
-    const int shift = mode_ & 0xff, low = t & ((1 << shift) - 1), high = t >> shift;
+    const int thread = thread_anew(), shift = mode_ & 0xff;
+    const int low = thread & ((1 << shift) - 1), high = (thread + c * Layout::kThreads) >> shift;
     return {wide() ? high : low, (wide() ? low : high) * kLength};
   }
 

@@ -103,6 +103,8 @@ def calls(draw, op: str, device: str) -> Call:
     for name, size in {"w": (len(b),), "v": (b.shape[2], I)}.items():
         if name in inspect.signature(getattr(reference, op)).parameters:
             tensors[name] = numbers((*K, *size), cases.result_dtype(b))
+    if device == "cuda":
+        options["tf32"] = draw(st.booleans()) and dtype == torch.float32
     ways = [way for way in cases.CALLS[op].ways if way.get("method") != "auto"]
     return Call(
         op=op,
@@ -127,14 +129,13 @@ def check(driver: Driver, call: Call) -> None:
     """Runs the call and compares: bit for bit where every partial sum is a whole number that float32 has."""
     results, truths = driver(call), truth(call, call.tensors)
     sizes = truth(call, {name: x if x.dtype == torch.int64 else x.abs() for name, x in call.tensors.items()})
+    stored = torch.float16 if call.options.get("tf32") else call.tensors["b"].dtype  # as many bits of fraction
+    dtype = torch.float64 if call.op == "block_sums" else cases.result_dtype(call.tensors["b"])
     assert len(results) == len(truths)
     for raw, want, size in zip(results, truths, sizes, strict=True):
-        dtype = torch.float64 if call.op == "block_sums" else cases.result_dtype(call.tensors["b"])
-        got = torch.tensor([], dtype=dtype) if not raw else torch.frombuffer(bytearray(raw), dtype=dtype)
+        got = torch.frombuffer(bytearray(raw), dtype=dtype) if raw else torch.empty(0, dtype=dtype)
         got = got.reshape(want.shape).double()
         if want.equal(want.round()) and (size < 1 << 24).all():
             assert torch.equal(got, want), "wrong result"
         else:  # terms may cancel, hence a little of what they would add up to
-            assert (got - want).norm() <= laws.RTOL[call.tensors["b"].dtype] * (want.norm() + size.norm() / 50), (
-                "inexact result"
-            )
+            assert (got - want).norm() <= laws.RTOL[stored] * (want.norm() + size.norm() / 50), "inexact result"

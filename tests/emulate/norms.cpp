@@ -10,7 +10,11 @@ void norms(Call& call) {
   const PairShape shape = call.shape();
   const NormsMethod method = call.option("method") == "gram" ? NormsMethod::gram : NormsMethod::materialize;
   scalar_t* const out = call.result<scalar_t>(shape.N);
-  call.for_pair<scalar_t>([&](const auto& a, const auto& b) { cpu::norms(method, shape, a, b, out); });
+  call.for_pair<scalar_t>([&](const auto& a, const auto& b) {
+    if (call.device == Device::cpu) return cpu::norms(method, shape, a, b, out);
+    double* const partial = call.scratch<double>(cuda::norms_partials(method, shape, sizeof(scalar_t)));
+    Call::check(cuda::norms(method, shape, a, b, call.number("tf32") != 0, partial, out, nullptr));
+  });
 }
 
 const Entry entry("norms", norms<float>, norms<double>);

@@ -5,15 +5,25 @@
 namespace infotorch::cpu {
 namespace {
 
+// Whole vectors, of which the last one overlaps the one before it.
+template <int64_t bytes, typename stored_t, typename scalar_t>
+INFOTORCH_INLINE void copy_vectors(const stored_t* from, int64_t cols, scalar_t* to) {
+  using vector_t = typename Lanes<scalar_t, bytes>::type;
+  constexpr int64_t lanes = bytes / sizeof(scalar_t);
+  for (int64_t c = 0; c + lanes <= cols; c += lanes) store(to + c, load<vector_t>(from + c));
+  if (cols % lanes != 0) store(to + cols - lanes, load<vector_t>(from + cols - lanes));
+}
+
 template <typename stored_t, typename scalar_t>
 INFOTORCH_INLINE void copy_lines(const stored_t* from, int64_t r_stride, int64_t rows, int64_t cols, scalar_t* to,
                                  int64_t to_stride) {
-  using vector_t = Vector<scalar_t>;
-  constexpr int64_t lanes = kLanes<scalar_t>;
   for (int64_t r = 0; r < rows; ++r, from += r_stride, to += to_stride) {
-    int64_t c = 0;
-    for (; c + lanes <= cols; c += lanes) store(to + c, load<vector_t>(from + c));
-    for (; c < cols; ++c) to[c] = widen(from[c]);
+    if (cols >= kLanes<scalar_t>)
+      copy_vectors<64>(from, cols, to);
+    else if (cols >= kLanes<scalar_t> / 4)
+      copy_vectors<16>(from, cols, to);
+    else
+      for (int64_t c = 0; c < cols; ++c) to[c] = widen(from[c]);
   }
 }
 

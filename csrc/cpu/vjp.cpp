@@ -10,8 +10,10 @@ namespace infotorch::cpu {
 namespace {
 
 constexpr int64_t kRows = 112, kCols = 256;         // edges of a piece of the result
-constexpr int64_t kFormRows = 14, kFormCols = 64;   // edges of a piece of G that kGroup samples hold in cache
-constexpr int64_t kGroup = 64;                      // samples formed before a product with their weights
+constexpr int64_t kFormArea = 56 * 256;             // of a piece of G: much is computed from what was read for it
+constexpr int64_t kFormLeast = 14 * 64;             // of one where the result is small and all threads want some
+constexpr int64_t kFormBytes = int64_t{1} << 19;    // of a piece of several samples, formed for one product
+constexpr int64_t kSumSize = int64_t{1} << 20;      // numbers in a piece of the result, for all weightings
 constexpr int64_t kTasks = 16;                      // that keep all threads busy
 constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
 
@@ -58,18 +60,20 @@ template <typename scalar_t>
 void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K,
                  scalar_t* out) {
   const Former<scalar_t> form(s, a, b, Layout::out_by_in);
-  const Tiling tiling = {s.O, s.I, kFormRows, kFormCols};
-  constexpr int64_t size = kFormRows * kFormCols;
+  const int64_t area = std::clamp(std::min(s.O * s.I / kTasks, kSumSize / K), kFormLeast, kFormArea);
+  const Tiling tiling = tiles_of(s.O, s.I, area, kCols);
+  const int64_t size = padded(tiling.edge_rows * tiling.edge_cols);
+  const int64_t group = std::clamp<int64_t>(kFormBytes / (size * static_cast<int64_t>(sizeof(scalar_t))), 1, s.N);
   const Scratch<scalar_t> weights(s.N * K);  // [N, K]
   copy_block(w, 1, s.N, s.N, K, weights.data, K);
   parallel_for(tiling.count(), 1, [&](int64_t begin, int64_t end) {
     const FormScratch<scalar_t> panels(tiling);
-    const Scratch<scalar_t> scratch((kGroup + K) * size);
-    scalar_t *formed = scratch.data, *sum = formed + kGroup * size;
+    const Scratch<scalar_t> scratch((group + K) * size);
+    scalar_t *formed = scratch.data, *sum = formed + group * size;
     for (int64_t p = begin; p < end; ++p) {
       const Tile tile = tiling[p];
-      for (int64_t n0 = 0; n0 < s.N; n0 += kGroup) {
-        const int64_t count = std::min(kGroup, s.N - n0);
+      for (int64_t n0 = 0; n0 < s.N; n0 += group) {
+        const int64_t count = std::min(group, s.N - n0);
         for (int64_t n = 0; n < count; ++n) form(n0 + n, tile, panels, formed + n * size, tile.cols);
         product<scalar_t>({formed, size}, tile.size(), {weights.data + n0 * K, K}, K, count, n0 > 0, sum, size);
       }

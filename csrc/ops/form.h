@@ -15,7 +15,8 @@ inline int64_t number_bytes(const Tensor& x) { return x.scalar_type() == ScalarT
 // torch's product reaches its peak, and writing a gradient is cheap beside forming it.
 inline bool forms_by_product(const Tensor& a, const PairShape& s, const PairOptions& options) {
   const int64_t wide = std::max(s.I, s.O), narrow = std::min(s.I, s.O);
-  return is_plain(a, s, options) && s.T >= 128 && wide >= 256 && narrow >= 16 && s.T * wide >= 1 << 16;
+  return is_plain(a, s, options) && storage_of(a) == Storage::same && s.T >= 128 && wide >= 256 && narrow >= 16 &&
+         s.T * wide >= 1 << 16;
 }
 
 }  // namespace infotorch

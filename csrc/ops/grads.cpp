@@ -6,8 +6,9 @@ namespace infotorch {
 namespace {
 
 void write_grads(const Tensor& a, const Tensor& b, const PairOptions& options, const PairShape& shape, Tensor& out) {
-  // A plain product whose result is the answer is torch's.
-  if (is_plain(a, shape, options) && shape.T > 1) return batched_matmul_out(transposed(b), a, out);
+  // A plain product whose result is the answer is torch's, unless it would have to be given widened copies.
+  if (is_plain(a, shape, options) && shape.T > 1 && storage_of(a) == Storage::same)
+    return batched_matmul_out(transposed(b), a, out);
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
     for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {

@@ -120,8 +120,7 @@ Rows<scalar_t> rows_of(const Tensor& x, int64_t t_dims = 1, bool bias = false) {
 // Whether a and b are matrices for every sample, as torch's products take them: G[n] is b[n]^T a[n] then.
 inline bool is_plain(const Tensor& a, const PairShape& shape, const PairOptions& options) {
   const bool empty = shape.N == 0 || shape.T == 0 || shape.I == 0 || shape.O == 0;
-  return storage_of(a) == Storage::same && !options.in_features && !options.bias && options.t_dims == 1 &&
-         a.dim() == 3 && !empty;
+  return !options.in_features && !options.bias && options.t_dims == 1 && a.dim() == 3 && !empty;
 }
 
 inline Tensor transposed(const Tensor& x) {  // [N, T, I] -> [N, I, T]

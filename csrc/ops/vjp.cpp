@@ -12,15 +12,16 @@ constexpr int64_t kNarrow = 1 << 16;           // a result so small is too littl
 
 // The same by torch's products, some samples at a time; w [K, N] contiguous, out [K, O, I].
 void plain_vjp(const Tensor& a, const Tensor& b, const Tensor& w, const PairShape& s, int64_t K, Tensor& out) {
-  const int64_t area = s.O * s.I, size = b.scalar_type() == ScalarType::Float ? 4 : 8;
+  const int64_t area = s.O * s.I, size = result_dtype(b) == ScalarType::Float ? 4 : 8;
   const bool narrow = s.T > 1 && area < kNarrow;
   const bool scale = !narrow && cpu::choose_vjp_method(s, K) == VjpMethod::scale;
-  const int64_t step = std::clamp<int64_t>(kBytes / (size * (scale ? s.T * s.O : area)), 1, s.N);
+  const int64_t widened = storage_of(b) == Storage::same ? 0 : s.T * (s.I + s.O);
+  const int64_t step = std::clamp<int64_t>(kBytes / (size * ((scale ? s.T * s.O : area) + widened)), 1, s.N);
   Tensor held = scale ? new_empty(b, {step, s.T, s.O}) : new_empty(b, {step, s.O, s.I});
   for (int64_t n = 0; n < s.N; n += step) {
     const int64_t count = std::min(step, s.N - n);
     const double beta = n > 0;
-    const Tensor a_here = samples(a, n, count), b_here = samples(b, n, count);
+    const Tensor a_here = to_result_dtype(samples(a, n, count)), b_here = to_result_dtype(samples(b, n, count));
     if (!scale) {
       Tensor formed = samples(held, 0, count);
       batched_matmul_out(transposed(b_here), a_here, formed);

@@ -93,7 +93,7 @@ def refuse_vmap(op: str) -> None:
         LIBRARY.impl(f"{op}.{overload}".removesuffix(".default"), refuse, "FuncTorchBatched")
 
 
-def as_typed(x: Tensor) -> AbstractContextManager[Any]:
+def no_autocast(x: Tensor) -> AbstractContextManager[Any]:
     """Products of ``x`` in its own dtype, whatever torch.autocast says: the way back is as exact as the op."""
     known = torch.amp.is_autocast_available(x.device.type)
     return torch.autocast(x.device.type, enabled=False) if known else nullcontext()
@@ -107,7 +107,7 @@ def pull(g: Tensor, a: Tensor, b: Tensor, needs: tuple[bool, bool], bias: bool, 
         return None, (picked + g[:, None, :, -1] if bias else picked).to(b.dtype) if needs[1] else None
     weight = g[:, :, :-1] if bias else g
     grad_a = grad_b = None
-    with as_typed(g):
+    with no_autocast(g):
         if needs[0]:
             grad_a = (b.to(g.dtype) @ weight).reshape(a.shape).to(a.dtype)
         if needs[1]:

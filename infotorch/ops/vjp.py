@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import Gradients, as_typed, call, new_empty, pull, refuse_vmap, sizes
+from infotorch.ops.pair import Gradients, call, new_empty, no_autocast, pull, refuse_vmap, sizes
 
 __all__ = ["vjp"]
 
@@ -64,13 +64,13 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [O, I] or [K, O, I]
     pair: Gradients = (None, None)
     if any(needs[:2]):
         rows = torch.atleast_2d(w).to(grad.dtype)  # [K, N]
-        with as_typed(grad):
+        with no_autocast(grad):
             g = torch.tensordot(rows, grad.reshape(-1, *grad.shape[-2:]), ([0], [0]))  # [N, O, I]
         pair = pull(g, a, b, needs[:2], ctx.bias, ctx.in_features)
     grad_w = None
     if needs[2]:
         g = grads(a, b, bias=ctx.bias, t_dims=ctx.t_dims, in_features=ctx.in_features)  # [N, O, I]
-        with as_typed(grad):
+        with no_autocast(grad):
             grad_w = torch.tensordot(grad, g, ([-2, -1], [-2, -1])).to(w.dtype)
     return *pair, grad_w, None, None, None
 

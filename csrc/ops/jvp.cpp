@@ -14,14 +14,12 @@ Tensor jvp_cpu(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int
                   "v must be [O, I] or [K, O, I] with O = " + std::to_string(shape.O) +
                       " and I = " + std::to_string(shape.I) + (bias ? ", the bias's included" : ""),
                   shape_text(v), "Shape it as the weight.");
-  INFOTORCH_CHECK(v.scalar_type() == b.scalar_type() && v.is_cpu(), "jvp", "v must be of b's dtype and device",
-                  dtype_text(v), "Convert with v.to(b).");
   check_method("jvp", {"auto", "apply", "materialize"}, method);
   const int64_t K = axes == 2 ? 1 : v.size(0);
   const JvpMethod chosen = method == "auto"    ? cpu::choose_jvp_method(shape, K)
                            : method == "apply" ? JvpMethod::apply
                                                : JvpMethod::materialize;
-  const Tensor directions = torch::stable::contiguous(v);
+  const Tensor directions = torch::stable::contiguous(beside_pair("jvp", "v", v, b));
   Tensor out = axes == 2 ? new_empty(b, {shape.N}) : new_empty(b, {shape.N, K});
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);

@@ -1,9 +1,11 @@
 """The compiled ops. Each equals its einsum truth in :mod:`infotorch.ops.reference`."""
 
+from infotorch.ops.fisher import fisher
 from infotorch.ops.grads import grads
 from infotorch.ops.gram import gram
 from infotorch.ops.jvp import jvp
+from infotorch.ops.kron import kron
 from infotorch.ops.norms import norms
 from infotorch.ops.vjp import vjp
 
-__all__ = ["grads", "gram", "jvp", "norms", "vjp"]
+__all__ = ["fisher", "grads", "gram", "jvp", "kron", "norms", "vjp"]

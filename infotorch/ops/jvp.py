@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import Gradients, call, pull
+from infotorch.ops.pair import Gradients, call, new_empty, no_autocast, pull, refuse_vmap
 from infotorch.ops.vjp import vjp
 
 __all__ = ["jvp"]
@@ -30,24 +30,25 @@ def jvp(
     ``"materialize"`` forms the gradient tile by tile for all directions, at (T + K) I O; neither stores it. ``"auto"``
     takes the cheaper, judging by shape. Indices have one route: the columns of v that were looked up are gathered.
 
-    Totals over tiles are kept in float64, in an order fixed by the shape.
+    Totals over tiles are kept in float64, in an order fixed by the shape. bfloat16 and float16 are widened where they
+    are read: products run in float32.
 
     Args:
-        a: Layer inputs, float32 or float64: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of positions, read as
-            they lie. Or int64 [N, T], the rows of an embedding that were looked up.
+        a: Layer inputs, float64, float32, bfloat16 or float16: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of
+            positions, read as they lie. Or int64 [N, T], the rows of an embedding that were looked up.
         b: Gradients of the summed loss with respect to the layer's outputs, [N, T, O], of a's dtype, any strides.
-        v: Directions, [O, I] or [K, O, I], of b's dtype. With ``bias``, I + 1 in place of I.
+        v: Directions, [O, I] or [K, O, I], of b's dtype or the result's. With ``bias``, I + 1 in place of I.
         bias: Append the in-feature that is always 1, last, without copying ``a``.
         t_dims: Number of T axes in ``a``.
         in_features: I, given exactly when ``a`` holds indices.
         method: How to compute it. The values differ by rounding only.
 
     Returns:
-        [N] for v [O, I], [N, K] for v [K, O, I], of b's dtype, in units of the loss over units of the weight times
-        those of v.
+        [N] for v [O, I], [N, K] for v [K, O, I], of b's dtype, or float32 where that has 16 bits, in units of the loss
+        over units of the weight times those of v.
 
     Raises:
-        ValueError: Shapes or dtypes disagree, an index is out of range, or ``method`` is not one of the three.
+        ValueError: Shapes, dtypes or devices disagree, an index is out of range, or ``method`` is not one of the three.
         NotSupported: A tensor on a device without kernels.
 
     Example:
@@ -67,7 +68,7 @@ def _fake(
     in_features: int | None = None,
     method: str = "auto",
 ) -> Tensor:
-    return b.new_empty(b.shape[0], *v.shape[:-2])
+    return new_empty(b, b.shape[0], *v.shape[:-2])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -78,18 +79,25 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N] or [N, K]
     a, b, v = ctx.saved_tensors
     needs = ctx.needs_input_grad
+    options = {"bias": ctx.bias, "t_dims": ctx.t_dims, "in_features": ctx.in_features}
     pair: Gradients = (None, None)
-    if any(needs[:2]) and v.dim() == 2:  # one direction for all samples: no G of each
-        unscaled = pull(v.expand(len(b), *v.shape), a, b, needs[:2], ctx.bias, ctx.in_features)
-        pair = tuple(x if x is None else x * grad.reshape(-1, *[1] * (x.dim() - 1)) for x in unscaled)
-    elif any(needs[:2]):
-        pair = pull(torch.tensordot(grad, v, 1), a, b, needs[:2], ctx.bias, ctx.in_features)
-    grad_v = None
-    if needs[2]:
-        grad_v = vjp(
-            a, b, grad.mT if v.dim() == 3 else grad, bias=ctx.bias, t_dims=ctx.t_dims, in_features=ctx.in_features
-        )
+    if any(needs[:2]):
+        directions = v.to(grad.dtype)
+        if v.dim() == 3:
+            with no_autocast(grad):
+                g = torch.tensordot(grad, directions, 1)  # [N, O, I]
+            pair = pull(g, a, b, needs[:2], ctx.bias, ctx.in_features)
+        else:  # one direction for all samples: each sample's share is scaled on the way, and no [N, O, I] is formed
+            wide_a, wide_b = (x.to(grad.dtype) if x.is_floating_point() else x for x in (a, b))
+            g = directions.expand(len(b), *v.shape)  # [N, O, I]
+            whole = pull(g, wide_a, wide_b, needs[:2], ctx.bias, ctx.in_features)
+            pair = tuple(
+                None if x is None else (x * grad.reshape(-1, *[1] * (x.dim() - 1))).to(like.dtype)
+                for x, like in zip(whole, (a, b), strict=True)
+            )
+    grad_v = vjp(a, b, grad.mT if v.dim() == 3 else grad, **options).to(v.dtype) if needs[2] else None
     return *pair, grad_v, None, None, None, None
 
 
 torch.library.register_autograd("infotorch::jvp", _backward, setup_context=_setup_context)
+refuse_vmap("jvp")

@@ -1,5 +1,6 @@
 """What the ops share in Python: loading the binary, sizes of a pair, and the way back from a gradient of G."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ Sizes = tuple[int, int, int, int]
 Gradients = tuple[Tensor | None, ...]
 
 
-def call(op: OpOverload, *args: Any) -> Tensor:
+def call(op: OpOverload, *args: Any) -> Any:
     """``op(*args)``, below autograd where no gradient is wanted: its Python dispatch would cost 20 us a call.
 
     Raises:
@@ -91,6 +92,26 @@ def refuse_vmap(op: str) -> None:
 
     for overload in getattr(torch.ops.infotorch, op).overloads():  # register_vmap takes no out=
         LIBRARY.impl(f"{op}.{overload}".removesuffix(".default"), refuse, "FuncTorchBatched")
+
+
+def refuse_grad(op: str) -> None:
+    """Make an op without an autograd formula raise where one is wanted: torch would only warn, on the way back."""
+
+    def guard(overload: OpOverload) -> Callable[..., Any]:
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if torch.is_grad_enabled() and torch._C._any_requires_grad(*args, *kwargs.values()):
+                raise NotSupported(
+                    f"{op}: no tensor may require grad, for there is no way back; got one that does. "
+                    "Detach it, or call under torch.no_grad()."
+                )
+            with torch._C._AutoDispatchBelowAutograd():
+                return overload(*args, **kwargs)
+
+        return guarded
+
+    packet = getattr(torch.ops.infotorch, op)
+    for overload in packet.overloads():
+        LIBRARY.impl(f"{op}.{overload}".removesuffix(".default"), guard(getattr(packet, overload)), "Autograd")
 
 
 def no_autocast(x: Tensor) -> AbstractContextManager[Any]:

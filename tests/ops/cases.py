@@ -121,13 +121,21 @@ def waves(*size: int) -> Tensor:
 
 METHODS = [{"method": method} for method in ("auto", "gram", "materialize")]
 CALLS = {
+    "fisher": Call(ways=[{"form": "diagonal"}, {"form": "full"}], differentiable=False),
+    "kron": Call(ways=[{"split": "expand"}, {"split": "reduce"}], differentiable=False),
     "grads": Call(),
     "norms": Call(ways=METHODS),
     "gram": Call(ways=METHODS),
     "jvp": Call(args=lambda N, O, I: (waves(3, O, I),), ways=[{"method": m} for m in ("auto", "apply", "materialize")]),
     "vjp": Call(args=lambda N, O, I: (waves(3, N),)),
 }
+MOST_SQUARED = 3000  # numbers of one gradient whose outer product the tests hold in float64
 WAYS = [(op, way) for op, call in CALLS.items() for way in call.ways]
+
+
+def is_too_large(way: dict[str, Any], shape: tuple[int, int, int, int]) -> bool:
+    """Whether a result would have billions of numbers: a full Fisher information squares the size of G."""
+    return way.get("form") == "full" and shape[2] * shape[3] > MOST_SQUARED
 
 
 def result_dtype(b: Tensor) -> torch.dtype:

@@ -77,6 +77,7 @@ def test_registration_with_out_passes_torchs_own_list(op, size, rng):
 @every_op
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_compiles_whole(op, dtype, rng):
+    torch._dynamo.reset()  # the compilations of one function add up to a limit
     a, b = cases.make_pair(2, 6, 4, 5, rng, dtype)
     compiled = torch.compile(lambda a, b: run(op, a * 2, b, bias=True), fullgraph=True, backend="aot_eager")
     for got, want in zip(parts(compiled(a, b)), parts(run(op, a * 2, b, bias=True)), strict=True):
@@ -86,6 +87,7 @@ def test_compiles_whole(op, dtype, rng):
 @every_op_with_out
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 def test_compiles_whole_with_out(op, dtype, rng):
+    torch._dynamo.reset()
     a, b = cases.make_pair(2, 6, 4, 5, rng, dtype)
     out = torch.full_like(run(op, a, b), torch.nan)
     torch.compile(lambda a, b, out: run(op, a, b, out=out), fullgraph=True, backend="aot_eager")(a, b, out)
@@ -110,6 +112,30 @@ def test_no_result_requires_grad_without_a_way_back(op, rng):
         assert not run(op, a, b).requires_grad
 
 
+every_op_without_a_way_back = pytest.mark.parametrize(
+    "op", [op for op, call in cases.CALLS.items() if not call.differentiable]
+)
+
+
+@every_op_without_a_way_back
+def test_refuses_inputs_that_require_grad(op, rng):
+    a, b = cases.make_pair(2, 6, 4, 5, rng)
+    args = cases.arguments(op, a, b)
+    says = f"{op}: no tensor may require grad, for there is no way back; got one that does. Detach it, or call under"
+    for pair in ((a.clone().requires_grad_(), b), (a, b.clone().requires_grad_())):
+        with pytest.raises(NotSupported, match=says):
+            run(op, *pair)
+        with pytest.raises(NotSupported, match=says):
+            getattr(torch.ops.infotorch, op)(*pair, *args, **cases.CALLS[op].ways[0])
+        with torch.no_grad():
+            assert not any(part.requires_grad for part in parts(run(op, *pair)))
+    if "out" in getattr(torch.ops.infotorch, op).overloads():
+        with pytest.raises(NotSupported, match=says):
+            run(op, a.clone().requires_grad_(), b, out=run(op, a, b))
+        with pytest.raises(NotSupported, match=says):
+            run(op, a, b, out=run(op, a, b).requires_grad_())
+
+
 def assert_equals_the_einsum(op, a, b, **options):
     for got, truth in zip(parts(run(op, a, b, **options)), parts(cases.truth(op, a, b, **options)), strict=True):
         assert got.dtype == cases.result_dtype(b)
@@ -120,6 +146,8 @@ def assert_equals_the_einsum(op, a, b, **options):
 @every_half
 @pytest.mark.parametrize("shape", cases.SHAPES, ids=str)
 def test_16_bits_equal_the_einsum(op, way, half, shape, rng):
+    if cases.is_too_large(way, shape):
+        pytest.skip("the result would have billions of numbers")
     a, b = cases.make_pair(*shape, rng, half)
     for bias in (False, True):
         assert_equals_the_einsum(op, a, b, bias=bias, **way)

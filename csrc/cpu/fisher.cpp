@@ -1,0 +1,148 @@
+#include "../fisher.h"
+
+#include "one_hot.h"
+#include "outer_sum.h"
+
+namespace infotorch::cpu {
+namespace {
+
+constexpr int64_t kArea = 56 * 256, kCols = 256;    // of a tile of G
+constexpr int64_t kGroup = 4;                       // samples formed between two visits to the sum of squares
+constexpr int64_t kTasks = 16;                      // that keep all threads busy
+constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
+constexpr int64_t kHeldBytes = int64_t{32} << 20;   // of gradients that the full form holds at once
+
+// One position: the square of a product is the product of the squares.
+template <typename scalar_t>
+void diagonal_of_products(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
+  const auto squares = [&](const Rows<scalar_t>& x) {
+    return [rows = stacked(x, 0, s.N)](int64_t k0, int64_t depth, int64_t c0, int64_t cols, scalar_t* to) {
+      pack_feature_strips(rows, k0, depth, c0, cols, to);
+      multiply(to, to, strips<scalar_t>(cols) * depth * kStrip<scalar_t>, to);
+    };
+  };
+  outer_sum(s.N, s.O, s.I, false, squares(b), squares(a), false, out);
+}
+
+// Tiles of the gradients, squared and added while they are in cache. With few tiles, groups of samples go to partial
+// results, added from left to right.
+template <typename scalar_t>
+void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
+  const Layout layout = cheaper_layout(s);
+  const bool by_out = layout == Layout::out_by_in;
+  const Former<scalar_t> form(s, a, b, layout);
+  const Tiling tiling = tiles_of(form.rows, form.cols, kArea, kCols);
+  const int64_t tiles = tiling.count(), size = tiling.edge_rows * tiling.edge_cols;
+  const int64_t most = std::clamp<int64_t>(kPartialSize / (tiles * size), 1, ceil_div(s.N, kGroup));
+  const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, tiles), 1, most);
+  const Scratch<scalar_t> partial(splits > 1 ? tiles * splits * size : 0);
+
+  const auto write = [&](const Tile& tile, const scalar_t* from) {
+    scalar_t* const to = out + (by_out ? tile.r0 * s.I + tile.c0 : tile.c0 * s.I + tile.r0);
+    if (by_out)
+      copy_block(from, tile.cols, 1, tile.rows, tile.cols, to, s.I);
+    else
+      copy_block(from, 1, tile.cols, tile.cols, tile.rows, to, s.I);
+  };
+  struct Worker {
+    FormScratch<scalar_t> panels;
+    Scratch<scalar_t> formed, sum;
+  };
+  parallel_tasks(
+      tiles * splits, 1,
+      [&] {
+        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(kGroup * size),
+                      Scratch<scalar_t>(splits > 1 ? 0 : size)};
+      },
+      [&](int64_t task, Worker& worker) {
+        const Tile tile = tiling[task % tiles];
+        const int64_t split = task / tiles, last = (split + 1) * s.N / splits;
+        scalar_t* const sum = splits > 1 ? partial.data + task * size : worker.sum.data;
+        std::fill(sum, sum + tile.size(), scalar_t(0));
+        for (int64_t n = split * s.N / splits; n < last; n += kGroup) {
+          const int64_t count = std::min(kGroup, last - n);
+          for (int64_t j = 0; j < count; ++j)
+            form(n + j, tile, worker.panels, worker.formed.data + j * size, tile.cols);
+          add_column_dots(worker.formed.data, worker.formed.data, size, count, tile.size(), sum);
+        }
+        if (splits == 1) write(tile, sum);
+      });
+  for (int64_t p = 0; p < tiles && splits > 1; ++p) {
+    scalar_t* const sum = partial.data + p * size;
+    for (int64_t split = 1; split < splits; ++split) add_scaled(sum + split * tiles * size, 1, tiling[p].size(), sum);
+    write(tiling[p], sum);
+  }
+}
+
+// Gradients of some samples, then the sum of their outer products.
+template <typename scalar_t>
+void full(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
+  const int64_t area = s.O * s.I;
+  const Former<scalar_t> form(s, a, b, Layout::out_by_in);
+  const Tiling tiling = tiles_of(s.O, s.I, kArea, kCols);
+  const int64_t step = std::clamp<int64_t>(kHeldBytes / static_cast<int64_t>(sizeof(scalar_t) * area), 1, s.N);
+  const Scratch<scalar_t> held(step * area);
+  for (int64_t n = 0; n < s.N; n += step) {
+    const int64_t count = std::min(step, s.N - n), tiles = tiling.count();
+    parallel_tasks(
+        count * tiles, 1, [&] { return FormScratch<scalar_t>(tiling); },
+        [&](int64_t task, const FormScratch<scalar_t>& panels) {
+          const Tile tile = tiling[task % tiles];
+          form(n + task / tiles, tile, panels, held.data + task / tiles * area + tile.r0 * s.I + tile.c0, s.I);
+        });
+    Rows<scalar_t> rows = {held.data, Storage::same, 0, {}, {}};
+    rows.t.append(count, area);
+    rows.i.append(area, 1);
+    const auto pack = [&](int64_t k0, int64_t depth, int64_t c0, int64_t cols, scalar_t* to) {
+      pack_feature_strips(rows, k0, depth, c0, cols, to);
+    };
+    second_moment(count, area, pack, n > 0, out);
+  }
+}
+
+}  // namespace
+
+template <typename scalar_t>
+void fisher(FisherForm form, const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
+  const int64_t area = s.O * s.I;
+  if (s.N == 0 || s.T == 0 || area == 0)
+    std::fill(out, out + (form == FisherForm::full ? area * area : area), scalar_t(0));
+  else if (form == FisherForm::full)
+    full(s, a, b, out);
+  else if (s.T == 1)
+    diagonal_of_products(s, a, b, out);
+  else
+    diagonal(s, a, b, out);
+}
+
+// Threads share the out-features, so that every number adds its samples in their order.
+template <typename scalar_t>
+void fisher(FisherForm form, const PairShape& s, const Ids& a, const Rows<scalar_t>& b, scalar_t* out) {
+  const int64_t area = s.O * s.I;
+  std::fill(out, out + (form == FisherForm::full ? area * area : area), scalar_t(0));
+  for (int64_t n = 0; n < s.N; ++n) {
+    const Columns<scalar_t> columns = columns_of(s, a, b, n);
+    const int64_t count = columns.count(), terms = form == FisherForm::full ? count * count * s.O : count;
+    parallel_for(s.O, ceil_div(1 << 14, terms + 1), [&](int64_t begin, int64_t end) {
+      for (int64_t o = begin; o < end; ++o)
+        for (int64_t c = 0; c < count; ++c) {
+          const int64_t row = o * s.I + columns.column[c];
+          const scalar_t value = columns.sum[c * s.O + o];
+          if (form == FisherForm::diagonal) {
+            out[row] += value * value;
+            continue;
+          }
+          for (int64_t p = 0; p < s.O; ++p)
+            for (int64_t d = 0; d < count; ++d)
+              out[row * area + p * s.I + columns.column[d]] += value * columns.sum[d * s.O + p];
+        }
+    });
+  }
+}
+
+template void fisher(FisherForm, const PairShape&, const Rows<float>&, const Rows<float>&, float*);
+template void fisher(FisherForm, const PairShape&, const Rows<double>&, const Rows<double>&, double*);
+template void fisher(FisherForm, const PairShape&, const Ids&, const Rows<float>&, float*);
+template void fisher(FisherForm, const PairShape&, const Ids&, const Rows<double>&, double*);
+
+}  // namespace infotorch::cpu

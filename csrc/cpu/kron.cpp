@@ -1,0 +1,107 @@
+#include "../kron.h"
+
+#include "one_hot.h"
+#include "outer_sum.h"
+
+namespace infotorch::cpu {
+namespace {
+
+constexpr int64_t kBudget = int64_t{16} << 20;  // bytes of summed positions held at once
+constexpr int64_t kCols = 1024;                 // of a sum over positions, which stays in a 32 KiB cache
+
+// to [N, width] = sum over t of x[n, t], of samples n0 ... n0 + N.
+template <typename scalar_t>
+void sum_positions(const Rows<scalar_t>& x, int64_t n0, int64_t N, int64_t T, int64_t width, scalar_t* to) {
+  parallel_for(N, ceil_div(1 << 14, T * width + 1), [&](int64_t begin, int64_t end) {
+    const Scratch<scalar_t> scratch(kFormDepth * panel_stride(kCols));
+    std::fill(to + begin * width, to + end * width, scalar_t(0));
+    for (int64_t n = begin; n < end; ++n)
+      for (int64_t c = 0; c < width; c += kCols)
+        for (int64_t t = 0; t < T; t += kFormDepth) {
+          const int64_t depth = std::min(kFormDepth, T - t), cols = std::min(kCols, width - c);
+          const Panel<scalar_t> rows = features(x, n0 + n, t, depth, c, cols, 1, scratch.data);
+          for (int64_t k = 0; k < depth; ++k) add_scaled(rows.at(k, 0).data, 1, cols, to + n * width + c);
+        }
+  });
+}
+
+// out [width, width]: one factor.
+template <typename scalar_t>
+void factor(KronSplit split, const PairShape& s, const Rows<scalar_t>& x, int64_t width, scalar_t* out) {
+  const auto moment = [&](const Rows<scalar_t>& rows, int64_t terms, bool add) {
+    const auto pack = [&](int64_t k0, int64_t depth, int64_t c0, int64_t cols, scalar_t* to) {
+      pack_feature_strips(rows, k0, depth, c0, cols, to);
+    };
+    second_moment(terms, width, pack, add, out);
+  };
+  if (split == KronSplit::expand || s.T == 1) return moment(stacked(x, 0, s.N), s.N * s.T, false);
+  const int64_t step = std::clamp<int64_t>(kBudget / static_cast<int64_t>(sizeof(scalar_t) * width), 1, s.N);
+  const Scratch<scalar_t> sums(step * width);
+  for (int64_t n = 0; n < s.N; n += step) {
+    const int64_t count = std::min(step, s.N - n);
+    sum_positions(x, n, count, s.T, width, sums.data);
+    Rows<scalar_t> rows = {sums.data, Storage::same, 0, {}, {}};
+    rows.t.append(count, width);
+    rows.i.append(width, 1);
+    moment(rows, count, n > 0);
+  }
+}
+
+// out [width, width] = 0 where there are no rows.
+template <typename scalar_t>
+void write_factor(KronSplit split, const PairShape& s, const Rows<scalar_t>& x, int64_t width, scalar_t* out) {
+  if (s.N == 0 || s.T == 0)
+    std::fill(out, out + width * width, scalar_t(0));
+  else if (width > 0)
+    factor(split, s, x, width, out);
+}
+
+// A of one-hot rows: nothing but counts of columns, and of pairs of columns.
+template <typename scalar_t>
+void write_counts(KronSplit split, const PairShape& s, const Ids& a, scalar_t* A) {
+  const int64_t last = s.I - 1;
+  std::fill(A, A + s.I * s.I, scalar_t(0));
+  if (split == KronSplit::expand) {
+    std::vector<int64_t> count(s.I);
+    for (int64_t n = 0; n < s.N; ++n)
+      for (int64_t t = 0; t < s.T; ++t) ++count[a.data[n * a.n_stride + t * a.t_stride]];
+    if (a.bias) count[last] = s.N * s.T;
+    for (int64_t i = 0; i < s.I; ++i) {
+      A[i * s.I + i] = static_cast<scalar_t>(count[i]);
+      if (a.bias) A[i * s.I + last] = A[last * s.I + i] = static_cast<scalar_t>(count[i]);
+    }
+    return;
+  }
+  const scalar_t one = 1;
+  Rows<scalar_t> ones = {&one, Storage::same, 0, {}, {}};  // summing them in each column counts it
+  ones.t.append(s.T, 0);
+  ones.i.append(1, 1);
+  for (int64_t n = 0; n < s.N; ++n) {
+    const Columns<scalar_t> counts = columns_of({s.N, s.T, s.I, 1}, a, ones, n);
+    for (int64_t j = 0; j < counts.count(); ++j)
+      for (int64_t k = 0; k < counts.count(); ++k)
+        A[counts.column[j] * s.I + counts.column[k]] += counts.sum[j] * counts.sum[k];
+  }
+}
+
+}  // namespace
+
+template <typename scalar_t>
+void kron(KronSplit split, const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* A,
+          scalar_t* B) {
+  write_factor(split, s, a, s.I, A);
+  write_factor(split, s, b, s.O, B);
+}
+
+template <typename scalar_t>
+void kron(KronSplit split, const PairShape& s, const Ids& a, const Rows<scalar_t>& b, scalar_t* A, scalar_t* B) {
+  write_counts(split, s, a, A);
+  write_factor(split, s, b, s.O, B);
+}
+
+template void kron(KronSplit, const PairShape&, const Rows<float>&, const Rows<float>&, float*, float*);
+template void kron(KronSplit, const PairShape&, const Rows<double>&, const Rows<double>&, double*, double*);
+template void kron(KronSplit, const PairShape&, const Ids&, const Rows<float>&, float*, float*);
+template void kron(KronSplit, const PairShape&, const Ids&, const Rows<double>&, double*, double*);
+
+}  // namespace infotorch::cpu

@@ -1,0 +1,25 @@
+// kron: the factors A [I, I] and B [O, O] of a Kronecker approximation of sum_n vec G[n] vec G[n]^T. Plain C++; no
+// torch.
+#pragma once
+
+#include "pair.h"
+
+namespace infotorch {
+
+// How positions are treated.
+//   expand  as samples of their own:  A = sum_{n,t} a[n, t] (x) a[n, t]
+//   reduce  summed in each sample:    A = sum_n (sum_t a[n, t]) (x) (sum_t a[n, t])
+// and B of b likewise.
+enum class KronSplit { expand, reduce };
+
+namespace cpu {
+
+// a [N, *T, *I] or one-hot [N, T], b [N, T, O] as they lie -> A [I, I] and B [O, O], symmetric to the bit.
+template <typename scalar_t>
+void kron(KronSplit split, const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* A,
+          scalar_t* B);
+template <typename scalar_t>
+void kron(KronSplit split, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, scalar_t* A, scalar_t* B);
+
+}  // namespace cpu
+}  // namespace infotorch

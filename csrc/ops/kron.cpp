@@ -1,0 +1,36 @@
+#include "../kron.h"
+
+#include <tuple>
+
+#include "pair.h"
+
+namespace infotorch {
+namespace {
+
+std::tuple<Tensor, Tensor> kron_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims,
+                                    std::optional<int64_t> in_features, const std::string& split) {
+  const PairOptions options = {bias, t_dims, in_features};
+  const PairShape shape = check_pair("kron", a, b, options);
+  INFOTORCH_CHECK(split == "expand" || split == "reduce", "kron", "split must be 'expand' or 'reduce'",
+                  "'" + split + "'", "Leave it out for 'expand'.");
+  const KronSplit chosen = split == "expand" ? KronSplit::expand : KronSplit::reduce;
+  Tensor A = new_empty(b, {shape.I, shape.I}), B = new_empty(b, {shape.O, shape.O});
+  for_dtype(B.scalar_type(), [&](auto zero) {
+    using scalar_t = decltype(zero);
+    for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
+      cpu::kron(chosen, shape, a_side, b_side, static_cast<scalar_t*>(A.data_ptr()),
+                static_cast<scalar_t*>(B.data_ptr()));
+    });
+  });
+  return {A, B};
+}
+
+}  // namespace
+}  // namespace infotorch
+
+STABLE_TORCH_LIBRARY_FRAGMENT(infotorch, m) {
+  m.def(
+      "kron(Tensor a, Tensor b, bool bias=False, int t_dims=1, int? in_features=None, str split='expand') -> (Tensor, "
+      "Tensor)");
+}
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) { m.impl("kron", TORCH_BOX(&infotorch::kron_cpu)); }

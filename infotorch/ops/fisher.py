@@ -1,0 +1,86 @@
+"""Empirical Fisher information."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from infotorch.ops.pair import call, check_device, new_empty, refuse_grad, refuse_vmap, sizes
+
+__all__ = ["fisher"]
+
+
+def fisher(
+    a: Tensor,
+    b: Tensor,
+    *,
+    form: Literal["diagonal", "full"] = "diagonal",
+    bias: bool = False,
+    t_dims: int = 1,
+    in_features: int | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    r"""Empirical Fisher information of a weight, :math:`\sum_n \mathrm{vec}\,G_n (\mathrm{vec}\,G_n)^\top`.
+
+    A sum, not a mean. It is the Fisher information of the model where b holds gradients for labels drawn from the model
+    itself. Where it holds those for the data's labels it is another matrix, the sum of the gradients' outer products:
+    Kunstner, Balles and Hennig, "Limitations of the empirical Fisher approximation for natural gradient descent"
+    (arXiv:1905.12558), section 2.
+
+    ``"diagonal"`` sums squares, at N T I O multiply-adds; the gradients are formed tile by tile and never stored, and
+    with T = 1 never formed: :math:`(b^2)^\top a^2`. ``"full"`` computes one triangle, at N (I O)² / 2, and is
+    symmetric to the bit. With indices both are sums over pairs of columns that one sample looked up.
+
+    bfloat16 and float16 are widened where they are read: products and sums run in float32.
+
+    Args:
+        a: Layer inputs, float64, float32, bfloat16 or float16: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of
+            positions, read as they lie. Or int64 [N, T], the rows of an embedding that were looked up.
+        b: Gradients of the summed loss with respect to the layer's outputs, [N, T, O], of a's dtype, any strides.
+        form: What of the matrix.
+        bias: Append the in-feature that is always 1, last, without copying ``a``: I + 1 in place of I.
+        t_dims: Number of T axes in ``a``.
+        in_features: I, given exactly when ``a`` holds indices.
+        out: Where to write, contiguous, of the result's shape; default: a new tensor.
+
+    Returns:
+        [O, I], or [O I, O I] with rows and columns in the order o, then i; of b's dtype, or float32 where that has
+        16 bits, in squared units of the loss over units of the weight.
+
+    Raises:
+        ValueError: Shapes, dtypes or devices disagree, an index is out of range, or ``form`` is neither of the two.
+        NotSupported: A tensor on a device without kernels, or one that requires grad: there is no way back.
+
+    Example:
+        >>> fisher(torch.ones(2, 1, 3), torch.ones(2, 1, 1))
+        tensor([[2., 2., 2.]])
+    """
+    if out is None:
+        return call(torch.ops.infotorch.fisher.default, a, b, bias, t_dims, in_features, form)
+    check_device(torch.ops.infotorch.fisher.out, a, b, out)
+    torch.ops.infotorch.fisher.out(a, b, bias, t_dims, in_features, form, out=out)
+    return out
+
+
+@torch.library.register_fake("infotorch::fisher")
+def _fake(
+    a: Tensor,
+    b: Tensor,
+    bias: bool = False,
+    t_dims: int = 1,
+    in_features: int | None = None,
+    form: str = "diagonal",
+) -> Tensor:
+    _, _, I, O = sizes(a, b, bias, t_dims, in_features)
+    return new_empty(b, O * I, O * I) if form == "full" else new_empty(b, O, I)
+
+
+@torch.library.register_fake("infotorch::fisher.out")
+def _fake_out(
+    a: Tensor, b: Tensor, bias: bool, t_dims: int, in_features: int | None, form: str, *, out: Tensor
+) -> None:
+    return None
+
+
+refuse_grad("fisher")
+refuse_vmap("fisher")

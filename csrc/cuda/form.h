@@ -8,5 +8,7 @@ namespace infotorch::cuda {
 // out [N, O, I] = G.
 template <typename scalar_t>
 const char* form(const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out, void* stream);
+template <typename scalar_t>
+const char* form(const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, scalar_t* out, void* stream);
 
 }  // namespace infotorch::cuda

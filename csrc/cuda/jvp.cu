@@ -1,4 +1,5 @@
 #include "../jvp.h"
+#include "batches.h"
 #include "fill.h"
 #include "one_hot.h"
 #include "stage.h"
@@ -7,10 +8,9 @@
 namespace infotorch::cuda {
 namespace {
 
-constexpr int64_t kScratchBytes = int64_t{32} << 20;  // beyond what a single sample needs
-constexpr int64_t kChunkDepth = 1024;                 // features of one product: sums this long stay in float
-constexpr int64_t kGroupedBlocks = 2048;              // of samples that are formed one after another, from here on
-constexpr int64_t kMostSamples = 32;                  // of such a block
+constexpr int64_t kChunkDepth = 1024;     // features of one product: sums this long stay in float
+constexpr int64_t kGroupedBlocks = 2048;  // of samples that are formed one after another, from here on
+constexpr int64_t kMostSamples = 32;      // of such a block
 
 // What one launch of apply does: one side of the pair takes the direction, the other is multiplied elementwise.
 struct Apply {
@@ -191,7 +191,7 @@ struct Needs {
   int64_t all() const { return partial + a + b; }
 };
 
-Needs needs_of(JvpMethod method, const PairShape& s, int64_t K, int64_t bytes, bool widens) {
+Needs needs_of_samples(JvpMethod method, const PairShape& s, int64_t K, int64_t bytes, bool widens) {
   if (method == JvpMethod::materialize)
     return {s.N * K * tiling(s.O, s.I, materialize_edge(s)).count() * int64_t{sizeof(double)}, 0, 0};
   const int64_t staged = widens ? bytes : 0, P = s.N * s.T;
@@ -199,30 +199,18 @@ Needs needs_of(JvpMethod method, const PairShape& s, int64_t K, int64_t bytes, b
           staged_numbers(P, s.O) * staged};
 }
 
-// As many samples as fit kScratchBytes, or one. The need grows a little slower than their number.
-int64_t step_of(JvpMethod method, const PairShape& s, int64_t K, int64_t bytes, bool widens) {
-  int64_t step = s.N;
-  const auto needs = [&] { return needs_of(method, {step, s.T, s.I, s.O}, K, bytes, widens).all(); };
-  while (step > 1 && needs() > kScratchBytes) step = ceil_div(step, 2);
-  return step;
+auto needs_of(JvpMethod method, const PairShape& s, int64_t K, int64_t bytes, bool widens) {
+  return [=](int64_t N) { return needs_of_samples(method, {N, s.T, s.I, s.O}, K, bytes, widens).all(); };
 }
 
 bool empty(const PairShape& s) { return s.N == 0 || s.T == 0 || s.I == 0 || s.O == 0; }
-
-// Samples from n on.
-template <typename scalar_t>
-Rows<scalar_t> from(const Rows<scalar_t>& x, int64_t n) {
-  Rows<scalar_t> rows = x;
-  rows.data = x.at(n * x.n_stride);
-  return rows;
-}
 
 template <typename scalar_t>
 const char* apply(const PairShape& s, const Rows<scalar_t>& a_side, const Rows<scalar_t>& b_side, const scalar_t* v,
                   int64_t K, char* scratch, scalar_t* out, void* stream) {
   Rows<scalar_t> a = a_side, b = b_side;
   const bool widens = a.storage != Storage::same;
-  const Needs needs = needs_of(JvpMethod::apply, s, K, sizeof(scalar_t), widens);
+  const Needs needs = needs_of_samples(JvpMethod::apply, s, K, sizeof(scalar_t), widens);
   int64_t N = s.N;
   if (widens) {
     auto* const a_at = reinterpret_cast<scalar_t*>(scratch + needs.partial);
@@ -278,23 +266,18 @@ const char* materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<
 
 int64_t jvp_scratch(JvpMethod method, const PairShape& s, int64_t K, int64_t bytes, bool widens) {
   if (empty(s) || K == 0) return 0;
-  const int64_t step = step_of(method, s, K, bytes, widens), rest = s.N % step;
-  // A few samples are split among more blocks.
-  return std::max(needs_of(method, {step, s.T, s.I, s.O}, K, bytes, widens).all(),
-                  rest ? needs_of(method, {rest, s.T, s.I, s.O}, K, bytes, widens).all() : 0);
+  return need_of_batches(s.N, needs_of(method, s, K, bytes, widens));
 }
 
 template <typename scalar_t>
 const char* jvp(JvpMethod method, const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
                 const scalar_t* v, int64_t K, void* scratch, scalar_t* out, void* stream) {
   if (empty(s) || K == 0) return zero(s.N * K, out, stream);
-  const int64_t step = step_of(method, s, K, sizeof(scalar_t), a.storage != Storage::same);
   const auto run = method == JvpMethod::apply ? &apply<scalar_t> : &materialize<scalar_t>;
-  const char* error = nullptr;
-  for (int64_t n = 0; n < s.N && !error; n += step)
-    error = run({std::min(step, s.N - n), s.T, s.I, s.O}, from(a, n), from(b, n), v, K, static_cast<char*>(scratch),
-                out + n * K, stream);
-  return error;
+  const auto need = needs_of(method, s, K, sizeof(scalar_t), a.storage != Storage::same);
+  return in_batches(s.N, need, [&](int64_t n, int64_t N) {
+    return run({N, s.T, s.I, s.O}, from(a, n), from(b, n), v, K, static_cast<char*>(scratch), out + n * K, stream);
+  });
 }
 
 template <typename scalar_t>

@@ -5,13 +5,10 @@ namespace infotorch::cuda {
 namespace {
 
 constexpr int64_t kUnit = 64, kLeast = 256;  // positions
-constexpr int64_t kMost = 1 << 14;           // that one number sums: more would show in its last digits
 
-// The launch for positions from `first` on: as many of them as its blocks may sum.
 SplitSum split_of(int64_t first, int64_t positions, const Extent& size, bool symmetric, bool add, int edge) {
   const Tiling tiles = symmetric ? triangle(size.rows, edge) : tiling(size.rows, size.cols, edge);
-  const int64_t terms = std::min(positions - first, SplitSum::wanted_splits(tiles) * kMost);
-  return {size, tiles, first, terms, kUnit, kLeast, add};
+  return {size, tiles, first, positions, kUnit, kLeast, add};
 }
 
 // Block (split, tile) sums its tile of y[p] (x) x[p] over its share of the positions.

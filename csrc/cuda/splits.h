@@ -11,6 +11,9 @@ namespace infotorch::cuda {
 // Blocks that keep the largest GPUs busy. A constant, so that sums have one order on all of them.
 constexpr int64_t kBusyBlocks = 256;
 
+// That one number sums in a row: with more, their rounding would show in its last digits.
+constexpr int64_t kMostTerms = 1 << 14;
+
 // A sum over terms in tiles of a result [rows, cols]; of a symmetric one those on and above the diagonal.
 struct SplitSum {
   Extent size;
@@ -18,16 +21,14 @@ struct SplitSum {
   int64_t first, terms, share, splits;  // of terms from `first` on; a split has `share` of them or fewer
   bool add;                             // to what the result held
 
-  // `unit`: terms that are not parted; `least`: those that outweigh another partial result.
-  SplitSum(const Extent& size, const Tiling& tiles, int64_t first, int64_t terms, int64_t unit, int64_t least, bool add)
-      : size(size), tiles(tiles), first(first), terms(terms), add(add) {
-    const int64_t most = std::max<int64_t>(1, terms / least);
-    share = ceil_div(ceil_div(terms, std::min(wanted_splits(tiles), most)), unit) * unit;
+  // The launch for the terms from `first` on, `all` of them or as many as its blocks may sum. `unit`: terms that are
+  // not parted; `least`: those that outweigh another partial result.
+  SplitSum(const Extent& size, const Tiling& tiles, int64_t first, int64_t all, int64_t unit, int64_t least, bool add)
+      : size(size), tiles(tiles), first(first), add(add) {
+    const int64_t wanted = ceil_div(kBusyBlocks, std::max<int64_t>(1, tiles.count()));
+    terms = std::min(all - first, wanted * kMostTerms);
+    share = ceil_div(ceil_div(terms, std::min(wanted, std::max<int64_t>(1, terms / least))), unit) * unit;
     splits = std::max<int64_t>(1, ceil_div(terms, std::max<int64_t>(1, share)));
-  }
-
-  static int64_t wanted_splits(const Tiling& tiles) {
-    return ceil_div(kBusyBlocks, std::max<int64_t>(1, tiles.count()));
   }
 
   int64_t blocks() const { return splits * tiles.count(); }

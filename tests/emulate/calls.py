@@ -105,7 +105,8 @@ def calls(draw, op: str, device: str) -> Call:
             tensors[name] = numbers((*K, *size), cases.result_dtype(b))
     if device == "cuda":
         options["tf32"] = draw(st.booleans()) and dtype == torch.float32
-    ways = [way for way in cases.CALLS[op].ways if way.get("method") != "auto"]
+    shape = (*b.shape[:2], I, b.shape[2])
+    ways = [way for way in cases.CALLS[op].ways if way.get("method") != "auto" and not cases.is_too_large(way, shape)]
     return Call(
         op=op,
         device=device,

@@ -18,9 +18,9 @@ template <typename P, typename stored_t, typename scalar_t>
 __global__ void __launch_bounds__(P::kThreads, 2)
     fold_kernel(int64_t T, const __grid_constant__ SplitSum split, const __grid_constant__ View<stored_t> a,
                 const __grid_constant__ View<stored_t> b, const scalar_t* w, scalar_t* partial, scalar_t* out) {
-  const Tiling::Place tile = split.tile();
+  const Tiling::Place tile = split.tile(blockIdx.x);
   typename P::Accumulator sum = {};
-  for (int64_t n = split.begin(); n < split.end(); ++n) {
+  for (int64_t n = split.begin(blockIdx.x); n < split.end(blockIdx.x); ++n) {
     typename P::Accumulator g = {};
     P::add({b, tile.row * P::kEdge, b.features}, {a, tile.col * P::kEdge, a.features}, n * T, (n + 1) * T, g);
     const scalar_t weight = w ? w[n] : scalar_t(0);

@@ -31,15 +31,6 @@ struct Apply {
   }
 };
 
-// blockIdx.x, as thread_anew is threadIdx.x.
-__device__ __forceinline__ unsigned block_anew() {
-  unsigned block = blockIdx.x;
-#ifndef INFOTORCH_EMULATE
-  asm volatile("" : "+r"(block));
-#endif
-  return block;
-}
-
 // Block (piece, k, strip) sums its piece of (taking v[k]^T) * other, some of the features on either side, into one
 // number for each position of its strip.
 template <typename P, typename scalar_t>

@@ -17,9 +17,10 @@ __global__ void __launch_bounds__(P::kThreads, 2)
     outer_sum_kernel(const __grid_constant__ SplitSum split, const __grid_constant__ View<stored_t> y,
                      const __grid_constant__ View<stored_t> x, typename P::scalar_t* partial,
                      typename P::scalar_t* out) {
-  const Tiling::Place tile = split.tile();
+  const Tiling::Place tile = split.tile(blockIdx.x);
   typename P::Accumulator acc = {};
-  P::add({y, tile.row * P::kEdge, y.features}, {x, tile.col * P::kEdge, x.features}, split.begin(), split.end(), acc);
+  P::add({y, tile.row * P::kEdge, y.features}, {x, tile.col * P::kEdge, x.features}, split.begin(blockIdx.x),
+         split.end(blockIdx.x), acc);
   hand_on<P>(split, acc, partial, out);
 }
 

@@ -34,10 +34,9 @@ struct SplitSum {
   int64_t blocks() const { return splits * tiles.count(); }
   int64_t partials() const { return splits == 1 ? 0 : blocks() * tiles.edge * tiles.edge; }
 
-  // Of this block.
-  __device__ __forceinline__ Tiling::Place tile() const { return tiles[blockIdx.x % tiles.count()]; }
-  __device__ __forceinline__ int64_t begin() const { return first + blockIdx.x / tiles.count() * share; }
-  __device__ __forceinline__ int64_t end() const { return min(first + terms, begin() + share); }
+  __device__ __forceinline__ Tiling::Place tile(unsigned block) const { return tiles[block % tiles.count()]; }
+  __device__ __forceinline__ int64_t begin(unsigned block) const { return first + block / tiles.count() * share; }
+  __device__ __forceinline__ int64_t end(unsigned block) const { return min(first + terms, begin(block) + share); }
 
   // The result's number at (row, col), and at its mirror image.
   template <typename scalar_t>
@@ -54,10 +53,11 @@ struct SplitSum {
 template <typename P>
 __device__ __forceinline__ void hand_on(const SplitSum& split, const typename P::Accumulator& acc,
                                         typename P::scalar_t* partial, typename P::scalar_t* out) {
+  const unsigned block = block_anew();
   if (split.splits > 1)
     return write_tile<P>(acc, {P::kEdge, P::kEdge}, {0, 0},
-                         partial + static_cast<int64_t>(blockIdx.x) * P::kEdge * P::kEdge);
-  const Tiling::Place tile = split.tile();
+                         partial + static_cast<int64_t>(block) * P::kEdge * P::kEdge);
+  const Tiling::Place tile = split.tile(block);
 #pragma unroll
   for (int k = 0; k < P::kCount; ++k)
     split.put(tile.row * P::kEdge + P::row(k), tile.col * P::kEdge + P::col(k), acc.value[k], out);

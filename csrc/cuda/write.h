@@ -31,6 +31,15 @@ const char* with_edge(int64_t rows, int64_t cols, const Body& body) {
   return body(Product<stored_t, false, most_edge(sizeof(stored_t)), kAlong>());
 }
 
+// blockIdx.x for what follows a product, as thread_anew is threadIdx.x: no register keeps it through the product.
+__device__ __forceinline__ unsigned block_anew() {
+  unsigned block = blockIdx.x;
+#ifndef INFOTORCH_EMULATE
+  asm volatile("" : "+r"(block));
+#endif
+  return block;
+}
+
 template <typename P>
 __device__ __forceinline__ void write_tile(const typename P::Accumulator& acc, const Extent& size,
                                            const Tiling::Place& tile, typename P::scalar_t* out) {

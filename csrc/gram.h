@@ -17,6 +17,14 @@ inline double gram_cost(GramMethod method, const PairShape& x, const PairShape& 
   return (double(x.N) * x.T + (symmetric ? 0. : double(y.N) * y.T) + pairs) * area;
 }
 
+// One set of samples; Side is Rows<scalar_t>, or Ids for a one-hot a.
+template <typename scalar_t, typename Side>
+struct Samples {
+  PairShape shape;  // as N, T, I, O; the second set's N and T are called M and S
+  Side a;
+  Rows<scalar_t> b;
+};
+
 namespace cpu {
 
 // How much dearer a multiply-add of the materializing form is, as benchmarks/ops/gram.py measured.
@@ -27,14 +35,6 @@ inline GramMethod choose_gram_method(const PairShape& x, const PairShape& y, boo
   const double materialize = kGramMaterializeWeight * gram_cost(GramMethod::materialize, x, y, symmetric);
   return gram_cost(GramMethod::gram, x, y, symmetric) <= materialize ? GramMethod::gram : GramMethod::materialize;
 }
-
-// One set of samples; Side is Rows<scalar_t>, or Ids for a one-hot a.
-template <typename scalar_t, typename Side>
-struct Samples {
-  PairShape shape;  // as N, T, I, O; the second set's N and T are called M and S
-  Side a;
-  Rows<scalar_t> b;
-};
 
 // out [N, M]. `symmetric` states that y is x: then out is symmetric to the bit. A one-hot a has one route.
 template <typename scalar_t>
@@ -55,4 +55,33 @@ template <typename scalar_t>
 void mirror(int64_t N, scalar_t* out);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// Multiply-adds in the time that one number of G takes to the second-level cache and back. Reasoned from the rates of
+// an H100 (5 TB/s of that cache, 35 to 250 TFMA/s of products), not measured.
+constexpr double kGramStoreWeight = 128;
+
+// A function of the shapes alone. Both forms run the same products.
+inline GramMethod choose_gram_method(const PairShape& x, const PairShape& y, bool symmetric) {
+  const double stored = (x.N + (symmetric ? 0. : y.N)) * x.I * x.O;
+  const double materialize = gram_cost(GramMethod::materialize, x, y, symmetric) + kGramStoreWeight * stored;
+  return gram_cost(GramMethod::gram, x, y, symmetric) <= materialize ? GramMethod::gram : GramMethod::materialize;
+}
+
+// How many bytes `scratch` must hold, 16-byte aligned, for results of so many bytes each.
+int64_t gram_scratch(GramMethod method, const PairShape& x, const PairShape& y, bool symmetric, bool one_hot,
+                     int64_t bytes);
+
+// As on the CPU, with device pointers, on `stream`; nothing is allocated or waited for. `tf32` allows products of
+// float32 numbers that are rounded to tf32. nullptr, or what the CUDA runtime said.
+template <typename scalar_t>
+const char* gram(GramMethod method, const Samples<scalar_t, Rows<scalar_t>>& x,
+                 const Samples<scalar_t, Rows<scalar_t>>& y, bool symmetric, bool tf32, void* scratch, scalar_t* out,
+                 void* stream);
+template <typename scalar_t>
+const char* gram(GramMethod method, const Samples<scalar_t, Ids>& x, const Samples<scalar_t, Ids>& y, bool symmetric,
+                 bool tf32, void* scratch, scalar_t* out, void* stream);
+
+}  // namespace cuda
 }  // namespace infotorch

@@ -230,12 +230,11 @@ const char* norms(NormsMethod method, const PairShape& s, const Rows<scalar_t>& 
                   double* partial, scalar_t* out, void* stream) {
   if (empty(s)) return sum(s.N, 0, partial, out, stream);
   return with_views(
-      s.N,
       [&](const auto& a_view, const auto& b_view) {
         return method == NormsMethod::gram ? gram(s, left_side(a_view), b_view, tf32, partial, out, stream)
                                            : materialize(s, a_view, b_view, tf32, partial, out, stream);
       },
-      a, b);
+      Stack{a, s.N}, Stack{b, s.N});
 }
 
 template <typename scalar_t>
@@ -243,12 +242,11 @@ const char* norms(NormsMethod, const PairShape& s, const Ids& a, const Rows<scal
                   scalar_t* out, void* stream) {
   if (empty(s)) return sum(s.N, 0, partial, out, stream);
   return with_views(
-      s.N,
       [&](const auto& b_view) {
         using stored_t = typename std::decay_t<decltype(b_view)>::stored_t;
         return gram(s, left_side<stored_t>(a, s), b_view, tf32, partial, out, stream);
       },
-      b);
+      Stack{b, s.N});
 }
 
 template const char* norms(NormsMethod, const PairShape&, const Rows<float>&, const Rows<float>&, bool, double*, float*,

@@ -5,7 +5,11 @@
 //   with_product<stored_t, kAlong>(edge, tf32, body)                on the host: body(P()) for an edge of tiles.h
 //   typename P::Accumulator acc = {};
 //   P::add({x, x_begin, x_end}, {y, y_begin, y_end}, depth_begin, depth_end, acc);    // every thread, together
+//   P::for_each(acc, body)                                          body(row, col, value) for all of the tile, together
 //   for k < P::kCount: acc.value[k] belongs to place (P::row(k), P::col(k)) of the tile
+//
+// Write results by for_each, to places found from anew(blockIdx.x): lanes run along columns, and no thread keeps
+// addresses for all that it summed.
 //
 // Launch with P::kThreads threads and P::kSharedBytes of dynamic shared memory, which is free again when add returns.
 // Begins and ends count positions of all samples, n * T + t, or features, the bias's included; what lies outside is 0.
@@ -75,7 +79,7 @@ struct FmaEngine : TileSizes<stored_type, kEdge, kAlongDepth> {
   __device__ __forceinline__ static int col(int k) { return col_of(threadIdx.x, k % kCols); }
 
   __device__ __forceinline__ static void multiply(const stored_t* x, const stored_t* y, scalar_t (&acc)[kCount]) {
-    const int thread = thread_anew();
+    const int thread = anew(threadIdx.x);
 #pragma unroll
     for (int k = 0; k < Sizes::kDepth; ++k) {
       scalar_t left[kRows], right[kCols];
@@ -140,7 +144,7 @@ struct HalfEngine : MmaEngine<stored_type, kEdge, kAlongDepth> {
   __device__ __forceinline__ static void multiply(const stored_t* x, const stored_t* y, float (&acc)[Base::kCount]) {
     // Where the matrix lies that this lane names a row of, in the order of mma.h: matrices of x run along its rows
     // first, those of y along the depth.
-    const int thread = thread_anew(), first = thread / 8 % 2 * 8, second = thread / 16 % 2 * 8;
+    const int thread = anew(threadIdx.x), first = thread / 8 % 2 * 8, second = thread / 16 % 2 * 8;
 #pragma unroll
     for (int k = 0; k < Base::kDepth; k += 16) {
       uint32_t left[Base::kDown][4];
@@ -182,7 +186,7 @@ struct Tf32Engine : MmaEngine<float, kEdge, kAlongDepth> {
   __device__ __forceinline__ static float prepare(float x) { return round_tf32(x); }
 
   __device__ __forceinline__ static void multiply(const float* x, const float* y, float (&acc)[Base::kCount]) {
-    const int thread = thread_anew(), g = thread % kWarp / 4, q = thread % 4;
+    const int thread = anew(threadIdx.x), g = thread % kWarp / 4, q = thread % 4;
 #pragma unroll
     for (int k = 0; k < Base::kDepth; k += 8) {
       uint32_t right[Base::kAcross][2];
@@ -254,19 +258,42 @@ struct Product {
       __syncthreads();
     }
   }
+
+  // Sums go through shared memory, the rows of one row of warps after another.
+  template <typename Body>
+  __device__ __forceinline__ static void for_each(const Accumulator& acc, const Body& body) {
+    constexpr int kRows = Warps<kEdge>::kRows, kStride = kEdge + 1;
+    static_assert(kRows * kStride * sizeof(scalar_t) <= kSharedBytes, "room for the rows of a row of warps");
+    scalar_t* const cell = dynamic_shared<scalar_t>();
+#pragma unroll 1
+    for (int first = 0; first < kEdge; first += kRows) {
+      if (Warps<kEdge>::row(threadIdx.x) == first) {
+#pragma unroll
+        for (int k = 0; k < kCount; ++k) cell[(row(k) - first) * kStride + col(k)] = acc.value[k];
+      }
+      __syncthreads();
+#pragma unroll 1
+      for (int e = threadIdx.x; e < kRows * kEdge; e += kThreads)
+        body(first + e / kEdge, e % kEdge, cell[e / kEdge * kStride + e % kEdge]);
+      __syncthreads();
+    }
+  }
 };
 
-// Calls body(Product) with the one for numbers of stored_t and an edge that they may have. tf32 is for float alone, and
-// not for the smallest tiles, where memory decides.
-template <typename stored_t, Along kAlong, typename Body>
+// Calls body(Product) with the one for numbers of stored_t and this edge, of kLeast to kMost and as the numbers allow.
+// tf32 is for float alone, and not for the smallest tiles, where memory decides.
+template <typename stored_t, Along kAlong, int kLeast = 32, int kMost = 128, typename Body>
 const char* with_product(int edge, bool tf32, const Body& body) {
-  if (edge == 32) return body(Product<stored_t, false, 32, kAlong>());
-  if constexpr (std::is_same_v<stored_t, float>) {
-    if (tf32 && edge == 64) return body(Product<stored_t, true, 64, kAlong>());
-    if (tf32) return body(Product<stored_t, true, 128, kAlong>());
-  }
-  if constexpr (most_edge(sizeof(stored_t)) == 128)
+  constexpr bool kFloat = std::is_same_v<stored_t, float>;
+  if constexpr (kLeast == 32)
+    if (edge == 32) return body(Product<stored_t, false, 32, kAlong>());
+  if constexpr (kMost == 128 && most_edge(sizeof(stored_t)) == 128) {
+    if constexpr (kFloat)
+      if (tf32 && edge == 128) return body(Product<stored_t, true, 128, kAlong>());
     if (edge == 128) return body(Product<stored_t, false, 128, kAlong>());
+  }
+  if constexpr (kFloat)
+    if (tf32) return body(Product<stored_t, true, 64, kAlong>());
   return body(Product<stored_t, false, 64, kAlong>());
 }
 

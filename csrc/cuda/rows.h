@@ -35,6 +35,8 @@ struct View {
   bool bias;
   Along fast;  // where neighbours are near in memory: lanes run along it
   bool wide;   // chunks along `fast` are 16 aligned bytes, from any multiple of kChunk on
+
+  INFOTORCH_HOST_DEVICE int64_t depth() const { return features - bias; }  // features that lie in memory
 };
 
 // The place of element `index`. x must be a kernel's __grid_constant__ parameter, or the loop would copy it.
@@ -81,13 +83,22 @@ View<stored_t> view(const Rows<scalar_t>& x, int64_t N) {
 
 }  // namespace rows
 
-// Runs body(View of each), all of one stored type. The Rows must have elements.
+// One side of N samples.
+template <typename scalar_t>
+struct Stack {
+  const Rows<scalar_t>& rows;
+  int64_t N;
+};
+template <typename scalar_t>
+Stack(const Rows<scalar_t>&, int64_t) -> Stack<scalar_t>;
+
+// Runs body(View of each), all of one stored type. The samples must have positions.
 template <typename scalar_t, typename Body, typename... More>
-const char* with_views(int64_t N, const Body& body, const Rows<scalar_t>& x, const More&... more) {
+const char* with_views(const Body& body, const Stack<scalar_t>& first, const Stack<More>&... more) {
   const char* error = nullptr;
-  for_storage(x, [&](const auto* first) {
-    using stored_t = std::decay_t<decltype(*first)>;
-    error = body(rows::view<stored_t>(x, N), rows::view<stored_t>(more, N)...);
+  for_storage(first.rows, [&](const auto* data) {
+    using stored_t = std::decay_t<decltype(*data)>;
+    error = body(rows::view<stored_t>(first.rows, first.N), rows::view<stored_t>(more.rows, more.N)...);
   });
   return error;
 }
@@ -99,14 +110,13 @@ __device__ __forceinline__ auto number(const View<stored_t>& x, int64_t p, int64
   return widen(x.data[offset(x.p, p) + offset(x.i, i)]);
 }
 
-// threadIdx.x, of which the compiler doesn't see that it is the same in every step of a loop: it would keep all that
+// threadIdx.x or blockIdx.x, of which the compiler doesn't see that it is what it was before: it would keep all that
 // follows from it in registers, of which a product at two blocks on an SM has none to spare.
-__device__ __forceinline__ int thread_anew() {
-  int t = threadIdx.x;
+__device__ __forceinline__ int anew(int index) {
 #ifndef INFOTORCH_EMULATE
-  asm volatile("" : "+r"(t));
+  asm volatile("" : "+r"(index));
 #endif
-  return t;
+  return index;
 }
 
 // 16 bytes of numbers in registers.
@@ -257,7 +267,7 @@ class TileReader {
   // Lanes run along the fast axis of memory. A thread takes a chunk along that axis by one wide load or, where memory
   // doesn't allow that, along the other axis by a load for each number.
   __device__ __forceinline__ Spot spot(int c) const {
-    const int thread = thread_anew(), shift = mode_ & 0xff;
+    const int thread = anew(threadIdx.x), shift = mode_ & 0xff;
     const int low = thread & ((1 << shift) - 1), high = (thread + c * Layout::kThreads) >> shift;
     return {wide() ? high : low, (wide() ? low : high) * kLength};
   }

@@ -48,9 +48,8 @@ struct Call {
         using Side = std::decay_t<decltype(a_side)>;
         for_pair<scalar_t>(a2, b2, options, [&](const auto& a2_side, const Rows<scalar_t>& b2_side) {
           if constexpr (std::is_same_v<Side, std::decay_t<decltype(a2_side)>>)  // the options decide both
-            cpu::gram(method, cpu::Samples<scalar_t, Side>{x, a_side, b_side},
-                      cpu::Samples<scalar_t, Side>{y, a2_side, b2_side}, symmetric,
-                      static_cast<scalar_t*>(out.data_ptr()));
+            cpu::gram(method, Samples<scalar_t, Side>{x, a_side, b_side}, Samples<scalar_t, Side>{y, a2_side, b2_side},
+                      symmetric, static_cast<scalar_t*>(out.data_ptr()));
         });
       });
     });

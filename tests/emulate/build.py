@@ -22,7 +22,7 @@ COMMON = "-std=c++17 -g1 -pthread -DINFOTORCH_EMULATE"
 VARIANTS = {
     "plain": ("-O1 -DINFOTORCH_BASELINE -ftrivial-auto-var-init=pattern", "-O2"),
     "asan": (
-        "-O1 -DINFOTORCH_NO_CLONES -fsanitize=address,undefined -fno-sanitize-recover=undefined",
+        "-O0 -DINFOTORCH_NO_CLONES -fsanitize=address,undefined -fno-sanitize-recover=undefined",
         "-O2 -DEMULATE_ASAN",
     ),
     "tsan": ("-O1 -DINFOTORCH_NO_CLONES -fsanitize=thread", "-O2 -DEMULATE_TSAN"),
@@ -80,9 +80,13 @@ def compiled(variant: str, source: pathlib.Path, root: pathlib.Path) -> pathlib.
     return make(target, "g++", *shlex.split(flags), f"-I{root / 'tests/emulate'}", "-x", "c++", "-c", source)
 
 
+def jobs() -> int:
+    return int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
+
+
 def program(variant: str, root: pathlib.Path = HOUSE) -> pathlib.Path:
     """The driver with every kernel under ``root``; objects that another root shares are not made again."""
-    with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(jobs()) as pool:
         objects = list(pool.map(lambda source: compiled(variant, source, root), sources(root)))
     flags = f"-pthread {VARIANTS[variant][0]}"
     target = cached("g++", flags + " ".join(path.name for path in objects), [], root, f"driver.{variant}")

@@ -12,8 +12,6 @@
 
 namespace infotorch {
 
-enum class Device { cpu, cuda };
-
 struct Array {
   std::string dtype;
   std::vector<int64_t> size, stride;  // in numbers
@@ -29,7 +27,6 @@ using Blocks = std::vector<Block>;
 
 class Call {
  public:
-  Device device;
   uint64_t seed;
   int threads;
   Blocks results;
@@ -37,6 +34,11 @@ class Call {
   bool read();  // false at the end of the input
   void run();   // the op's entry
 
+  // Whether the kernels of csrc/cuda are called for, else those of csrc/cpu. Every entry must ask.
+  bool cuda() {
+    asked = true;
+    return device == "cuda";
+  }
   bool has(const std::string& name) const { return arrays.count(name); }
   const Array& array(const std::string& name) const { return arrays.at(name); }
   const std::string& option(const std::string& name) const { return options.at(name); }
@@ -86,7 +88,8 @@ class Call {
  private:
   static char* room(Blocks& blocks, size_t bytes);
 
-  std::string op;
+  std::string op, device;
+  bool asked = false;
   std::map<std::string, std::string> options;
   std::map<std::string, Array> arrays;
   Blocks scratches;

@@ -17,9 +17,14 @@ void gram(Call& call) {
   call.for_pair<scalar_t>([&](const auto& a, const auto& b) {
     using Side = std::decay_t<decltype(a)>;
     const auto second = [&](const auto& a2, const auto& b2) {
-      if constexpr (std::is_same_v<Side, std::decay_t<decltype(a2)>>)  // both are indices, or neither
-        cpu::gram(method, cpu::Samples<scalar_t, Side>{x, a, b}, cpu::Samples<scalar_t, Side>{y, a2, b2}, symmetric,
-                  out);
+      if constexpr (std::is_same_v<Side, std::decay_t<decltype(a2)>>) {  // both are indices, or neither
+        const Samples<scalar_t, Side> left = {x, a, b}, right = {y, a2, b2};
+        if (!call.cuda()) return cpu::gram(method, left, right, symmetric, out);
+        const bool one_hot = std::is_same_v<Side, Ids>;
+        char* const scratch =
+            call.scratch<char>(cuda::gram_scratch(method, x, y, symmetric, one_hot, sizeof(scalar_t)));
+        Call::check(cuda::gram(method, left, right, symmetric, call.number("tf32") != 0, scratch, out, nullptr));
+      }
     };
     call.for_pair<scalar_t>(second, a2_name, b2_name);
   });

@@ -7,8 +7,10 @@ from tests.emulate import build
 from tests.emulate.calls import calls, check
 from tests.emulate.driver import driver
 
+DEVICES = {"cpu": "cpp", "cuda": "cu"}
 OPS = sorted(path.stem for path in (build.HOUSE / "csrc/ops").glob("*.cpp"))
-KERNELS = [(op, device) for device in ("cpu", "cuda") for op in OPS if (build.HOUSE / f"csrc/{device}").exists()]
+FILES = {(op, device): build.HOUSE / f"csrc/{device}/{op}.{end}" for op in OPS for device, end in DEVICES.items()}
+KERNELS = [kernel for kernel, file in FILES.items() if file.exists()]
 
 
 def run(variant, op, device, examples):

@@ -33,8 +33,8 @@ __global__ void __launch_bounds__(P::kThreads, 2)
 // Warps own blocks of out [O, I], and write them.
 template <typename stored_t, typename scalar_t>
 __global__ void __launch_bounds__(kWalkThreads)
-    one_hot_kernel(PairShape s, Columns<scalar_t> columns, const __grid_constant__ IdView ids,
-                   const __grid_constant__ View<stored_t> b, const scalar_t* w, scalar_t* out) {
+    one_hot_kernel(PairShape s, Columns<scalar_t> columns, const Ids ids, const OutRows<stored_t> b, const scalar_t* w,
+                   scalar_t* out) {
   const Owned mine(columns);
   if (mine.result > 0) return;
   scalar_t* const total = lane_cells(dynamic_shared<scalar_t>());
@@ -49,8 +49,7 @@ __global__ void __launch_bounds__(kWalkThreads)
       sum = 0;
     }
   };
-  walk(columns, mine, ids, b, 0, s.N * s.T, [&](int64_t p, int column, scalar_t x) {
-    const int64_t now = p / s.T;
+  walk(columns, mine, {0, s.N, s.T}, ids, b, [&](int64_t now, int column, scalar_t x) {
     if (now != n) end_sample();
     n = now;
     sums[column * (kWarp + 1)] += x;
@@ -68,7 +67,6 @@ template <typename scalar_t>
 const char* fold(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w,
                  scalar_t* partial, scalar_t* out, void* stream) {
   return with_views(
-      s.N,
       [&](const auto& a_view, const auto& b_view) {
         using stored_t = typename std::decay_t<decltype(a_view)>::stored_t;
         const auto run = [&](auto p) {
@@ -86,7 +84,7 @@ const char* fold(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
         return fold_edge(s) == 32 ? run(Product<stored_t, false, 32, Along::positions>())
                                   : run(Product<stored_t, false, 64, Along::positions>());
       },
-      a, b);
+      Stack{a, s.N}, Stack{b, s.N});
 }
 
 template <typename scalar_t>
@@ -94,13 +92,12 @@ const char* fold(const PairShape& s, const Ids& a, const Rows<scalar_t>& b, cons
                  void* stream) {
   const Columns<scalar_t> columns(s.O, s.I);
   return with_views(
-      s.N,
       [&](const auto& b_view) {
         using stored_t = typename std::decay_t<decltype(b_view)>::stored_t;
         return launch(&one_hot_kernel<stored_t, scalar_t>, columns.blocks(1), kWalkThreads, 2 * columns.kSharedBytes,
-                      stream, s, columns, id_view(a, s), b_view, w, out);
+                      stream, s, columns, a, out_rows<stored_t>(b), w, out);
       },
-      b);
+      Stack{b, s.N});
 }
 
 template const char* fold(const PairShape&, const Rows<float>&, const Rows<float>&, const float*, float*, float*,

@@ -1,9 +1,9 @@
 #include "../jvp.h"
 #include "batches.h"
+#include "edges.h"
 #include "fill.h"
 #include "one_hot.h"
 #include "stage.h"
-#include "write.h"
 
 namespace infotorch::cuda {
 namespace {
@@ -26,8 +26,10 @@ struct Apply {
     int64_t p, k, c, d;  // where a block begins
   };
   __device__ __forceinline__ Place place(unsigned block, int edge) const {
-    const int64_t piece = block % pieces;
-    return {block / pieces / K * edge, block / pieces % K, piece % chunks * kChunkDepth, piece / chunks * edge};
+    const auto all = static_cast<unsigned>(pieces), directions = static_cast<unsigned>(K);
+    const unsigned piece = block % all, depths = static_cast<unsigned>(chunks);
+    return {static_cast<int64_t>(block / all / directions) * edge, block / all % directions,
+            piece % depths * kChunkDepth, static_cast<int64_t>(piece / depths) * edge};
   }
 };
 
@@ -45,7 +47,7 @@ __global__ void __launch_bounds__(P::kThreads, 2)
     P::add({taking, at.p, s.positions}, {v, at.k * s.D + at.d, (at.k + 1) * s.D}, at.c, min(s.C, at.c + kChunkDepth),
            acc);
   }
-  const Apply::Place first = s.place(block_anew(), P::kEdge);
+  const Apply::Place first = s.place(anew(blockIdx.x), P::kEdge);
 
   // Where the other side's numbers lie, as TileReader has it.
   auto* const row_at = dynamic_shared<int64_t>();
@@ -93,7 +95,8 @@ __global__ void __launch_bounds__(P::kThreads, 2)
                        const scalar_t* v, double* partial) {
   constexpr int kWarps = P::kThreads / kWarp;
   auto* const cells = reinterpret_cast<double*>(dynamic_shared<char>() + P::kSharedBytes);  // [kDirections, kWarps]
-  const int64_t index = blockIdx.x % tiles.count(), first = blockIdx.x / tiles.count() * group;
+  const unsigned count = tiles.count(), index = blockIdx.x % count;
+  const int64_t first = blockIdx.x / count * group;
   const int64_t o0 = tiles[index].row * P::kEdge, i0 = tiles[index].col * P::kEdge;
   for (int64_t n = first; n < min(s.N, first + group); ++n) {
     typename P::Accumulator g = {};
@@ -145,16 +148,18 @@ const char* sum(int64_t N, int64_t K, int64_t count, const double* partial, scal
 // Block (n, k) sums b[n, t] * v[k, :, ids[n, t]] over all t, a warp for every position in turn.
 template <typename stored_t, typename scalar_t>
 __global__ void __launch_bounds__(kSumThreads)
-    one_hot_kernel(PairShape s, int64_t K, const __grid_constant__ IdView ids, const __grid_constant__ View<stored_t> b,
-                   const scalar_t* v, scalar_t* out) {
-  const int64_t n = blockIdx.x / K, k = blockIdx.x % K;
-  v += k * s.O * s.I;
+    one_hot_kernel(PairShape s, int64_t K, const Ids ids, const OutRows<stored_t> b, const scalar_t* v, scalar_t* out) {
+  const unsigned directions = K;
+  const int64_t n = blockIdx.x / directions;
+  v += blockIdx.x % directions * s.O * s.I;
   double total = 0;
   for (int64_t t = threadIdx.x / kWarp; t < s.T; t += kSumThreads / kWarp) {
-    const int64_t p = n * s.T + t, id = ids.data[offset(ids.p, p)];
+    const int64_t id = ids.data[n * ids.n_stride + t * ids.t_stride];
     scalar_t sum = 0;
-    for (int64_t o = threadIdx.x % kWarp; o < s.O; o += kWarp)
-      sum += number(b, p, o) * (ids.bias ? v[o * s.I + id] + v[(o + 1) * s.I - 1] : v[o * s.I + id]);
+    for (int64_t o = threadIdx.x % kWarp; o < s.O; o += kWarp) {
+      const scalar_t* const row = v + o * s.I;
+      sum += b.number(n, t, o) * (ids.bias ? row[id] + row[s.I - 1] : row[id]);
+    }
     total += sum;
   }
   total = block_sum<kSumThreads>(total, dynamic_shared<double>());
@@ -237,7 +242,6 @@ const char* materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<
   const int64_t group = group_of(s.N, tiles.count());
   auto* const partial = reinterpret_cast<double*>(scratch);
   const char* error = with_views(
-      s.N,
       [&](const auto& a_view, const auto& b_view) {
         using stored_t = typename std::decay_t<decltype(a_view)>::stored_t;
         const auto run = [&](auto p) {
@@ -249,7 +253,7 @@ const char* materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<
         return edge == 32 ? run(Product<stored_t, false, 32, Along::positions>())
                           : run(Product<stored_t, false, 64, Along::positions>());
       },
-      a, b);
+      Stack{a, s.N}, Stack{b, s.N});
   return error ? error : sum(s.N, K, tiles.count(), partial, out, stream);
 }
 
@@ -276,13 +280,12 @@ const char* jvp(JvpMethod, const PairShape& s, const Ids& a, const Rows<scalar_t
                 void*, scalar_t* out, void* stream) {
   if (empty(s) || K == 0) return zero(s.N * K, out, stream);
   return with_views(
-      s.N,
       [&](const auto& b_view) {
         using stored_t = typename std::decay_t<decltype(b_view)>::stored_t;
         return launch(&one_hot_kernel<stored_t, scalar_t>, s.N * K, kSumThreads, kSumThreads / kWarp * sizeof(double),
-                      stream, s, K, id_view(a, s), b_view, v, out);
+                      stream, s, K, a, out_rows<stored_t>(b), v, out);
       },
-      b);
+      Stack{b, s.N});
 }
 
 template const char* jvp(JvpMethod, const PairShape&, const Rows<float>&, const Rows<float>&, const float*, int64_t,

@@ -3,31 +3,33 @@
 // terms in the order of positions, whatever the indices are.
 //
 //   Columns<scalar_t>     the blocks of a result and who owns which
-//   walk(...)             calls visit(position, column, x) where column's sum gets x, b's number there
+//   walk(...)             calls visit(n, column, x) where column's sum gets x, b's number at a position of sample n
 //   write_columns(...)    the owned block, from cells in shared memory
 //
 // A lane owns one out-feature. Its cells, one for each column, are its alone until they are written.
 #pragma once
 
+#include "../pair.h"
 #include "reduce.h"
-#include "rows.h"
 
 namespace infotorch::cuda {
 
 constexpr int kWalkThreads = 128;
 
-// One-hot rows of all positions.
-struct IdView {
-  const int64_t* data;
-  Axes p;
-  bool bias;
+// The b [N, T, O] of a pair.
+template <typename stored_t>
+struct OutRows {
+  const stored_t* data;
+  int64_t n_stride, t_stride, o_stride;
+
+  __device__ __forceinline__ auto number(int64_t n, int64_t t, int64_t o) const {
+    return widen(data[n * n_stride + t * t_stride + o * o_stride]);
+  }
 };
 
-inline IdView id_view(const Ids& x, const PairShape& s) {
-  IdView view = {x.data, {}, x.bias};
-  view.p.append(s.N, x.n_stride);
-  view.p.append(s.T, x.t_stride);
-  return view;
+template <typename stored_t, typename scalar_t>
+OutRows<stored_t> out_rows(const Rows<scalar_t>& b) {
+  return {b.template as<stored_t>(), b.n_stride, b.t.step(), b.i.step()};
 }
 
 template <typename scalar_t>
@@ -43,7 +45,6 @@ struct Columns {
   int64_t blocks(int64_t results) const {
     return (results * down * across + kWalkThreads / kWarp - 1) / (kWalkThreads / kWarp);
   }
-  __device__ __forceinline__ int64_t count() const { return down * across; }
 };
 
 // What this warp owns. `result` may be beyond the last one.
@@ -52,10 +53,12 @@ struct Owned {
 
   template <typename scalar_t>
   __device__ __forceinline__ explicit Owned(const Columns<scalar_t>& columns) {
-    const int64_t warp = (static_cast<int64_t>(blockIdx.x) * kWalkThreads + threadIdx.x) / kWarp;
-    result = warp / columns.count();
-    o = warp % columns.count() / columns.across * kWarp + threadIdx.x % kWarp;
-    first = warp % columns.across * Columns<scalar_t>::kCount;
+    const auto warp = blockIdx.x * (kWalkThreads / kWarp) + threadIdx.x / kWarp;
+    const auto count = static_cast<unsigned>(columns.down * columns.across);
+    const auto across = static_cast<unsigned>(columns.across);
+    result = warp / count;
+    o = static_cast<int64_t>(warp % count / across) * kWarp + threadIdx.x % kWarp;
+    first = static_cast<int64_t>(warp % across) * Columns<scalar_t>::kCount;
   }
 };
 
@@ -68,35 +71,49 @@ __device__ __forceinline__ scalar_t* lane_cells(scalar_t* shared) {
   return cells;
 }
 
+// All positions of samples n0 ... n1, in order.
+struct Span {
+  int64_t n0, n1, T;
+};
+
 template <typename scalar_t, typename stored_t, typename Visit>
-__device__ __forceinline__ void walk(const Columns<scalar_t>& columns, const Owned& mine, const IdView& ids,
-                                     const View<stored_t>& b, int64_t begin, int64_t end, const Visit& visit) {
+__device__ __forceinline__ void walk(const Columns<scalar_t>& columns, const Owned& mine, const Span& span,
+                                     const Ids& ids, const OutRows<stored_t>& b, const Visit& visit) {
   constexpr int kAhead = 4;  // numbers of b that are asked for at once
-  const int lane = threadIdx.x % kWarp;
   const int64_t bias = ids.bias ? columns.I - 1 - mine.first : -1;
   const bool all = 0 <= bias && bias < columns.kCount;  // every position adds to the bias's column
-  for (int64_t p0 = begin; p0 < end; p0 += kWarp) {
-    const int64_t away = p0 + lane < end ? ids.data[offset(ids.p, p0 + lane)] - mine.first : -1;
+  const int64_t positions = (span.n1 - span.n0) * span.T;
+  // The sample and position of this lane, kWarp positions further on with every step.
+  const int64_t lane = threadIdx.x % kWarp, more_n = kWarp / span.T, more_t = kWarp % span.T;
+  int64_t n = span.n0 + lane / span.T, t = lane % span.T;
+  for (int64_t done = 0; done < positions; done += kWarp) {
+    const int64_t away = n < span.n1 ? ids.data[n * ids.n_stride + t * ids.t_stride] - mine.first : -1;
     const bool hit = 0 <= away && away < columns.kCount;
     const int column = hit ? static_cast<int>(away) : -1;
-    unsigned left = __ballot_sync(~0u, all ? p0 + lane < end : hit);
+    unsigned left = __ballot_sync(~0u, all ? n < span.n1 : hit);
     while (left) {
       int from[kAhead];
+      int64_t at[kAhead];  // samples
       scalar_t x[kAhead];
 #pragma unroll
       for (int j = 0; j < kAhead; ++j) {
         from[j] = __ffs(left) - 1;
         left &= left - 1;
-        x[j] = from[j] >= 0 && mine.o < columns.O ? number(b, p0 + from[j], mine.o) : scalar_t(0);
+        if (from[j] < 0) continue;
+        at[j] = __shfl_sync(~0u, n, from[j]);
+        const int64_t position = __shfl_sync(~0u, t, from[j]);
+        x[j] = mine.o < columns.O ? b.number(at[j], position, mine.o) : scalar_t(0);
       }
 #pragma unroll
       for (int j = 0; j < kAhead; ++j) {
         if (from[j] < 0) continue;
-        const int at = __shfl_sync(~0u, column, from[j]);
-        if (at >= 0) visit(p0 + from[j], at, x[j]);
-        if (all) visit(p0 + from[j], static_cast<int>(bias), x[j]);
+        const int its = __shfl_sync(~0u, column, from[j]);
+        if (its >= 0) visit(at[j], its, x[j]);
+        if (all) visit(at[j], static_cast<int>(bias), x[j]);
       }
     }
+    n += more_n, t += more_t;
+    if (t >= span.T) ++n, t -= span.T;
   }
 }
 

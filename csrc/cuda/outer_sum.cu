@@ -34,7 +34,6 @@ template <typename scalar_t>
 const char* outer_sum(int64_t N, const Rows<scalar_t>& y, const Rows<scalar_t>& x, bool symmetric, bool add,
                       scalar_t* partial, scalar_t* out, void* stream) {
   return with_views(
-      N,
       [&](const auto& y_view, const auto& x_view) {
         using stored_t = typename std::decay_t<decltype(y_view)>::stored_t;
         return with_edge<stored_t, Along::positions>(y_view.features, x_view.features, [&](auto p) {
@@ -51,7 +50,7 @@ const char* outer_sum(int64_t N, const Rows<scalar_t>& y, const Rows<scalar_t>& 
           return error;
         });
       },
-      y, x);
+      Stack{y, N}, Stack{x, N});
 }
 
 template const char* outer_sum(int64_t, const Rows<float>&, const Rows<float>&, bool, bool, float*, float*, void*);

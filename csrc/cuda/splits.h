@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "write.h"
+#include "edges.h"
 
 namespace infotorch::cuda {
 
@@ -13,6 +13,10 @@ constexpr int64_t kBusyBlocks = 256;
 
 // That one number sums in a row: with more, their rounding would show in its last digits.
 constexpr int64_t kMostTerms = 1 << 14;
+
+struct Extent {
+  int64_t rows, cols;
+};
 
 // A sum over terms in tiles of a result [rows, cols]; of a symmetric one those on and above the diagonal.
 struct SplitSum {
@@ -34,8 +38,12 @@ struct SplitSum {
   int64_t blocks() const { return splits * tiles.count(); }
   int64_t partials() const { return splits == 1 ? 0 : blocks() * tiles.edge * tiles.edge; }
 
-  __device__ __forceinline__ Tiling::Place tile(unsigned block) const { return tiles[block % tiles.count()]; }
-  __device__ __forceinline__ int64_t begin(unsigned block) const { return first + block / tiles.count() * share; }
+  __device__ __forceinline__ Tiling::Place tile(unsigned block) const {
+    return tiles[block % static_cast<unsigned>(tiles.count())];
+  }
+  __device__ __forceinline__ int64_t begin(unsigned block) const {
+    return first + static_cast<int64_t>(block / static_cast<unsigned>(tiles.count())) * share;
+  }
   __device__ __forceinline__ int64_t end(unsigned block) const { return min(first + terms, begin(block) + share); }
 
   // The result's number at (row, col), and at its mirror image.
@@ -53,14 +61,15 @@ struct SplitSum {
 template <typename P>
 __device__ __forceinline__ void hand_on(const SplitSum& split, const typename P::Accumulator& acc,
                                         typename P::scalar_t* partial, typename P::scalar_t* out) {
-  const unsigned block = block_anew();
-  if (split.splits > 1)
-    return write_tile<P>(acc, {P::kEdge, P::kEdge}, {0, 0},
-                         partial + static_cast<int64_t>(block) * P::kEdge * P::kEdge);
+  const unsigned block = anew(blockIdx.x);
+  if (split.splits > 1) {
+    typename P::scalar_t* const to = partial + static_cast<int64_t>(block) * P::kEdge * P::kEdge;
+    return P::for_each(acc, [&](int row, int col, typename P::scalar_t x) { to[row * P::kEdge + col] = x; });
+  }
   const Tiling::Place tile = split.tile(block);
-#pragma unroll
-  for (int k = 0; k < P::kCount; ++k)
-    split.put(tile.row * P::kEdge + P::row(k), tile.col * P::kEdge + P::col(k), acc.value[k], out);
+  P::for_each(acc, [&](int row, int col, typename P::scalar_t x) {
+    split.put(tile.row * P::kEdge + row, tile.col * P::kEdge + col, x, out);
+  });
 }
 
 constexpr int kSplitThreads = 256;

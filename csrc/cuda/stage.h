@@ -59,11 +59,14 @@ __global__ void __launch_bounds__(kStageThreads)
     const int64_t line = first + r * layout.height();
     if (line >= layout.lines) return;
     const int64_t p = by_position ? line : k, i = by_position ? k : line;
+    const bool ones = x.bias && i == x.features - 1;
+    const stored_t* const feature = x.data + (ones ? 0 : offset(x.i, i));
+    const auto at = [&](int64_t position) { return ones ? scalar_t(1) : widen(feature[offset(x.p, position)]); };
     scalar_t value = 0;
     if constexpr (kChange == Change::sum) {
-      for (int64_t t = 0; t < T; ++t) value += number(x, p * T + t, i);
+      for (int64_t t = 0; t < T; ++t) value += at(p * T + t);
     } else {
-      value = number(x, p, i);
+      value = at(p);
       if constexpr (kChange == Change::square) value *= value;
       if constexpr (kChange == Change::weigh) value *= w[p / T];
     }
@@ -76,7 +79,6 @@ const char* stage(const Rows<scalar_t>& x, int64_t N, const scalar_t* w, scalar_
                   void* stream) {
   const int64_t T = x.t.total();
   return with_views(
-      N,
       [&](const auto& view) {
         using stored_t = typename std::decay_t<decltype(view)>::stored_t;
         const int64_t positions = kChange == Change::sum ? N : view.positions;
@@ -89,7 +91,7 @@ const char* stage(const Rows<scalar_t>& x, int64_t N, const scalar_t* w, scalar_
         return launch(&stage_kernel<kChange, stored_t, scalar_t>, layout.blocks(), kStageThreads, 0, stream, layout, T,
                       view, w, to);
       },
-      x);
+      Stack{x, N});
 }
 
 }  // namespace infotorch::cuda

@@ -156,6 +156,7 @@ __global__ void __launch_bounds__(kSumThreads)
   for (int64_t t = threadIdx.x / kWarp; t < s.T; t += kSumThreads / kWarp) {
     const int64_t id = ids.data[n * ids.n_stride + t * ids.t_stride];
     scalar_t sum = 0;
+#pragma unroll 1
     for (int64_t o = threadIdx.x % kWarp; o < s.O; o += kWarp) {
       const scalar_t* const row = v + o * s.I;
       sum += b.number(n, t, o) * (ids.bias ? row[id] + row[s.I - 1] : row[id]);

@@ -192,7 +192,7 @@ Needs needs_of_samples(JvpMethod method, const PairShape& s, int64_t K, int64_t 
   if (method == JvpMethod::materialize)
     return {s.N * K * tiling(s.O, s.I, materialize_edge(s)).count() * int64_t{sizeof(double)}, 0, 0};
   const int64_t staged = widens ? bytes : 0, P = s.N * s.T;
-  return {P * K * plan(s, K, bytes).pieces * int64_t{sizeof(double)}, staged_numbers(P, s.I) * staged,
+  return {aligned(P * K * plan(s, K, bytes).pieces) * int64_t{sizeof(double)}, staged_numbers(P, s.I) * staged,
           staged_numbers(P, s.O) * staged};
 }
 

@@ -84,7 +84,8 @@ __device__ __forceinline__ void walk(const Columns<scalar_t>& columns, const Own
   const bool all = 0 <= bias && bias < columns.kCount;  // every position adds to the bias's column
   const int64_t positions = (span.n1 - span.n0) * span.T;
   // The sample and position of this lane, kWarp positions further on with every step.
-  const unsigned lane = threadIdx.x % kWarp, near = static_cast<unsigned>(min(span.T, int64_t{2 * kWarp}));
+  const unsigned lane = threadIdx.x % kWarp,
+                 near = static_cast<unsigned>(max(int64_t{1}, min(span.T, int64_t{2 * kWarp})));
   int64_t n = span.n0 + lane / near, t = lane % near;
   for (int64_t done = 0; done < positions; done += kWarp) {
     const int64_t away = n < span.n1 ? ids.data[n * ids.n_stride + t * ids.t_stride] - mine.first : -1;

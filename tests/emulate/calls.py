@@ -1,6 +1,8 @@
 """Random calls of every op's kernels, and whether what comes back is the truth."""
 
 import inspect
+import math
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ WORK = {"cpu": 1 << 21, "cuda": 1 << 17}
 # Small ones, and those around the edges of tiles. A failing call is shrunk toward the first of each.
 SAMPLES = [2, 1, 3, 4, 5, 17, 0]
 SIZES = [3, 1, 2, 4, 5, 8, 0] + [edge + by for edge in (16, 32, 64, 112, 128, 256) for by in (-1, 0, 1)]
+MOST_OF_A_MATRIX = 1 << 23  # numbers of the matrix by which a truth may sketch
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 
@@ -91,6 +94,17 @@ def second_set(draw, numbers: Numbers, a: Tensor, b: Tensor, options: dict) -> d
 
 
 @st.composite
+def sketches(draw, O: int, I: int, bias: bool) -> dict[str, Any]:
+    """What ``project`` takes: few buckets, many, more than one block holds; or the columns of both factors."""
+    choice = {"seed": draw(st.sampled_from([3, 2**64 - 1])), "name": draw(st.sampled_from(["", "ü"]))}
+    if draw(st.booleans()):
+        fits = [k for k in (7, 1, 2, 64, 500, 5000, 20000) if k * O * I <= MOST_OF_A_MATRIX]
+        return choice | {"kind": "sjlt", "k": draw(st.sampled_from(fits or [1]))}
+    features = max(1, I - bias)
+    return choice | {"kind": "kron", "k": math.prod(draw(st.integers(1, max(1, most))) for most in (O, features))}
+
+
+@st.composite
 def calls(draw, op: str, device: str) -> Call:
     numbers = Numbers(draw(st.integers(0, 1 << 32)), draw(st.booleans()))
     dtype = draw(st.sampled_from(DTYPES))
@@ -104,14 +118,16 @@ def calls(draw, op: str, device: str) -> Call:
         if name in inspect.signature(getattr(reference, op)).parameters:
             tensors[name] = numbers((*K, *size), cases.result_dtype(b))
     if device == "cuda":
-        options["tf32"] = draw(st.booleans()) and dtype == torch.float32
-    shape = (*b.shape[:2], I, b.shape[2])
-    ways = [way for way in cases.CALLS[op].ways if way.get("method") != "auto" and not cases.is_too_large(way, shape)]
+        options["tf32"] = op != "project" and draw(st.booleans()) and dtype == torch.float32
+    if op == "project":
+        options |= draw(sketches(b.shape[2], I, options["bias"]))
+    squares = b.shape[2] * I <= WORK[device] ** 0.5  # a full Fisher information squares the size of G
+    ways = [way for way in cases.CALLS[op].ways if way.get("method") != "auto" and (squares or way.get("form") != "full")]
     return Call(
         op=op,
         device=device,
         tensors=tensors,
-        options=options | draw(st.sampled_from(ways)),
+        options=draw(st.sampled_from(ways)) | options,
         seed=draw(st.integers(1, 1 << 32)),
         threads=draw(st.integers(1, 4)),
         odd=draw(st.booleans()),

@@ -32,8 +32,8 @@ py::array_t<uint32_t> sketch_words(uint64_t seed, const std::string& name, uint3
 
 PYBIND11_MODULE(_C, m) {
   m.attr("build") =
-      py::dict(py::arg("cuda_archs") = "", py::arg("torch") = INFOTORCH_TORCH, py::arg("compiler") = __VERSION__,
-               py::arg("instruction_set") = infotorch::cpu::instruction_set());
+      py::dict(py::arg("cuda_archs") = INFOTORCH_CUDA_ARCHS, py::arg("torch") = INFOTORCH_TORCH,
+               py::arg("compiler") = __VERSION__, py::arg("instruction_set") = infotorch::cpu::instruction_set());
   m.def("philox", &philox, py::arg("c0"), py::arg("c1"), py::arg("c2"), py::arg("c3"), py::arg("key"));
   m.def("sketch_words", &sketch_words, py::arg("seed"), py::arg("name"), py::arg("draw"), py::arg("first"),
         py::arg("count"));

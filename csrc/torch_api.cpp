@@ -3,10 +3,14 @@
 #include <torch/csrc/inductor/aoti_torch/generated/c_shim_cpu.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <stdexcept>
 
 #include "parallel.h"
+
+// It is in libtorch_cuda. Were it not weak, a torch without that would refuse this module.
+extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** stream);
 
 namespace infotorch {
 namespace {
@@ -17,6 +21,54 @@ std::string join(const Sizes& sizes) {
   for (const int64_t size : sizes) text += (text.empty() ? "" : ", ") + std::to_string(size);
   return "[" + text + "]";
 }
+
+Tensor empty(std::initializer_list<int64_t> sizes, int32_t dtype, int32_t device, int32_t index) {
+  int64_t strides[8], stride = 1;
+  for (size_t d = sizes.size(); d-- > 0; stride *= sizes.begin()[d]) strides[d] = stride;
+  AtenTensorHandle handle;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(sizes.size(), sizes.begin(), strides, dtype, device, index, &handle));
+  return Tensor(handle);
+}
+
+int32_t device_type(const Tensor& x) {
+  int32_t type;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(x.get(), &type));
+  return type;
+}
+
+int32_t device_index(const Tensor& x) {
+  int32_t index;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(x.get(), &index));
+  return index;
+}
+
+// An operator of torch that returns one value, or none.
+template <typename... Args>
+StableIValue dispatch(const char* name, const char* overload, const Args&... args) {
+  std::array<StableIValue, sizeof...(Args)> stack = {torch::stable::detail::from(args)...};
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher(name, overload, stack.data(), TORCH_ABI_VERSION));
+  return stack[0];
+}
+
+Tensor as_tensor(StableIValue value) { return torch::stable::detail::to<Tensor>(value); }
+
+// A number of no axes, which may meet tensors of any device.
+Tensor number(int64_t value) {
+  Tensor x = empty({}, aoti_torch_dtype_int64(), aoti_torch_device_type_cpu(), 0);
+  *static_cast<int64_t*>(x.data_ptr()) = value;
+  return x;
+}
+
+struct Remedy {
+  const char *says, *todo;
+};
+constexpr Remedy kRemedies[] = {
+    {"driver version is insufficient", "Update the driver, or build with a CUDA toolkit no newer than it."},
+    {"unsupported toolchain", "Update the driver, or build with a CUDA toolkit no newer than it."},
+    {"no kernel image", "Build with this GPU's architecture in TORCH_CUDA_ARCH_LIST."},
+    {"out of memory", "Free memory on the device, or split the batch."},
+    {"more blocks", "Split the batch."},
+};
 
 }  // namespace
 
@@ -66,16 +118,9 @@ Tensor to_result_dtype(const Tensor& x) {
 
 // Not torch::stable::new_empty: that looks the operator up by its name, at 5 us a call.
 Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
-  int64_t strides[8], stride = 1;
-  for (size_t d = sizes.size(); d-- > 0; stride *= sizes.begin()[d]) strides[d] = stride;
   const bool wide = result_dtype(like) == ScalarType::Double;
   const int32_t dtype = wide ? aoti_torch_dtype_float64() : aoti_torch_dtype_float32();
-  int32_t device, index;
-  AtenTensorHandle handle;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
-  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &index));
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(sizes.size(), sizes.begin(), strides, dtype, device, index, &handle));
-  return Tensor(handle);
+  return empty(sizes, dtype, device_type(like), device_index(like));
 }
 
 Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::initializer_list<int64_t> strides,
@@ -95,6 +140,44 @@ void matmul_out(const Tensor& x, const Tensor& y, double beta, Tensor& out) {
 
 void batched_matmul_out(const Tensor& x, const Tensor& y, Tensor& out) {
   TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_bmm_out(out.get(), x.get(), y.get()));
+}
+
+std::string device_text(const Tensor& x) {
+  if (x.is_cpu()) return "cpu";
+  return (x.is_cuda() ? "cuda:" : "another device, number ") + std::to_string(device_index(x));
+}
+
+bool same_device(const Tensor& x, const Tensor& y) {
+  return device_type(x) == device_type(y) && (x.is_cpu() || device_index(x) == device_index(y));
+}
+
+void assert_in_range(const Tensor& x, int64_t end, const std::string& text) {
+  const Tensor from = as_tensor(dispatch("aten::ge", "Tensor", x, number(0)));
+  const Tensor below = as_tensor(dispatch("aten::lt", "Tensor", x, number(end)));
+  const Tensor inside = as_tensor(dispatch("aten::logical_and", "", from, below));
+  dispatch("aten::_assert_async", "msg", as_tensor(dispatch("aten::all", "", inside)), text);
+}
+
+Gpu::Gpu(const char* where, const Tensor& on) : where_(where), index_(device_index(on)), guard_(index_) {}
+
+void* Gpu::stream() const {
+  void* stream;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(index_, &stream));
+  return stream;
+}
+
+void* Gpu::bytes(int64_t count) {
+  if (count == 0) return nullptr;
+  held_.push_back(empty({count}, aoti_torch_dtype_uint8(), aoti_torch_device_type_cuda(), index_));
+  return held_.back().data_ptr();
+}
+
+void Gpu::check(const char* error) const {
+  if (error == nullptr) return;
+  std::string todo = "Run again with CUDA_LAUNCH_BLOCKING=1 to see which call failed.";
+  for (const Remedy& remedy : kRemedies)
+    if (std::string(error).find(remedy.says) != std::string::npos) todo = remedy.todo;
+  throw std::runtime_error(std::string(where_) + ": the CUDA kernels must run; got \"" + error + "\". " + todo);
 }
 
 void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {

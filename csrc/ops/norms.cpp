@@ -12,30 +12,64 @@ void norms_by_product(const Tensor& a, const Tensor& b, const PairShape& s, scal
   });
 }
 
+// The arguments of a call, checked.
+struct Call {
+  const Tensor &a, &b;
+  PairOptions options;
+  PairShape shape;
+  NormsMethod method;
+
+  Call(const Tensor& a, const Tensor& b, const PairOptions& options, const std::string& name,
+       NormsMethod (*choose)(const PairShape&))
+      : a(a), b(b), options(options), shape(check_pair("norms", a, b, options)) {
+    check_method("norms", {"auto", "gram", "materialize"}, name);
+    method = name == "auto" ? choose(shape) : name == "gram" ? NormsMethod::gram : NormsMethod::materialize;
+  }
+};
+
 Tensor norms_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
-                 const std::string& method) {
-  const PairOptions options = {bias, t_dims, in_features};
-  const PairShape shape = check_pair("norms", a, b, options);
-  check_method("norms", {"auto", "gram", "materialize"}, method);
-  const NormsMethod chosen = method == "auto"   ? cpu::choose_norms_method(shape)
-                             : method == "gram" ? NormsMethod::gram
-                                                : NormsMethod::materialize;
-  Tensor out = new_empty(b, {shape.N});
+                 const std::string& method, bool) {
+  const Call call(a, b, {bias, t_dims, in_features}, method, cpu::choose_norms_method);
+  Tensor out = new_empty(b, {call.shape.N});
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
-    if (chosen == NormsMethod::materialize && forms_by_product(a, shape, options))
-      return norms_by_product(a, b, shape, static_cast<scalar_t*>(out.data_ptr()));
-    for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
-      cpu::norms(chosen, shape, a_side, b_side, static_cast<scalar_t*>(out.data_ptr()));
+    auto* const to = static_cast<scalar_t*>(out.data_ptr());
+    if (call.method == NormsMethod::materialize && forms_by_product(a, call.shape, call.options))
+      return norms_by_product(a, b, call.shape, to);
+    for_pair<scalar_t>(a, b, call.options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
+      cpu::norms(call.method, call.shape, a_side, b_side, to);
     });
   });
   return out;
 }
 
+#ifdef INFOTORCH_CUDA
+Tensor norms_cuda(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
+                  const std::string& method, bool tf32) {
+  const Call call(a, b, {bias, t_dims, in_features}, method, cuda::choose_norms_method);
+  Gpu gpu("norms", b);
+  Tensor out = new_empty(b, {call.shape.N});
+  for_dtype(b.scalar_type(), [&](auto zero) {
+    using scalar_t = decltype(zero);
+    auto* const partial = gpu.scratch<double>(cuda::norms_partials(call.method, call.shape, sizeof(scalar_t)));
+    for_pair<scalar_t>(a, b, call.options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
+      gpu.check(cuda::norms(call.method, call.shape, a_side, b_side, tf32, partial,
+                            static_cast<scalar_t*>(out.data_ptr()), gpu.stream()));
+    });
+  });
+  return out;
+}
+#endif
+
 }  // namespace
 }  // namespace infotorch
 
 STABLE_TORCH_LIBRARY_FRAGMENT(infotorch, m) {
-  m.def("norms(Tensor a, Tensor b, bool bias=False, int t_dims=1, int? in_features=None, str method='auto') -> Tensor");
+  m.def(
+      "norms(Tensor a, Tensor b, bool bias=False, int t_dims=1, int? in_features=None, str method='auto', "
+      "bool tf32=False) -> Tensor");
 }
 STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) { m.impl("norms", TORCH_BOX(&infotorch::norms_cpu)); }
+#ifdef INFOTORCH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CUDA, m) { m.impl("norms", TORCH_BOX(&infotorch::norms_cuda)); }
+#endif

@@ -28,15 +28,17 @@ inline Storage storage_of(const Tensor& x) {
 
 inline bool is_float(const Tensor& x) { return x.scalar_type() == result_dtype(x) || storage_of(x) != Storage::same; }
 
+// On a GPU nobody waits to read them: they stop the device as an index out of range stops torch's own embedding.
 inline void check_ids(const char* where, const Tensor& a, int64_t in_features) {
+  const std::string must = "indices in a must lie in [0, " + std::to_string(in_features) + ")";
+  const std::string todo = "Map padding to a row of its own, with b zero there.";
+  if (!a.is_cpu()) return assert_in_range(a, in_features, where + (": " + must) + ". " + todo);
   const auto* ids = static_cast<const int64_t*>(a.data_ptr());
   for (int64_t n = 0; n < a.size(0); ++n)
     for (int64_t t = 0; t < a.size(1); ++t) {
       const int64_t id = ids[n * a.stride(0) + t * a.stride(1)];
-      INFOTORCH_CHECK(0 <= id && id < in_features, where,
-                      "indices in a must lie in [0, " + std::to_string(in_features) + ")",
-                      std::to_string(id) + " in sample " + std::to_string(n),
-                      "Map padding to a row of its own, with b zero there.");
+      INFOTORCH_CHECK(0 <= id && id < in_features, where, must, std::to_string(id) + " in sample " + std::to_string(n),
+                      todo);
     }
 }
 
@@ -54,7 +56,9 @@ inline PairShape check_pair(const char* where, const Tensor& a, const Tensor& b,
                   "Leave in_features out.");
   INFOTORCH_CHECK(index || a.scalar_type() == b.scalar_type(), where, "a and b must have one dtype",
                   dtype_text(a) + " and " + dtype_text(b), "Convert one with .to(dtype).");
-  INFOTORCH_CHECK(a.is_cpu() && b.is_cpu(), where, "a and b must both be on the CPU", "another device",
+  INFOTORCH_CHECK(same_device(a, b), where, "all tensors must be on one device",
+                  device_text(a) + " and " + device_text(b), "Move one with .to(device).");
+  INFOTORCH_CHECK(a.is_cpu() || a.is_cuda(), where, "tensors must be on the CPU or a CUDA device", device_text(a),
                   "Move them with .cpu().");
   INFOTORCH_CHECK(1 <= t_dims && t_dims <= (index ? 1 : kMostAxes), where,
                   index ? "t_dims must be 1 for indices" : "t_dims must be 1 to 4", std::to_string(t_dims),
@@ -81,8 +85,8 @@ inline PairShape check_pair(const char* where, const Tensor& a, const Tensor& b,
 // The tensor that `where` calls `name`, of a's and b's dtype or the result's; what comes back is of the result's.
 inline Tensor beside_pair(const char* where, const std::string& name, const Tensor& x, const Tensor& b) {
   const std::string result = result_dtype(b) == b.scalar_type() ? "" : " (or " + dtype_text(result_dtype(b)) + ")";
-  INFOTORCH_CHECK(x.is_cpu() && (x.scalar_type() == b.scalar_type() || x.scalar_type() == result_dtype(b)), where,
-                  name + " must be of b's dtype" + result + " and device", dtype_text(x),
+  INFOTORCH_CHECK(same_device(x, b) && (x.scalar_type() == b.scalar_type() || x.scalar_type() == result_dtype(b)),
+                  where, name + " must be of b's dtype" + result + " and device", dtype_text(x),
                   "Convert with " + name + ".to(b).");
   return to_result_dtype(x);
 }
@@ -93,7 +97,7 @@ inline void check_out(const char* where, const Tensor& out, const Tensor& b, std
   for (int64_t d = 0; same && d < out.dim(); ++d) same = out.size(d) == sizes.begin()[d];
   INFOTORCH_CHECK(same, where, "out must be " + shape_text(sizes), shape_text(out), "Allocate it with that shape.");
   const std::string dtype = dtype_text(result_dtype(b));
-  INFOTORCH_CHECK(out.scalar_type() == result_dtype(b) && out.is_cpu(), where,
+  INFOTORCH_CHECK(out.scalar_type() == result_dtype(b) && same_device(out, b), where,
                   "out must be " + dtype + " and on b's device", dtype_text(out),
                   "Allocate it with b.new_empty(size, dtype=torch." + dtype + ").");
   INFOTORCH_CHECK(out.is_contiguous(), where, "out must be contiguous", "strides",

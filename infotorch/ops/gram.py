@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import Gradients, call, check_device, check_no_grad, new_empty, pull, refuse_vmap
+from infotorch.ops.pair import Gradients, allows_tf32, call, check_device, check_no_grad, new_empty, pull, refuse_vmap
 from infotorch.ops.vjp import vjp
 
 __all__ = ["gram"]
@@ -31,7 +31,9 @@ def gram(
     computed, and the result is symmetric to the bit. Gradients of several layers add: sum their Gram matrices.
     Indices have one route: columns that both samples looked up are summed and multiplied.
 
-    bfloat16 and float16 are widened where they are read: products and sums run in float32.
+    bfloat16 and float16 are widened where they are read: products and sums run in float32. On a GPU they are multiplied
+    by tensor cores, float32 too where ``torch.backends.cuda.matmul.allow_tf32`` is set, and ``"materialize"``, whose
+    gradients have more than 16 bits, multiplies those as tf32.
 
     Args:
         a: Layer inputs, float64, float32, bfloat16 or float16: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of
@@ -58,10 +60,10 @@ def gram(
                 [6., 6.]])
     """
     if out is None:
-        return call(torch.ops.infotorch.gram.default, a, b, a2, b2, bias, t_dims, in_features, method)
+        return call(torch.ops.infotorch.gram.default, a, b, a2, b2, bias, t_dims, in_features, method, allows_tf32(b))
     check_no_grad("gram", a, b, a2, b2)
     check_device(torch.ops.infotorch.gram.out, a, b, a2, b2, out)
-    torch.ops.infotorch.gram.out(a, b, a2, b2, bias, t_dims, in_features, method, out=out)
+    torch.ops.infotorch.gram.out(a, b, a2, b2, bias, t_dims, in_features, method, allows_tf32(b), out=out)
     return out
 
 
@@ -75,6 +77,7 @@ def _fake(
     t_dims: int = 1,
     in_features: int | None = None,
     method: str = "auto",
+    tf32: bool = False,
 ) -> Tensor:
     return new_empty(b, b.shape[0], (b if b2 is None else b2).shape[0])
 
@@ -89,6 +92,7 @@ def _fake_out(
     t_dims: int,
     in_features: int | None,
     method: str,
+    tf32: bool,
     *,
     out: Tensor,
 ) -> None:
@@ -96,7 +100,7 @@ def _fake_out(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    a, b, a2, b2, ctx.bias, ctx.t_dims, ctx.in_features, _ = inputs
+    a, b, a2, b2, ctx.bias, ctx.t_dims, ctx.in_features, *_ = inputs
     ctx.save_for_backward(a, b, a2, b2)
 
 
@@ -113,7 +117,7 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N, M]
             first = pull(vjp(a2, b2, grad, **options), a, b, needs[:2], ctx.bias, ctx.in_features)
         if any(needs[2:4]):
             second = pull(vjp(a, b, grad.mT, **options), a2, b2, needs[2:4], ctx.bias, ctx.in_features)
-    return *first, *second, None, None, None, None
+    return *first, *second, None, None, None, None, None
 
 
 torch.library.register_autograd("infotorch::gram", _backward, setup_context=_setup_context)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import Gradients, call, new_empty, pull, refuse_vmap
+from infotorch.ops.pair import Gradients, allows_tf32, call, new_empty, pull, refuse_vmap
 
 __all__ = ["norms"]
 
@@ -34,7 +34,8 @@ def norms(
     positions nearly cancel, ``"materialize"`` is the more exact: the error of ``"gram"`` is relative to
     :math:`(\sum_t \|a_t\| \|b_t\|)^2`, not to the result.
 
-    bfloat16 and float16 are widened where they are read: products and sums run in float32.
+    bfloat16 and float16 are widened where they are read: products and sums run in float32. On a GPU they are multiplied
+    by tensor cores, float32 too where ``torch.backends.cuda.matmul.allow_tf32`` is set.
 
     Args:
         a: Layer inputs, float64, float32, bfloat16 or float16: [N, T, I], or [N, *T, *I] with ``t_dims`` axes of
@@ -57,18 +58,24 @@ def norms(
         >>> norms(torch.ones(1, 1, 3), torch.ones(1, 1, 2))
         tensor([6.])
     """
-    return call(torch.ops.infotorch.norms.default, a, b, bias, t_dims, in_features, method)
+    return call(torch.ops.infotorch.norms.default, a, b, bias, t_dims, in_features, method, allows_tf32(b))
 
 
 @torch.library.register_fake("infotorch::norms")
 def _fake(
-    a: Tensor, b: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None, method: str = "auto"
+    a: Tensor,
+    b: Tensor,
+    bias: bool = False,
+    t_dims: int = 1,
+    in_features: int | None = None,
+    method: str = "auto",
+    tf32: bool = False,
 ) -> Tensor:
     return new_empty(b, b.shape[0])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    a, b, ctx.bias, ctx.t_dims, ctx.in_features, _ = inputs
+    a, b, ctx.bias, ctx.t_dims, ctx.in_features, *_ = inputs
     ctx.save_for_backward(a, b)
 
 
@@ -76,7 +83,7 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N]
     a, b = ctx.saved_tensors
     g = grads(a, b, bias=ctx.bias, t_dims=ctx.t_dims, in_features=ctx.in_features)  # [N, O, I]
     scaled = 2 * grad[:, None, None] * g
-    return *pull(scaled, a, b, ctx.needs_input_grad[:2], ctx.bias, ctx.in_features), None, None, None, None
+    return *pull(scaled, a, b, ctx.needs_input_grad[:2], ctx.bias, ctx.in_features), None, None, None, None, None
 
 
 torch.library.register_autograd("infotorch::norms", _backward, setup_context=_setup_context)

@@ -43,12 +43,20 @@ def check_device(op: OpOverload, *args: Any) -> None:
             got = f"{device} and {x.device}"
             raise ValueError(f"{name(op)}: all tensors must be on one device; got {got}. Move one with .to(device).")
     if device.type == "cuda" and not _C.build["cuda_archs"]:
-        raise NotSupported(f"{name(op)}: this build has CPU kernels only; got a tensor on cuda. Move it with .cpu().")
+        raise NotSupported(
+            f"{name(op)}: this build has CPU kernels only; got a tensor on cuda. "
+            "Build with INFOTORCH_CUDA=1 where nvcc is, or move it with .cpu()."
+        )
 
 
 def name(op: OpOverload) -> str:
     """``grads`` for both torch.ops.infotorch.grads.default and .out."""
     return op.name().removeprefix("infotorch::").removesuffix(".out")
+
+
+def allows_tf32(b: Tensor) -> bool:
+    """Whether torch may round float32 factors on b's device to tf32: ``torch.backends.cuda.matmul.allow_tf32``."""
+    return b.is_cuda and torch.backends.cuda.matmul.allow_tf32
 
 
 def check_no_grad(where: str, *tensors: Tensor | None) -> None:

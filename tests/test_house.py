@@ -48,6 +48,7 @@ OF_AN_OP = [
     "csrc/cpu/{op}.cpp",
     "infotorch/ops/{op}.py",
     "tests/ops/test_{op}.py",
+    "tests/emulate/{op}.cpp",
     "benchmarks/ops/{op}.py",
 ]
 
@@ -60,9 +61,10 @@ def files(*globs):
     return [pytest.param(p, id=rel(p)) for g in globs for p in sorted(HOUSE.glob(g)) if p.is_file()]
 
 
+CXX = [f"{root}/**/*.{end}" for root in ("csrc", "tests") for end in ("h", "cpp", "cu")]
 SOURCES = files(
-    "*.py", "csrc/**/*.h", "csrc/**/*.c[pu]*", "infotorch/**/*.py", "infotorch/**/*.j2", "infotorch/**/*.js",
-    "infotorch/**/*.css", "tests/**/*.py", "tests/**/*.cpp", "benchmarks/**/*.py",
+    "*.py", *CXX, "infotorch/**/*.py", "infotorch/**/*.j2", "infotorch/**/*.js", "infotorch/**/*.css", "tests/**/*.py",
+    "benchmarks/**/*.py",
 )  # fmt: skip
 TORCH_FREE = [p for p in files("csrc/*.h", "csrc/cpu/*", "csrc/cuda/*") if p.values[0].stem != "torch_api"]
 PYTHON = files("infotorch/**/*.py")
@@ -124,6 +126,9 @@ def test_no_atomics(path):
 @pytest.mark.parametrize("path", files("tests/**/test_*.py"))
 def test_tests_mirror_sources(path):
     """tests/ops/test_norms.py tests infotorch/ops/norms.py; a test of a whole package bears its name."""
+    if path.parent.name == "emulate":  # its tests are of the tools beside them, which run what is in csrc
+        assert [*path.parent.glob(path.stem.removeprefix("test_") + ".*")], f"{rel(path)}: tests nothing beside it"
+        return
     if path == pathlib.Path(__file__) or path.name in ("test_build.py", "test_docs.py", "test_readme.py"):
         return
     source = HOUSE / "infotorch" / path.relative_to(HOUSE / "tests").with_name(path.name.removeprefix("test_"))
@@ -196,6 +201,6 @@ def test_checkers_are_content(command):
     tool = shutil.which(command[0], path=str(pathlib.Path(sys.executable).parent)) or shutil.which(command[0])
     if tool is None:
         pytest.skip(f"no {command[0]}: it comes with the dev extra")
-    sources = [str(p.values[0]) for p in files("csrc/**/*.h", "csrc/**/*.c[pu]*")] if "clang" in tool else []
+    sources = [str(p.values[0]) for p in files(*CXX)] if "clang" in tool else []
     done = subprocess.run([tool, *command[1:], *sources], cwd=HOUSE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -29,9 +29,11 @@ VARIANTS = {
 }
 
 
-def sources(root: pathlib.Path) -> list[pathlib.Path]:
+def sources(root: pathlib.Path, op: str | None = None) -> list[pathlib.Path]:
+    """Everything that a driver is made of, or what one needs that knows a single op."""
+    others = {path.stem for path in (root / "csrc/ops").glob("*.cpp")} - {op} if op else set()
     folders = ("csrc/cpu/*.cpp", "csrc/cuda/*.cu", "tests/emulate/*.cpp", "tests/emulate/*.cu")
-    return [path for pattern in folders for path in sorted(root.glob(pattern))]
+    return [path for pattern in folders for path in sorted(root.glob(pattern)) if path.stem not in others]
 
 
 def closure(source: pathlib.Path, root: pathlib.Path) -> set[pathlib.Path]:
@@ -84,10 +86,10 @@ def jobs() -> int:
     return int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
 
 
-def program(variant: str, root: pathlib.Path = HOUSE) -> pathlib.Path:
-    """The driver with every kernel under ``root``; objects that another root shares are not made again."""
+def program(variant: str, root: pathlib.Path = HOUSE, op: str | None = None) -> pathlib.Path:
+    """The driver of the kernels under ``root``, all or those of one op. What another root has too is not made again."""
     with ThreadPoolExecutor(jobs()) as pool:
-        objects = list(pool.map(lambda source: compiled(variant, source, root), sources(root)))
+        objects = list(pool.map(lambda source: compiled(variant, source, root), sources(root, op)))
     flags = f"-pthread {VARIANTS[variant][0]}"
     target = cached("g++", flags + " ".join(path.name for path in objects), [], root, f"driver.{variant}")
     make(target, "g++", *shlex.split(flags), *objects)

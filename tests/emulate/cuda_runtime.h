@@ -26,9 +26,15 @@
 
 // As aligned as on a GPU, so that UBSan sees a misaligned wide access.
 #define EMULATE_VECTORS(name, type)                                           \
-  struct alignas(2 * sizeof(type)) name##2 { type x, y; };                    \
-  struct name##3 { type x, y, z; };                                           \
-  struct alignas(16) name##4 { type x, y, z, w; };                            \
+  struct alignas(2 * sizeof(type)) name##2 {                                  \
+    type x, y;                                                                \
+  };                                                                          \
+  struct name##3 {                                                            \
+    type x, y, z;                                                             \
+  };                                                                          \
+  struct alignas(16) name##4 {                                                \
+    type x, y, z, w;                                                          \
+  };                                                                          \
   inline name##2 make_##name##2(type x, type y) { return {x, y}; }            \
   inline name##3 make_##name##3(type x, type y, type z) { return {x, y, z}; } \
   inline name##4 make_##name##4(type x, type y, type z, type w) { return {x, y, z, w}; }
@@ -48,7 +54,8 @@ constexpr int warpSize = 32;
 
 namespace emulate {
 
-extern uint64_t seed;  // of the next launch's schedule
+extern uint64_t seed;      // of the next launch's schedule
+extern uint64_t launches;  // so far
 
 // Runs `body` once for every thread. `kernel` is the function whose opt-in allows more than 48 KiB of shared memory;
 // without it, the largest opt-in so far counts. What CUDA refuses or leaves undefined aborts, with a text and the seed.

@@ -37,11 +37,12 @@ Entry::Entry(const char* op, void (*in_float)(Call&), void (*in_double)(Call&)) 
 // "op device seed threads tensors key=value ...", then for every tensor "name dtype bytes before dims size ... stride
 // ..." and its bytes, the first `before` of which come before its first number.
 bool Call::read() {
-  std::string line;
+  std::string line, device_name;
   if (!std::getline(std::cin, line)) return false;
   std::istringstream words(line);
   int64_t tensors;
-  words >> op >> device >> seed >> threads >> tensors;
+  words >> op >> device_name >> seed >> threads >> tensors;
+  device = device_name == "cpu" ? Device::cpu : Device::cuda;
   for (std::string word; words >> word;) options[word.substr(0, word.find('='))] = word.substr(word.find('=') + 1);
   for (; tensors > 0; --tensors) {
     std::getline(std::cin, line);
@@ -69,8 +70,11 @@ void Call::run() {
   scratches.clear();
   set_threads(threads);
   const Pieces& pieces = entries()[op];
+  const uint64_t launches = emulate::launches;
   (array("b").dtype == "float64" ? pieces.in_double : pieces.in_float)(*this);
-  if (device == "cuda" && !asked) stop("an entry must ask for the device; got none for " + op + " on CUDA");
+  for (const Block& result : results)
+    if (device == Device::cuda && result.bytes > 0 && emulate::launches == launches)
+      stop("results on CUDA must come from a kernel; got none for " + op);
 }
 
 PairShape Call::shape(const std::string& a, const std::string& b) const {

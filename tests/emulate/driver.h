@@ -12,6 +12,8 @@
 
 namespace infotorch {
 
+enum class Device { cpu, cuda };
+
 struct Array {
   std::string dtype;
   std::vector<int64_t> size, stride;  // in numbers
@@ -27,6 +29,7 @@ using Blocks = std::vector<Block>;
 
 class Call {
  public:
+  Device device;
   uint64_t seed;
   int threads;
   Blocks results;
@@ -34,11 +37,6 @@ class Call {
   bool read();  // false at the end of the input
   void run();   // the op's entry
 
-  // Whether the kernels of csrc/cuda are called for, else those of csrc/cpu. Every entry must ask.
-  bool cuda() {
-    asked = true;
-    return device == "cuda";
-  }
   bool has(const std::string& name) const { return arrays.count(name); }
   const Array& array(const std::string& name) const { return arrays.at(name); }
   const std::string& option(const std::string& name) const { return options.at(name); }
@@ -88,8 +86,7 @@ class Call {
  private:
   static char* room(Blocks& blocks, size_t bytes);
 
-  std::string op, device;
-  bool asked = false;
+  std::string op;
   std::map<std::string, std::string> options;
   std::map<std::string, Array> arrays;
   Blocks scratches;
@@ -97,9 +94,13 @@ class Call {
 
 void set_threads(int count);  // that csrc/parallel.h has
 
+inline namespace driver {  // philox.h, too, has an Entry
+
 // Makes an op known to the driver.
 struct Entry {
   Entry(const char* op, void (*in_float)(Call&), void (*in_double)(Call&));
 };
+
+}  // namespace driver
 
 }  // namespace infotorch

@@ -25,16 +25,17 @@ class Fault:
     op: str
     shape: tuple[int, int, int, int] = (7, 9, 33, 16)
     """N, T, I, O of the call."""
+    dtype: torch.dtype = torch.float32
     options: dict[str, Any] = field(default_factory=dict)
 
     def call(self, seed: int) -> Call:
         rng = torch.Generator().manual_seed(seed)
-        a, b = cases.make_pair(*self.shape, rng, torch.float32)
+        a, b = cases.make_pair(*self.shape, rng, self.dtype)
         return Call(
             op=self.op,
-            device="cuda" if self.file.endswith(".cu") else "cpu",
+            device="cpu" if self.file.startswith("csrc/cpu/") else "cuda",
             tensors={"a": a, "b": b},
-            options={"bias": False, "t_dims": 1} | self.options,
+            options={"bias": False, "t_dims": 1, "tf32": False} | self.options,
             seed=seed,
             threads=4,
             odd=True,
@@ -125,5 +126,50 @@ FAULTS = [
         says="inexact result",
         op="gram",
         options={"method": "materialize"},
+    ),
+    Fault(
+        what="no barrier between the steps of a product",
+        file="csrc/cuda/product.h",
+        right="x_reader.locate(step + 2), y_reader.locate(step + 2);\n      __syncthreads();",
+        wrong="x_reader.locate(step + 2), y_reader.locate(step + 2);",
+        variant="tsan",
+        says="data race",
+        op="norms",
+        shape=(1, 40, 33, 8),
+        options={"method": "materialize"},
+    ),
+    Fault(
+        what="blocks share a partial sum",
+        file="csrc/cuda/norms.cu",
+        right="partial[blockIdx.x] = total;",
+        wrong="partial[0] = total;",
+        variant="tsan",
+        says="data race",
+        op="norms",
+        shape=(1, 130, 3, 2),
+        options={"method": "gram"},
+    ),
+    Fault(
+        what="less shared memory than a product needs",
+        file="csrc/cuda/product.h",
+        right="2 * Reader::kOffsets * sizeof(int64_t);",
+        wrong="2 * Reader::kOffsets * sizeof(int64_t) - 8;",
+        variant="asan",
+        says="heap-buffer-overflow",
+        op="norms",
+        shape=(1, 40, 33, 8),
+        options={"method": "materialize"},
+    ),
+    Fault(
+        what="a number in another lane's place",
+        file="csrc/cuda/product.h",
+        right="threadIdx.x % 4 * 2 + k % 2;",
+        wrong="threadIdx.x % 4 + k % 2 * 4;",
+        variant="plain",
+        says="inexact result",
+        op="gram",
+        shape=(7, 9, 33, 8),
+        dtype=torch.bfloat16,
+        options={"method": "gram"},
     ),
 ]

@@ -24,7 +24,7 @@ dim3 gridDim, blockDim;
 uint3 blockIdx, threadIdx;
 
 namespace emulate {
-uint64_t seed = 1;
+uint64_t seed = 1, launches = 0;
 namespace {
 
 constexpr int kMostThreads = 1024, kMostWarps = kMostThreads / warpSize;
@@ -262,6 +262,7 @@ void run(dim3 grid, dim3 threads, size_t shared_bytes, const std::function<void(
   std::vector<unsigned> order(blocks);
   for (size_t k = 0; k < blocks; ++k) order[k] = k;
   std::shuffle(order.begin(), order.end(), rng);
+  ++launches;
   gridDim = grid;
   blockDim = threads;
   host.begun = true;

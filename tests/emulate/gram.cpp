@@ -19,7 +19,7 @@ void gram(Call& call) {
     const auto second = [&](const auto& a2, const auto& b2) {
       if constexpr (std::is_same_v<Side, std::decay_t<decltype(a2)>>) {  // both are indices, or neither
         const Samples<scalar_t, Side> left = {x, a, b}, right = {y, a2, b2};
-        if (!call.cuda()) return cpu::gram(method, left, right, symmetric, out);
+        if (call.device == Device::cpu) return cpu::gram(method, left, right, symmetric, out);
         const bool one_hot = std::is_same_v<Side, Ids>;
         char* const scratch =
             call.scratch<char>(cuda::gram_scratch(method, x, y, symmetric, one_hot, sizeof(scalar_t)));

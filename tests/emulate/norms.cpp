@@ -11,7 +11,7 @@ void norms(Call& call) {
   const NormsMethod method = call.option("method") == "gram" ? NormsMethod::gram : NormsMethod::materialize;
   scalar_t* const out = call.result<scalar_t>(shape.N);
   call.for_pair<scalar_t>([&](const auto& a, const auto& b) {
-    if (!call.cuda()) return cpu::norms(method, shape, a, b, out);
+    if (call.device == Device::cpu) return cpu::norms(method, shape, a, b, out);
     double* const partial = call.scratch<double>(cuda::norms_partials(method, shape, sizeof(scalar_t)));
     Call::check(cuda::norms(method, shape, a, b, call.number("tf32") != 0, partial, out, nullptr));
   });

@@ -25,7 +25,7 @@ def test_a_fault_is_found(fault, tmp_path):
     text = file.read_text()
     assert text.count(fault.right) == 1, f"{fault.right!r} must be in {fault.file} once, for the fault to replace it"
     file.write_text(text.replace(fault.right, fault.wrong))
-    faulty = Driver(build.program(fault.variant, tmp_path))
+    faulty = Driver(build.program(fault.variant, tmp_path, fault.op))
     with pytest.raises((AssertionError, RuntimeError)) as error:
         for seed in SEEDS:
             check(faulty, fault.call(seed))

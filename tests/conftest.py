@@ -6,6 +6,8 @@ import pathlib
 import pytest
 import torch
 
+from infotorch import _C
+
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["f32", "f64"])
 def dtype(request):
@@ -13,7 +15,23 @@ def dtype(request):
 
 
 @pytest.fixture
+def gpu():
+    """The current CUDA device."""
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    if not _C.build["cuda_archs"]:
+        pytest.skip("built without CUDA kernels")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
+def device(request):
+    return request.getfixturevalue("gpu") if request.param == "cuda" else torch.device("cpu")
+
+
+@pytest.fixture
 def rng():
+    """What tests draw from; what they draw lies on its device."""
     return torch.Generator().manual_seed(0)
 
 

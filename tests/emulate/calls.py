@@ -122,7 +122,9 @@ def calls(draw, op: str, device: str) -> Call:
     if op == "project":
         options |= draw(sketches(b.shape[2], I, options["bias"]))
     squares = b.shape[2] * I <= WORK[device] ** 0.5  # a full Fisher information squares the size of G
-    ways = [way for way in cases.CALLS[op].ways if way.get("method") != "auto" and (squares or way.get("form") != "full")]
+    ways = [
+        way for way in cases.CALLS[op].ways if way.get("method") != "auto" and (squares or way.get("form") != "full")
+    ]
     return Call(
         op=op,
         device=device,

@@ -22,19 +22,19 @@ SHAPES += [(3, 0, 4, 4), (2, 9, 0, 4), (0, 2, 4, 4)]
 
 
 def make_pair(N, T, I, O, rng, dtype=torch.float64) -> tuple[Tensor, Tensor]:
-    a = torch.randn(N, T, I, dtype=torch.float64, generator=rng)
-    b = torch.randn(N, T, O, dtype=torch.float64, generator=rng)
+    a = torch.randn(N, T, I, dtype=torch.float64, generator=rng, device=rng.device)
+    b = torch.randn(N, T, O, dtype=torch.float64, generator=rng, device=rng.device)
     return a.to(dtype), b.to(dtype)
 
 
 def make_index_pair(N, T, I, O, rng, dtype=torch.float64) -> tuple[Tensor, Tensor]:
     """(ids [N, T] in [0, I), b [N, T, O])."""
-    return torch.randint(I, (N, T), generator=rng), make_pair(N, T, 0, O, rng, dtype)[1]
+    return torch.randint(I, (N, T), generator=rng, device=rng.device), make_pair(N, T, 0, O, rng, dtype)[1]
 
 
-def golden(op: str, *names: str, dtype=torch.float64) -> list[Tensor]:
+def golden(op: str, *names: str, dtype=torch.float64, device="cpu") -> list[Tensor]:
     case = json.loads((pathlib.Path(__file__).parents[1] / f"golden/{op}.json").read_text())
-    return [torch.tensor(case[name], dtype=dtype) for name in names]
+    return [torch.tensor(case[name], dtype=dtype, device=device) for name in names]
 
 
 # stride, padding, dilation and kernel of convolutions whose patches overlap, skip, and do neither
@@ -47,8 +47,8 @@ CONVS = [
 
 
 def conv_case(options, rng) -> tuple[nn.Conv2d, Tensor]:
-    conv = nn.Conv2d(5, 7, **options, dtype=torch.float64)
-    return conv, torch.randn(3, 5, 19, 23, dtype=torch.float64, generator=rng)
+    conv = nn.Conv2d(5, 7, **options, dtype=torch.float64, device=rng.device)
+    return conv, torch.randn(3, 5, 19, 23, dtype=torch.float64, generator=rng, device=rng.device)
 
 
 def conv_pair(conv: nn.Conv2d, x: Tensor, dtype=torch.float64) -> tuple[Tensor, Tensor]:
@@ -73,9 +73,9 @@ def conv_grads(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 def linear_case(rng) -> tuple[Tensor, Tensor, Tensor]:
     """(a [N, T, I], b [N, T, O], G [N, O, I]) of a Linear under tanh, by ``torch.func``."""
-    layer = nn.Linear(6, 4, bias=False, dtype=torch.float64)
-    head = torch.arange(4, dtype=torch.float64)
-    x = torch.randn(5, 3, 6, dtype=torch.float64, generator=rng)
+    layer = nn.Linear(6, 4, bias=False, dtype=torch.float64, device=rng.device)
+    head = torch.arange(4, dtype=torch.float64, device=rng.device)
+    x = torch.randn(5, 3, 6, dtype=torch.float64, generator=rng, device=rng.device)
     out = layer(x)
     (b,) = torch.autograd.grad((out.tanh() @ head).sum(), out)
 
@@ -87,8 +87,8 @@ def linear_case(rng) -> tuple[Tensor, Tensor, Tensor]:
 
 def embedding_case(rng) -> tuple[Tensor, Tensor, Tensor]:
     """(ids [N, T], b [N, T, O], G [N, O, I]) of an Embedding under tanh, one backward pass a sample."""
-    layer = nn.Embedding(11, 4, dtype=torch.float64)
-    ids = torch.randint(11, (5, 7), generator=rng)
+    layer = nn.Embedding(11, 4, dtype=torch.float64, device=rng.device)
+    ids = torch.randint(11, (5, 7), generator=rng, device=rng.device)
     out = layer(ids)
     (b,) = torch.autograd.grad(out.tanh().sum(), out)
     rows = [torch.autograd.grad(layer(row).tanh().sum(), layer.weight)[0] for row in ids]

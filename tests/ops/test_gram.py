@@ -12,6 +12,11 @@ METHODS = ["auto", "gram", "materialize"]
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
+@pytest.fixture
+def rng(device):
+    return torch.Generator(device).manual_seed(0)
+
+
 @every_method
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", cases.SHAPES, ids=str)
@@ -81,8 +86,8 @@ def test_equals_autograd_on_an_embedding(rng):
 
 
 @every_method
-def test_golden(method, dtype):
-    a, b, truth = cases.golden("gram", "a", "b", "gram", dtype=dtype)
+def test_golden(method, dtype, device):
+    a, b, truth = cases.golden("gram", "a", "b", "gram", dtype=dtype, device=device)
     assert torch.equal(gram(a, b, method=method), truth)
     assert torch.equal(gram(a, b, a, b, method=method), truth)
 
@@ -114,7 +119,7 @@ def test_exchanging_the_sets_transposes(method, rng):
 def test_nan_stays_in_its_sample(T, method, dtype, rng):
     a, b = cases.make_pair(4, T, 6, 3, rng, dtype)
     a[1, 0, 2] = torch.nan
-    nan = torch.zeros(4, 4, dtype=torch.bool)
+    nan = a.new_zeros(4, 4, dtype=torch.bool)
     nan[1] = nan[:, 1] = True
     assert torch.equal(gram(a, b, method=method).isnan(), nan)
 
@@ -129,7 +134,7 @@ def test_same_call_gives_the_same_bits(shape, method, dtype, rng):
 
 def test_out_is_written_and_returned(rng):
     a, b = cases.make_pair(4, 3, 8, 5, rng)
-    out = torch.full((4, 4), torch.nan, dtype=torch.float64)
+    out = a.new_full((4, 4), torch.nan)
     assert gram(a, b, out=out) is out
     assert_same_bits(out, gram(a, b))
 
@@ -149,7 +154,7 @@ def test_out_is_written_and_returned(rng):
         ),
         (lambda a, b: {"a2": a[:2], "b2": b}, r"gram: a and b must agree on N and T; got a \[2, 3, 8\] and b \[4, 3"),
         (lambda a, b: {"method": "fast"}, "gram: method must be 'auto', 'gram' or 'materialize'; got 'fast'. Leave"),
-        (lambda a, b: {"out": torch.empty(4, 5)}, r"gram: out must be \[4, 4\]; got \[4, 5\]. Allocate it with"),
+        (lambda a, b: {"out": a.new_empty(4, 5)}, r"gram: out must be \[4, 4\]; got \[4, 5\]. Allocate it with"),
     ],
 )
 def test_errors(spoil, says, rng):
@@ -161,4 +166,4 @@ def test_errors(spoil, says, rng):
 def test_out_is_refused_where_autograd_would_follow(rng):
     a, b = cases.make_pair(4, 3, 8, 5, rng)
     with pytest.raises(NotSupported, match="gram: out= takes no part in autograd; got an input that requires grad"):
-        gram(a.requires_grad_(), b, out=torch.empty(4, 4, dtype=torch.float64))
+        gram(a.requires_grad_(), b, out=a.new_empty(4, 4))

@@ -11,6 +11,11 @@ METHODS = ["auto", "gram", "materialize"]
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
+@pytest.fixture
+def rng(device):
+    return torch.Generator(device).manual_seed(0)
+
+
 @every_method
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", cases.SHAPES, ids=str)
@@ -50,8 +55,8 @@ def test_equals_autograd_on_an_embedding(rng):
 
 
 @every_method
-def test_golden(method, dtype):
-    a, b, truth = cases.golden("norms", "a", "b", "norms", dtype=dtype)
+def test_golden(method, dtype, device):
+    a, b, truth = cases.golden("norms", "a", "b", "norms", dtype=dtype, device=device)
     assert torch.equal(norms(a, b, method=method), truth)
 
 
@@ -64,14 +69,14 @@ def test_scaling_by_a_power_of_two_is_squared_in_every_bit(method, rng):
 @every_method
 def test_positions_are_a_set(method, rng):
     a, b = cases.make_pair(4, 6, 8, 5, rng)
-    order = torch.randperm(6, generator=rng)
+    order = torch.randperm(6, generator=rng, device=rng.device)
     assert_same(norms(a[:, order], b[:, order], method=method), norms(a, b, method=method))
 
 
 @every_method
 def test_rotating_the_inputs_leaves_the_norm(method, rng):
     a, b = cases.make_pair(4, 3, 8, 5, rng)
-    q, _ = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64, generator=rng))
+    q, _ = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64, generator=rng, device=rng.device))
     assert_same(norms(a @ q, b, method=method), norms(a, b, method=method))
 
 

@@ -27,4 +27,19 @@ template <typename scalar_t>
 void add_squares(const scalar_t* g, int64_t N, int64_t size, bool add, scalar_t* sum);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// How many bytes `scratch` must have, 16-byte aligned; for results of so many bytes. `one_hot`: a holds indices.
+int64_t fisher_scratch(FisherForm form, const PairShape& shape, int64_t bytes, bool one_hot);
+
+// As on the CPU, with device pointers, on `stream`. nullptr, or what the CUDA runtime said.
+template <typename scalar_t>
+const char* fisher(FisherForm form, const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
+                   void* scratch, scalar_t* out, void* stream);
+template <typename scalar_t>
+const char* fisher(FisherForm form, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, void* scratch,
+                   scalar_t* out, void* stream);
+
+}  // namespace cuda
 }  // namespace infotorch

@@ -17,4 +17,15 @@ template <typename scalar_t>
 void grads(const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, scalar_t* out);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// As on the CPU, with device pointers, on `stream`. nullptr, or what the CUDA runtime said.
+template <typename scalar_t>
+const char* grads(const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out,
+                  void* stream);
+template <typename scalar_t>
+const char* grads(const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, scalar_t* out, void* stream);
+
+}  // namespace cuda
 }  // namespace infotorch

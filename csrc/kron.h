@@ -22,4 +22,19 @@ template <typename scalar_t>
 void kron(KronSplit split, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, scalar_t* A, scalar_t* B);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// How many bytes `scratch` must have, 16-byte aligned; for results of so many bytes.
+int64_t kron_scratch(KronSplit split, const PairShape& shape, int64_t bytes);
+
+// As on the CPU, with device pointers, on `stream`. nullptr, or what the CUDA runtime said.
+template <typename scalar_t>
+const char* kron(KronSplit split, const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
+                 void* scratch, scalar_t* A, scalar_t* B, void* stream);
+template <typename scalar_t>
+const char* kron(KronSplit split, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, void* scratch,
+                 scalar_t* A, scalar_t* B, void* stream);
+
+}  // namespace cuda
 }  // namespace infotorch

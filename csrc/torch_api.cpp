@@ -9,8 +9,15 @@
 
 #include "parallel.h"
 
-// It is in libtorch_cuda. Were it not weak, a torch without that would refuse this module.
-extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** stream);
+// They are in libtorch_cuda. Were they not weak, a torch without that would refuse this module.
+extern "C" {
+__attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** stream);
+__attribute__((weak)) AOTITorchError aoti_torch_cuda_addmm_out(AtenTensorHandle out, AtenTensorHandle self,
+                                                               AtenTensorHandle x, AtenTensorHandle y, double beta,
+                                                               double alpha);
+__attribute__((weak)) AOTITorchError aoti_torch_cuda_bmm_out(AtenTensorHandle out, AtenTensorHandle x,
+                                                             AtenTensorHandle y);
+}
 
 namespace infotorch {
 namespace {
@@ -135,12 +142,16 @@ Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::in
 Tensor as_contiguous(const Tensor& x) { return x.is_contiguous() ? x : torch::stable::contiguous(x); }
 
 void matmul_out(const Tensor& x, const Tensor& y, double beta, Tensor& out) {
-  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_addmm_out(out.get(), out.get(), x.get(), y.get(), beta, 1));
+  const auto product = out.is_cpu() ? aoti_torch_cpu_addmm_out : aoti_torch_cuda_addmm_out;
+  TORCH_ERROR_CODE_CHECK(product(out.get(), out.get(), x.get(), y.get(), beta, 1));
 }
 
 void batched_matmul_out(const Tensor& x, const Tensor& y, Tensor& out) {
-  TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_bmm_out(out.get(), x.get(), y.get()));
+  const auto product = out.is_cpu() ? aoti_torch_cpu_bmm_out : aoti_torch_cuda_bmm_out;
+  TORCH_ERROR_CODE_CHECK(product(out.get(), x.get(), y.get()));
 }
+
+void multiply_out(const Tensor& x, const Tensor& y, Tensor& out) { as_tensor(dispatch("aten::mul", "out", x, y, out)); }
 
 std::string device_text(const Tensor& x) {
   if (x.is_cpu()) return "cpu";

@@ -37,7 +37,9 @@ struct Tiling {
     int64_t row, col;  // of tiles
   };
   INFOTORCH_HOST_DEVICE Place operator[](int64_t tile) const {
-    if (!triangle) return {tile / across, tile % across};
+    // A grid has fewer than 2^31 tiles, and a division of 64 bits is a call, around which registers are spilled.
+    const auto index = static_cast<uint32_t>(tile), width = static_cast<uint32_t>(across);
+    if (!triangle) return {index / width, index % width};
     int64_t row = 0;
     for (; tile >= down - row; ++row) tile -= down - row;
     return {row, row + tile};

@@ -47,6 +47,9 @@ struct Call {
   }
 
   void write(Tensor& out) const {
+#ifdef INFOTORCH_CUDA
+    if (b.is_cuda()) return write_cuda(out);
+#endif
     for_dtype(out.scalar_type(), [&](auto zero) {
       using scalar_t = decltype(zero);
       const bool plain = is_plain(a, shape, options) && storage_of(a) == Storage::same &&
@@ -57,18 +60,33 @@ struct Call {
       });
     });
   }
+
+#ifdef INFOTORCH_CUDA
+  void write_cuda(Tensor& out) const {
+    Gpu gpu("fisher", b);
+    for_dtype(out.scalar_type(), [&](auto zero) {
+      using scalar_t = decltype(zero);
+      const int64_t bytes = cuda::fisher_scratch(form, shape, sizeof(scalar_t), options.in_features.has_value());
+      char* const scratch = gpu.scratch<char>(bytes);
+      for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
+        gpu.check(
+            cuda::fisher(form, shape, a_side, b_side, scratch, static_cast<scalar_t*>(out.data_ptr()), gpu.stream()));
+      });
+    });
+  }
+#endif
 };
 
-Tensor fisher_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
-                  const std::string& form) {
+Tensor fisher(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
+              const std::string& form) {
   const Call call(a, b, {bias, t_dims, in_features}, form);
   Tensor out = new_empty(b, {call.rows, call.cols});
   call.write(out);
   return out;
 }
 
-void fisher_out_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
-                    const std::string& form, Tensor out) {
+void fisher_out(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
+                const std::string& form, Tensor out) {
   const Call call(a, b, {bias, t_dims, in_features}, form);
   check_out("fisher", out, b, {call.rows, call.cols});
   call.write(out);
@@ -84,6 +102,12 @@ STABLE_TORCH_LIBRARY_FRAGMENT(infotorch, m) {
   m.def("fisher.out(Tensor a, Tensor b, bool bias, int t_dims, int? in_features, str form, *, Tensor(a!) out) -> ()");
 }
 STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) {
-  m.impl("fisher", TORCH_BOX(&infotorch::fisher_cpu));
-  m.impl("fisher.out", TORCH_BOX(&infotorch::fisher_out_cpu));
+  m.impl("fisher", TORCH_BOX(&infotorch::fisher));
+  m.impl("fisher.out", TORCH_BOX(&infotorch::fisher_out));
 }
+#ifdef INFOTORCH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CUDA, m) {
+  m.impl("fisher", TORCH_BOX(&infotorch::fisher));
+  m.impl("fisher.out", TORCH_BOX(&infotorch::fisher_out));
+}
+#endif

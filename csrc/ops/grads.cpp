@@ -11,13 +11,20 @@ void write_grads(const Tensor& a, const Tensor& b, const PairOptions& options, c
     return batched_matmul_out(transposed(b), a, out);
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
+    auto* const to = static_cast<scalar_t*>(out.data_ptr());
     for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
-      cpu::grads(shape, a_side, b_side, static_cast<scalar_t*>(out.data_ptr()));
+#ifdef INFOTORCH_CUDA
+      if (b.is_cuda()) {
+        Gpu gpu("grads", b);
+        return gpu.check(cuda::grads(shape, a_side, b_side, to, gpu.stream()));
+      }
+#endif
+      cpu::grads(shape, a_side, b_side, to);
     });
   });
 }
 
-Tensor grads_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features) {
+Tensor grads(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features) {
   const PairOptions options = {bias, t_dims, in_features};
   const PairShape shape = check_pair("grads", a, b, options);
   Tensor out = new_empty(b, {shape.N, shape.O, shape.I});
@@ -25,8 +32,8 @@ Tensor grads_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, st
   return out;
 }
 
-void grads_out_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
-                   Tensor out) {
+void grads_out(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
+               Tensor out) {
   const PairOptions options = {bias, t_dims, in_features};
   const PairShape shape = check_pair("grads", a, b, options);
   check_out("grads", out, b, {shape.N, shape.O, shape.I});
@@ -41,6 +48,12 @@ STABLE_TORCH_LIBRARY_FRAGMENT(infotorch, m) {
   m.def("grads.out(Tensor a, Tensor b, bool bias, int t_dims, int? in_features, *, Tensor(a!) out) -> ()");
 }
 STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) {
-  m.impl("grads", TORCH_BOX(&infotorch::grads_cpu));
-  m.impl("grads.out", TORCH_BOX(&infotorch::grads_out_cpu));
+  m.impl("grads", TORCH_BOX(&infotorch::grads));
+  m.impl("grads.out", TORCH_BOX(&infotorch::grads_out));
 }
+#ifdef INFOTORCH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CUDA, m) {
+  m.impl("grads", TORCH_BOX(&infotorch::grads));
+  m.impl("grads.out", TORCH_BOX(&infotorch::grads_out));
+}
+#endif

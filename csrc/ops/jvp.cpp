@@ -53,8 +53,31 @@ bool plain_jvp(JvpMethod method, const Tensor& a, const Tensor& b, const Tensor&
   return true;
 }
 
-Tensor jvp_cpu(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t t_dims,
-               std::optional<int64_t> in_features, const std::string& method) {
+#ifdef INFOTORCH_CUDA
+// v [K, O, I] contiguous -> out [N, K].
+void jvp_cuda(JvpMethod method, const Tensor& a, const Tensor& b, const Tensor& v, const PairOptions& options,
+              const PairShape& s, int64_t K, Tensor& out) {
+  Gpu gpu("jvp", b);
+  for_dtype(b.scalar_type(), [&](auto zero) {
+    using scalar_t = decltype(zero);
+    const bool widens = storage_of(b) != Storage::same;
+    char* const scratch = gpu.scratch<char>(cuda::jvp_scratch(method, s, K, sizeof(scalar_t), widens));
+    for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
+      gpu.check(cuda::jvp(method, s, a_side, b_side, static_cast<const scalar_t*>(v.data_ptr()), K, scratch,
+                          static_cast<scalar_t*>(out.data_ptr()), gpu.stream()));
+    });
+  });
+}
+
+JvpMethod choose_method(const PairShape& s, int64_t K, const Tensor& b) {
+  return b.is_cuda() ? cuda::choose_jvp_method(s, K, storage_of(b) != Storage::same) : cpu::choose_jvp_method(s, K);
+}
+#else
+JvpMethod choose_method(const PairShape& s, int64_t K, const Tensor&) { return cpu::choose_jvp_method(s, K); }
+#endif
+
+Tensor jvp(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t t_dims,
+           std::optional<int64_t> in_features, const std::string& method) {
   const PairOptions options = {bias, t_dims, in_features};
   const PairShape shape = check_pair("jvp", a, b, options);
   const int64_t axes = v.dim();
@@ -64,11 +87,17 @@ Tensor jvp_cpu(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int
                   shape_text(v), "Shape it as the weight.");
   check_method("jvp", {"auto", "apply", "materialize"}, method);
   const int64_t K = axes == 2 ? 1 : v.size(0);
-  const JvpMethod chosen = method == "auto"    ? cpu::choose_jvp_method(shape, K)
+  const JvpMethod chosen = method == "auto"    ? choose_method(shape, K, b)
                            : method == "apply" ? JvpMethod::apply
                                                : JvpMethod::materialize;
   const Tensor directions = as_contiguous(beside_pair("jvp", "v", v, b));
   Tensor out = axes == 2 ? new_empty(b, {shape.N}) : new_empty(b, {shape.N, K});
+#ifdef INFOTORCH_CUDA
+  if (b.is_cuda()) {
+    jvp_cuda(chosen, a, b, directions, options, shape, K, out);
+    return out;
+  }
+#endif
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
     auto* const to = static_cast<scalar_t*>(out.data_ptr());
@@ -89,4 +118,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(infotorch, m) {
       "jvp(Tensor a, Tensor b, Tensor v, bool bias=False, int t_dims=1, int? in_features=None, str method='auto') -> "
       "Tensor");
 }
-STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) { m.impl("jvp", TORCH_BOX(&infotorch::jvp_cpu)); }
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) { m.impl("jvp", TORCH_BOX(&infotorch::jvp)); }
+#ifdef INFOTORCH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CUDA, m) { m.impl("jvp", TORCH_BOX(&infotorch::jvp)); }
+#endif

@@ -10,19 +10,33 @@ namespace {
 constexpr int64_t kBytes = int64_t{16} << 20;  // of what is held at once beside inputs and result
 constexpr int64_t kNarrow = 1 << 16;           // a result so small is too little for one long product to be shared out
 
-// The same by torch's products, some samples at a time; w [K, N] contiguous, out [K, O, I].
-void plain_vjp(const Tensor& a, const Tensor& b, const Tensor& w, const PairShape& s, int64_t K, Tensor& out) {
+// to = w[n] b[n, t] for samples n that begin with w's number `at`; contiguous, in the result's dtype.
+void scale(const Tensor& b, const Tensor& w, int64_t at, Tensor& to) {
+  if (!b.is_cpu()) return multiply_out(b, as_strided(w, {b.size(0), 1, 1}, {1, 0, 0}, at), to);
+  for_dtype(b.scalar_type(), [&](auto zero) {
+    using scalar_t = decltype(zero);
+    cpu::scale_rows({b.size(0), b.size(1), 0, b.size(2)}, rows_of<scalar_t>(b),
+                    static_cast<const scalar_t*>(w.data_ptr()) + at, static_cast<scalar_t*>(to.data_ptr()));
+  });
+}
+
+bool scales_on_cpu(const PairShape& s, int64_t K) {
+  const bool narrow = s.T > 1 && s.O * s.I < kNarrow;
+  return !narrow && cpu::choose_vjp_method(s, K) == VjpMethod::scale;
+}
+
+// The same by torch's products, some samples at a time, scaled or formed; w [K, N] contiguous, out [K, O, I].
+void plain_vjp(bool scales, const Tensor& a, const Tensor& b, const Tensor& w, const PairShape& s, int64_t K,
+               Tensor& out) {
   const int64_t area = s.O * s.I, size = result_dtype(b) == ScalarType::Float ? 4 : 8;
-  const bool narrow = s.T > 1 && area < kNarrow;
-  const bool scale = !narrow && cpu::choose_vjp_method(s, K) == VjpMethod::scale;
   const int64_t widened = storage_of(b) == Storage::same ? 0 : s.T * (s.I + s.O);
-  const int64_t step = std::clamp<int64_t>(kBytes / (size * ((scale ? s.T * s.O : area) + widened)), 1, s.N);
-  Tensor held = scale ? new_empty(b, {step, s.T, s.O}) : new_empty(b, {step, s.O, s.I});
+  const int64_t step = std::clamp<int64_t>(kBytes / (size * ((scales ? s.T * s.O : area) + widened)), 1, s.N);
+  Tensor held = scales ? new_empty(b, {step, s.T, s.O}) : new_empty(b, {step, s.O, s.I});
   for (int64_t n = 0; n < s.N; n += step) {
     const int64_t count = std::min(step, s.N - n);
     const double beta = n > 0;
     const Tensor a_here = to_result_dtype(samples(a, n, count)), b_here = to_result_dtype(samples(b, n, count));
-    if (!scale) {
+    if (!scales) {
       Tensor formed = samples(held, 0, count);
       batched_matmul_out(transposed(b_here), a_here, formed);
       Tensor to = as_strided(out, {K, area}, {area, 1});
@@ -31,12 +45,8 @@ void plain_vjp(const Tensor& a, const Tensor& b, const Tensor& w, const PairShap
     }
     const Tensor rows = as_contiguous(a_here);
     for (int64_t k = 0; k < K; ++k) {
-      for_dtype(b.scalar_type(), [&](auto zero) {
-        using scalar_t = decltype(zero);
-        cpu::scale_rows({count, s.T, s.I, s.O}, rows_of<scalar_t>(b_here),
-                        static_cast<const scalar_t*>(w.data_ptr()) + k * s.N + n,
-                        static_cast<scalar_t*>(held.data_ptr()));
-      });
+      Tensor scaled = samples(held, 0, count);
+      scale(b_here, w, k * s.N + n, scaled);
       Tensor to = as_strided(out, {s.O, s.I}, {s.I, 1}, k * area);
       matmul_out(as_strided(held, {s.O, count * s.T}, {1, s.O}), as_strided(rows, {count * s.T, s.I}, {s.I, 1}), beta,
                  to);
@@ -44,8 +54,28 @@ void plain_vjp(const Tensor& a, const Tensor& b, const Tensor& w, const PairShap
   }
 }
 
-Tensor vjp_cpu(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int64_t t_dims,
-               std::optional<int64_t> in_features) {
+#ifdef INFOTORCH_CUDA
+void vjp_cuda(const Tensor& a, const Tensor& b, const Tensor& w, const PairOptions& options, const PairShape& s,
+              int64_t K, Tensor& out) {
+  Gpu gpu("vjp", b);
+  const bool widens = storage_of(b) != Storage::same;
+  const VjpMethod method = cuda::choose_vjp_method(s, K, widens);
+  // Numbers of 16 bits would have to be copied for torch, to be widened.
+  if (is_plain(a, s, options) && !widens && K > 0) return plain_vjp(method == VjpMethod::scale, a, b, w, s, K, out);
+  for_dtype(b.scalar_type(), [&](auto zero) {
+    using scalar_t = decltype(zero);
+    const int64_t bytes = options.in_features ? 0 : cuda::vjp_scratch(method, s, K, sizeof(scalar_t), widens);
+    char* const scratch = gpu.scratch<char>(bytes);
+    for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
+      gpu.check(cuda::vjp(method, s, a_side, b_side, static_cast<const scalar_t*>(w.data_ptr()), K, scratch,
+                          static_cast<scalar_t*>(out.data_ptr()), gpu.stream()));
+    });
+  });
+}
+#endif
+
+Tensor vjp(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int64_t t_dims,
+           std::optional<int64_t> in_features) {
   const PairOptions options = {bias, t_dims, in_features};
   const PairShape shape = check_pair("vjp", a, b, options);
   INFOTORCH_CHECK((w.dim() == 1 || w.dim() == 2) && w.size(w.dim() - 1) == shape.N, "vjp",
@@ -54,8 +84,14 @@ Tensor vjp_cpu(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int
   const int64_t K = w.dim() == 1 ? 1 : w.size(0);
   const Tensor weights = as_contiguous(beside_pair("vjp", "w", w, b));
   Tensor out = w.dim() == 1 ? new_empty(b, {shape.O, shape.I}) : new_empty(b, {K, shape.O, shape.I});
+#ifdef INFOTORCH_CUDA
+  if (b.is_cuda()) {
+    vjp_cuda(a, b, weights, options, shape, K, out);
+    return out;
+  }
+#endif
   if (is_plain(a, shape, options) && K > 0) {
-    plain_vjp(a, b, weights, shape, K, out);
+    plain_vjp(scales_on_cpu(shape, K), a, b, weights, shape, K, out);
     return out;
   }
   for_dtype(b.scalar_type(), [&](auto zero) {
@@ -74,4 +110,7 @@ Tensor vjp_cpu(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int
 STABLE_TORCH_LIBRARY_FRAGMENT(infotorch, m) {
   m.def("vjp(Tensor a, Tensor b, Tensor w, bool bias=False, int t_dims=1, int? in_features=None) -> Tensor");
 }
-STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) { m.impl("vjp", TORCH_BOX(&infotorch::vjp_cpu)); }
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) { m.impl("vjp", TORCH_BOX(&infotorch::vjp)); }
+#ifdef INFOTORCH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CUDA, m) { m.impl("vjp", TORCH_BOX(&infotorch::vjp)); }
+#endif

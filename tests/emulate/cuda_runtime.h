@@ -100,6 +100,18 @@ T __shfl_down_sync(unsigned mask, T value, unsigned by) {
   return emulate::shuffle(mask, value, emulate::lane() + static_cast<int>(by));
 }
 
+inline unsigned __ballot_sync(unsigned mask, int predicate) {
+  emulate::demand_full_mask(mask);
+  int all[warpSize];
+  const int mine = predicate != 0;
+  emulate::warp_exchange(&mine, sizeof mine, all);
+  unsigned bits = 0;
+  for (int k = 0; k < warpSize; ++k) bits |= unsigned{all[k] == 1} << k;
+  return bits;
+}
+inline int __ffs(int x) { return __builtin_ffs(x); }
+inline int __ffsll(long long x) { return __builtin_ffsll(x); }
+
 template <typename T>
 T __ldg(const T* at) {
   return *at;

@@ -9,7 +9,10 @@ template <typename scalar_t>
 void grads(Call& call) {
   const PairShape shape = call.shape();
   scalar_t* const out = call.result<scalar_t>(shape.N * shape.O * shape.I);
-  call.for_pair<scalar_t>([&](const auto& a, const auto& b) { cpu::grads(shape, a, b, out); });
+  call.for_pair<scalar_t>([&](const auto& a, const auto& b) {
+    if (!call.cuda()) return cpu::grads(shape, a, b, out);
+    Call::check(cuda::grads(shape, a, b, out, nullptr));
+  });
 }
 
 const Entry entry("grads", grads<float>, grads<double>);

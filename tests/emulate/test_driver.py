@@ -1,11 +1,14 @@
 """Every kernel, CPU and CUDA, against the truth on random calls: plain, and under the sanitizers."""
 
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.emulate import build
 from tests.emulate.calls import calls, check
+from tests.emulate.driver import Call
 from tests.emulate.programs import driver
+from tests.ops import cases
 
 DEVICES = {"cpu": "cpp", "cuda": "cu"}
 OPS = sorted(path.stem for path in (build.HOUSE / "csrc/ops").glob("*.cpp"))
@@ -34,3 +37,28 @@ def test_random_calls(variant, op, device):
 
     one()
     assert program.close() == ""
+
+
+def sketches(a, b, **options):
+    """Raw, from the kernels of both devices."""
+    options = {"bias": False, "t_dims": 1, "seed": 2**64 - 1, "name": "w", "kind": "sjlt"} | options
+    tensors = {"a": a, "b": b}
+    return [driver("plain")(Call(op="project", device=d, tensors=tensors, options=options))[0] for d in DEVICES]
+
+
+def test_a_sketch_has_the_buckets_and_signs_of_the_host():
+    """Every sample is one element of the gradient."""
+    a, b = torch.eye(40).repeat(33, 1)[:, None], torch.eye(33).repeat_interleave(40, 0)[:, None]
+    host, device = sketches(a, b, k=5000)
+    assert device == host
+    host, device = sketches(torch.arange(40).repeat(33)[:, None], b, k=5000, in_features=40)
+    assert device == host
+
+
+@pytest.mark.parametrize("kind", ["sjlt", "kron"])
+def test_a_sketch_on_a_gpu_does_not_depend_on_the_batch(kind, rng):
+    a, b = cases.make_pair(12, 5, 70, 50, rng, torch.float32)
+    whole = sketches(a, b, k=40, kind=kind, bias=True)[1]
+    for n in (0, 11):
+        alone = sketches(a[n : n + 1], b[n : n + 1], k=40, kind=kind, bias=True)[1]
+        assert alone == whole[n * len(alone) : (n + 1) * len(alone)]

@@ -14,7 +14,7 @@ void project(Call& call) {
   const Sketch sketch = {kind, call.number("k"), source};
   scalar_t* const out = call.result<scalar_t>(shape.N * sketch.k);
   call.for_pair<scalar_t>([&](const auto& a, const auto& b) {
-    if (!call.cuda()) return cpu::project(sketch, shape, a, b, out);
+    if (call.device == Device::cpu) return cpu::project(sketch, shape, a, b, out);
     char* const scratch = call.scratch<char>(cuda::project_bytes<scalar_t>(sketch, shape, a));
     Call::check(cuda::project(sketch, shape, a, b, scratch, out, nullptr));
   });

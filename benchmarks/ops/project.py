@@ -1,5 +1,7 @@
 """project against sketches whose random numbers are stored. Run: python -m benchmarks.ops.project."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
@@ -8,6 +10,7 @@ from benchmarks.harness import Call, compare, summary
 from benchmarks.ops.layers import GOALS, MORE, Layer
 from infotorch import _C
 from infotorch.ops import project
+from infotorch.ops.reference import factors, normals
 
 K, SEED = 4096, 3
 MOST = 2**31  # bytes of a stored matrix
@@ -67,10 +70,31 @@ def race(layer: Layer) -> float:
     )
 
 
+def race_kron(layer: Layer) -> float:
+    a, b = layer.pair()
+    N, T, I, O = layer.N, layer.T, layer.I, layer.O
+    k_O, k_I = factors(K, O, I)
+    r_O = normals(SEED, "", 2, O * k_O).reshape(O, k_O).float() / math.sqrt(K)
+    r_I = normals(SEED, "", 1, I * k_I).reshape(I, k_I).float()
+    baselines: dict[str, Call] = {"stored factors": lambda: torch.bmm((b @ r_O).mT, a @ r_I).flatten(1)}
+    work, moved = N * T * (I * k_I + O * k_O + K), 4 * N * (T * (I + O) + K)
+    sizes = {"k_O": k_O, "k_I": k_I, **layer.sizes}
+    return compare(
+        "project",
+        f"{layer.name}, kron",
+        sizes,
+        lambda: project(a, b, k=K, seed=SEED, kind="kron"),
+        baselines,
+        work=work,
+        moved=moved,
+    )
+
+
 def main() -> None:
     summary("project", [race(layer) for layer in GOALS])
     for layer in MORE:
         race(layer)
+    summary("project kron", [race_kron(layer) for layer in (*GOALS, *MORE) if layer.I * layer.O > K])
 
 
 if __name__ == "__main__":

@@ -10,21 +10,21 @@ namespace infotorch {
 //   materialize  sum_{o,i} G[n, o, i] v[o, i], forms G tile by tile for all directions
 enum class JvpMethod { apply, materialize };
 
-// Multiply-adds for one sample and K directions.
+// What one sample and K directions cost, in multiply-adds of a product. A number that is packed or dotted on the way
+// costs as much as 28 of them, a number of G that is written and read as much as 16, and a multiply-add of its dot
+// products as much as 2, as benchmarks/ops/jvp.py measured.
 inline double jvp_cost(JvpMethod method, const PairShape& s, int64_t K) {
   const double area = double(s.I) * s.O;
-  return method == JvpMethod::apply ? double(K) * s.T * area : (s.T + double(K)) * area;
+  if (method == JvpMethod::apply) return double(K) * s.T * (area + 28. * (s.I + s.O));
+  return (s.T + 2. * K + 16) * area;
 }
 
 namespace cpu {
 
-// How much dearer a multiply-add of applying is, as benchmarks/ops/jvp.py measured: rows are packed, products reduced.
-constexpr double kJvpApplyWeight = 1.2;
-
 // A function of the shape alone, so that equal shapes take equal routes.
 inline JvpMethod choose_jvp_method(const PairShape& s, int64_t K) {
-  const double apply = kJvpApplyWeight * jvp_cost(JvpMethod::apply, s, K);
-  return apply <= jvp_cost(JvpMethod::materialize, s, K) ? JvpMethod::apply : JvpMethod::materialize;
+  return jvp_cost(JvpMethod::apply, s, K) <= jvp_cost(JvpMethod::materialize, s, K) ? JvpMethod::apply
+                                                                                    : JvpMethod::materialize;
 }
 
 // a [N, *T, *I] or one-hot [N, T], b [N, T, O] as they lie, v [K, O, I] contiguous -> out [N, K]. A one-hot a has one
@@ -35,6 +35,15 @@ void jvp(JvpMethod method, const PairShape& shape, const Rows<scalar_t>& a, cons
 template <typename scalar_t>
 void jvp(JvpMethod method, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, const scalar_t* v, int64_t K,
          scalar_t* out);
+
+// What is left to do where torch computes the products.
+//   row_dots   out[r] = <z[r], position t0 + r of x>, z [rows, features] contiguous
+//   add_dots   total[n, k] += <g[n], v[k]>, g [N, size] contiguous, rows of v `v_stride` apart
+template <typename scalar_t>
+void row_dots(const scalar_t* z, const Rows<scalar_t>& x, int64_t t0, int64_t rows, double* out);
+template <typename scalar_t>
+void add_dots(const scalar_t* g, int64_t N, const scalar_t* v, int64_t v_stride, int64_t K, int64_t size,
+              double* total);
 
 }  // namespace cpu
 }  // namespace infotorch

@@ -86,6 +86,9 @@ Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::in
   return Tensor(handle);
 }
 
+// Not torch::stable::contiguous alone: it looks the operator up by its name too.
+Tensor as_contiguous(const Tensor& x) { return x.is_contiguous() ? x : torch::stable::contiguous(x); }
+
 void matmul_out(const Tensor& x, const Tensor& y, double beta, Tensor& out) {
   TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_addmm_out(out.get(), out.get(), x.get(), y.get(), beta, 1));
 }

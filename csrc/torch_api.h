@@ -41,6 +41,8 @@ Tensor to_result_dtype(const Tensor& x);                                     // 
 Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::initializer_list<int64_t> strides,
                   int64_t offset = 0);
 
+Tensor as_contiguous(const Tensor& x);  // x itself, if it is
+
 // out = beta out + x y, by torch's own product on the CPU, with threads of its own. beta = 0 ignores what out held.
 void matmul_out(const Tensor& x, const Tensor& y, double beta, Tensor& out);  // of matrices
 void batched_matmul_out(const Tensor& x, const Tensor& y, Tensor& out);       // of batches; beta = 0

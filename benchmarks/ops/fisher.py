@@ -10,7 +10,7 @@ from infotorch.ops import fisher
 LARGEST = 1 << 13  # numbers of one gradient up to which the full matrix is raced: it squares them
 
 
-def diagonal(layer: Layer) -> float:
+def race(layer: Layer) -> float:
     a, b = layer.pair()
     N, T, I, O = layer.N, layer.T, layer.I, layer.O
     baselines = {
@@ -21,9 +21,11 @@ def diagonal(layer: Layer) -> float:
     }
     if T == 1:
         baselines["matmul of squares"] = lambda: b[:, 0].square().mT @ a[:, 0].square()
-    moved = 4 * (N * T * (I + O) + I * O)
+    moved = layer.pair_bytes + 4 * I * O
     work = N * T * I * O
-    return compare("fisher", layer.name, layer.sizes, lambda: fisher(a, b), baselines, work=work, moved=moved)
+    return compare(
+        "fisher", layer.name, layer.sizes, lambda: fisher(a, b), baselines, work=work, moved=moved, dtype=layer.dtype
+    )
 
 
 def full(layer: Layer) -> float:
@@ -38,16 +40,16 @@ def full(layer: Layer) -> float:
     baselines = {"bmm, mm out=": lambda: of(torch.bmm(b.mT, a).flatten(1))}
     if T == 1:
         baselines["mul, mm out="] = lambda: of((b.mT * a).flatten(1))
-    moved = 4 * (N * T * (I + O) + (I * O) ** 2)
+    moved = layer.pair_bytes + 4 * (I * O) ** 2
     work = N * T * I * O + N * (I * O) ** 2 / 2
     ours = lambda: fisher(a, b, form="full", out=out)  # noqa: E731  (a name for one argument)
     return compare("fisher full", layer.name, layer.sizes, ours, baselines, work=work, moved=moved)
 
 
 def main() -> None:
-    summary("fisher", [diagonal(layer) for layer in GOALS])
+    summary("fisher", [race(layer) for layer in GOALS])
     for layer in MORE:
-        diagonal(layer)
+        race(layer)
     summary("fisher full", [full(layer) for layer in GOALS + MORE if layer.I * layer.O <= LARGEST])
 
 

@@ -17,10 +17,12 @@ def race(layer: Layer) -> float:
     }
     if T == 1:
         baselines["mul out="] = lambda: torch.mul(b.mT, a, out=out)
-    moved = 4 * N * (T * (I + O) + I * O)
+    moved = layer.pair_bytes + 4 * N * I * O
+    work = N * T * I * O
     return compare(
-        "grads", layer.name, layer.sizes, lambda: grads(a, b, out=out), baselines, work=N * T * I * O, moved=moved
-    )
+        "grads", layer.name, layer.sizes, lambda: grads(a, b, out=out), baselines,
+        work=work, moved=moved, dtype=layer.dtype,
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ def race(layer: Layer) -> float:
         baselines["matmul, matmul, mul"] = lambda: (a[:, 0] @ a[:, 0].mT) * (b[:, 0] @ b[:, 0].mT)
     pairs = N * (N + 1) / 2
     work = min((N * T + pairs) * I * O, pairs * T * T * (I + O))
-    return compare("gram", layer.name, layer.sizes, lambda: gram(a, b), baselines, work=work)
+    return compare("gram", layer.name, layer.sizes, lambda: gram(a, b), baselines, work=work, dtype=layer.dtype)
 
 
 def main() -> None:

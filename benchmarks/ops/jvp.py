@@ -7,10 +7,10 @@ from benchmarks.ops.layers import GOALS, MORE, Layer
 from infotorch.ops import jvp
 
 
-def race(layer: Layer, K: int) -> float:
+def race(layer: Layer, K: int = 1) -> float:
     a, b = layer.pair()
     N, T, I, O = layer.N, layer.T, layer.I, layer.O
-    v = torch.randn(K, O, I, generator=torch.Generator().manual_seed(1))
+    v = layer.random(K, O, I)
     baselines = {
         "matmul of a, mul, sum": lambda: torch.stack([(a @ v_k.mT * b).sum((1, 2)) for v_k in v], 1),
         "matmul of b, mul, sum": lambda: torch.stack([(b @ v_k * a).sum((1, 2)) for v_k in v], 1),
@@ -18,14 +18,15 @@ def race(layer: Layer, K: int) -> float:
         "einsum": lambda: torch.einsum("nto,nti,koi->nk", b, a, v),
     }
     work = N * min(K * T, T + K) * I * O
-    moved = 4 * (N * T * (I + O) + K * I * O)
-    return compare("jvp", layer.name, {"K": K, **layer.sizes}, lambda: jvp(a, b, v), baselines, work=work, moved=moved)
+    moved = layer.pair_bytes + K * I * O * layer.dtype.itemsize
+    sizes = {"K": K, **layer.sizes}
+    return compare("jvp", layer.name, sizes, lambda: jvp(a, b, v), baselines, work=work, moved=moved, dtype=layer.dtype)
 
 
 def main() -> None:
     summary("jvp", [race(layer, K) for K in (1, 10) for layer in GOALS])
     for layer in MORE:
-        race(layer, 1)
+        race(layer)
 
 
 if __name__ == "__main__":

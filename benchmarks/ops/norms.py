@@ -19,8 +19,10 @@ def race(layer: Layer) -> float:
     if T == 1:
         baselines["squared norms"] = lambda: a.square().sum((1, 2)) * b.square().sum((1, 2))
     work = layer.N * min(T * I * O, T * (T + 1) / 2 * (I + O))
-    moved = 4 * layer.N * T * (I + O)
-    return compare("norms", layer.name, layer.sizes, lambda: norms(a, b), baselines, work=work, moved=moved)
+    moved = layer.pair_bytes
+    return compare(
+        "norms", layer.name, layer.sizes, lambda: norms(a, b), baselines, work=work, moved=moved, dtype=layer.dtype
+    )
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ from benchmarks.ops.layers import GOALS, MORE, Layer
 from infotorch.ops import vjp
 
 
-def race(layer: Layer, K: int) -> float:
+def race(layer: Layer, K: int = 1) -> float:
     a, b = layer.pair()
     N, T, I, O = layer.N, layer.T, layer.I, layer.O
-    w = torch.linspace(-1, 1, K * N).reshape(K, N)
+    w = layer.random(K, N)
     baselines = {
         "scale, matmul": lambda: torch.stack(
             [(b * w_k[:, None, None]).flatten(0, 1).mT @ a.flatten(0, 1) for w_k in w]
@@ -19,15 +19,15 @@ def race(layer: Layer, K: int) -> float:
         "einsum": lambda: torch.einsum("kn,nto,nti->koi", w, b, a),
     }
     work = N * min(K * T, T + K) * I * O
-    moved = 4 * (N * T * (I + O) + K * I * O)
+    moved = layer.pair_bytes + 4 * K * I * O
     sizes = {"K": K, **layer.sizes}
-    return compare("vjp", layer.name, sizes, lambda: vjp(a, b, w), baselines, work=work, moved=moved)
+    return compare("vjp", layer.name, sizes, lambda: vjp(a, b, w), baselines, work=work, moved=moved, dtype=layer.dtype)
 
 
 def main() -> None:
     summary("vjp", [race(layer, K) for K in (1, 10) for layer in GOALS])
     for layer in MORE:
-        race(layer, 1)
+        race(layer)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ namespace infotorch::cpu {
 namespace {
 
 constexpr int64_t kArea = 112 * 256, kCols = 256;  // of a tile: with its panels it stays in a 1 MiB cache
+constexpr int64_t kIdsArea = 1 << 20;              // of a piece of a one-hot input's gradient
 constexpr int64_t kWorkPerTask = 1 << 16;          // multiply-adds that outweigh waking a thread
 
 // With one position, row o of G[n] is a[n] times a number: written in the order of memory.
@@ -41,15 +42,21 @@ void grads(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
   });
 }
 
+// Row by row, each written while it is in cache.
 template <typename scalar_t>
 void grads(const PairShape& s, const Ids& a, const Rows<scalar_t>& b, scalar_t* out) {
-  parallel_for(s.N, kWorkPerTask / (s.O * s.I + 1) + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; ++n) {
-      scalar_t* g = out + n * s.O * s.I;
-      std::fill(g, g + s.O * s.I, scalar_t(0));
-      const Columns<scalar_t> columns = columns_of(s, a, b, n);
-      for (int64_t o = 0; o < s.O; ++o)
-        for (int64_t k = 0; k < columns.count(); ++k) g[o * s.I + columns.column[k]] = columns.sum[k * s.O + o];
+  const int64_t pieces = std::clamp<int64_t>(s.I * s.O / kIdsArea, 1, s.O + (s.O == 0)), edge = ceil_div(s.O, pieces);
+  parallel_for(s.N * pieces, kWorkPerTask / (edge * s.I + 1) + 1, [&](int64_t begin, int64_t end) {
+    Columns<scalar_t> columns;
+    for (int64_t p = begin, last = -1; p < end; ++p) {
+      const int64_t n = p / pieces, first = p % pieces * edge;
+      if (n != last) columns = columns_of(s, a, b, n);
+      last = n;
+      for (int64_t o = first; o < std::min(s.O, first + edge); ++o) {
+        scalar_t* row = out + (n * s.O + o) * s.I;
+        std::fill(row, row + s.I, scalar_t(0));
+        for (int64_t k = 0; k < columns.count(); ++k) row[columns.column[k]] = columns.sum[k * s.O + o];
+      }
     }
   });
 }

@@ -13,20 +13,6 @@ constexpr int64_t kBudget = int64_t{16} << 20;  // bytes of packed positions hel
 template <typename scalar_t>
 using Set = Samples<scalar_t, Rows<scalar_t>>;
 
-// out [N, M] below its diagonal becomes what is above.
-template <typename scalar_t>
-void mirror(int64_t N, scalar_t* out) {
-  constexpr int64_t edge = 64;
-  parallel_for(ceil_div(N, edge), 4, [&](int64_t begin, int64_t end) {
-    for (int64_t n0 = begin * edge; n0 < std::min(N, end * edge); n0 += edge) {
-      const int64_t rows = std::min(edge, N - n0);
-      for (int64_t m0 = 0; m0 < n0; m0 += edge) copy_block(out + m0 * N + n0, 1, N, rows, edge, out + n0 * N + m0, N);
-      for (int64_t n = n0; n < n0 + rows; ++n)
-        for (int64_t m = n0; m < n; ++m) out[n * N + m] = out[m * N + n];
-    }
-  });
-}
-
 // Runs body(n0, count, m0, count) over blocks of the result, in the upper triangle if symmetric.
 template <typename Body>
 void for_blocks(int64_t N, int64_t edge_n, int64_t M, int64_t edge_m, bool symmetric, const Body& body) {
@@ -57,6 +43,41 @@ void gram_tiles(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric, 
 }
 
 }  // namespace
+
+template <typename scalar_t>
+void mirror(int64_t N, scalar_t* out) {
+  constexpr int64_t edge = 64;
+  parallel_for(ceil_div(N, edge), 4, [&](int64_t begin, int64_t end) {
+    for (int64_t n0 = begin * edge; n0 < std::min(N, end * edge); n0 += edge) {
+      const int64_t rows = std::min(edge, N - n0);
+      for (int64_t m0 = 0; m0 < n0; m0 += edge) copy_block(out + m0 * N + n0, 1, N, rows, edge, out + n0 * N + m0, N);
+      for (int64_t n = n0; n < n0 + rows; ++n)
+        for (int64_t m = n0; m < n; ++m) out[n * N + m] = out[m * N + n];
+    }
+  });
+}
+
+template <typename scalar_t>
+void row_products(int64_t N, const scalar_t* x, int64_t M, const scalar_t* y, int64_t depth, bool symmetric, bool add,
+                  scalar_t* out) {
+  constexpr int64_t slice = 4096;  // columns: those of all samples stay in cache
+  const int64_t slices = ceil_div(depth, slice);
+  const Scratch<double> partial(slices * N * M);
+  parallel_tasks(
+      slices, 1, [] { return 0; },
+      [&](int64_t k, int) {
+        const int64_t begin = k * slice, count = std::min(slice, depth - begin);
+        for (int64_t n = 0; n < N; ++n)
+          for (int64_t m = symmetric ? n : 0; m < M; ++m)
+            partial.data[(k * N + n) * M + m] = dot(x + n * depth + begin, y + m * depth + begin, count);
+      });
+  for (int64_t n = 0; n < N; ++n)
+    for (int64_t m = symmetric ? n : 0; m < M; ++m) {
+      double total = add ? out[n * M + m] : 0;
+      for (int64_t k = 0; k < slices; ++k) total += partial.data[(k * N + n) * M + m];
+      out[n * M + m] = static_cast<scalar_t>(total);
+    }
+}
 
 template <typename scalar_t>
 void gram(GramMethod method, const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric, scalar_t* out) {
@@ -96,6 +117,10 @@ void gram(GramMethod, const Samples<scalar_t, Ids>& x, const Samples<scalar_t, I
   if (symmetric) mirror(x.shape.N, out);
 }
 
+template void mirror(int64_t, float*);
+template void mirror(int64_t, double*);
+template void row_products(int64_t, const float*, int64_t, const float*, int64_t, bool, bool, float*);
+template void row_products(int64_t, const double*, int64_t, const double*, int64_t, bool, bool, double*);
 template void gram(GramMethod, const Set<float>&, const Set<float>&, bool, float*);
 template void gram(GramMethod, const Set<double>&, const Set<double>&, bool, double*);
 template void gram(GramMethod, const Samples<float, Ids>&, const Samples<float, Ids>&, bool, float*);

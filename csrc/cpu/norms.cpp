@@ -134,6 +134,20 @@ void norms(NormsMethod, const PairShape& s, const Ids& a, const Rows<scalar_t>& 
       out);
 }
 
+template <typename scalar_t>
+void squared_norms(int64_t N, int64_t area, const scalar_t* g, scalar_t* out) {
+  constexpr int64_t piece = 1 << 15;
+  sum_pieces(
+      N, ceil_div(area, piece), area, [] { return 0; },
+      [&](int64_t n, int64_t p, int&) {
+        const scalar_t* from = g + n * area + p * piece;
+        return dot(from, from, std::min(piece, area - p * piece));
+      },
+      out);
+}
+
+template void squared_norms(int64_t, int64_t, const float*, float*);
+template void squared_norms(int64_t, int64_t, const double*, double*);
 template void norms(NormsMethod, const PairShape&, const Rows<float>&, const Rows<float>&, float*);
 template void norms(NormsMethod, const PairShape&, const Rows<double>&, const Rows<double>&, double*);
 template void norms(NormsMethod, const PairShape&, const Ids&, const Rows<float>&, float*);

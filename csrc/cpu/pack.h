@@ -71,12 +71,23 @@ void pack_features(const Rows<scalar_t>& x, int64_t n, int64_t t0, int64_t depth
   }
 }
 
-// The same as a panel, in place if possible. Columns up to a multiple of `pad` (1 or kPad) may be read.
+// Whether panels of so many rows are read well in place. Rows a multiple of some lines apart fall into few of a
+// first-level cache's 64 sets, and a strip of them then doesn't stay there, unless they form one piece.
+template <typename scalar_t>
+bool reads_well(int64_t stride, int64_t cols, int64_t depth) {
+  constexpr int64_t line = 64 / sizeof(scalar_t),
+                    ways = 4;  // half of a cache of 8, the other half is the other panel's
+  const int64_t lines = stride / line, shared = lines & -lines;
+  return stride == cols || stride % line || depth * shared <= 64 * ways;
+}
+
+// The same as a panel, in place if that is possible and good. Columns up to a multiple of `pad` (1 or kPad) may be
+// read.
 template <typename scalar_t>
 Panel<scalar_t> features(const Rows<scalar_t>& x, int64_t n, int64_t t0, int64_t depth, int64_t c0, int64_t cols,
                          int64_t pad, scalar_t* scratch) {
   const bool dense = x.storage == Storage::same && x.t.count == 1 && x.i.count == 1 && x.i.step() == 1;
-  if (dense && c0 + cols <= x.i.total() && cols % pad == 0)
+  if (dense && c0 + cols <= x.i.total() && cols % pad == 0 && reads_well<scalar_t>(x.t.step(), cols, depth))
     return {x.template as<scalar_t>() + n * x.n_stride + t0 * x.t.step() + c0, x.t.step()};
   pack_features(x, n, t0, depth, c0, cols, scratch, panel_stride(cols));
   return {scratch, panel_stride(cols)};

@@ -98,19 +98,30 @@ void vjp(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, c
     for (int64_t k = 0; k < K; ++k) scale(s, a, b, w + k * s.N, out + k * area);
 }
 
-// Threads share the out-features, so every column adds its samples in their order.
+// Threads share the out-features, so every column adds its samples in their order, and a row is written while it is in
+// cache. Columns of some samples are held at a time.
 template <typename scalar_t>
 void vjp(const PairShape& s, const Ids& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K, scalar_t* out) {
-  std::fill(out, out + K * s.O * s.I, scalar_t(0));
-  for (int64_t n = 0; n < s.N; ++n) {
-    const Columns<scalar_t> columns = columns_of(s, a, b, n);
-    parallel_for(s.O, ceil_div(1 << 14, columns.count() * K + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t k = 0; k < K; ++k)
-        for (int64_t o = begin; o < end; ++o)
-          for (int64_t c = 0; c < columns.count(); ++c)
-            out[(k * s.O + o) * s.I + columns.column[c]] += w[k * s.N + n] * columns.sum[c * s.O + o];
+  const int64_t step = std::max<int64_t>(1, kPartialSize / ((s.T + 1) * s.O + 1));
+  int64_t n0 = 0;
+  do {  // once even if there are no samples
+    const int64_t count = std::min(step, s.N - n0);
+    std::vector<Columns<scalar_t>> columns(count);
+    parallel_for(count, ceil_div(1 << 14, s.T * s.O + 1), [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n) columns[n] = columns_of(s, a, b, n0 + n);
     });
-  }
+    parallel_for(K * s.O, ceil_div(1 << 14, s.I + count * s.T + 1), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        scalar_t* row = out + r * s.I;
+        const scalar_t* weights = w + r / s.O * s.N + n0;
+        if (n0 == 0) std::fill(row, row + s.I, scalar_t(0));
+        for (int64_t n = 0; n < count; ++n)
+          for (int64_t c = 0; c < columns[n].count(); ++c)
+            row[columns[n].column[c]] += weights[n] * columns[n].sum[c * s.O + r % s.O];
+      }
+    });
+    n0 += count;
+  } while (n0 < s.N);
 }
 
 template <typename scalar_t>

@@ -1,9 +1,57 @@
 #include "../jvp.h"
 
-#include "pair.h"
+#include <algorithm>
+#include <vector>
+
+#include "formed.h"
 
 namespace infotorch {
 namespace {
+
+constexpr int64_t kProduct = 1 << 20;  // numbers of a product of rows that are dotted while they are in a cache
+
+// Whether the rows of all samples lie as those of one matrix.
+bool is_matrix(const Tensor& x) { return x.stride(2) == 1 && x.stride(0) == x.size(1) * x.stride(1); }
+
+// total[n, k] by torch's products of rows of one side with v, and dot products with rows of the other.
+template <typename scalar_t>
+void apply(const Tensor& taking, const Tensor& other, const Tensor& v, bool to_a, const PairShape& s, int64_t K,
+           double* total) {
+  const int64_t C = taking.size(2), D = other.size(2), positions = s.N * s.T;
+  const int64_t step = std::clamp<int64_t>(kProduct / D, 1, positions);
+  const Tensor held = new_empty(v, {step, D});
+  const Rows<scalar_t> factors = stacked(rows_of<scalar_t>(other), 0, s.N);
+  std::vector<double> dots(step);
+  for (int64_t t = 0; t < positions; t += step) {
+    const int64_t rows = std::min(step, positions - t);
+    const Tensor x = as_strided(taking, {rows, C}, {taking.stride(1), 1}, t * taking.stride(1));
+    Tensor z = as_strided(held, {rows, D}, {D, 1});
+    for (int64_t k = 0; k < K; ++k) {
+      matmul_out(x, as_strided(v, {C, D}, {to_a ? 1 : D, to_a ? C : 1}, k * C * D), 0, z);
+      cpu::row_dots(static_cast<const scalar_t*>(z.data_ptr()), factors, t, rows, dots.data());
+      for (int64_t r = 0; r < rows; ++r) total[(t + r) / s.T * K + k] += dots[r];
+    }
+  }
+}
+
+// Whether torch's products serve; then out [N, K] is written, v [K, O, I] contiguous.
+template <typename scalar_t>
+bool plain_jvp(JvpMethod method, const Tensor& a, const Tensor& b, const Tensor& v, const PairShape& s, int64_t K,
+               scalar_t* out) {
+  const bool to_a = s.O <= s.I;  // the smaller product
+  if (method == JvpMethod::apply ? !is_matrix(to_a ? a : b) : s.O * s.I <= kNarrow) return false;
+  std::vector<double> total(s.N * K);
+  if (method == JvpMethod::apply) {
+    apply<scalar_t>(to_a ? a : b, to_a ? b : a, v, to_a, s, K, total.data());
+  } else {
+    const auto* directions = static_cast<const scalar_t*>(v.data_ptr());
+    for_formed<scalar_t>(a, b, s, [&](const Formed& here, const scalar_t* g) {
+      cpu::add_dots(g, here.count, directions + here.o * s.I, s.O * s.I, K, here.rows * s.I, total.data() + here.n * K);
+    });
+  }
+  std::copy(total.begin(), total.end(), out);
+  return true;
+}
 
 Tensor jvp_cpu(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t t_dims,
                std::optional<int64_t> in_features, const std::string& method) {
@@ -19,13 +67,15 @@ Tensor jvp_cpu(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int
   const JvpMethod chosen = method == "auto"    ? cpu::choose_jvp_method(shape, K)
                            : method == "apply" ? JvpMethod::apply
                                                : JvpMethod::materialize;
-  const Tensor directions = torch::stable::contiguous(beside_pair("jvp", "v", v, b));
+  const Tensor directions = as_contiguous(beside_pair("jvp", "v", v, b));
   Tensor out = axes == 2 ? new_empty(b, {shape.N}) : new_empty(b, {shape.N, K});
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
+    auto* const to = static_cast<scalar_t*>(out.data_ptr());
+    const bool plain = is_plain(a, shape, options) && storage_of(a) == Storage::same && K > 0;
+    if (plain && plain_jvp(chosen, a, b, directions, shape, K, to)) return;
     for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
-      cpu::jvp(chosen, shape, a_side, b_side, static_cast<const scalar_t*>(directions.data_ptr()), K,
-               static_cast<scalar_t*>(out.data_ptr()));
+      cpu::jvp(chosen, shape, a_side, b_side, static_cast<const scalar_t*>(directions.data_ptr()), K, to);
     });
   });
   return out;

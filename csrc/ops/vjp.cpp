@@ -29,7 +29,7 @@ void plain_vjp(const Tensor& a, const Tensor& b, const Tensor& w, const PairShap
       matmul_out(as_strided(w, {K, count}, {s.N, 1}, n), as_strided(formed, {count, area}, {area, 1}), beta, to);
       continue;
     }
-    const Tensor rows = torch::stable::contiguous(a_here);
+    const Tensor rows = as_contiguous(a_here);
     for (int64_t k = 0; k < K; ++k) {
       for_dtype(b.scalar_type(), [&](auto zero) {
         using scalar_t = decltype(zero);
@@ -52,7 +52,7 @@ Tensor vjp_cpu(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int
                   "w must be [N] or [K, N] with N = " + std::to_string(shape.N), shape_text(w),
                   "Give one weight per sample.");
   const int64_t K = w.dim() == 1 ? 1 : w.size(0);
-  const Tensor weights = torch::stable::contiguous(beside_pair("vjp", "w", w, b));
+  const Tensor weights = as_contiguous(beside_pair("vjp", "w", w, b));
   Tensor out = w.dim() == 1 ? new_empty(b, {shape.O, shape.I}) : new_empty(b, {K, shape.O, shape.I});
   if (is_plain(a, shape, options) && K > 0) {
     plain_vjp(a, b, weights, shape, K, out);

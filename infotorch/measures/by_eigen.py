@@ -13,7 +13,7 @@ from infotorch.measures.training import Training
 
 # A set of more rows than this share of m: training on the kept rows from scratch costs less (flops, nodes = 40).
 WIDEST_SHARE = 1 / 3
-BLOCK_BYTES = 1 << 28
+BLOCK_BYTES = 1 << 27
 
 
 class ByEigen:

@@ -55,7 +55,7 @@ def unique_information_from_kernel(
     ``ridge_without = (N - 1) l2``, ``time = lr steps / N``, ``time_without = lr steps / (N - 1)``.
 
     Memory: beside K, 3 matrices [N C, N C] during the eigendecomposition, 2 with ``overwrite``, 1 where all times are
-    infinite; then a tile of samples at a time. At N C = 10,000 the process peaked at 3.55 GB without ``overwrite`` and
+    infinite; then a tile of samples at a time. At N C = 10,000 the process peaked at 3.43 GB without ``overwrite`` and
     with 2 threads (benchmarks/unique_information/memory.py): 3.2 are K and the 3 matrices, 0.26 what Python imports,
     the rest mostly work space of LAPACK's threads.
 

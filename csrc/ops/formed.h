@@ -1,0 +1,37 @@
+// Gradients of a plain pair, some at a time, formed by torch's batched product.
+#pragma once
+
+#include <algorithm>
+
+#include "pair.h"
+
+namespace infotorch {
+
+constexpr int64_t kNarrow = 1 << 12;  // a gradient so small is formed sooner than torch's product is called
+
+// Rows o ... o + rows of the gradients of samples n ... n + count.
+struct Formed {
+  int64_t n, count, o, rows;
+};
+
+// Runs body(which, where they are [count, rows, I], contiguous) until it has seen every gradient: whole ones while some
+// megabytes hold them, so that they are still in a cache, and rows of a larger one. Samples follow each other for the
+// same rows.
+template <typename scalar_t, typename Body>
+void for_formed(const Tensor& a, const Tensor& b, const PairShape& s, const Body& body) {
+  constexpr int64_t cached = 1 << 20, most = 1 << 22;  // numbers
+  const int64_t rows = std::clamp<int64_t>(most / s.I, 1, s.O);
+  const int64_t count = std::clamp<int64_t>(cached / (rows * s.I), 1, s.N);
+  const Tensor held = new_empty(b, {count * rows * s.I});
+  for (int64_t o = 0; o < s.O; o += rows)
+    for (int64_t n = 0; n < s.N; n += count) {
+      const Formed here = {n, std::min(count, s.N - n), o, std::min(rows, s.O - o)};
+      Tensor g = as_strided(held, {here.count, here.rows, s.I}, {here.rows * s.I, s.I, 1});
+      const Tensor b_rows = as_strided(b, {here.count, here.rows, s.T}, {b.stride(0), b.stride(2), b.stride(1)},
+                                       n * b.stride(0) + o * b.stride(2));
+      batched_matmul_out(b_rows, samples(a, n, here.count), g);
+      body(here, static_cast<const scalar_t*>(held.data_ptr()));
+    }
+}
+
+}  // namespace infotorch

@@ -19,17 +19,20 @@ MOST = 2**31  # bytes of a stored matrix
 def stored(layer: Layer) -> tuple[Tensor, Tensor]:
     """Bucket and sign of every element, [O I] each."""
     words = torch.from_numpy(_C.sketch_words(SEED, "", 0, 0, 2 * layer.I * layer.O).astype("int64"))
-    return words[0::2] * K >> 32, 1.0 - 2.0 * (words[1::2] % 2)
+    sign = 1.0 - 2.0 * (words[1::2] % 2)
+    return (words[0::2] * K >> 32).to(layer.device), sign.to(layer.device, layer.dtype)
 
 
 def race(layer: Layer) -> float:
     a, b = layer.pair()
     N, T, I, O = layer.N, layer.T, layer.I, layer.O
     bucket, sign = stored(layer)
-    place = torch.arange(I * O)
-    rows = torch.sparse_coo_tensor(torch.stack([bucket, place]), sign, (K, I * O)).to_sparse_csr()
+    place = torch.arange(I * O, device=layer.device)
+    rows = torch.sparse_coo_tensor(
+        torch.stack([bucket, place]), sign, (K, I * O), check_invariants=True
+    ).to_sparse_csr()
     order = bucket.argsort(stable=True)
-    starts = torch.searchsorted(bucket[order], torch.arange(K))
+    starts = torch.searchsorted(bucket[order], torch.arange(K, device=layer.device))
     signs_in_order = sign[order]
     g = a.new_empty(N, O, I)  # written again and again: fresh memory would cost more than any of the sketches
     g_t = a.new_empty(O, I, N)
@@ -53,7 +56,7 @@ def race(layer: Layer) -> float:
     }
     held = {"buckets and signs": 12 * I * O, "sparse": 12 * I * O, "bag": 12 * I * O, "dense": 4 * I * O * K}
     if held["dense"] <= MOST:
-        matrix = torch.zeros(I * O, K)
+        matrix = a.new_zeros(I * O, K)
         matrix[place, bucket] = sign
         baselines["dense matrix"] = lambda: formed() @ matrix
     gradients = 4 * N * I * O
@@ -63,31 +66,23 @@ def race(layer: Layer) -> float:
         flush=True,
     )
     # G has to be formed and each of its elements added once; inputs are read and sketches written.
-    work, moved = N * (T + 1) * I * O, 4 * N * (T * (I + O) + K)
+    work, moved = N * (T + 1) * I * O, layer.pair_bytes + 4 * N * K
     sizes = {"k": K, **layer.sizes}
-    return compare(
-        "project", layer.name, sizes, lambda: project(a, b, k=K, seed=SEED), baselines, work=work, moved=moved
-    )
+    ours = lambda: project(a, b, k=K, seed=SEED)  # noqa: E731  (a name for one argument)
+    return compare("project", layer.name, sizes, ours, baselines, work=work, moved=moved, dtype=layer.dtype)
 
 
 def race_kron(layer: Layer) -> float:
     a, b = layer.pair()
     N, T, I, O = layer.N, layer.T, layer.I, layer.O
     k_O, k_I = factors(K, O, I)
-    r_O = normals(SEED, "", 2, O * k_O).reshape(O, k_O).float() / math.sqrt(K)
-    r_I = normals(SEED, "", 1, I * k_I).reshape(I, k_I).float()
+    r_O = normals(SEED, "", 2, O * k_O).reshape(O, k_O).to(b) / math.sqrt(K)
+    r_I = normals(SEED, "", 1, I * k_I).reshape(I, k_I).to(a)
     baselines: dict[str, Call] = {"stored factors": lambda: torch.bmm((b @ r_O).mT, a @ r_I).flatten(1)}
-    work, moved = N * T * (I * k_I + O * k_O + K), 4 * N * (T * (I + O) + K)
+    work, moved = N * T * (I * k_I + O * k_O + K), layer.pair_bytes + 4 * N * K
     sizes = {"k_O": k_O, "k_I": k_I, **layer.sizes}
-    return compare(
-        "project",
-        f"{layer.name}, kron",
-        sizes,
-        lambda: project(a, b, k=K, seed=SEED, kind="kron"),
-        baselines,
-        work=work,
-        moved=moved,
-    )
+    ours = lambda: project(a, b, k=K, seed=SEED, kind="kron")  # noqa: E731  (a name for one argument)
+    return compare("project kron", layer.name, sizes, ours, baselines, work=work, moved=moved, dtype=layer.dtype)
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from benchmarks.harness import Call, compare, summary
+from benchmarks.harness import compare, summary
+from benchmarks.meter import Call
 from benchmarks.ops.layers import GOALS, MORE, Layer
 from infotorch import _C
 from infotorch.ops import project
@@ -19,44 +20,43 @@ MOST = 2**31  # bytes of a stored matrix
 def stored(layer: Layer) -> tuple[Tensor, Tensor]:
     """Bucket and sign of every element, [O I] each."""
     words = torch.from_numpy(_C.sketch_words(SEED, "", 0, 0, 2 * layer.I * layer.O).astype("int64"))
-    sign = 1.0 - 2.0 * (words[1::2] % 2)
-    return (words[0::2] * K >> 32).to(layer.device), sign.to(layer.device, layer.dtype)
+    return (words[0::2] * K >> 32).to(layer.device), (1.0 - 2.0 * (words[1::2] % 2)).to(layer.device)
 
 
 def race(layer: Layer) -> float:
     a, b = layer.pair()
     N, T, I, O = layer.N, layer.T, layer.I, layer.O
     bucket, sign = stored(layer)
-    place = torch.arange(I * O, device=layer.device)
-    rows = torch.sparse_coo_tensor(
-        torch.stack([bucket, place]), sign, (K, I * O), check_invariants=True
-    ).to_sparse_csr()
+    place = torch.arange(I * O, device=a.device)
+    rows = torch.sparse_coo_tensor(torch.stack([bucket, place]), sign, (K, I * O)).to_sparse_csr()
     order = bucket.argsort(stable=True)
-    starts = torch.searchsorted(bucket[order], torch.arange(K, device=layer.device))
+    starts = torch.searchsorted(bucket[order], torch.arange(K, device=a.device))
     signs_in_order = sign[order]
     g = a.new_empty(N, O, I)  # written again and again: fresh memory would cost more than any of the sketches
     g_t = a.new_empty(O, I, N)
 
     def formed() -> Tensor:  # [N, O I]
-        return (torch.mul(b.mT, a, out=g) if T == 1 else torch.bmm(b.mT, a, out=g)).view(N, -1)
+        return (torch.mul(b.mT, a, out=g) if T == 1 else torch.bmm(b.mT, a, out=g)).view(N, -1).float()
 
     def transposed() -> Tensor:  # [O I, N]
         if T > 1:
             return formed().T.contiguous()
-        return torch.mul(b[:, 0].T.contiguous()[:, None], a[:, 0].T.contiguous(), out=g_t).view(-1, N)
+        return torch.mul(b[:, 0].T.contiguous()[:, None], a[:, 0].T.contiguous(), out=g_t).view(-1, N).float()
 
     def bag() -> Tensor:
         return embedding_bag(order, transposed(), starts, mode="sum", per_sample_weights=signs_in_order).T
 
     baselines: dict[str, Call] = {
-        "index_add": lambda: a.new_zeros(N, K).index_add_(1, bucket, formed() * sign),
-        "index_add of rows": lambda: a.new_zeros(K, N).index_add_(0, bucket, transposed() * sign[:, None]).T,
+        "index_add": lambda: torch.zeros(N, K, device=a.device).index_add_(1, bucket, formed() * sign),
+        "index_add of rows": lambda: (
+            torch.zeros(K, N, device=a.device).index_add_(0, bucket, transposed() * sign[:, None]).T
+        ),
         "sparse product": lambda: (rows @ transposed()).T,
         "embedding_bag": bag,
     }
     held = {"buckets and signs": 12 * I * O, "sparse": 12 * I * O, "bag": 12 * I * O, "dense": 4 * I * O * K}
     if held["dense"] <= MOST:
-        matrix = a.new_zeros(I * O, K)
+        matrix = torch.zeros(I * O, K, device=a.device)
         matrix[place, bucket] = sign
         baselines["dense matrix"] = lambda: formed() @ matrix
     gradients = 4 * N * I * O

@@ -7,7 +7,19 @@
 
 namespace infotorch {
 
+constexpr int64_t kFormedBytes = int64_t{16} << 20;  // that are held at once
 constexpr int64_t kNarrow = 1 << 12;  // a gradient so small is formed sooner than torch's product is called
+
+inline int64_t number_bytes(const Tensor& x) { return x.scalar_type() == ScalarType::Double ? 8 : 4; }
+
+// Whether that beats tiles in cache where the gradients are only read once more, as benchmarks/ops/norms.py and gram.py
+// measured: on wide layers with many positions, where torch's product reaches its peak, and writing a gradient is cheap
+// beside forming it.
+inline bool forms_by_product(const Tensor& a, const PairShape& s, const PairOptions& options) {
+  const int64_t wide = std::max(s.I, s.O), narrow = std::min(s.I, s.O);
+  return is_plain(a, s, options) && storage_of(a) == Storage::same && s.T >= 128 && wide >= 256 && narrow >= 16 &&
+         s.T * wide >= 1 << 16;
+}
 
 // Rows o ... o + rows of the gradients of samples n ... n + count.
 struct Formed {
@@ -19,7 +31,7 @@ struct Formed {
 // same rows.
 template <typename scalar_t, typename Body>
 void for_formed(const Tensor& a, const Tensor& b, const PairShape& s, const Body& body) {
-  constexpr int64_t cached = 1 << 20, most = 1 << 22;  // numbers
+  const int64_t most = kFormedBytes / number_bytes(b), cached = most / 4;  // numbers
   const int64_t rows = std::clamp<int64_t>(most / s.I, 1, s.O);
   const int64_t count = std::clamp<int64_t>(cached / (rows * s.I), 1, s.N);
   const Tensor held = new_empty(b, {count * rows * s.I});

@@ -1,5 +1,7 @@
 """project against sketches whose random numbers are stored. Run: python -m benchmarks.ops.project."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
@@ -9,6 +11,7 @@ from benchmarks.meter import Call
 from benchmarks.ops.layers import GOALS, MORE, Layer
 from infotorch import _C
 from infotorch.ops import project
+from infotorch.ops.reference import factors, normals
 
 K, SEED = 4096, 3
 MOST = 2**31  # bytes of a stored matrix
@@ -69,10 +72,24 @@ def race(layer: Layer) -> float:
     return compare("project", layer.name, sizes, ours, baselines, work=work, moved=moved, dtype=layer.dtype)
 
 
+def race_kron(layer: Layer) -> float:
+    a, b = layer.pair()
+    N, T, I, O = layer.N, layer.T, layer.I, layer.O
+    k_O, k_I = factors(K, O, I)
+    r_O = normals(SEED, "", 2, O * k_O).reshape(O, k_O).to(b) / math.sqrt(K)
+    r_I = normals(SEED, "", 1, I * k_I).reshape(I, k_I).to(a)
+    baselines: dict[str, Call] = {"stored factors": lambda: torch.bmm((b @ r_O).mT, a @ r_I).flatten(1)}
+    work, moved = N * T * (I * k_I + O * k_O + K), layer.pair_bytes + 4 * N * K
+    sizes = {"k_O": k_O, "k_I": k_I, **layer.sizes}
+    ours = lambda: project(a, b, k=K, seed=SEED, kind="kron")  # noqa: E731  (a name for one argument)
+    return compare("project kron", layer.name, sizes, ours, baselines, work=work, moved=moved, dtype=layer.dtype)
+
+
 def main() -> None:
     summary("project", [race(layer) for layer in GOALS])
     for layer in MORE:
         race(layer)
+    summary("project kron", [race_kron(layer) for layer in (*GOALS, *MORE) if layer.I * layer.O > K])
 
 
 if __name__ == "__main__":

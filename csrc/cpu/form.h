@@ -8,6 +8,13 @@ namespace infotorch::cpu {
 // Positions between two visits to a tile: rows that are read in place stay in a 32 KiB cache.
 constexpr int64_t kFormDepth = 128;
 
+// A panel that lies in place is packed all the same if its rows spread over more bytes than this: a tile walks through
+// all of them again and again, and the addresses of more pages than a processor remembers (64 of 4 KiB, for both
+// panels) cost more than a copy. So do rows that compete for the same cache sets, if the tile has so many rows to come
+// back for.
+constexpr int64_t kFormSpread = int64_t{1} << 17;
+constexpr int64_t kFormTall = 168;
+
 // Which features run along the rows of a formed tile, and which along its columns (the lanes of the product).
 enum class Layout { out_by_in, in_by_out };
 
@@ -72,14 +79,20 @@ class Former {
     int64_t t = 0;
     do {  // once even if T = 0, when the gradient is zero
       const int64_t depth = std::min(step, T - t);
-      const Panel<scalar_t> left = features(y, n, t, depth, tile.r0, tile.rows, 1, y_panel);
-      const Panel<scalar_t> right = features(x, n, t, depth, tile.c0, tile.cols, kPad, x_panel);
       const bool more = t + depth < T;  // then the next positions are asked for, else the next sample
       Ahead next;
-      if ((more || n + 1 < N) && left.data != y_panel)
-        next.add(Ahead::of(left.shifted(more ? depth * left.stride : y.n_stride), tile.rows, depth));
-      if ((more || n + 1 < N) && right.data != x_panel)
-        next.add(Ahead::of(right.shifted(more ? depth * right.stride : x.n_stride), tile.cols, depth));
+      const auto panel = [&](const Rows<scalar_t>& rows, int64_t c0, int64_t count, int64_t pad, scalar_t* packed) {
+        const Panel<scalar_t> found = features(rows, n, t, depth, c0, count, pad, packed);
+        if (found.data == packed) return found;
+        if (more || n + 1 < N)
+          next.add(Ahead::of(found.shifted(more ? depth * found.stride : rows.n_stride), count, depth));
+        const int64_t spread = depth * found.stride * static_cast<int64_t>(sizeof(scalar_t));
+        if (spread <= kFormSpread && (pad == 1 || tile.rows < kFormTall)) return found;
+        copy_block(found.data, found.stride, 1, depth, pad == 1 ? count : padded(count), packed, panel_stride(count));
+        return Panel<scalar_t>{packed, panel_stride(count)};
+      };
+      const Panel<scalar_t> left = panel(y, tile.r0, tile.rows, 1, y_panel);
+      const Panel<scalar_t> right = panel(x, tile.c0, tile.cols, kPad, x_panel);
       product(right, tile.cols, left, tile.rows, depth, t > 0, out, out_stride, kEverything, &next);
       t += depth;
     } while (t < T);

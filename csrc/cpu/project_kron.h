@@ -71,14 +71,15 @@ class KronSketch {
   static constexpr int64_t kFactor = int64_t{1} << 21;  // numbers of a factor held at once
   static constexpr int64_t kBlock = 112;                // positions of one task: eight register tiles
   static constexpr int64_t kWorkPerTask = 1 << 16;      // multiply-adds that outweigh waking a thread
-  static constexpr int64_t kDrawCost = 64;              // of one number, in multiply-adds
+  static constexpr int64_t kSum = 128;      // terms between two visits to a result: a strip stays in a 32 KiB cache
+  static constexpr int64_t kDrawCost = 64;  // of one number, in multiply-adds
 
   // Some rows of a factor, drawn once if all of them fit.
   struct Drawn {
     Drawn(const Factor& factor, int64_t features)
         : factor(factor),
           features(features),
-          most(std::max<int64_t>(1, kFactor / factor.stride() / kDepth) * kDepth),
+          most(std::max<int64_t>(1, kFactor / factor.stride() / kSum) * kSum),
           held(std::min(features, most) * factor.stride()) {}
 
     // Rows first ... first + most.
@@ -106,14 +107,14 @@ class KronSketch {
     const int64_t features = drawn.features, stride = factor.stride();
     for (int64_t first = 0; first < features; first += drawn.most) {
       const scalar_t* const held = drawn.from(first);
-      const int64_t last = std::min(features, first + drawn.most);
+      const int64_t last = std::min(features, first + drawn.most), step = even_step(last - first);
       parallel_for(ceil_div(positions, kBlock), grain(kBlock * (last - first) * factor.columns),
                    [&](int64_t begin, int64_t end) {
-                     const Scratch<scalar_t> packed(kDepth * panel_stride(kBlock));
+                     const Scratch<scalar_t> packed(kSum * panel_stride(kBlock));
                      for (int64_t p = begin * kBlock; p < std::min(positions, end * kBlock); p += kBlock) {
                        const int64_t here = std::min(kBlock, positions - p);
-                       for (int64_t i = first; i < last; i += kDepth) {
-                         const int64_t depth = std::min(kDepth, last - i);
+                       for (int64_t i = first; i < last; i += step) {
+                         const int64_t depth = std::min(step, last - i);
                          pack_positions(rows, 0, t0 + p, here, i, depth, packed.data, panel_stride(kBlock));
                          product<scalar_t>({held + (i - first) * stride, stride}, padded(factor.columns),
                                            {packed.data, panel_stride(kBlock)}, here, depth, i > 0, to + p * stride,
@@ -143,18 +144,21 @@ class KronSketch {
   // out[n] = or += left[n]^T right[n] over `depth` positions, and at the end its scale.
   void join(int64_t n0, int64_t count, int64_t depth, const scalar_t* left, const scalar_t* right, bool add,
             bool end) const {
-    const int64_t x_stride = in.stride(), y_stride = of_out.stride();
+    const int64_t x_stride = in.stride(), y_stride = of_out.stride(), step = even_step(depth);
     parallel_for(count, grain(depth * k), [&](int64_t begin, int64_t until) {
       for (int64_t n = begin; n < until; ++n) {
         scalar_t* const to = out + (n0 + n) * k;
-        for (int64_t t = 0; t < depth; t += kDepth)
+        for (int64_t t = 0; t < depth; t += step)
           product<scalar_t>({right + (n * depth + t) * x_stride, x_stride}, columns.I,
-                            {left + (n * depth + t) * y_stride, y_stride}, columns.O, std::min(kDepth, depth - t),
+                            {left + (n * depth + t) * y_stride, y_stride}, columns.O, std::min(step, depth - t),
                             add || t > 0, to, columns.I);
         if (end) scaled(to, static_cast<scalar_t>(1 / std::sqrt(static_cast<double>(k))), k, to);
       }
     });
   }
+
+  // At most kSum terms, and about as many as the other steps.
+  static int64_t even_step(int64_t terms) { return ceil_div(terms, ceil_div(terms, kSum)); }
 
   static int64_t grain(int64_t cost) { return kWorkPerTask / (cost + 1) + 1; }
 

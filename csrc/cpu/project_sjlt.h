@@ -58,6 +58,7 @@ class Sjlt {
   static constexpr int64_t kPerBucket = 64;                   // numbers a bucket adds up before another split pays
   static constexpr int64_t kSplitBuckets = int64_t{1} << 15;  // in all splits
   static constexpr int64_t kSparse = 4;                       // share of empty buckets that lanes would only move
+  static constexpr int64_t kDeep = 128;                       // positions from which on forming outweighs adding
   static constexpr int64_t kPiece = 1024;                     // buckets summed over splits by one task
   static constexpr int64_t kWorkPerTask = 1 << 16;            // multiply-adds that outweigh waking a thread
 
@@ -174,13 +175,14 @@ class Sjlt {
   int64_t most_lanes() const {
     const int64_t number = sizeof(scalar_t), threads = num_threads();
     int64_t most = kMostLanes<scalar_t>;
+    const auto too_few = [&] { return ceil_div(s.N, most) * splits < std::min(threads, s.N); };
     const auto too_large = [&] { return threads * most * (k + area) * number > kBudget; };
     const auto too_wide = [&] {
-      const bool idle = most / 2 >= s.N || ceil_div(s.N, most) * splits < threads;
-      return idle || too_large() || (!outer && most * area * number > kTiles);
+      return most / 2 >= s.N || too_few() || too_large() || (!outer && most * area * number > kTiles);
     };
     while (most > kLeastLanes<scalar_t> && too_wide()) most /= 2;
-    return splits == 1 && (s.O * s.I < k / kSparse || too_large()) ? 1 : most;
+    const bool alone = s.O * s.I < k / kSparse || too_large() || (s.T >= kDeep && too_few());
+    return splits == 1 && alone ? 1 : most;
   }
 
   int64_t grain(int64_t chunks) const {

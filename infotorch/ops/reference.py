@@ -117,11 +117,11 @@ def project(
     if O == 0 or I + bias == 0:
         return g.new_zeros(len(g), k)
     if kind == "kron":
-        k_O, k_I = _factors(k, O, I)
-        r_O = _normals(seed, name, 2, O * k_O).reshape(O, k_O)
-        r_I = _normals(seed, name, 1, (I + bias) * k_I).reshape(I + bias, k_I)
+        k_O, k_I = factors(k, O, I)
+        r_O = normals(seed, name, 2, O * k_O).reshape(O, k_O)
+        r_I = normals(seed, name, 1, (I + bias) * k_I).reshape(I + bias, k_I)
         return torch.einsum("op,noi,iq->npq", r_O, g, r_I).reshape(-1, k) / math.sqrt(k)
-    words = _words(seed, name, 0, 2 * (O * I + O))
+    words = words_of(seed, name, 0, 2 * (O * I + O))
     matrix = torch.zeros(O * I + O, k, dtype=torch.float64)
     matrix[torch.arange(O * I + O), torch.tensor([int(u) * k >> 32 for u in words[0::2]])] = torch.tensor(
         [-1.0 if v & 1 else 1.0 for v in words[1::2]], dtype=torch.float64
@@ -130,7 +130,7 @@ def project(
     return out + torch.einsum("no,ok->nk", g[:, :, I], matrix[O * I :]) if bias else out
 
 
-def _words(seed: int, name: str, draw: int, count: int) -> "np.ndarray[Any, Any]":
+def words_of(seed: int, name: str, draw: int, count: int) -> "np.ndarray[Any, Any]":
     """The first words of a sketch's stream: Philox4x32-10 of 64-bit integers, block by block."""
     digest = 0xCBF29CE484222325
     for byte in name.encode():
@@ -150,15 +150,15 @@ def _words(seed: int, name: str, draw: int, count: int) -> "np.ndarray[Any, Any]
     return np.stack(c, 1).ravel()[:count]
 
 
-def _normals(seed: int, name: str, draw: int, count: int) -> Tensor:
+def normals(seed: int, name: str, draw: int, count: int) -> Tensor:
     """The first normal numbers of a factor, by Box and Muller, rounded to float32."""
-    words = _words(seed, name, draw, count + count % 2).astype(np.float64)
+    words = words_of(seed, name, draw, count + count % 2).astype(np.float64)
     radius, angle = np.sqrt(-2 * np.log((words[0::2] + 0.5) / 2**32)), 2 * np.pi * words[1::2] / 2**32
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
     return torch.from_numpy(pairs.ravel()[:count].astype(np.float32)).double()
 
 
-def _factors(k: int, O: int, I: int) -> tuple[int, int]:
+def factors(k: int, O: int, I: int) -> tuple[int, int]:
     """(k_O, k_I): of all divisors that fit the nearest, the larger one on the side with more features."""
     fit = [(p, k // p) for p in range(1, O + 1) if k % p == 0 and k // p <= max(1, I)]
     return min(fit, key=lambda pair: (max(pair), pair[0] > pair[1] if I >= O else pair[1] > pair[0]))

@@ -71,7 +71,7 @@ def test_the_stream_is_read_from_any_place():
 def test_normal_numbers_are_normal(rng):
     """Their first four moments, within five standard errors, of a factor that a one-hot input shows row by row."""
     ids, b = torch.arange(400)[:, None], torch.ones(400, 1, 1, dtype=torch.float64)
-    z = project(ids, b, k=100, seed=5, kind="kron", in_features=400).flatten() * 10 / reference._normals(5, "", 2, 1)
+    z = project(ids, b, k=100, seed=5, kind="kron", in_features=400).flatten() * 10 / reference.normals(5, "", 2, 1)
     for power, moment, variance in [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)]:
         assert abs(z.pow(power).mean() - moment) < 5 * (variance / z.numel()) ** 0.5
 

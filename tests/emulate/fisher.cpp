@@ -14,7 +14,7 @@ void fisher(Call& call) {
   const int64_t area = shape.O * shape.I;
   scalar_t* const out = call.result<scalar_t>(form == FisherForm::full ? area * area : area);
   call.for_pair<scalar_t>([&](const auto& a, const auto& b) {
-    if (!call.cuda()) return cpu::fisher(form, shape, a, b, out);
+    if (call.device == Device::cpu) return cpu::fisher(form, shape, a, b, out);
     const bool one_hot = std::is_same_v<std::decay_t<decltype(a)>, Ids>;
     char* const scratch = call.scratch<char>(cuda::fisher_scratch(form, shape, sizeof(scalar_t), one_hot));
     Call::check(cuda::fisher(form, shape, a, b, scratch, out, nullptr));

@@ -10,7 +10,7 @@ void grads(Call& call) {
   const PairShape shape = call.shape();
   scalar_t* const out = call.result<scalar_t>(shape.N * shape.O * shape.I);
   call.for_pair<scalar_t>([&](const auto& a, const auto& b) {
-    if (!call.cuda()) return cpu::grads(shape, a, b, out);
+    if (call.device == Device::cpu) return cpu::grads(shape, a, b, out);
     Call::check(cuda::grads(shape, a, b, out, nullptr));
   });
 }

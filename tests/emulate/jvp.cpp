@@ -14,7 +14,7 @@ void jvp(Call& call) {
   scalar_t* const out = call.result<scalar_t>(shape.N * K);
   call.for_pair<scalar_t>([&](const auto& a, const auto& b) {
     const auto* const directions = call.data<scalar_t>("v");
-    if (!call.cuda()) return cpu::jvp(method, shape, a, b, directions, K, out);
+    if (call.device == Device::cpu) return cpu::jvp(method, shape, a, b, directions, K, out);
     const bool widens = b.storage != Storage::same;
     char* const scratch = call.scratch<char>(cuda::jvp_scratch(method, shape, K, sizeof(scalar_t), widens));
     Call::check(cuda::jvp(method, shape, a, b, directions, K, scratch, out, nullptr));

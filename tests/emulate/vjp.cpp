@@ -15,7 +15,7 @@ void vjp(Call& call) {
   scalar_t* const out = call.result<scalar_t>(K * shape.O * shape.I);
   call.for_pair<scalar_t>([&](const auto& a, const auto& b) {
     const auto* const weights = call.data<scalar_t>("w");
-    if (!call.cuda()) return cpu::vjp(shape, a, b, weights, K, out);
+    if (call.device == Device::cpu) return cpu::vjp(shape, a, b, weights, K, out);
     const VjpMethod method = kMethods[call.seed % 3];
     char* const scratch =
         call.scratch<char>(cuda::vjp_scratch(method, shape, K, sizeof(scalar_t), b.storage != Storage::same));

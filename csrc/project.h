@@ -51,4 +51,23 @@ template <typename scalar_t>
 void project(const Sketch& sketch, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, scalar_t* out);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// Bytes of device memory that project needs for its work, 64 MiB or little more.
+template <typename scalar_t>
+int64_t project_bytes(const Sketch& sketch, const PairShape& shape, const Rows<scalar_t>& a);
+template <typename scalar_t>
+int64_t project_bytes(const Sketch& sketch, const PairShape& shape, const Ids& a);
+
+// As on the CPU, with device pointers, on `stream`; nothing is allocated or waited for. The words are the CPU's, the
+// sums and the factors of a kron sketch theirs up to rounding. nullptr, or what the CUDA runtime said.
+template <typename scalar_t>
+const char* project(const Sketch& sketch, const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
+                    void* scratch, scalar_t* out, void* stream);
+template <typename scalar_t>
+const char* project(const Sketch& sketch, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, void* scratch,
+                    scalar_t* out, void* stream);
+
+}  // namespace cuda
 }  // namespace infotorch

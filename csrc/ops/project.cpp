@@ -30,20 +30,55 @@ Sketch check_sketch(const PairShape& s, const PairOptions& options, int64_t k, i
   return {kind == "sjlt" ? ProjectKind::sjlt : ProjectKind::kron, k, source};
 }
 
+// The arguments of a call, checked.
+struct Call {
+  const Tensor &a, &b;
+  PairOptions options;
+  PairShape shape;
+  Sketch sketch;
+
+  Call(const Tensor& a, const Tensor& b, const PairOptions& options, int64_t k, int64_t seed, const std::string& kind,
+       const std::string& name)
+      : a(a),
+        b(b),
+        options(options),
+        shape(check_pair("project", a, b, options)),
+        sketch(check_sketch(shape, options, k, seed, kind, name)) {}
+
+  // Runs body(a's Rows or Ids, b's Rows, out's numbers), and returns out.
+  template <typename Body>
+  Tensor sketched(const Body& body) const {
+    Tensor out = new_empty(b, {shape.N, sketch.k});
+    for_dtype(b.scalar_type(), [&](auto zero) {
+      using scalar_t = decltype(zero);
+      for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
+        body(a_side, b_side, static_cast<scalar_t*>(out.data_ptr()));
+      });
+    });
+    return out;
+  }
+};
+
 Tensor project_cpu(const Tensor& a, const Tensor& b, int64_t k, int64_t seed, const std::string& kind,
                    const std::string& name, bool bias, int64_t t_dims, std::optional<int64_t> in_features) {
-  const PairOptions options = {bias, t_dims, in_features};
-  const PairShape shape = check_pair("project", a, b, options);
-  const Sketch sketch = check_sketch(shape, options, k, seed, kind, name);
-  Tensor out = new_empty(b, {shape.N, k});
-  for_dtype(b.scalar_type(), [&](auto zero) {
-    using scalar_t = decltype(zero);
-    for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
-      cpu::project(sketch, shape, a_side, b_side, static_cast<scalar_t*>(out.data_ptr()));
-    });
+  const Call call(a, b, {bias, t_dims, in_features}, k, seed, kind, name);
+  return call.sketched([&](const auto& a_side, const auto& b_side, auto* out) {
+    cpu::project(call.sketch, call.shape, a_side, b_side, out);
   });
-  return out;
 }
+
+#ifdef INFOTORCH_CUDA
+Tensor project_cuda(const Tensor& a, const Tensor& b, int64_t k, int64_t seed, const std::string& kind,
+                    const std::string& name, bool bias, int64_t t_dims, std::optional<int64_t> in_features) {
+  const Call call(a, b, {bias, t_dims, in_features}, k, seed, kind, name);
+  Gpu gpu("project", b);
+  return call.sketched([&](const auto& a_side, const auto& b_side, auto* out) {
+    using scalar_t = std::decay_t<decltype(*out)>;
+    char* const scratch = gpu.scratch<char>(cuda::project_bytes<scalar_t>(call.sketch, call.shape, a_side));
+    gpu.check(cuda::project(call.sketch, call.shape, a_side, b_side, scratch, out, gpu.stream()));
+  });
+}
+#endif
 
 }  // namespace
 }  // namespace infotorch
@@ -54,3 +89,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(infotorch, m) {
       "int? in_features=None) -> Tensor");
 }
 STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) { m.impl("project", TORCH_BOX(&infotorch::project_cpu)); }
+#ifdef INFOTORCH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CUDA, m) { m.impl("project", TORCH_BOX(&infotorch::project_cuda)); }
+#endif

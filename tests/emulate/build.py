@@ -86,10 +86,15 @@ def jobs() -> int:
     return int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
 
 
+@functools.cache
+def pool() -> ThreadPoolExecutor:
+    """Where compilers run, whoever waits for them."""
+    return ThreadPoolExecutor(jobs())
+
+
 def program(variant: str, root: pathlib.Path = HOUSE, op: str | None = None) -> pathlib.Path:
     """The driver of the kernels under ``root``, all or those of one op. What another root has too is not made again."""
-    with ThreadPoolExecutor(jobs()) as pool:
-        objects = list(pool.map(lambda source: compiled(variant, source, root), sources(root, op)))
+    objects = list(pool().map(lambda source: compiled(variant, source, root), sources(root, op)))
     flags = f"-pthread {VARIANTS[variant][0]}"
     target = cached("g++", flags + " ".join(path.name for path in objects), [], root, f"driver.{variant}")
     make(target, "g++", *shlex.split(flags), *objects)

@@ -26,15 +26,9 @@
 
 // As aligned as on a GPU, so that UBSan sees a misaligned wide access.
 #define EMULATE_VECTORS(name, type)                                           \
-  struct alignas(2 * sizeof(type)) name##2 {                                  \
-    type x, y;                                                                \
-  };                                                                          \
-  struct name##3 {                                                            \
-    type x, y, z;                                                             \
-  };                                                                          \
-  struct alignas(16) name##4 {                                                \
-    type x, y, z, w;                                                          \
-  };                                                                          \
+  struct alignas(2 * sizeof(type)) name##2 { type x, y; };                    \
+  struct name##3 { type x, y, z; };                                           \
+  struct alignas(16) name##4 { type x, y, z, w; };                            \
   inline name##2 make_##name##2(type x, type y) { return {x, y}; }            \
   inline name##3 make_##name##3(type x, type y, type z) { return {x, y, z}; } \
   inline name##4 make_##name##4(type x, type y, type z, type w) { return {x, y, z, w}; }

@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.emulate import build
-
 SECONDS = 120  # after which a call is taken to hang
 ENVIRONMENT = {
     "ASAN_OPTIONS": "abort_on_error=0:exitcode=66",
@@ -100,8 +98,3 @@ class Driver:
 @functools.cache
 def addresses_can_be_fixed() -> bool:
     return shutil.which("setarch") is not None and subprocess.run(["setarch", "-R", "true"]).returncode == 0
-
-
-@functools.cache
-def driver(variant: str) -> Driver:
-    return Driver(build.program(variant))

@@ -9,7 +9,7 @@ from tests.emulate.driver import Call
 from tests.ops import cases
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Fault:
     """One change of a kernel's text."""
 

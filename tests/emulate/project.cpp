@@ -13,7 +13,11 @@ void project(Call& call) {
   const ProjectKind kind = call.option("kind") == "sjlt" ? ProjectKind::sjlt : ProjectKind::kron;
   const Sketch sketch = {kind, call.number("k"), source};
   scalar_t* const out = call.result<scalar_t>(shape.N * sketch.k);
-  call.for_pair<scalar_t>([&](const auto& a, const auto& b) { cpu::project(sketch, shape, a, b, out); });
+  call.for_pair<scalar_t>([&](const auto& a, const auto& b) {
+    if (call.device == Device::cpu) return cpu::project(sketch, shape, a, b, out);
+    char* const scratch = call.scratch<char>(cuda::project_bytes<scalar_t>(sketch, shape, a));
+    Call::check(cuda::project(sketch, shape, a, b, scratch, out, nullptr));
+  });
 }
 
 const driver::Entry project_entry("project", project<float>, project<double>);

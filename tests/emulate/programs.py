@@ -1,0 +1,47 @@
+"""The programs that tests run, compiled ahead of them: while the first tests run, compilers work on what comes next."""
+
+import functools
+import shutil
+import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from tests.emulate import build
+from tests.emulate.driver import Driver
+from tests.emulate.faults import Fault
+
+
+@functools.cache
+def pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(build.jobs())
+
+
+@functools.cache
+def soon(what: str | Fault) -> Future:
+    """The program of a variant, or of a fault."""
+    return pool().submit(faulty if isinstance(what, Fault) else build.program, what)
+
+
+def faulty(fault: Fault) -> Path:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for part in ("csrc", "tests/emulate"):
+            shutil.copytree(build.HOUSE / part, root / part, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+        file = root / fault.file
+        text = file.read_text()
+        assert text.count(fault.right) == 1, (
+            f"{fault.right!r} must be in {fault.file} once, for the fault to replace it"
+        )
+        file.write_text(text.replace(fault.right, fault.wrong))
+        return build.program(fault.variant, root, fault.op)
+
+
+@functools.cache
+def driver(what: str | Fault) -> Driver:
+    return Driver(soon(what).result())
+
+
+def stop() -> None:
+    """Compiles nothing more."""
+    pool().shutdown(cancel_futures=True)
+    build.pool().shutdown(cancel_futures=True)

@@ -4,17 +4,26 @@
 #include <algorithm>
 
 #include "../pair.h"
+#include "scratch.h"
 
 namespace infotorch::cuda {
 
-constexpr int64_t kScratchBytes = int64_t{32} << 20;  // unless a single sample needs more
+constexpr int64_t kScratchBytes = 32 * kMiB;  // unless a single sample needs more
 
-// As many samples as need no more than that, or one. need(samples) is in bytes.
+// As many samples as need no more than that, or one. need(samples) is in bytes; it may grow slower than they do.
 template <typename Need>
 int64_t batch_of(int64_t N, const Need& need) {
   int64_t batch = std::max<int64_t>(1, N);
   while (batch > 1 && need(batch) > kScratchBytes) batch = (batch + 1) / 2;
   return batch;
+}
+
+// The bytes of the arrays that a Held takes from its last argument.
+template <typename Held, typename... Args>
+int64_t bytes_of(const Args&... args) {
+  Scratch measured(nullptr);
+  Held{args..., measured};
+  return measured.bytes();
 }
 
 // What N samples need that are done in such batches, the last of which may have fewer samples, and more to share out.
@@ -51,8 +60,5 @@ Rows<scalar_t> matrix(const scalar_t* data, int64_t positions, int64_t features)
   rows.i.append(features, 1);
   return rows;
 }
-
-// Numbers that begin `count` numbers further on, at 16-byte alignment if these do.
-inline int64_t aligned(int64_t count) { return (count + 3) / 4 * 4; }
 
 }  // namespace infotorch::cuda

@@ -9,43 +9,55 @@
 namespace infotorch::cuda {
 namespace {
 
-// Numbers of scratch for some samples, in its order.
-struct Needs {
-  int64_t first, second, partial;
-  int64_t all() const { return first + second + partial; }
+// What the diagonal with one position holds: squares.
+template <typename scalar_t>
+struct Squares {
+  scalar_t *b, *a, *partial;
+
+  Squares(const PairShape& s, Scratch& scratch)
+      : b(scratch.take<scalar_t>(staged_numbers(s.N, s.O))),
+        a(scratch.take<scalar_t>(staged_numbers(s.N, s.I))),
+        partial(scratch.take<scalar_t>(outer_sum_partials(s.N, s.O, s.I, false, sizeof(scalar_t)))) {}
 };
 
-Needs needs_of_samples(FisherForm form, const PairShape& s, int64_t bytes) {
-  const int64_t area = s.O * s.I;
-  if (form == FisherForm::full) return {aligned(s.N * area), 0, outer_sum_partials(s.N, area, area, true, bytes)};
-  return {aligned(staged_numbers(s.N, s.O)), aligned(staged_numbers(s.N, s.I)),
-          outer_sum_partials(s.N, s.O, s.I, false, bytes)};
-}
+// What the full form holds: the gradients.
+template <typename scalar_t>
+struct Formed {
+  scalar_t *g, *partial;
 
-auto needs_of(FisherForm form, const PairShape& s, int64_t bytes) {
-  return [=](int64_t N) { return bytes * needs_of_samples(form, {N, s.T, s.I, s.O}, bytes).all(); };
+  Formed(const PairShape& s, Scratch& scratch)
+      : g(scratch.take<scalar_t>(s.N * s.O * s.I)),
+        partial(scratch.take<scalar_t>(outer_sum_partials(s.N, s.O * s.I, s.O * s.I, true, sizeof(scalar_t)))) {}
+};
+
+template <typename scalar_t>
+auto need_of(FisherForm form, const PairShape& s) {
+  return [=](int64_t N) {
+    const PairShape some = {N, s.T, s.I, s.O};
+    return form == FisherForm::full ? bytes_of<Formed<scalar_t>>(some) : bytes_of<Squares<scalar_t>>(some);
+  };
 }
 
 // With one position, squares of products are products of squares.
 template <typename scalar_t>
 const char* diagonal_of_products(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, bool add,
-                                 scalar_t* scratch, scalar_t* out, void* stream) {
-  const Needs needs = needs_of_samples(FisherForm::diagonal, s, sizeof(scalar_t));
+                                 Scratch scratch, scalar_t* out, void* stream) {
+  const Squares<scalar_t> held(s, scratch);
   const scalar_t* const unweighted = nullptr;
   Rows<scalar_t> y, x;
-  const char* error = stage<Change::square>(b, s.N, unweighted, scratch, y, stream);
-  if (!error) error = stage<Change::square>(a, s.N, unweighted, scratch + needs.first, x, stream);
-  return error ? error : outer_sum(1, y, x, false, add, scratch + needs.first + needs.second, out, stream);
+  const char* error = stage<Change::square>(b, s.N, unweighted, held.b, y, stream);
+  if (!error) error = stage<Change::square>(a, s.N, unweighted, held.a, x, stream);
+  return error ? error : outer_sum(1, y, x, false, add, held.partial, out, stream);
 }
 
 // Side is Rows<scalar_t> or Ids.
 template <typename scalar_t, typename Side>
-const char* full(const PairShape& s, const Side& a, const Rows<scalar_t>& b, bool add, scalar_t* scratch, scalar_t* out,
+const char* full(const PairShape& s, const Side& a, const Rows<scalar_t>& b, bool add, Scratch scratch, scalar_t* out,
                  void* stream) {
-  const Needs needs = needs_of_samples(FisherForm::full, s, sizeof(scalar_t));
-  const char* error = form(s, a, b, scratch, stream);
-  const Rows<scalar_t> formed = matrix<scalar_t>(scratch, s.N, s.O * s.I);
-  return error ? error : outer_sum(1, formed, formed, true, add, scratch + needs.first, out, stream);
+  const Formed<scalar_t> held(s, scratch);
+  const char* error = form(s, a, b, held.g, stream);
+  const Rows<scalar_t> formed = matrix<scalar_t>(held.g, s.N, s.O * s.I);
+  return error ? error : outer_sum(1, formed, formed, true, add, held.partial, out, stream);
 }
 
 bool empty(const PairShape& s) { return s.N == 0 || s.T == 0 || s.I == 0 || s.O == 0; }
@@ -73,14 +85,13 @@ const char* any_fisher(FisherForm form, const PairShape& s, const Side& a, const
   constexpr bool kOneHot = std::is_same_v<Side, Ids>;
   const int64_t area = s.O * s.I;
   if (empty(s)) return zero(form == FisherForm::full ? area * area : area, out, stream);
-  auto* const numbers = static_cast<scalar_t*>(scratch);
-  if (folds(form, s, kOneHot)) return fold_squares(s, a, b, numbers, out, stream);
-  return in_batches(s.N, needs_of(form, s, sizeof(scalar_t)), [&](int64_t n, int64_t N) {
+  if (folds(form, s, kOneHot)) return fold_squares(s, a, b, static_cast<scalar_t*>(scratch), out, stream);
+  return in_batches(s.N, need_of<scalar_t>(form, s), [&](int64_t n, int64_t N) {
     const PairShape here = {N, s.T, s.I, s.O};
     if constexpr (!kOneHot)
       if (form == FisherForm::diagonal)
-        return diagonal_of_products(here, from(a, n), from(b, n), n > 0, numbers, out, stream);
-    return full(here, from(a, n), from(b, n), n > 0, numbers, out, stream);
+        return diagonal_of_products(here, from(a, n), from(b, n), n > 0, Scratch(scratch), out, stream);
+    return full(here, from(a, n), from(b, n), n > 0, Scratch(scratch), out, stream);
   });
 }
 
@@ -89,7 +100,8 @@ const char* any_fisher(FisherForm form, const PairShape& s, const Side& a, const
 int64_t fisher_scratch(FisherForm form, const PairShape& s, int64_t bytes, bool one_hot) {
   if (empty(s)) return 0;
   if (folds(form, s, one_hot)) return one_hot ? 0 : bytes * fold_partials(s);
-  return need_of_batches(s.N, needs_of(form, s, bytes));
+  return bytes == sizeof(double) ? need_of_batches(s.N, need_of<double>(form, s))
+                                 : need_of_batches(s.N, need_of<float>(form, s));
 }
 
 template <typename scalar_t>

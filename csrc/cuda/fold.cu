@@ -7,10 +7,11 @@ namespace {
 
 constexpr int64_t kLeast = 256;  // positions that outweigh another partial result
 
-int fold_edge(const PairShape& s) { return tiling(s.O, s.I, 32).work() < tiling(s.O, s.I, 64).work() ? 32 : 64; }
+constexpr int kLarge = 64;  // edge: a block has two tiles of sums
 
 SplitSum split_of(const PairShape& s, int64_t first) {
-  return {{s.O, s.I}, tiling(s.O, s.I, fold_edge(s)), first, s.N, 1, ceil_div(kLeast, s.T), first > 0};
+  const Tiling tiles = tiling(s.O, s.I, cheaper_edge(s.O, s.I, kLarge));
+  return {{s.O, s.I}, tiles, first, s.N, 1, ceil_div(kLeast, s.T), first > 0};
 }
 
 // Block (split, tile) forms its tile of G[n] [O, I] for each sample of its share, and adds what becomes of it.
@@ -69,7 +70,7 @@ const char* fold(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
   return with_views(
       [&](const auto& a_view, const auto& b_view) {
         using stored_t = typename std::decay_t<decltype(a_view)>::stored_t;
-        const auto run = [&](auto p) {
+        return with_edge<stored_t, Along::positions, kLarge>(s.O, s.I, [&](auto p) {
           using P = decltype(p);
           const char* error = nullptr;
           for (int64_t n = 0; n < s.N && !error;) {
@@ -80,9 +81,7 @@ const char* fold(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
             n += split.terms;
           }
           return error;
-        };
-        return fold_edge(s) == 32 ? run(Product<stored_t, false, 32, Along::positions>())
-                                  : run(Product<stored_t, false, 64, Along::positions>());
+        });
       },
       Stack{a, s.N}, Stack{b, s.N});
 }

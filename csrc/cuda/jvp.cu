@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(kSumThreads)
 
 bool takes_a(const PairShape& s, int64_t bytes) {
   const auto cost = [&](int64_t C, int64_t D) {
-    return tiling(s.N * s.T, D, cheaper_edge(s.N * s.T, D, bytes)).work() * C;
+    return tiling(s.N * s.T, D, cheaper_edge(s.N * s.T, D, most_edge(bytes))).work() * C;
   };
   return cost(s.I, s.O) <= cost(s.O, s.I);
 }
@@ -177,45 +177,53 @@ bool takes_a(const PairShape& s, int64_t bytes) {
 Apply plan(const PairShape& s, int64_t K, int64_t bytes) {
   const bool by_a = takes_a(s, bytes);
   const int64_t C = by_a ? s.I : s.O, D = by_a ? s.O : s.I;
-  return {s.N, s.T, K, C, D, cheaper_edge(s.N * s.T, D, bytes)};
+  return {s.N, s.T, K, C, D, cheaper_edge(s.N * s.T, D, most_edge(bytes))};
 }
 
-int materialize_edge(const PairShape& s) { return tiling(s.O, s.I, 32).work() < tiling(s.O, s.I, 64).work() ? 32 : 64; }
+constexpr int kLarge = 64;  // edge of what is formed: larger tiles would meet too few samples in a block
 
-// Scratch of a launch, in bytes: partial sums, then what is staged.
-struct Needs {
-  int64_t partial, a, b;
-  int64_t all() const { return partial + a + b; }
+Tiling tiles_of(const PairShape& s) { return tiling(s.O, s.I, cheaper_edge(s.O, s.I, kLarge)); }
+
+// What applying holds: rows that are widened.
+template <typename scalar_t>
+struct Applied {
+  double* partial;
+  scalar_t *a, *b;
+
+  Applied(const PairShape& s, int64_t K, bool widens, Scratch& scratch)
+      : partial(scratch.take<double>(s.N * s.T * K * plan(s, K, sizeof(scalar_t)).pieces)),
+        a(scratch.take<scalar_t>(widens ? staged_numbers(s.N * s.T, s.I) : 0)),
+        b(scratch.take<scalar_t>(widens ? staged_numbers(s.N * s.T, s.O) : 0)) {}
 };
 
-Needs needs_of_samples(JvpMethod method, const PairShape& s, int64_t K, int64_t bytes, bool widens) {
-  if (method == JvpMethod::materialize)
-    return {s.N * K * tiling(s.O, s.I, materialize_edge(s)).count() * int64_t{sizeof(double)}, 0, 0};
-  const int64_t staged = widens ? bytes : 0, P = s.N * s.T;
-  return {aligned(P * K * plan(s, K, bytes).pieces) * int64_t{sizeof(double)}, staged_numbers(P, s.I) * staged,
-          staged_numbers(P, s.O) * staged};
-}
+struct Formed {
+  double* partial;
 
-auto needs_of(JvpMethod method, const PairShape& s, int64_t K, int64_t bytes, bool widens) {
-  return [=](int64_t N) { return needs_of_samples(method, {N, s.T, s.I, s.O}, K, bytes, widens).all(); };
+  Formed(const PairShape& s, int64_t K, Scratch& scratch)
+      : partial(scratch.take<double>(s.N * K * tiles_of(s).count())) {}
+};
+
+template <typename scalar_t>
+auto need_of(JvpMethod method, const PairShape& s, int64_t K, bool widens) {
+  return [=](int64_t N) {
+    const PairShape some = {N, s.T, s.I, s.O};
+    return method == JvpMethod::apply ? bytes_of<Applied<scalar_t>>(some, K, widens) : bytes_of<Formed>(some, K);
+  };
 }
 
 bool empty(const PairShape& s) { return s.N == 0 || s.T == 0 || s.I == 0 || s.O == 0; }
 
 template <typename scalar_t>
 const char* apply(const PairShape& s, const Rows<scalar_t>& a_side, const Rows<scalar_t>& b_side, const scalar_t* v,
-                  int64_t K, char* scratch, scalar_t* out, void* stream) {
-  Rows<scalar_t> a = a_side, b = b_side;
+                  int64_t K, Scratch scratch, scalar_t* out, void* stream) {
+  Rows<scalar_t> a = stacked(a_side, 0, s.N), b = stacked(b_side, 0, s.N);
   const bool widens = a.storage != Storage::same;
-  const Needs needs = needs_of_samples(JvpMethod::apply, s, K, sizeof(scalar_t), widens);
-  int64_t N = s.N;
+  const Applied<scalar_t> held(s, K, widens, scratch);
   if (widens) {
-    auto* const a_at = reinterpret_cast<scalar_t*>(scratch + needs.partial);
-    auto* const b_at = reinterpret_cast<scalar_t*>(scratch + needs.partial + needs.a);
-    const char* error = stage<Change::none>(a, s.N, static_cast<const scalar_t*>(nullptr), a_at, a, stream);
-    if (!error) error = stage<Change::none>(b, s.N, static_cast<const scalar_t*>(nullptr), b_at, b, stream);
+    const scalar_t* const unweighted = nullptr;
+    const char* error = stage<Change::none>(a_side, s.N, unweighted, held.a, a, stream);
+    if (!error) error = stage<Change::none>(b_side, s.N, unweighted, held.b, b, stream);
     if (error) return error;
-    N = 1;
   }
   const bool by_a = takes_a(s, sizeof(scalar_t));
   const Apply here = plan(s, K, sizeof(scalar_t));
@@ -223,46 +231,43 @@ const char* apply(const PairShape& s, const Rows<scalar_t>& a_side, const Rows<s
   directions.t.append(K, s.O * s.I);
   directions.t.append(here.D, by_a ? s.I : 1);
   directions.i.append(here.C, by_a ? 1 : s.I);
-  auto* const partial = reinterpret_cast<double*>(scratch);
-  const auto taking = rows::view<scalar_t>(by_a ? a : b, N), other = rows::view<scalar_t>(by_a ? b : a, N);
+  const auto taking = rows::view<scalar_t>(by_a ? a : b, 1), other = rows::view<scalar_t>(by_a ? b : a, 1);
   const auto v_view = rows::view<scalar_t>(directions, 1);
   const char* error = with_edge<scalar_t, Along::features>(here.positions, here.D, [&](auto p) {
     using P = decltype(p);
     static_assert(P::kSharedBytes >= 4 * P::kEdge * sizeof(double), "room for what follows the product");
     return launch(&apply_kernel<P, scalar_t>, here.strips * K * here.pieces, P::kThreads, P::kSharedBytes, stream, here,
-                  taking, other, v_view, partial);
+                  taking, other, v_view, held.partial);
   });
-  return error ? error : sum(s.N, K, here.pieces * s.T, partial, out, stream);
+  return error ? error : sum(s.N, K, here.pieces * s.T, held.partial, out, stream);
 }
 
 template <typename scalar_t>
 const char* materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* v,
-                        int64_t K, char* scratch, scalar_t* out, void* stream) {
-  const int edge = materialize_edge(s);
-  const Tiling tiles = tiling(s.O, s.I, edge);
+                        int64_t K, Scratch scratch, scalar_t* out, void* stream) {
+  const Tiling tiles = tiles_of(s);
   const int64_t group = group_of(s.N, tiles.count());
-  auto* const partial = reinterpret_cast<double*>(scratch);
+  const Formed held(s, K, scratch);
   const char* error = with_views(
       [&](const auto& a_view, const auto& b_view) {
         using stored_t = typename std::decay_t<decltype(a_view)>::stored_t;
-        const auto run = [&](auto p) {
+        return with_edge<stored_t, Along::positions, kLarge>(s.O, s.I, [&](auto p) {
           using P = decltype(p);
           constexpr int shared = P::kSharedBytes + kDirections * P::kThreads / kWarp * sizeof(double);
           return launch(&materialize_kernel<P, stored_t, scalar_t>, tiles.count() * ceil_div(s.N, group), P::kThreads,
-                        shared, stream, s, K, group, tiles, a_view, b_view, v, partial);
-        };
-        return edge == 32 ? run(Product<stored_t, false, 32, Along::positions>())
-                          : run(Product<stored_t, false, 64, Along::positions>());
+                        shared, stream, s, K, group, tiles, a_view, b_view, v, held.partial);
+        });
       },
       Stack{a, s.N}, Stack{b, s.N});
-  return error ? error : sum(s.N, K, tiles.count(), partial, out, stream);
+  return error ? error : sum(s.N, K, tiles.count(), held.partial, out, stream);
 }
 
 }  // namespace
 
 int64_t jvp_scratch(JvpMethod method, const PairShape& s, int64_t K, int64_t bytes, bool widens) {
   if (empty(s) || K == 0) return 0;
-  return need_of_batches(s.N, needs_of(method, s, K, bytes, widens));
+  return bytes == sizeof(double) ? need_of_batches(s.N, need_of<double>(method, s, K, widens))
+                                 : need_of_batches(s.N, need_of<float>(method, s, K, widens));
 }
 
 template <typename scalar_t>
@@ -270,9 +275,9 @@ const char* jvp(JvpMethod method, const PairShape& s, const Rows<scalar_t>& a, c
                 const scalar_t* v, int64_t K, void* scratch, scalar_t* out, void* stream) {
   if (empty(s) || K == 0) return zero(s.N * K, out, stream);
   const auto run = method == JvpMethod::apply ? &apply<scalar_t> : &materialize<scalar_t>;
-  const auto need = needs_of(method, s, K, sizeof(scalar_t), a.storage != Storage::same);
+  const auto need = need_of<scalar_t>(method, s, K, a.storage != Storage::same);
   return in_batches(s.N, need, [&](int64_t n, int64_t N) {
-    return run({N, s.T, s.I, s.O}, from(a, n), from(b, n), v, K, static_cast<char*>(scratch), out + n * K, stream);
+    return run({N, s.T, s.I, s.O}, from(a, n), from(b, n), v, K, Scratch(scratch), out + n * K, stream);
   });
 }
 

@@ -7,39 +7,43 @@
 namespace infotorch::cuda {
 namespace {
 
-// Numbers of scratch for some samples of one side, in its order.
-struct Needs {
-  int64_t staged, partial;
-  int64_t all() const { return staged + partial; }
+// What one side holds: sums over the positions of each sample, if these are summed first.
+template <typename scalar_t>
+struct Held {
+  scalar_t *sums, *partial;
+
+  Held(KronSplit split, const PairShape& s, int64_t features, Scratch& scratch)
+      : sums(scratch.take<scalar_t>(split == KronSplit::reduce ? staged_numbers(s.N, features) : 0)),
+        partial(scratch.take<scalar_t>(outer_sum_partials(split == KronSplit::reduce ? s.N : s.N * s.T, features,
+                                                          features, true, sizeof(scalar_t)))) {}
 };
 
-Needs needs_of_samples(KronSplit split, int64_t N, int64_t T, int64_t features, int64_t bytes) {
-  if (split == KronSplit::expand) return {0, outer_sum_partials(N * T, features, features, true, bytes)};
-  return {aligned(staged_numbers(N, features)), outer_sum_partials(N, features, features, true, bytes)};
-}
-
-auto needs_of(KronSplit split, int64_t T, int64_t features, int64_t bytes) {
-  return [=](int64_t N) { return bytes * needs_of_samples(split, N, T, features, bytes).all(); };
+template <typename scalar_t>
+auto need_of(KronSplit split, const PairShape& s, int64_t features) {
+  return [=](int64_t N) { return bytes_of<Held<scalar_t>>(split, PairShape{N, s.T, s.I, s.O}, features); };
 }
 
 // What one side needs in all. Positions that count as samples are summed at once, as they lie.
-int64_t scratch_of(KronSplit split, const PairShape& s, int64_t features, int64_t bytes) {
+template <typename scalar_t>
+int64_t scratch_of(KronSplit split, const PairShape& s, int64_t features) {
   if (s.N == 0 || s.T == 0 || features == 0) return 0;
-  const auto need = needs_of(split, s.T, features, bytes);
+  const auto need = need_of<scalar_t>(split, s, features);
   return split == KronSplit::expand ? need(s.N) : need_of_batches(s.N, need);
 }
 
 template <typename scalar_t>
-const char* factor(KronSplit split, const PairShape& s, const Rows<scalar_t>& x, int64_t features, scalar_t* scratch,
+const char* factor(KronSplit split, const PairShape& s, const Rows<scalar_t>& x, int64_t features, void* scratch,
                    scalar_t* out, void* stream) {
   if (s.N == 0 || s.T == 0 || features == 0) return zero(features * features, out, stream);
-  if (split == KronSplit::expand) return outer_sum(s.N, x, x, true, false, scratch, out, stream);
+  if (split == KronSplit::expand)
+    return outer_sum(s.N, x, x, true, false, static_cast<scalar_t*>(scratch), out, stream);
   const scalar_t* const unweighted = nullptr;
-  return in_batches(s.N, needs_of(split, s.T, features, sizeof(scalar_t)), [&](int64_t n, int64_t N) {
-    const Needs needs = needs_of_samples(split, N, s.T, features, sizeof(scalar_t));
+  return in_batches(s.N, need_of<scalar_t>(split, s, features), [&](int64_t n, int64_t N) {
+    Scratch memory(scratch);
+    const Held<scalar_t> held(split, PairShape{N, s.T, s.I, s.O}, features, memory);
     Rows<scalar_t> sums;
-    const char* error = stage<Change::sum>(from(x, n), N, unweighted, scratch, sums, stream);
-    return error ? error : outer_sum(1, sums, sums, true, n > 0, scratch + needs.staged, out, stream);
+    const char* error = stage<Change::sum>(from(x, n), N, unweighted, held.sums, sums, stream);
+    return error ? error : outer_sum(1, sums, sums, true, n > 0, held.partial, out, stream);
   });
 }
 
@@ -75,33 +79,37 @@ __global__ void __launch_bounds__(kThreads) total_kernel(int64_t N, int64_t T, i
 }
 
 template <typename scalar_t>
-const char* factor(KronSplit split, const PairShape& s, const Ids& ids, int64_t features, scalar_t* scratch,
-                   scalar_t* out, void* stream) {
+const char* factor(KronSplit split, const PairShape& s, const Ids& ids, int64_t features, void* scratch, scalar_t* out,
+                   void* stream) {
   if (s.N == 0 || s.T == 0 || features == 0) return zero(features * features, out, stream);
   if (split == KronSplit::expand)
     return launch(&total_kernel<scalar_t>, ceil_div(features * features, kThreads), kThreads, 0, stream, s.N, s.T,
                   features, ids, out);
-  return in_batches(s.N, needs_of(split, s.T, features, sizeof(scalar_t)), [&](int64_t n, int64_t N) {
-    const Needs needs = needs_of_samples(split, N, s.T, features, sizeof(scalar_t));
+  return in_batches(s.N, need_of<scalar_t>(split, s, features), [&](int64_t n, int64_t N) {
+    Scratch memory(scratch);
+    const Held<scalar_t> held(split, PairShape{N, s.T, s.I, s.O}, features, memory);
     const char* error = launch(&count_kernel<scalar_t>, ceil_div(N * features, kThreads), kThreads, 0, stream, n, N,
-                               s.T, features, ids, scratch);
-    const Rows<scalar_t> counts = matrix<scalar_t>(scratch, N, features);
-    return error ? error : outer_sum(1, counts, counts, true, n > 0, scratch + needs.staged, out, stream);
+                               s.T, features, ids, held.sums);
+    const Rows<scalar_t> counts = matrix<scalar_t>(held.sums, N, features);
+    return error ? error : outer_sum(1, counts, counts, true, n > 0, held.partial, out, stream);
   });
 }
 
 template <typename scalar_t, typename Side>
 const char* factors(KronSplit split, const PairShape& s, const Side& a, const Rows<scalar_t>& b, void* scratch,
                     scalar_t* A, scalar_t* B, void* stream) {
-  auto* const numbers = static_cast<scalar_t*>(scratch);
-  const char* error = factor(split, s, a, s.I, numbers, A, stream);
-  return error ? error : factor(split, s, b, s.O, numbers, B, stream);
+  const char* error = factor(split, s, a, s.I, scratch, A, stream);
+  return error ? error : factor(split, s, b, s.O, scratch, B, stream);
 }
 
 }  // namespace
 
 int64_t kron_scratch(KronSplit split, const PairShape& s, int64_t bytes) {
-  return std::max(scratch_of(split, s, s.I, bytes), scratch_of(split, s, s.O, bytes));
+  const auto most = [&](auto zero) {
+    using scalar_t = decltype(zero);
+    return std::max(scratch_of<scalar_t>(split, s, s.I), scratch_of<scalar_t>(split, s, s.O));
+  };
+  return bytes == sizeof(double) ? most(double{}) : most(float{});
 }
 
 template <typename scalar_t>

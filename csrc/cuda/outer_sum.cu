@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(P::kThreads, 2)
 }  // namespace
 
 int64_t outer_sum_partials(int64_t positions, int64_t rows, int64_t cols, bool symmetric, int64_t bytes) {
-  return split_of(0, positions, {rows, cols}, symmetric, false, cheaper_edge(rows, cols, bytes)).partials();
+  return split_of(0, positions, {rows, cols}, symmetric, false, cheaper_edge(rows, cols, most_edge(bytes))).partials();
 }
 
 template <typename scalar_t>

@@ -9,22 +9,33 @@
 namespace infotorch::cuda {
 namespace {
 
-// Numbers of scratch for some samples, in its order.
-struct Needs {
-  int64_t first, second, partial;
-  int64_t all() const { return first + second + partial; }
+// What scaling holds: the rows of b weighted, those of a if they are widened.
+template <typename scalar_t>
+struct Scaled {
+  scalar_t *b, *a, *partial;
+
+  Scaled(const PairShape& s, bool widens, Scratch& scratch)
+      : b(scratch.take<scalar_t>(staged_numbers(s.N * s.T, s.O))),
+        a(scratch.take<scalar_t>(widens ? staged_numbers(s.N * s.T, s.I) : 0)),
+        partial(scratch.take<scalar_t>(outer_sum_partials(s.N * s.T, s.O, s.I, false, sizeof(scalar_t)))) {}
 };
 
-Needs needs_of_samples(VjpMethod method, const PairShape& s, int64_t K, int64_t bytes, bool widens) {
-  const int64_t P = s.N * s.T, area = s.O * s.I;
-  if (method == VjpMethod::scale)
-    return {aligned(staged_numbers(P, s.O)), widens ? aligned(staged_numbers(P, s.I)) : 0,
-            outer_sum_partials(P, s.O, s.I, false, bytes)};
-  return {aligned(s.N * area), 0, outer_sum_partials(s.N, K, area, false, bytes)};
-}
+// What materializing holds: the gradients.
+template <typename scalar_t>
+struct Formed {
+  scalar_t *g, *partial;
 
-auto needs_of(VjpMethod method, const PairShape& s, int64_t K, int64_t bytes, bool widens) {
-  return [=](int64_t N) { return bytes * needs_of_samples(method, {N, s.T, s.I, s.O}, K, bytes, widens).all(); };
+  Formed(const PairShape& s, int64_t K, Scratch& scratch)
+      : g(scratch.take<scalar_t>(s.N * s.O * s.I)),
+        partial(scratch.take<scalar_t>(outer_sum_partials(s.N, K, s.O * s.I, false, sizeof(scalar_t)))) {}
+};
+
+template <typename scalar_t>
+auto need_of(VjpMethod method, const PairShape& s, int64_t K, bool widens) {
+  return [=](int64_t N) {
+    const PairShape some = {N, s.T, s.I, s.O};
+    return method == VjpMethod::scale ? bytes_of<Scaled<scalar_t>>(some, widens) : bytes_of<Formed<scalar_t>>(some, K);
+  };
 }
 
 // All of these add samples to out, unless they are the first.
@@ -38,33 +49,31 @@ struct Batch {
 };
 
 template <typename scalar_t>
-const char* scale(const Batch<scalar_t>& batch, scalar_t* scratch, scalar_t* out, void* stream) {
+const char* scale(const Batch<scalar_t>& batch, Scratch scratch, scalar_t* out, void* stream) {
   const auto& [s, a, b, w, all, K, add] = batch;
   const bool widens = a.storage != Storage::same;
-  const Needs needs = needs_of_samples(VjpMethod::scale, s, K, sizeof(scalar_t), widens);
-  // Positions of all samples, as the rows of one that was staged.
-  Rows<scalar_t> x = stacked(a, 0, s.N), y;
+  const Scaled<scalar_t> held(s, widens, scratch);
+  Rows<scalar_t> x = stacked(a, 0, s.N), y;  // positions of all samples, as those of one
   const char* error = nullptr;
-  if (widens) error = stage<Change::none>(a, s.N, w, scratch + needs.first, x, stream);
+  if (widens) error = stage<Change::none>(a, s.N, w, held.a, x, stream);
   for (int64_t k = 0; k < K && !error; ++k) {
-    error = stage<Change::weigh>(b, s.N, w + k * all, scratch, y, stream);
-    if (!error)
-      error = outer_sum(1, y, x, false, add, scratch + needs.first + needs.second, out + k * s.O * s.I, stream);
+    error = stage<Change::weigh>(b, s.N, w + k * all, held.b, y, stream);
+    if (!error) error = outer_sum(1, y, x, false, add, held.partial, out + k * s.O * s.I, stream);
   }
   return error;
 }
 
 template <typename scalar_t>
-const char* materialize(const Batch<scalar_t>& batch, scalar_t* scratch, scalar_t* out, void* stream) {
+const char* materialize(const Batch<scalar_t>& batch, Scratch scratch, scalar_t* out, void* stream) {
   const auto& [s, a, b, w, all, K, add] = batch;
-  const Needs needs = needs_of_samples(VjpMethod::materialize, s, K, sizeof(scalar_t), false);
-  const char* error = form(s, a, b, scratch, stream);
+  const Formed<scalar_t> held(s, K, scratch);
+  const char* error = form(s, a, b, held.g, stream);
   if (error) return error;
   Rows<scalar_t> weights = {w, Storage::same, 0, {}, {}};
   weights.t.append(s.N, 1);
   weights.i.append(K, all);
-  const Rows<scalar_t> formed = matrix<scalar_t>(scratch, s.N, s.O * s.I);
-  return outer_sum(1, weights, formed, false, add, scratch + needs.first, out, stream);
+  const Rows<scalar_t> formed = matrix<scalar_t>(held.g, s.N, s.O * s.I);
+  return outer_sum(1, weights, formed, false, add, held.partial, out, stream);
 }
 
 bool empty(const PairShape& s) { return s.N == 0 || s.T == 0 || s.I == 0 || s.O == 0; }
@@ -74,24 +83,24 @@ bool empty(const PairShape& s) { return s.N == 0 || s.T == 0 || s.I == 0 || s.O 
 int64_t vjp_scratch(VjpMethod method, const PairShape& s, int64_t K, int64_t bytes, bool widens) {
   if (empty(s) || K == 0) return 0;
   if (method == VjpMethod::fold) return bytes * fold_partials(s);
-  return need_of_batches(s.N, needs_of(method, s, K, bytes, widens));
+  return bytes == sizeof(double) ? need_of_batches(s.N, need_of<double>(method, s, K, widens))
+                                 : need_of_batches(s.N, need_of<float>(method, s, K, widens));
 }
 
 template <typename scalar_t>
 const char* vjp(VjpMethod method, const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
                 const scalar_t* w, int64_t K, void* scratch, scalar_t* out, void* stream) {
   if (empty(s) || K == 0) return zero(K * s.O * s.I, out, stream);
-  auto* const numbers = static_cast<scalar_t*>(scratch);
   const char* error = nullptr;
   if (method == VjpMethod::fold) {
-    for (int64_t k = 0; k < K && !error; ++k) error = fold(s, a, b, w + k * s.N, numbers, out + k * s.O * s.I, stream);
+    for (int64_t k = 0; k < K && !error; ++k)
+      error = fold(s, a, b, w + k * s.N, static_cast<scalar_t*>(scratch), out + k * s.O * s.I, stream);
     return error;
   }
   const auto run = method == VjpMethod::scale ? &scale<scalar_t> : &materialize<scalar_t>;
-  const auto need = needs_of(method, s, K, sizeof(scalar_t), a.storage != Storage::same);
-  return in_batches(s.N, need, [&](int64_t n, int64_t N) {
+  return in_batches(s.N, need_of<scalar_t>(method, s, K, a.storage != Storage::same), [&](int64_t n, int64_t N) {
     const PairShape here = {N, s.T, s.I, s.O};
-    return run(Batch<scalar_t>{here, from(a, n), from(b, n), w + n, s.N, K, n > 0}, numbers, out, stream);
+    return run(Batch<scalar_t>{here, from(a, n), from(b, n), w + n, s.N, K, n > 0}, Scratch(scratch), out, stream);
   });
 }
 

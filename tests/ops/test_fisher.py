@@ -11,6 +11,11 @@ FORMS = ["diagonal", "full"]
 every_form = pytest.mark.parametrize("form", FORMS)
 
 
+@pytest.fixture
+def rng(device):
+    return torch.Generator(device).manual_seed(0)
+
+
 def of_gradients(g, form):
     """The same from G [N, O, I]."""
     v = g.flatten(1)
@@ -78,8 +83,8 @@ def test_equals_autograd_on_an_embedding(form, rng):
 
 
 @every_form
-def test_golden(form, dtype):
-    a, b, truth = cases.golden("fisher", "a", "b", form, dtype=dtype)
+def test_golden(form, dtype, device):
+    a, b, truth = cases.golden("fisher", "a", "b", form, dtype=dtype, device=device)
     assert torch.equal(fisher(a, b, form=form), truth)
 
 
@@ -122,7 +127,7 @@ def test_scaling_by_a_power_of_two_is_squared_in_every_bit(form, rng):
 def test_nan_of_one_feature_reaches_what_it_touches(form, rng):
     a, b = cases.make_pair(3, 2, 4, 4, rng)
     b[1, 0, 2] = torch.nan
-    nan = torch.zeros(4, 4, dtype=torch.bool)
+    nan = a.new_zeros(4, 4, dtype=torch.bool)
     nan[2] = True
     touched = nan.flatten()
     want = touched[:, None] | touched if form == "full" else nan
@@ -141,7 +146,7 @@ def test_same_call_gives_the_same_bits(shape, form, dtype, rng):
 @every_form
 def test_out_is_written_and_returned(form, rng):
     a, b = cases.make_pair(4, 3, 8, 5, rng)
-    out = torch.full((5, 9) if form == "diagonal" else (45, 45), torch.nan, dtype=torch.float64)
+    out = a.new_full((5, 9) if form == "diagonal" else (45, 45), torch.nan)
     assert fisher(a, b, form=form, bias=True, out=out) is out
     assert_same_bits(out, fisher(a, b, form=form, bias=True))
 
@@ -150,13 +155,15 @@ def test_out_is_written_and_returned(form, rng):
     "options, says",
     [
         ({"form": "block"}, "fisher: form must be 'diagonal' or 'full'; got 'block'. Leave it out for 'diagonal'."),
-        ({"out": torch.empty(8, 5)}, r"fisher: out must be \[5, 8\]; got \[8, 5\]. Allocate it with that shape."),
+        ({"out": (8, 5)}, r"fisher: out must be \[5, 8\]; got \[8, 5\]. Allocate it with that shape."),
         (
-            {"form": "full", "out": torch.empty(5, 8)},
+            {"form": "full", "out": (5, 8)},
             r"fisher: out must be \[40, 40\]; got \[5, 8\]. Allocate it with that shape.",
         ),
     ],
 )
 def test_errors(options, says, rng):
+    a, b = cases.make_pair(4, 3, 8, 5, rng)
+    out = {"out": a.new_empty(options["out"])} if "out" in options else {}
     with pytest.raises(ValueError, match=says):
-        fisher(*cases.make_pair(4, 3, 8, 5, rng), **options)
+        fisher(a, b, **options | out)

@@ -9,6 +9,11 @@ from tests.laws import assert_same, assert_same_bits
 from tests.ops import cases
 
 
+@pytest.fixture
+def rng(device):
+    return torch.Generator(device).manual_seed(0)
+
+
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", cases.SHAPES, ids=str)
 def test_equals_the_einsum(shape, bias, dtype, rng):
@@ -44,19 +49,19 @@ def test_equals_autograd_on_an_embedding(rng):
     assert_same(grads(ids, b, in_features=11), truth)
 
 
-def test_golden(dtype):
-    a, b, truth = cases.golden("grads", "a", "b", "grads", dtype=dtype)
+def test_golden(dtype, device):
+    a, b, truth = cases.golden("grads", "a", "b", "grads", dtype=dtype, device=device)
     assert torch.equal(grads(a, b), truth)
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
-def test_every_number_of_16_bits_is_read_exactly(half):
-    x = torch.arange(1 << 16, dtype=torch.int32).short().view(half)
-    out = grads(x.reshape(64, 1, 1024), torch.ones(64, 1, 1, dtype=half)).flatten()
+def test_every_number_of_16_bits_is_read_exactly(half, device):
+    x = torch.arange(1 << 16, dtype=torch.int32, device=device).short().view(half)
+    out = grads(x.reshape(64, 1, 1024), x.new_ones(64, 1, 1)).flatten()
     assert torch.equal(out.isnan(), x.isnan())
     assert_same_bits(out.nan_to_num(0, torch.inf, -torch.inf), x.float().nan_to_num(0, torch.inf, -torch.inf))
     x = x.nan_to_num(0, 0, 0).reshape(64, 32, 32)  # positions that lie side by side are transposed on the way
-    out = grads(x.mT, torch.eye(32, dtype=half).expand(64, -1, -1))
+    out = grads(x.mT, torch.eye(32, dtype=half, device=device).expand(64, -1, -1))
     assert_same_bits(out, x.float().mT + 0.0)  # a sum with zeros knows no -0.
 
 
@@ -90,7 +95,7 @@ def test_same_call_gives_the_same_bits(dtype, rng):
 
 def test_out_is_written_and_returned(rng):
     a, b = cases.make_pair(4, 3, 8, 5, rng)
-    out = torch.full((4, 5, 9), torch.nan, dtype=torch.float64)
+    out = a.new_full((4, 5, 9), torch.nan)
     assert grads(a, b, bias=True, out=out) is out
     assert_same_bits(out, grads(a, b, bias=True))
 
@@ -108,10 +113,10 @@ def test_out_is_written_and_returned(rng):
 )
 def test_out_must_fit(out, says, rng):
     with pytest.raises(ValueError, match=says):
-        grads(*cases.make_pair(4, 3, 8, 5, rng), out=out)
+        grads(*cases.make_pair(4, 3, 8, 5, rng), out=out.to(rng.device))
 
 
 def test_out_is_refused_where_autograd_would_follow(rng):
     a, b = cases.make_pair(4, 3, 8, 5, rng)
     with pytest.raises(NotSupported, match="grads: out= takes no part in autograd; got an input that requires grad"):
-        grads(a.requires_grad_(), b, out=torch.empty(4, 5, 8, dtype=torch.float64))
+        grads(a.requires_grad_(), b, out=a.new_empty(4, 5, 8))

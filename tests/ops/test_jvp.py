@@ -11,12 +11,17 @@ METHODS = ["auto", "apply", "materialize"]
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
+@pytest.fixture
+def rng(device):
+    return torch.Generator(device).manual_seed(0)
+
+
 def make_directions(a, b, K, rng, **options):
     """[O, I], or [K, O, I] for K given: noise and gradients alike, so that few inner products nearly cancel."""
     N = len(b)
-    w = torch.randn(N if K is None else (K, N), dtype=torch.float64, generator=rng)
+    w = torch.randn(N if K is None else (K, N), dtype=torch.float64, generator=rng, device=rng.device)
     along = reference.vjp(a, b, w, **options)
-    noise = torch.randn(along.shape, dtype=torch.float64, generator=rng)
+    noise = torch.randn(along.shape, dtype=torch.float64, generator=rng, device=rng.device)
     return (along + noise * along.square().mean().nan_to_num().sqrt()).to(b.dtype)
 
 
@@ -89,8 +94,8 @@ def test_equals_autograd_on_an_embedding(rng):
 
 
 @every_method
-def test_golden(method, dtype):
-    a, b, v, truth = cases.golden("jvp", "a", "b", "v", "jvp", dtype=dtype)
+def test_golden(method, dtype, device):
+    a, b, v, truth = cases.golden("jvp", "a", "b", "v", "jvp", dtype=dtype, device=device)
     assert torch.equal(jvp(a, b, v, method=method), truth)
     assert torch.equal(jvp(a, b, v[1], method=method), truth[:, 1])
 
@@ -99,7 +104,7 @@ def test_golden(method, dtype):
 def test_is_the_adjoint_of_vjp(method, rng):
     """<jvp(v), w> = <vjp(w), v>."""
     a, b = cases.make_pair(5, 3, 4, 6, rng)
-    v, w = make_directions(a, b, 7, rng), torch.randn(7, 5, dtype=torch.float64, generator=rng)
+    v, w = make_directions(a, b, 7, rng), torch.randn(7, 5, dtype=torch.float64, generator=rng, device=rng.device)
     assert_same((jvp(a, b, v, method=method).mT * w).sum(), (vjp(a, b, w) * v).sum())
 
 
@@ -152,7 +157,7 @@ def test_same_call_gives_the_same_bits(K, method, dtype, rng):
 @pytest.mark.parametrize("shape", [(5, 9), (3, 5, 9)], ids=str)
 def test_gradient_by_its_directions(shape, rng):
     a, b = (x.requires_grad_() for x in cases.make_pair(2, 3, 8, 5, rng))
-    v = torch.randn(shape, dtype=torch.float64, generator=rng, requires_grad=True)
+    v = torch.randn(shape, dtype=torch.float64, generator=rng, device=rng.device, requires_grad=True)
     assert torch.autograd.gradcheck(lambda a, b, v: jvp(a, b, v, bias=True), (a, b, v))
 
 
@@ -180,4 +185,4 @@ def test_gradient_by_its_directions(shape, rng):
 )
 def test_errors(v, options, says, rng):
     with pytest.raises(ValueError, match=says):
-        jvp(*cases.make_pair(4, 3, 8, 5, rng), v, **options)
+        jvp(*cases.make_pair(4, 3, 8, 5, rng), v.to(rng.device), **options)

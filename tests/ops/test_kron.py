@@ -12,6 +12,11 @@ SPLITS = ["expand", "reduce"]
 every_split = pytest.mark.parametrize("split", SPLITS)
 
 
+@pytest.fixture
+def rng(device):
+    return torch.Generator(device).manual_seed(0)
+
+
 def assert_both(got, truth):
     """Both factors are the truth's, and symmetric to the bit."""
     for factor, wanted in zip(got, truth, strict=True):
@@ -45,8 +50,8 @@ def test_indices_equal_the_einsum(shape, bias, split, dtype, rng):
 
 def test_expand_is_the_fisher_information_of_one_sample_of_a_linear(rng):
     """An oracle: G = b (x) a there, so vec G vec G^T = B (x) A."""
-    layer = nn.Linear(6, 4, dtype=torch.float64)
-    x = torch.randn(1, 6, dtype=torch.float64, generator=rng)
+    layer = nn.Linear(6, 4, dtype=torch.float64, device=rng.device)
+    x = torch.randn(1, 6, dtype=torch.float64, generator=rng, device=rng.device)
     out = layer(x)
     (b,) = torch.autograd.grad(out.tanh().sum(), out, retain_graph=True)
     weight, bias = torch.autograd.grad(out.tanh().sum(), [layer.weight, layer.bias])
@@ -73,9 +78,9 @@ def test_expand_of_an_embedding_counts_its_rows(rng):
 
 
 @every_split
-def test_golden(split, dtype):
+def test_golden(split, dtype, device):
     names = (f"{split}_a", f"{split}_b", f"{split}_a_bias")
-    a, b, *truth = cases.golden("kron", "a", "b", *names, dtype=dtype)
+    a, b, *truth = cases.golden("kron", "a", "b", *names, dtype=dtype, device=device)
     for got, want in zip((*kron(a, b, split=split), kron(a, b, split=split, bias=True)[0]), truth, strict=True):
         assert torch.equal(got, want)
 
@@ -128,7 +133,7 @@ def test_scaling_one_side_by_a_power_of_two_scales_its_factor_in_every_bit(split
 def test_nan_of_one_feature_reaches_what_it_touches(split, rng):
     a, b = cases.make_pair(3, 2, 4, 4, rng)
     a[1, 0, 2] = torch.nan
-    nan = torch.zeros(4, 4, dtype=torch.bool)
+    nan = a.new_zeros(4, 4, dtype=torch.bool)
     nan[2] = nan[:, 2] = True
     A, B = kron(a, b, split=split)
     assert torch.equal(A.isnan(), nan) and B.isfinite().all()

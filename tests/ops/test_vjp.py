@@ -8,9 +8,14 @@ from tests.laws import assert_same, assert_same_bits
 from tests.ops import cases
 
 
+@pytest.fixture
+def rng(device):
+    return torch.Generator(device).manual_seed(0)
+
+
 def make_weights(N, K, rng, dtype=torch.float64):
     """[N], or [K, N] for K given."""
-    return torch.randn(N if K is None else (K, N), dtype=torch.float64, generator=rng).to(dtype)
+    return torch.randn(N if K is None else (K, N), dtype=torch.float64, generator=rng, device=rng.device).to(dtype)
 
 
 @pytest.mark.parametrize("K", [None, 0, 1, 3, 17])
@@ -50,15 +55,15 @@ def test_equals_autograd_on_a_convolution(options, K, rng):
     assert_same(vjp(a, b, w, bias=True, t_dims=2), torch.tensordot(w, cases.conv_grads(conv, x), 1))
 
 
-def test_golden(dtype):
-    a, b, w, truth = cases.golden("vjp", "a", "b", "w", "vjp", dtype=dtype)
+def test_golden(dtype, device):
+    a, b, w, truth = cases.golden("vjp", "a", "b", "w", "vjp", dtype=dtype, device=device)
     assert torch.equal(vjp(a, b, w), truth)
     assert torch.equal(vjp(a, b, w[0]), truth[0])
 
 
 def test_one_weight_alone_picks_a_gradient(rng):
     a, b = cases.make_pair(5, 3, 4, 6, rng)
-    assert_same(vjp(a, b, torch.eye(5, dtype=torch.float64)), grads(a, b))
+    assert_same(vjp(a, b, torch.eye(5, dtype=torch.float64, device=rng.device)), grads(a, b))
 
 
 @pytest.mark.parametrize("K", [None, 4])
@@ -102,4 +107,4 @@ def test_weights_may_be_of_either_dtype(half, rng):
 )
 def test_weights_must_fit(w, says, rng):
     with pytest.raises(ValueError, match=says):
-        vjp(*cases.make_pair(4, 3, 8, 5, rng), w)
+        vjp(*cases.make_pair(4, 3, 8, 5, rng), w.to(rng.device))

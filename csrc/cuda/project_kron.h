@@ -138,12 +138,12 @@ class KronSketch {
     const int64_t fit = fitting(kProductsBytes, right_.stride + left_.stride);
     samples_ = std::clamp<int64_t>(fit / s.T, 1, s.N);
     depth_ = std::min(s.T, fit);
-    const int64_t most = std::max(right_.stride, left_.stride), features = std::max(s.I, s.O);
+    const Steps &x = in_steps_ = steps_of(in_, widens), &y = of_out_steps_ = steps_of(of_out_, widens);
     right_.data = scratch.take<scalar_t>(samples_ * depth_ * right_.stride);
     left_.data = scratch.take<scalar_t>(samples_ * depth_ * left_.stride);
-    drawn_ = scratch.take<scalar_t>(room(kFactorBytes, features, most));
-    pieces_ = scratch.take<scalar_t>(room(kPiecesBytes, samples_ * depth_ * ceil_div(features, kPiece), most));
-    widened_ = scratch.take<scalar_t>(widens ? room(kWidenedBytes, samples_ * depth_, features + kPiece) : 0);
+    drawn_ = scratch.take<scalar_t>(std::max(x.drawn, y.drawn));
+    pieces_ = scratch.take<scalar_t>(std::max(x.pieces, y.pieces));
+    widened_ = scratch.take<scalar_t>(std::max(x.widened, y.widened));
   }
 
   // A is View<stored_t> or Ids.
@@ -153,20 +153,32 @@ class KronSketch {
       for (int64_t t0 = 0; t0 < s_.T; t0 += depth_) {
         const int64_t count = std::min(samples_, s_.N - n0), here = std::min(depth_, s_.T - t0);
         const int64_t p0 = n0 * s_.T + t0, rows = count * here;
-        if (const char* error = multiply(in_, a, p0, rows, right_, stream)) return error;
-        if (const char* error = multiply(of_out_, b, p0, rows, left_, stream)) return error;
+        if (const char* error = multiply(in_, in_steps_, a, p0, rows, right_, stream)) return error;
+        if (const char* error = multiply(of_out_, of_out_steps_, b, p0, rows, left_, stream)) return error;
         if (const char* error = join(count, here, t0 == 0, out + n0 * k_, stream)) return error;
       }
     return nullptr;
   }
 
  private:
-  // Rows of so many numbers that fit, one at least; and the room of those that do, of `rows`.
+  // How a product with a factor goes through scratch: so many features of the factor and then positions at once, and
+  // the numbers of either, of the products of pieces and of widened inputs.
+  struct Steps {
+    int64_t deep, rows, drawn, pieces, widened;
+  };
+
+  // How many rows of so many numbers fit, one at least.
   static int64_t fitting(int64_t bytes, int64_t numbers) {
     return std::max<int64_t>(1, bytes / (numbers * static_cast<int64_t>(sizeof(scalar_t))));
   }
-  static int64_t room(int64_t bytes, int64_t rows, int64_t numbers) {
-    return std::min(rows, fitting(bytes, numbers)) * numbers;
+
+  Steps steps_of(const Factor& factor, bool widens) const {
+    const int64_t stride = Matrix<scalar_t>::stride_of(factor.columns), most = fitting(kFactorBytes, stride);
+    const int64_t deep = std::min(factor.features, most < kPiece ? most : most / kPiece * kPiece);
+    const int64_t row = ceil_div(deep, kPiece) * factor.columns, wide = Matrix<scalar_t>::stride_of(deep);
+    int64_t rows = std::min(samples_ * depth_, fitting(kPiecesBytes, row));
+    if (widens) rows = std::min(rows, fitting(kWidenedBytes, wide));
+    return {deep, rows, deep * stride, rows * row, widens ? rows * wide : 0};
   }
 
   template <typename Kernel, typename... Args>
@@ -175,13 +187,12 @@ class KronSketch {
   }
 
   template <typename stored_t>
-  const char* multiply(const Factor& factor, const View<stored_t>& x, int64_t p0, int64_t rows,
+  const char* multiply(const Factor& factor, const Steps& steps, const View<stored_t>& x, int64_t p0, int64_t rows,
                        const Matrix<scalar_t>& to, void* stream) const {
-    const int64_t columns = factor.columns, most = fitting(kFactorBytes, to.stride);
-    const int64_t deep = most < kPiece ? most : most / kPiece * kPiece;  // features of the factor at once
+    const int64_t columns = factor.columns;
     const Matrix<scalar_t> drawn = {drawn_, to.stride};
-    for (int64_t i0 = 0; i0 < factor.features; i0 += deep) {
-      const int64_t i1 = std::min(factor.features, i0 + deep), pieces = ceil_div(i1 - i0, kPiece);
+    for (int64_t i0 = 0; i0 < factor.features; i0 += steps.deep) {
+      const int64_t i1 = std::min(factor.features, i0 + steps.deep), pieces = ceil_div(i1 - i0, kPiece);
       if (const char* error =
               each(&draw_factor_kernel<scalar_t>, (i1 - i0) * columns, stream, factor, i0, i1 - i0, drawn))
         return error;
@@ -191,10 +202,8 @@ class KronSketch {
       std::swap(factor_view.positions, factor_view.features);
       factor_view.fast = Along::positions;
       const Matrix<scalar_t> widened = {widened_, Matrix<scalar_t>::stride_of(i1 - i0)};
-      int64_t some = std::min(rows, fitting(kPiecesBytes, pieces * columns));
-      if constexpr (sizeof(stored_t) == 2) some = std::min(some, fitting(kWidenedBytes, widened.stride));
-      for (int64_t p = 0; p < rows; p += some) {
-        const int64_t here = std::min(some, rows - p);
+      for (int64_t p = 0; p < rows; p += steps.rows) {
+        const int64_t here = std::min(steps.rows, rows - p);
         View<scalar_t> from = {};
         int64_t begin = p0 + p;
         if constexpr (sizeof(stored_t) == 2) {
@@ -222,8 +231,8 @@ class KronSketch {
     return nullptr;
   }
 
-  const char* multiply(const Factor& factor, const Ids& a, int64_t p0, int64_t rows, const Matrix<scalar_t>& to,
-                       void* stream) const {
+  const char* multiply(const Factor& factor, const Steps&, const Ids& a, int64_t p0, int64_t rows,
+                       const Matrix<scalar_t>& to, void* stream) const {
     return each(&pick_kernel<scalar_t>, rows * factor.columns, stream, factor, a, s_.T, p0, rows, to);
   }
 
@@ -242,6 +251,7 @@ class KronSketch {
   const PairShape s_;
   const int64_t k_;
   Factor in_, of_out_;
+  Steps in_steps_, of_out_steps_;
   int64_t samples_, depth_;        // whose products are held at once, and positions of each
   Matrix<scalar_t> left_, right_;  // b R_O, a R_I
   scalar_t *drawn_, *pieces_, *widened_;

@@ -19,4 +19,29 @@ inline bool forms_by_product(const Tensor& a, const PairShape& s, const PairOpti
          s.T * wide >= 1 << 16;
 }
 
+// Rows o ... o + rows of the gradients of samples n ... n + count.
+struct Formed {
+  int64_t n, count, o, rows;
+};
+
+// Runs body(which, where they are [count, rows, I], contiguous) until it has seen every gradient, some megabytes at a
+// time, so that they are still in a cache: of several samples, for what is read beside them is read once for all.
+template <typename scalar_t, typename Body>
+void for_formed(const Tensor& a, const Tensor& b, const PairShape& s, const Body& body) {
+  constexpr int64_t most = 1 << 20, together = 8, least_rows = 64;
+  const int64_t pieces = std::max<int64_t>(1, std::min(s.N, together) * s.O * s.I / most);
+  const int64_t fitting = std::clamp<int64_t>(4 * most / s.I, 1, s.O);
+  const int64_t rows = std::min(fitting, std::max(least_rows, (s.O + pieces - 1) / pieces));
+  const int64_t count = std::clamp<int64_t>(most / (rows * s.I), 1, s.N);
+  const Tensor held = new_empty(b, {count * rows * s.I});
+  for (int64_t o = 0; o < s.O; o += rows)
+    for (int64_t n = 0; n < s.N; n += count) {
+      const Formed here = {n, std::min(count, s.N - n), o, std::min(rows, s.O - o)};
+      Tensor g = as_strided(held, {here.count, here.rows, s.I}, {here.rows * s.I, s.I, 1});
+      const Tensor b_here = columns(samples(b, n, here.count), o, here.rows);
+      batched_matmul_out(transposed(b_here), samples(a, n, here.count), g);
+      body(here, static_cast<const scalar_t*>(held.data_ptr()));
+    }
+}
+
 }  // namespace infotorch

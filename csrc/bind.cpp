@@ -1,13 +1,40 @@
 // The extension module infotorch._C. Importing it registers the ops, which lie in the same file. Functions on
 // NumPy arrays are added here; tensors go through ops/*.cpp, so no torch header is included.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <string>
+
 #include "cpu/tile.h"
+#include "philox.h"
 
 namespace py = pybind11;
+
+namespace {
+
+// Philox4x32-10 of one counter.
+py::tuple philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint64_t key) {
+  const infotorch::Words out = infotorch::philox({{c0, c1, c2, c3}}, key);
+  return py::make_tuple(out.word[0], out.word[1], out.word[2], out.word[3]);
+}
+
+// Words first ... first + count of a sketch's stream: draw 0 has buckets and signs, 1 the in- and 2 the out-factor.
+py::array_t<uint32_t> sketch_words(uint64_t seed, const std::string& name, uint32_t draw, uint64_t first,
+                                   int64_t count) {
+  const infotorch::Source source = {seed, infotorch::hash_of(name.data(), static_cast<int64_t>(name.size()))};
+  py::array_t<uint32_t> all(count);
+  for (int64_t k = 0; k < count; ++k)
+    all.mutable_at(k) = infotorch::words(source, infotorch::Draw(draw), (first + k) / 4).word[(first + k) % 4];
+  return all;
+}
+
+}  // namespace
 
 PYBIND11_MODULE(_C, m) {
   m.attr("build") =
       py::dict(py::arg("cuda_archs") = "", py::arg("torch") = INFOTORCH_TORCH, py::arg("compiler") = __VERSION__,
                py::arg("instruction_set") = infotorch::cpu::instruction_set());
+  m.def("philox", &philox, py::arg("c0"), py::arg("c1"), py::arg("c2"), py::arg("c3"), py::arg("key"));
+  m.def("sketch_words", &sketch_words, py::arg("seed"), py::arg("name"), py::arg("draw"), py::arg("first"),
+        py::arg("count"));
 }

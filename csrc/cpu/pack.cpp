@@ -1,6 +1,6 @@
 #include "pack.h"
 
-#include "simd.h"
+#include "transpose.h"
 
 namespace infotorch::cpu {
 namespace {
@@ -27,31 +27,14 @@ INFOTORCH_INLINE void copy_lines(const stored_t* from, int64_t r_stride, int64_t
   }
 }
 
-// A square transposed in its registers: swaps the off-diagonal halves of every 2s x 2s block, s = 1, 2, ...
 template <int64_t bytes, typename stored_t, typename scalar_t>
 INFOTORCH_INLINE void transpose_square(const stored_t* from, int64_t from_stride, scalar_t* to, int64_t to_stride) {
   using vector_t = typename Lanes<scalar_t, bytes>::type;
   constexpr int64_t lanes = bytes / sizeof(scalar_t);
-  typedef decltype(vector_t{} < vector_t{}) mask_t;
   vector_t line[lanes];
 #pragma GCC unroll 16
   for (int64_t k = 0; k < lanes; ++k) line[k] = load<vector_t>(from + k * from_stride);
-#pragma GCC unroll 4
-  for (int64_t s = 1; s < lanes; s *= 2) {
-    mask_t low = {}, high = {};
-#pragma GCC unroll 16
-    for (int64_t k = 0; k < lanes; ++k) {
-      low[k] = (k & s) ? lanes + (k ^ s) : k;
-      high[k] = (k & s) ? lanes + k : (k ^ s);
-    }
-#pragma GCC unroll 16
-    for (int64_t k = 0; k < lanes; ++k)
-      if (!(k & s)) {
-        const vector_t x = line[k], y = line[k + s];
-        line[k] = __builtin_shuffle(x, y, low);
-        line[k + s] = __builtin_shuffle(x, y, high);
-      }
-  }
+  transpose_lines<scalar_t, bytes>(line);
 #pragma GCC unroll 16
   for (int64_t k = 0; k < lanes; ++k) store(to + k * to_stride, line[k]);
 }
@@ -66,18 +49,28 @@ INFOTORCH_INLINE void transpose_squares(const stored_t* from, int64_t c_stride, 
       transpose_square<bytes>(from + c * c_stride + r, c_stride, to + r * to_stride + c, to_stride);
 }
 
-// The same for any rows and cols: wide squares, then narrow ones along both edges, then single numbers.
+// Extends what is done, r_done x c_done in whole squares, to the whole squares of `bytes`.
+template <int64_t bytes, typename stored_t, typename scalar_t>
+INFOTORCH_INLINE void transpose_more(const stored_t* from, int64_t c_stride, int64_t rows, int64_t cols, scalar_t* to,
+                                     int64_t to_stride, int64_t& r_done, int64_t& c_done) {
+  constexpr int64_t lanes = bytes / sizeof(scalar_t);
+  const int64_t r = rows / lanes * lanes, c = cols / lanes * lanes;
+  transpose_squares<bytes>(from + r_done, c_stride, r - r_done, c_done, to + r_done * to_stride, to_stride);
+  transpose_squares<bytes>(from + c_done * c_stride, c_stride, r, c - c_done, to + c_done, to_stride);
+  r_done = r;
+  c_done = c;
+}
+
+// The same for any rows and cols: wide squares, then narrower ones along both edges, then single numbers.
 template <typename stored_t, typename scalar_t>
 INFOTORCH_INLINE void transpose(const stored_t* from, int64_t c_stride, int64_t rows, int64_t cols, scalar_t* to,
                                 int64_t to_stride) {
-  constexpr int64_t wide = 64 / sizeof(scalar_t), narrow = 16 / sizeof(scalar_t);
-  const int64_t r1 = rows / wide * wide, c1 = cols / wide * wide;
-  const int64_t r2 = rows / narrow * narrow, c2 = cols / narrow * narrow;
-  transpose_squares<64>(from, c_stride, r1, c1, to, to_stride);
-  transpose_squares<16>(from + r1, c_stride, r2 - r1, c1, to + r1 * to_stride, to_stride);
-  transpose_squares<16>(from + c1 * c_stride, c_stride, r2, c2 - c1, to + c1, to_stride);
+  int64_t r_done = 0, c_done = 0;
+  transpose_more<64>(from, c_stride, rows, cols, to, to_stride, r_done, c_done);
+  transpose_more<32>(from, c_stride, rows, cols, to, to_stride, r_done, c_done);
+  transpose_more<16>(from, c_stride, rows, cols, to, to_stride, r_done, c_done);
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = r < r2 ? c2 : 0; c < cols; ++c) to[r * to_stride + c] = widen(from[c * c_stride + r]);
+    for (int64_t c = r < r_done ? c_done : 0; c < cols; ++c) to[r * to_stride + c] = widen(from[c * c_stride + r]);
 }
 
 template <typename stored_t, typename scalar_t>

@@ -86,4 +86,6 @@ template const TileKernels<double>& tile_kernels();
 
 const char* instruction_set() { return has_v4() ? "x86-64-v4" : has_v3() ? "x86-64-v3" : "baseline"; }
 
+int64_t vector_bytes() { return has_v4() ? 64 : has_v3() ? 32 : 16; }
+
 }  // namespace infotorch::cpu

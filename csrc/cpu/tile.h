@@ -25,4 +25,6 @@ const TileKernels<scalar_t>& tile_kernels();
 
 const char* instruction_set();
 
+int64_t vector_bytes();  // of its registers: 64, 32 or 16
+
 }  // namespace infotorch::cpu

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "form.h"
+#include "formed.h"
 
 namespace infotorch {
 namespace {
@@ -13,7 +13,7 @@ constexpr int64_t kSquares = 1 << 22;  // numbers of squared rows that are held 
 template <typename scalar_t>
 void plain_diagonal(const Tensor& a, const Tensor& b, const PairShape& s, Tensor& out) {
   if (s.T > 1)
-    return for_formed<scalar_t>(a, b, s, [&](const Formed& here, const scalar_t* g) {
+    return for_formed<scalar_t>(a, b, s, 1, [&](const Formed& here, const scalar_t* g) {
       cpu::add_squares(g, here.count, here.rows * s.I, here.n > 0,
                        static_cast<scalar_t*>(out.data_ptr()) + here.o * s.I);
     });

@@ -1,6 +1,6 @@
 #include "../gram.h"
 
-#include "form.h"
+#include "formed.h"
 
 namespace infotorch {
 namespace {

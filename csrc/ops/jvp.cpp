@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <vector>
 
-#include "form.h"
+#include "formed.h"
 
 namespace infotorch {
 namespace {
 
 constexpr int64_t kNarrow = 1 << 12;   // a gradient so small is dotted with several directions where it is formed
+constexpr int64_t kTogether = 8;       // samples for which several directions are read once
 constexpr int64_t kProduct = 1 << 20;  // numbers of a product of rows that are dotted while they are in a cache
 
 // Whether the rows of all samples lie as those of one matrix.
@@ -48,7 +49,7 @@ bool plain_jvp(JvpMethod method, const Tensor& a, const Tensor& b, const Tensor&
     apply<scalar_t>(to_a ? a : b, to_a ? b : a, v, to_a, s, K, total.data());
   } else {
     const auto* directions = static_cast<const scalar_t*>(v.data_ptr());
-    for_formed<scalar_t>(a, b, s, [&](const Formed& here, const scalar_t* g) {
+    for_formed<scalar_t>(a, b, s, K > 1 ? kTogether : 1, [&](const Formed& here, const scalar_t* g) {
       cpu::add_dots(g, here.count, directions + here.o * s.I, s.O * s.I, K, here.rows * s.I, total.data() + here.n * K);
     });
   }

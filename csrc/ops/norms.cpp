@@ -1,23 +1,15 @@
 #include "../norms.h"
 
-#include "form.h"
+#include "formed.h"
 
 namespace infotorch {
 namespace {
 
-void norms_by_product(const Tensor& a, const Tensor& b, const PairShape& s, Tensor& out) {
-  const int64_t area = s.O * s.I, step = std::clamp<int64_t>(kFormedBytes / (number_bytes(b) * area), 1, s.N);
-  Tensor formed = new_empty(b, {step, s.O, s.I});
-  for (int64_t n = 0; n < s.N; n += step) {
-    const int64_t count = std::min(step, s.N - n);
-    Tensor g = samples(formed, 0, count);
-    batched_matmul_out(transposed(samples(b, n, count)), samples(a, n, count), g);
-    for_dtype(b.scalar_type(), [&](auto zero) {
-      using scalar_t = decltype(zero);
-      cpu::squared_norms(count, area, static_cast<const scalar_t*>(g.data_ptr()),
-                         static_cast<scalar_t*>(out.data_ptr()) + n);
-    });
-  }
+template <typename scalar_t>
+void norms_by_product(const Tensor& a, const Tensor& b, const PairShape& s, scalar_t* out) {
+  for_formed<scalar_t>(a, b, s, 1, [&](const Formed& here, const scalar_t* g) {
+    cpu::squared_norms(here.count, here.rows * s.I, g, here.o > 0, out + here.n);
+  });
 }
 
 Tensor norms_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
@@ -29,13 +21,10 @@ Tensor norms_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, st
                              : method == "gram" ? NormsMethod::gram
                                                 : NormsMethod::materialize;
   Tensor out = new_empty(b, {shape.N});
-  if (chosen == NormsMethod::materialize && forms_by_product(a, shape, options) &&
-      shape.O * shape.I * number_bytes(b) <= kFormedBytes) {
-    norms_by_product(a, b, shape, out);
-    return out;
-  }
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
+    if (chosen == NormsMethod::materialize && forms_by_product(a, shape, options))
+      return norms_by_product(a, b, shape, static_cast<scalar_t*>(out.data_ptr()));
     for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
       cpu::norms(chosen, shape, a_side, b_side, static_cast<scalar_t*>(out.data_ptr()));
     });

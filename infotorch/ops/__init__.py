@@ -6,6 +6,7 @@ from infotorch.ops.gram import gram
 from infotorch.ops.jvp import jvp
 from infotorch.ops.kron import kron
 from infotorch.ops.norms import norms
+from infotorch.ops.project import project
 from infotorch.ops.vjp import vjp
 
-__all__ = ["fisher", "grads", "gram", "jvp", "kron", "norms", "vjp"]
+__all__ = ["fisher", "grads", "gram", "jvp", "kron", "norms", "project", "vjp"]

@@ -1,8 +1,12 @@
 """The truth of every op: one einsum each, float64 inside, no care for speed or memory.
 
-Letters: n, m sample, t position, i in-feature, o out-feature, k weighting or direction.
+Letters: n, m sample, t position, i in-feature, o out-feature, k weighting, direction or place in a sketch.
 """
 
+import math
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -92,3 +96,69 @@ def kron(
     if split == "reduce":
         x, y = x.sum(1, keepdim=True), y.sum(1, keepdim=True)  # [N, 1, I], [N, 1, O]
     return torch.einsum("nti,ntj->ij", x, x), torch.einsum("nto,ntp->op", y, y)
+
+
+def project(
+    a: Tensor,
+    b: Tensor,
+    *,
+    k: int,
+    seed: int,
+    kind: str = "sjlt",
+    name: str = "",
+    bias: bool = False,
+    t_dims: int = 1,
+    in_features: int | None = None,
+) -> Tensor:
+    """Sketches [N, k] of the per-sample gradients, by the whole matrix [O I, k]."""
+    g = grads(a, b, bias=bias, t_dims=t_dims, in_features=in_features)
+    _, O, I = g.shape
+    I -= bias  # elements are numbered without it
+    if O == 0 or I + bias == 0:
+        return g.new_zeros(len(g), k)
+    if kind == "kron":
+        k_O, k_I = _factors(k, O, I)
+        r_O = _normals(seed, name, 2, O * k_O).reshape(O, k_O)
+        r_I = _normals(seed, name, 1, (I + bias) * k_I).reshape(I + bias, k_I)
+        return torch.einsum("op,noi,iq->npq", r_O, g, r_I).reshape(-1, k) / math.sqrt(k)
+    words = _words(seed, name, 0, 2 * (O * I + O))
+    matrix = torch.zeros(O * I + O, k, dtype=torch.float64)
+    matrix[torch.arange(O * I + O), torch.tensor([int(u) * k >> 32 for u in words[0::2]])] = torch.tensor(
+        [-1.0 if v & 1 else 1.0 for v in words[1::2]], dtype=torch.float64
+    )
+    out = torch.einsum("noi,oik->nk", g[:, :, :I], matrix[: O * I].reshape(O, I, k))
+    return out + torch.einsum("no,ok->nk", g[:, :, I], matrix[O * I :]) if bias else out
+
+
+def _words(seed: int, name: str, draw: int, count: int) -> "np.ndarray[Any, Any]":
+    """The first words of a sketch's stream: Philox4x32-10 of 64-bit integers, block by block."""
+    digest = 0xCBF29CE484222325
+    for byte in name.encode():
+        digest = (digest ^ byte) * 0x100000001B3 % 2**64
+    low = np.uint64(0xFFFFFFFF)
+    block = np.arange(-(-count // 4), dtype=np.uint64)
+    c = [block & low, (block >> np.uint64(32)) + np.uint64(draw << 30)]
+    c += [np.full_like(block, digest % 2**32), np.full_like(block, digest >> 32)]
+    keys = [seed % 2**32, seed >> 32]
+    for _ in range(10):
+        p, q = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        c = [
+            (q >> np.uint64(32)) ^ c[1] ^ np.uint64(keys[0]), q & low,
+            (p >> np.uint64(32)) ^ c[3] ^ np.uint64(keys[1]), p & low,
+        ]  # fmt: skip
+        keys = [(keys[0] + 0x9E3779B9) % 2**32, (keys[1] + 0xBB67AE85) % 2**32]
+    return np.stack(c, 1).ravel()[:count]
+
+
+def _normals(seed: int, name: str, draw: int, count: int) -> Tensor:
+    """The first normal numbers of a factor, by Box and Muller, rounded to float32."""
+    words = _words(seed, name, draw, count + count % 2).astype(np.float64)
+    radius, angle = np.sqrt(-2 * np.log((words[0::2] + 0.5) / 2**32)), 2 * np.pi * words[1::2] / 2**32
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
+    return torch.from_numpy(pairs.ravel()[:count].astype(np.float32)).double()
+
+
+def _factors(k: int, O: int, I: int) -> tuple[int, int]:
+    """(k_O, k_I): of all divisors that fit the nearest, the larger one on the side with more features."""
+    fit = [(p, k // p) for p in range(1, O + 1) if k % p == 0 and k // p <= max(1, I)]
+    return min(fit, key=lambda pair: (max(pair), pair[0] > pair[1] if I >= O else pair[1] > pair[0]))

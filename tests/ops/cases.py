@@ -127,6 +127,7 @@ CALLS = {
     "norms": Call(ways=METHODS),
     "gram": Call(ways=METHODS),
     "jvp": Call(args=lambda N, O, I: (waves(3, O, I),), ways=[{"method": m} for m in ("auto", "apply", "materialize")]),
+    "project": Call(ways=[{"k": 7, "seed": 3}, {"k": 1, "seed": 3, "kind": "kron"}], differentiable=False),
     "vjp": Call(args=lambda N, O, I: (waves(3, N),)),
 }
 MOST_SQUARED = 3000  # numbers of one gradient whose outer product the tests hold in float64

@@ -1,4 +1,4 @@
-// Gradients formed by torch's product, some at a time, for what then reads them once more.
+// Gradients of a plain pair, some at a time, formed by torch's batched product.
 #pragma once
 
 #include <algorithm>
@@ -11,8 +11,9 @@ constexpr int64_t kFormedBytes = int64_t{16} << 20;  // that are held at once
 
 inline int64_t number_bytes(const Tensor& x) { return x.scalar_type() == ScalarType::Double ? 8 : 4; }
 
-// Whether that beats forming tiles in cache, as benchmarks/ops measured: on wide layers with many positions, where
-// torch's product reaches its peak, and writing a gradient is cheap beside forming it.
+// Whether that beats tiles in cache where the gradients are only read once more, as benchmarks/ops/norms.py and gram.py
+// measured: on wide layers with many positions, where torch's product reaches its peak, and writing a gradient is cheap
+// beside forming it.
 inline bool forms_by_product(const Tensor& a, const PairShape& s, const PairOptions& options) {
   const int64_t wide = std::max(s.I, s.O), narrow = std::min(s.I, s.O);
   return is_plain(a, s, options) && storage_of(a) == Storage::same && s.T >= 128 && wide >= 256 && narrow >= 16 &&
@@ -24,15 +25,17 @@ struct Formed {
   int64_t n, count, o, rows;
 };
 
-// Runs body(which, where they are [count, rows, I], contiguous) until it has seen every gradient, some megabytes at a
-// time, so that they are still in a cache: of several samples, for what is read beside them is read once for all.
+// Runs body(which, where they are [count, rows, I], contiguous) until it has seen every gradient: whole ones while some
+// megabytes hold them, so that they are still in a cache, and rows of a larger one, or of several samples `together`,
+// for which what is read beside them is read once. Samples follow each other for the same rows.
 template <typename scalar_t, typename Body>
-void for_formed(const Tensor& a, const Tensor& b, const PairShape& s, const Body& body) {
-  constexpr int64_t most = 1 << 20, together = 8, least_rows = 64;
-  const int64_t pieces = std::max<int64_t>(1, std::min(s.N, together) * s.O * s.I / most);
-  const int64_t fitting = std::clamp<int64_t>(4 * most / s.I, 1, s.O);
+void for_formed(const Tensor& a, const Tensor& b, const PairShape& s, int64_t together, const Body& body) {
+  constexpr int64_t least_rows = 64;
+  const int64_t most = kFormedBytes / number_bytes(b), cached = most / 4;  // numbers
+  const int64_t pieces = together > 1 ? std::max<int64_t>(1, std::min(s.N, together) * s.O * s.I / cached) : 1;
+  const int64_t fitting = std::clamp<int64_t>(most / s.I, 1, s.O);
   const int64_t rows = std::min(fitting, std::max(least_rows, (s.O + pieces - 1) / pieces));
-  const int64_t count = std::clamp<int64_t>(most / (rows * s.I), 1, s.N);
+  const int64_t count = std::clamp<int64_t>(cached / (rows * s.I), 1, s.N);
   const Tensor held = new_empty(b, {count * rows * s.I});
   for (int64_t o = 0; o < s.O; o += rows)
     for (int64_t n = 0; n < s.N; n += count) {

@@ -1,0 +1,22 @@
+"""What the pages of docs show runs as it stands there."""
+
+import pathlib
+import re
+
+import pytest
+
+HOUSE = pathlib.Path(__file__).parents[1]
+PAGES = sorted((HOUSE / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(HOUSE)))
+def test_python_blocks_run(page):
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+        exec(block, names)
+
+
+@pytest.mark.parametrize("page", [HOUSE / "README.md", *PAGES], ids=lambda page: str(page.relative_to(HOUSE)))
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / link).exists(), link

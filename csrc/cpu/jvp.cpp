@@ -110,10 +110,20 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
   const Former<scalar_t> form(s, a, b, layout);
   const Tiling tiling = tiles_of(form.rows, form.cols, kFormArea, 256);
   const int64_t size = tiling.edge_rows * tiling.edge_cols, tiles = tiling.count();
-  const int64_t group = std::clamp<int64_t>(kFormed / size, 1, ceil_div(N, kTasks)), groups = ceil_div(N, group);
+  const int64_t group = std::clamp<int64_t>(kFormed / size, 1, ceil_div(N * tiles, kTasks)),
+                groups = ceil_div(N, group);
   const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, groups), 1, tiles);
   std::vector<double> partial(splits * N * K);
 
+  // Those of `some` directions from k on as G's lie in `tile`, in place where whole rows do.
+  const auto directions_of = [&](const Tile& tile, int64_t k, int64_t some, scalar_t* to) -> Panel<scalar_t> {
+    const int64_t area = s.O * s.I, down = by_out ? s.I : 1, right = by_out ? 1 : s.I;
+    const scalar_t* const from = v + k * area + tile.r0 * down + tile.c0 * right;
+    if (by_out && tile.cols == s.I) return {from, area};
+    for (int64_t j = 0; j < some; ++j)
+      copy_block(from + j * area, down, right, tile.rows, tile.cols, to + j * size, tile.cols);
+    return {to, size};
+  };
   struct Worker {
     FormScratch<scalar_t> panels;
     Scratch<scalar_t> formed, directions;
@@ -132,15 +142,10 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
             form(n0 + first + n, tile, worker.panels, worker.formed.data + n * size, tile.cols);
           for (int64_t k = 0; k < K; k += 4) {
             const int64_t some = std::min<int64_t>(4, K - k);
-            for (int64_t j = 0; j < some; ++j) {
-              const scalar_t* from =
-                  v + (k + j) * s.O * s.I + (by_out ? tile.r0 * s.I + tile.c0 : tile.c0 * s.I + tile.r0);
-              copy_block(from, by_out ? s.I : 1, by_out ? 1 : s.I, tile.rows, tile.cols,
-                         worker.directions.data + j * size, tile.cols);
-            }
+            const Panel<scalar_t> rows = directions_of(tile, k, some, worker.directions.data);
             for (int64_t from = 0; from < tile.size(); from += kSegment)
               for (int64_t n = 0; n < count; ++n)
-                add_dots(worker.formed.data + n * size + from, worker.directions.data + from, size, some,
+                add_dots(worker.formed.data + n * size + from, rows.data + from, rows.stride, some,
                          std::min(kSegment, tile.size() - from), sum + n * K + k);
           }
         }

@@ -69,9 +69,12 @@ INFOTORCH_INLINE void add_scaled_lanes(const scalar_t* x, double scale, int64_t 
 template <typename scalar_t>
 INFOTORCH_INLINE void scaled_lanes(const scalar_t* x, scalar_t scale, int64_t count, scalar_t* y) {
   using vector_t = Vector<scalar_t>;
-  constexpr int64_t lanes = kLanes<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>, ahead = 2048 / sizeof(scalar_t);
   int64_t k = 0;
-  for (; k + lanes <= count; k += lanes) store(y + k, scale * load<vector_t>(x + k));
+  for (; k + lanes <= count; k += lanes) {
+    __builtin_prefetch(y + k + ahead, 1);  // rows follow each other, and a store waits for its line
+    store(y + k, scale * load<vector_t>(x + k));
+  }
   for (; k < count; ++k) y[k] = scale * x[k];
 }
 

@@ -8,7 +8,6 @@
 namespace infotorch {
 
 constexpr int64_t kFormedBytes = int64_t{16} << 20;  // that are held at once
-constexpr int64_t kNarrow = 1 << 12;  // a gradient so small is formed sooner than torch's product is called
 
 inline int64_t number_bytes(const Tensor& x) { return x.scalar_type() == ScalarType::Double ? 8 : 4; }
 
@@ -27,21 +26,23 @@ struct Formed {
 };
 
 // Runs body(which, where they are [count, rows, I], contiguous) until it has seen every gradient: whole ones while some
-// megabytes hold them, so that they are still in a cache, and rows of a larger one. Samples follow each other for the
-// same rows.
+// megabytes hold them, so that they are still in a cache, and rows of a larger one, or of several samples `together`,
+// for which what is read beside them is read once. Samples follow each other for the same rows.
 template <typename scalar_t, typename Body>
-void for_formed(const Tensor& a, const Tensor& b, const PairShape& s, const Body& body) {
+void for_formed(const Tensor& a, const Tensor& b, const PairShape& s, int64_t together, const Body& body) {
+  constexpr int64_t least_rows = 64;
   const int64_t most = kFormedBytes / number_bytes(b), cached = most / 4;  // numbers
-  const int64_t rows = std::clamp<int64_t>(most / s.I, 1, s.O);
+  const int64_t pieces = together > 1 ? std::max<int64_t>(1, std::min(s.N, together) * s.O * s.I / cached) : 1;
+  const int64_t fitting = std::clamp<int64_t>(most / s.I, 1, s.O);
+  const int64_t rows = std::min(fitting, std::max(least_rows, (s.O + pieces - 1) / pieces));
   const int64_t count = std::clamp<int64_t>(cached / (rows * s.I), 1, s.N);
   const Tensor held = new_empty(b, {count * rows * s.I});
   for (int64_t o = 0; o < s.O; o += rows)
     for (int64_t n = 0; n < s.N; n += count) {
       const Formed here = {n, std::min(count, s.N - n), o, std::min(rows, s.O - o)};
       Tensor g = as_strided(held, {here.count, here.rows, s.I}, {here.rows * s.I, s.I, 1});
-      const Tensor b_rows = as_strided(b, {here.count, here.rows, s.T}, {b.stride(0), b.stride(2), b.stride(1)},
-                                       n * b.stride(0) + o * b.stride(2));
-      batched_matmul_out(b_rows, samples(a, n, here.count), g);
+      const Tensor b_here = columns(samples(b, n, here.count), o, here.rows);
+      batched_matmul_out(transposed(b_here), samples(a, n, here.count), g);
       body(here, static_cast<const scalar_t*>(held.data_ptr()));
     }
 }

@@ -8,6 +8,8 @@
 namespace infotorch {
 namespace {
 
+constexpr int64_t kNarrow = 1 << 12;   // a gradient so small is dotted with several directions where it is formed
+constexpr int64_t kTogether = 8;       // samples for which several directions are read once
 constexpr int64_t kProduct = 1 << 20;  // numbers of a product of rows that are dotted while they are in a cache
 
 // Whether the rows of all samples lie as those of one matrix.
@@ -36,16 +38,18 @@ void apply(const Tensor& taking, const Tensor& other, const Tensor& v, bool to_a
 
 // Whether torch's products serve; then out [N, K] is written, v [K, O, I] contiguous.
 template <typename scalar_t>
-bool plain_jvp(JvpMethod method, const Tensor& a, const Tensor& b, const Tensor& v, const PairShape& s, int64_t K,
-               scalar_t* out) {
+bool plain_jvp(JvpMethod method, const Tensor& a, const Tensor& b, const Tensor& v, const PairShape& s,
+               const PairOptions& options, int64_t K, scalar_t* out) {
   const bool to_a = s.O <= s.I;  // the smaller product
-  if (method == JvpMethod::apply ? !is_matrix(to_a ? a : b) : s.O * s.I <= kNarrow) return false;
+  const bool serves = method == JvpMethod::apply ? is_matrix(to_a ? a : b)
+                                                 : forms_by_product(a, s, options) || (K > 1 && s.O * s.I > kNarrow);
+  if (!serves) return false;
   std::vector<double> total(s.N * K);
   if (method == JvpMethod::apply) {
     apply<scalar_t>(to_a ? a : b, to_a ? b : a, v, to_a, s, K, total.data());
   } else {
     const auto* directions = static_cast<const scalar_t*>(v.data_ptr());
-    for_formed<scalar_t>(a, b, s, [&](const Formed& here, const scalar_t* g) {
+    for_formed<scalar_t>(a, b, s, K > 1 ? kTogether : 1, [&](const Formed& here, const scalar_t* g) {
       cpu::add_dots(g, here.count, directions + here.o * s.I, s.O * s.I, K, here.rows * s.I, total.data() + here.n * K);
     });
   }
@@ -102,7 +106,7 @@ Tensor jvp(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t
     using scalar_t = decltype(zero);
     auto* const to = static_cast<scalar_t*>(out.data_ptr());
     const bool plain = is_plain(a, shape, options) && storage_of(a) == Storage::same && K > 0;
-    if (plain && plain_jvp(chosen, a, b, directions, shape, K, to)) return;
+    if (plain && plain_jvp(chosen, a, b, directions, shape, options, K, to)) return;
     for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
       cpu::jvp(chosen, shape, a_side, b_side, static_cast<const scalar_t*>(directions.data_ptr()), K, to);
     });

@@ -7,7 +7,7 @@ namespace {
 
 template <typename scalar_t>
 void norms_by_product(const Tensor& a, const Tensor& b, const PairShape& s, scalar_t* out) {
-  for_formed<scalar_t>(a, b, s, [&](const Formed& here, const scalar_t* g) {
+  for_formed<scalar_t>(a, b, s, 1, [&](const Formed& here, const scalar_t* g) {
     cpu::squared_norms(here.count, here.rows * s.I, g, here.o > 0, out + here.n);
   });
 }

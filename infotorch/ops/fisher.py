@@ -57,8 +57,9 @@ def fisher(
     """
     if out is None:
         return call(torch.ops.infotorch.fisher.default, a, b, bias, t_dims, in_features, form)
-    check_device(torch.ops.infotorch.fisher.out, a, b, out)
-    torch.ops.infotorch.fisher.out(a, b, bias, t_dims, in_features, form, out=out)
+    op = torch.ops.infotorch.fisher.out
+    check_device(op, a, b, out)
+    op(a, b, bias, t_dims, in_features, form, out=out)
     return out
 
 

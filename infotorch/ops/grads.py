@@ -50,8 +50,9 @@ def grads(
     if out is None:
         return call(torch.ops.infotorch.grads.default, a, b, bias, t_dims, in_features)
     check_no_grad("grads", a, b)
-    check_device(torch.ops.infotorch.grads.out, a, b, out)
-    torch.ops.infotorch.grads.out(a, b, bias, t_dims, in_features, out=out)
+    op = torch.ops.infotorch.grads.out
+    check_device(op, a, b, out)
+    op(a, b, bias, t_dims, in_features, out=out)
     return out
 
 

@@ -62,8 +62,9 @@ def gram(
     if out is None:
         return call(torch.ops.infotorch.gram.default, a, b, a2, b2, bias, t_dims, in_features, method, allows_tf32(b))
     check_no_grad("gram", a, b, a2, b2)
-    check_device(torch.ops.infotorch.gram.out, a, b, a2, b2, out)
-    torch.ops.infotorch.gram.out(a, b, a2, b2, bias, t_dims, in_features, method, allows_tf32(b), out=out)
+    op = torch.ops.infotorch.gram.out
+    check_device(op, a, b, a2, b2, out)
+    op(a, b, a2, b2, bias, t_dims, in_features, method, allows_tf32(b), out=out)
     return out
 
 

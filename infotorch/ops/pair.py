@@ -37,6 +37,8 @@ def check_device(op: OpOverload, *args: Any) -> None:
         ValueError: Tensors among ``args`` are on several devices.
         NotSupported: This build has no kernels for their device.
     """
+    if all(x.is_cpu for x in args if isinstance(x, Tensor)):
+        return  # to compare devices takes longer
     device = args[1].device
     for x in args:
         if isinstance(x, Tensor) and x.device != device:

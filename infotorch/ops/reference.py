@@ -118,14 +118,15 @@ def project(
         return g.new_zeros(len(g), k)
     if kind == "kron":
         k_O, k_I = factors(k, O, I)
-        r_O = normals(seed, name, 2, O * k_O).reshape(O, k_O)
-        r_I = normals(seed, name, 1, (I + bias) * k_I).reshape(I + bias, k_I)
+        r_O = normals(seed, name, 2, O * k_O).reshape(O, k_O).to(g.device)
+        r_I = normals(seed, name, 1, (I + bias) * k_I).reshape(I + bias, k_I).to(g.device)
         return torch.einsum("op,noi,iq->npq", r_O, g, r_I).reshape(-1, k) / math.sqrt(k)
     words = words_of(seed, name, 0, 2 * (O * I + O))
     matrix = torch.zeros(O * I + O, k, dtype=torch.float64)
     matrix[torch.arange(O * I + O), torch.tensor([int(u) * k >> 32 for u in words[0::2]])] = torch.tensor(
         [-1.0 if v & 1 else 1.0 for v in words[1::2]], dtype=torch.float64
     )
+    matrix = matrix.to(g.device)
     out = torch.einsum("noi,oik->nk", g[:, :, :I], matrix[: O * I].reshape(O, I, k))
     return out + torch.einsum("no,ok->nk", g[:, :, I], matrix[O * I :]) if bias else out
 

@@ -46,6 +46,13 @@ def test_more_than_one_piece_of_each_kind(shape, method, dtype, rng):
 
 
 @every_method
+def test_gradients_that_are_formed_in_several_pieces(method, dtype, rng):
+    a, b = cases.make_pair(10, 130, 700, 600, rng, dtype)
+    v = make_directions(a, b, 6, rng)
+    assert_same(jvp(a, b, v, method=method), reference.jvp(a, b, v))
+
+
+@every_method
 def test_more_results_than_are_summed_at_once(method, rng):
     a, b = cases.make_pair(40, 2, 3, 2, rng)
     v = make_directions(a, b, 9000, rng)

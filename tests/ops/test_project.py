@@ -9,7 +9,7 @@ import torch
 
 from infotorch import _C
 from infotorch.errors import ConfigError
-from infotorch.ops import project, reference, vjp
+from infotorch.ops import project, reference
 from tests.laws import assert_same, assert_same_bits
 from tests.ops import cases
 
@@ -19,6 +19,11 @@ KRON = [((4, 3, 8, 5), 40), ((3, 1, 33, 17), 64), ((2, 11, 67, 35), 1000), ((1, 
 KRON += [((2, 20, 300, 150), 4096), ((3, 290, 40, 20), 11), ((2, 7, 1, 1), 1), ((3, 0, 4, 4), 6), ((0, 2, 4, 4), 6)]
 KRON += [((2, 9, 0, 4), 4), ((2, 3, 600, 7), 2100)]
 every_kind = pytest.mark.parametrize("kind", ["sjlt", "kron"])
+
+
+@pytest.fixture
+def rng(device):
+    return torch.Generator(device).manual_seed(0)
 
 
 @pytest.fixture
@@ -68,10 +73,11 @@ def test_the_stream_is_read_from_any_place():
     assert (_C.sketch_words(1, "w", 2, 7, 20) == words[7:27]).all()
 
 
-def test_normal_numbers_are_normal(rng):
+def test_normal_numbers_are_normal(device):
     """Their first four moments, within five standard errors, of a factor that a one-hot input shows row by row."""
-    ids, b = torch.arange(400)[:, None], torch.ones(400, 1, 1, dtype=torch.float64)
-    z = project(ids, b, k=100, seed=5, kind="kron", in_features=400).flatten() * 10 / reference.normals(5, "", 2, 1)
+    ids, b = torch.arange(400, device=device)[:, None], torch.ones(400, 1, 1, dtype=torch.float64, device=device)
+    z = project(ids, b, k=100, seed=5, kind="kron", in_features=400).flatten() * 10
+    z /= reference.normals(5, "", 2, 1).item()
     for power, moment, variance in [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)]:
         assert abs(z.pow(power).mean() - moment) < 5 * (variance / z.numel()) ** 0.5
 
@@ -120,8 +126,8 @@ def test_a_table_of_several_pieces_equals_the_einsum(T, rng):
     assert_same(project(a, b, **options), reference.project(a, b, **options))
 
 
-def test_golden(dtype):
-    a, b, truth, with_bias = cases.golden("project", "a", "b", "project", "with_bias", dtype=dtype)
+def test_golden(dtype, device):
+    a, b, truth, with_bias = cases.golden("project", "a", "b", "project", "with_bias", dtype=dtype, device=device)
     assert torch.equal(project(a, b, k=4, seed=2024, name="w"), truth)
     assert torch.equal(project(a, b, k=4, seed=2024, name="w", bias=True), with_bias)
 
@@ -137,8 +143,11 @@ def test_golden_buckets_are_those_of_its_words():
 def test_is_linear(kind, rng):
     """The sketch of a weighted sum of gradients is the weighted sum of their sketches."""
     a, b = cases.make_pair(6, 5, 12, 9, rng)
-    w = torch.randn(6, dtype=torch.float64, generator=rng)
-    total, rows = vjp(a, b, w), torch.eye(9, dtype=torch.float64)  # a pair whose gradient is `total`
+    w = torch.randn(6, dtype=torch.float64, generator=rng, device=rng.device)
+    total, rows = (
+        reference.vjp(a, b, w),
+        torch.eye(9, dtype=torch.float64, device=rng.device),
+    )  # a pair whose gradient is `total`
     options = {"k": 36, "seed": 3, "name": "w", "kind": kind}
     assert_same(project(total[None], rows[None], **options)[0], w @ project(a, b, **options))
 
@@ -247,7 +256,7 @@ def test_nan_stays_in_its_sample_and_its_buckets(kind, T, rng):
     if reached is None:  # the truth's matrix product would spread it
         words = _C.sketch_words(5, "", 0, 0, 2 * 40 * 30).astype(np.int64)
         buckets = torch.from_numpy(words[0::2] * 400 >> 32).reshape(30, 40)[:, 2]
-        reached = torch.zeros(1, 400, dtype=torch.bool).index_fill(1, buckets, True)
+        reached = torch.zeros(1, 400, dtype=torch.bool).index_fill(1, buckets, True).to(out.device)
     assert torch.equal(out[7:8].isnan(), reached)
 
 

@@ -20,7 +20,7 @@ void sum_positions(const Rows<scalar_t>& x, int64_t n0, int64_t N, int64_t T, in
         for (int64_t t = 0; t < T; t += kFormDepth) {
           const int64_t depth = std::min(kFormDepth, T - t), cols = std::min(kCols, width - c);
           const Panel<scalar_t> rows = features(x, n0 + n, t, depth, c, cols, 1, scratch.data);
-          for (int64_t k = 0; k < depth; ++k) add_scaled(rows.at(k, 0).data, 1, cols, to + n * width + c);
+          add_rows(rows.data, rows.stride, depth, cols, to + n * width + c);
         }
   });
 }

@@ -44,11 +44,11 @@ void outer_sum(int64_t terms, int64_t rows, int64_t cols, bool symmetric, const 
   const int64_t splits = std::clamp<int64_t>(ceil_div(tasks_wanted, std::max<int64_t>(1, count)), 1, most);
   const int64_t share = ceil_div(ceil_div(terms, splits), kStripDepth) * kStripDepth;
 
-  // Writes a tile, and its mirror image below the diagonal.
+  // Writes a tile, unless it is in its place already, and its mirror image below the diagonal.
   const auto write = [&](const Tile& tile, const scalar_t* from) {
     const auto [r0, height, c0, width] = tile;
     const bool diagonal = symmetric && r0 == c0;
-    for (int64_t r = 0; r < height; ++r) {
+    for (int64_t r = 0; r < height && from; ++r) {
       const int64_t c = diagonal ? r : 0;
       scalar_t* const to = out + (r0 + r) * cols + c0;
       if (add)
@@ -78,17 +78,21 @@ void outer_sum(int64_t terms, int64_t rows, int64_t cols, bool symmetric, const 
         const Tile& tile = tiles[task % count];
         const bool diagonal = symmetric && tile.r0 == tile.c0;
         const int64_t first = task / count * share, last = std::min(terms, first + share);
-        scalar_t* const to = splits > 1 ? partial.data + task * size : worker.tile.data;
+        // What is visited once, in whole vectors, needs no room beside the result.
+        const bool direct = splits == 1 && !add && terms <= kStripDepth && tile.cols % kPad == 0;
+        scalar_t* const to = direct       ? out + tile.r0 * cols + tile.c0
+                             : splits > 1 ? partial.data + task * size
+                                          : worker.tile.data;
         int64_t k = first;
         do {  // once even if there are no terms
           const int64_t depth = std::clamp<int64_t>(last - k, 0, kStripDepth);
           pack_y(k, depth, tile.r0, tile.rows, worker.y.data);
           if (!diagonal) pack_x(k, depth, tile.c0, tile.cols, worker.x.data);
           product<scalar_t>({diagonal ? worker.y.data : worker.x.data, depth}, tile.cols, {worker.y.data, depth},
-                            tile.rows, diagonal, k > first, to, edge_cols);
+                            tile.rows, diagonal, k > first, to, direct ? cols : edge_cols);
           k += kStripDepth;
         } while (k < last);
-        if (splits == 1) write(tile, to);
+        if (splits == 1) write(tile, direct ? nullptr : to);
       });
   if (splits == 1) return;
   parallel_for(count, 1, [&](int64_t begin, int64_t end) {

@@ -98,6 +98,39 @@ INFOTORCH_INLINE void column_dots_lanes(const scalar_t* x, const scalar_t* y, in
     for (int64_t r = 0; r < rows; ++r) sum[c] += x[r * stride + c] * y[r * stride + c];
 }
 
+// Adds `count` vectors of every row.
+template <int64_t count, typename scalar_t>
+INFOTORCH_INLINE void add_row_vectors(const scalar_t* x, int64_t stride, int64_t rows, scalar_t* sum) {
+  using vector_t = Vector<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>;
+  vector_t total[count];
+#pragma GCC unroll 4
+  for (int64_t v = 0; v < count; ++v) total[v] = load<vector_t>(sum + v * lanes);
+  for (int64_t r = 0; r < rows; ++r, x += stride)
+#pragma GCC unroll 4
+    for (int64_t v = 0; v < count; ++v) total[v] += load<vector_t>(x + v * lanes);
+#pragma GCC unroll 4
+  for (int64_t v = 0; v < count; ++v) store(sum + v * lanes, total[v]);
+}
+
+template <typename scalar_t>
+INFOTORCH_INLINE void add_rows_lanes(const scalar_t* x, int64_t stride, int64_t rows, int64_t cols, scalar_t* sum) {
+  using vector_t = Vector<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>;
+  const int64_t rest = cols % lanes;
+  if (rest > 0 && cols >= lanes) {  // a vector that overlaps the one before it: only its last columns are added
+    vector_t total = {};
+    for (int64_t r = 0; r < rows; ++r) total += load<vector_t>(x + r * stride + cols - lanes);
+    for (int64_t k = lanes - rest; k < lanes; ++k) sum[cols - lanes + k] += total[k];
+  } else {
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t c = cols - rest; c < cols; ++c) sum[c] += x[r * stride + c];
+  }
+  int64_t c = 0;
+  for (; c + 4 * lanes <= cols; c += 4 * lanes) add_row_vectors<4>(x + c, stride, rows, sum + c);
+  for (; c + lanes <= cols; c += lanes) add_row_vectors<1>(x + c, stride, rows, sum + c);
+}
+
 template <typename scalar_t>
 INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, const scalar_t* y, int64_t count, scalar_t* out) {
   using vector_t = Vector<scalar_t>;
@@ -125,6 +158,9 @@ INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, const scalar_t* y, int64
   INFOTORCH_CLONES void add_column_dots(const scalar_t* x, const scalar_t* y, int64_t stride, int64_t rows,           \
                                         int64_t cols, scalar_t* sum) {                                                \
     column_dots_lanes(x, y, stride, rows, cols, sum);                                                                 \
+  }                                                                                                                   \
+  INFOTORCH_CLONES void add_rows(const scalar_t* x, int64_t stride, int64_t rows, int64_t cols, scalar_t* sum) {      \
+    add_rows_lanes(x, stride, rows, cols, sum);                                                                       \
   }                                                                                                                   \
   INFOTORCH_CLONES void multiply(const scalar_t* x, const scalar_t* y, int64_t count, scalar_t* out) {                \
     multiply_lanes(x, y, count, out);                                                                                 \

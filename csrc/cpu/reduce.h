@@ -25,6 +25,10 @@ void scaled(const double* x, double scale, int64_t count, double* y);
 void add_column_dots(const float* x, const float* y, int64_t stride, int64_t rows, int64_t cols, float* sum);
 void add_column_dots(const double* x, const double* y, int64_t stride, int64_t rows, int64_t cols, double* sum);
 
+// sum[k] += sum_r x[r, k], r < rows, k < cols.
+void add_rows(const float* x, int64_t stride, int64_t rows, int64_t cols, float* sum);
+void add_rows(const double* x, int64_t stride, int64_t rows, int64_t cols, double* sum);
+
 // out[k] = x[k] y[k]
 void multiply(const float* x, const float* y, int64_t count, float* out);
 void multiply(const double* x, const double* y, int64_t count, double* out);

@@ -1,4 +1,4 @@
-"""Every op on an embedding of 30,000 rows, whose inputs are indices. Run: python -m benchmarks.ops.embedding."""
+"""Ops on an embedding of 30,000 rows, whose inputs are indices. Run: python -m benchmarks.ops.embedding."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import compare, summary
-from infotorch import ops
+from infotorch import _C, ops
 
 N, T, I, O = 8, 128, 30_000, 256
 Calls = tuple[Callable[[], Tensor], dict[str, Callable[[], Tensor]], float]  # ours, baselines, bytes
@@ -82,7 +82,46 @@ def vjp(ids: Tensor, b: Tensor) -> Calls:
     return lambda: ops.vjp(ids, b, w, in_features=I), {"index_add": by_rows}, b.nbytes + 4 * I * O
 
 
-OPS = [norms, gram, grads, vjp]
+def jvp(ids: Tensor, b: Tensor) -> Calls:
+    v = torch.randn(O, I, generator=torch.Generator().manual_seed(1))
+    rows = v.mT.contiguous()  # as an embedding's weight lies, which its user would hold
+
+    def by_rows() -> Tensor:
+        return (rows[ids] * b).sum((1, 2))
+
+    baselines = {"rows that were looked up": by_rows, "columns": lambda: (v[:, ids] * b.permute(2, 0, 1)).sum((0, 2))}
+    return lambda: ops.jvp(ids, b, v, in_features=I), baselines, 2 * b.nbytes
+
+
+def fisher(ids: Tensor, b: Tensor) -> Calls:
+    out = torch.empty(O, I)
+
+    def by_rows() -> Tensor:
+        _, row, sums = looked_up(ids, b)
+        return out.copy_(torch.zeros(I, O).index_add_(0, row, sums.square_()).mT)
+
+    baselines = {
+        "rows that were looked up": by_rows,
+        "dense": lambda: torch.sum(materialized(ids, b).square_(), 0).mT,
+    }
+    return lambda: ops.fisher(ids, b, in_features=I, out=out), baselines, b.nbytes + out.nbytes
+
+
+def project(ids: Tensor, b: Tensor) -> Calls:
+    k = 4096
+    words = torch.from_numpy(_C.sketch_words(3, "", 0, 0, 2 * I * O).astype("int64"))
+    bucket, sign = (words[0::2] * k >> 32).view(O, I), (1.0 - 2.0 * (words[1::2] % 2)).view(O, I)
+    bucket_rows, sign_rows = bucket.mT.contiguous(), sign.mT.contiguous()  # [I, O], as an embedding's weight lies
+
+    def by_rows() -> Tensor:
+        added = (sign_rows[ids] * b).view(N, T * O)
+        return torch.zeros(N, k).scatter_add_(1, bucket_rows[ids].view(N, T * O), added)
+
+    baselines = {"scatter_add of rows that were looked up": by_rows}
+    return lambda: ops.project(ids, b, k=k, seed=3, in_features=I), baselines, b.nbytes + 4 * N * k
+
+
+OPS = [norms, gram, grads, vjp, jvp, fisher, project]
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ class SoftLimitLoss(nn.Module):
     .. math:: \operatorname{mean}[-t^\top \log s + \lambda \|h\|^2 \|t - u\|^2 + \beta \|h\|^2 \|s - u\|^2],
 
     s and u the probabilities of the classifier and the auxiliary network; gradients flow into h, s and u (Harutyunyan
-    et al., arXiv 2002.07933, section 3, and the authors' ``PenalizeLastLayerFixedForm``). The authors found it worse than
-    replacing the gradient, which ``limit_gradient`` does.
+    et al., arXiv 2002.07933, section 3, and the authors' ``PenalizeLastLayerFixedForm``). The authors found it worse
+    than replacing the gradient, which ``limit_gradient`` does.
 
     Args:
         lam: Weight of the mismatch of predicted and true gradient, at least 0.

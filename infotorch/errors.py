@@ -5,6 +5,7 @@ Every message has one form: ``<where>: <what must hold>; got <what came>. <what 
 
 import difflib
 import importlib
+import math
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -27,6 +28,23 @@ class CaptureError(InfotorchError, RuntimeError):
 
 class NumericsError(InfotorchError, ArithmeticError):
     """A matrix is not positive definite, a recursion diverges, or a number is not finite."""
+
+
+class DivergenceError(NumericsError):
+    """A training produced a number that is not finite; the weights are as before the step."""
+
+    def __init__(
+        self, message: str, *, step: int = 0, where: str = "", layer: str | None = None, value: float = math.nan
+    ) -> None:
+        super().__init__(message)
+        self.step = step
+        """The step it happened in, counted from 0."""
+        self.where = where
+        """What was not finite: ``loss`` or ``gradient``."""
+        self.layer = layer
+        """The first module whose output, or parameter whose gradient, is not finite; ``None`` where there is none."""
+        self.value = value
+        """The number itself."""
 
 
 class NotSupported(InfotorchError, NotImplementedError):

@@ -193,7 +193,10 @@ class LabelInfoMeter:
                 'network\'s logits, or set predictor="uniform".'
             )
         if rows is None:
-            rows = ops.limit(logits.double(), aux_logits.double().clone(), target, q=self.q)  # type: ignore[arg-type]  # checked
+            z = logits.detach().double()
+            v = aux_logits.detach().to(torch.float64, copy=True)  # the op refuses one tensor in both places
+            y = target.double() if target.is_floating_point() else target
+            rows = ops.limit(z, v, y, q=self.q)  # type: ignore[arg-type]  # __init__ has checked q
         valid = rows.valid.double() if counted is None else rows.valid.double() * counted.view_as(rows.valid)
         pen = torch.zeros_like(rows.pen) if self.predictor == "zero" else rows.pen
         kept = valid > 0

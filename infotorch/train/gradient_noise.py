@@ -60,7 +60,7 @@ def noisy_gradient_loss(
             f"{where}: logits must be [N, C]; got {list(logits.shape)}. Flatten positions into rows first."
         )
     check_classes(logits, target)
-    if noise.ids is not None and len(noise.ids) != len(logits):
+    if len(noise.ids) != len(logits):
         raise ShapeError(f"{where}: noise.ids must be [{len(logits)}]; got {list(noise.ids.shape)}. One id a sample.")
     unit = 1.0 if kind == "gaussian" else math.sqrt(0.5)  # a Laplace draw of scale 1 has variance 2
     draws = ops.limit_noise(noise, logits.shape[1], kind=kind).to(logits) * (std * unit)

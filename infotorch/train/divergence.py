@@ -1,0 +1,125 @@
+"""Where a number that is not finite came from."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infotorch.errors import DataError, DivergenceError
+from infotorch.task.nest import tensors_of
+from infotorch.train.batch import Batch, is_soft, labelled
+from infotorch.train.ranks import unwrapped
+
+__all__ = ["diagnosis", "first_bad_gradient", "first_bad_output"]
+
+WHERE = "LimitTrainer.step"
+
+
+def first_bad_output(name: str, network: nn.Module, run: Callable[[nn.Module], Any]) -> str | None:
+    """The module that first returns a number that is not finite, as ``name.path``; ``None`` where all are finite.
+
+    NaN and +inf come before -inf, which a layer that masks classes returns on purpose.
+    """
+    found: dict[bool, str] = {}
+
+    def watch(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            for tensor in _tensors(output):
+                if not tensor.isfinite().all():
+                    masked = not (tensor.isnan() | tensor.isposinf()).any()
+                    found.setdefault(masked, path)
+
+        return hook
+
+    network = unwrapped(network)
+    handles = [
+        module.register_forward_hook(watch(f"{name}.{path}" if path else name))
+        for path, module in network.named_modules()
+    ]
+    try:
+        with torch.no_grad():
+            run(network)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found.get(False, found.get(True))
+
+
+def first_bad_gradient(networks: Mapping[str, nn.Module]) -> tuple[str, float] | None:
+    """The first parameter whose gradient is not finite, as ``name.path``, and its first such entry."""
+    for name, network in networks.items():
+        for path, p in unwrapped(network).named_parameters():
+            if p.grad is not None and not p.grad.isfinite().all():
+                return f"{name}.{path}", float(p.grad[~p.grad.isfinite()][0])
+    return None
+
+
+def diagnosis(
+    batch: Batch,
+    logits: Tensor | None,
+    networks: Mapping[str, nn.Module],
+    run: Callable[[nn.Module], Any],
+    *,
+    value: float,
+    step: int,
+    epoch: int,
+    saved: int | None,
+) -> Exception:
+    """The error to raise for a step whose loss is ``value``, or whose gradients are not finite where it is finite.
+
+    Args:
+        batch: The samples of the step.
+        logits: The classifier's, where the shape of the labels says what they are; ``None`` where it is unknown.
+        networks: The two networks, by name.
+        run: Runs a network on the batch, as the step did.
+        value: The step's loss.
+        step: The step, from 0.
+        epoch: The epoch, from 0.
+        saved: The step of the last checkpoint.
+    """
+    when = f"at step {step} (epoch {epoch})"
+    if logits is not None and not is_soft(logits, batch.labels) and not batch.labels.is_floating_point():
+        C = 2 if logits.shape[-1:] == (1,) or logits.shape == batch.labels.shape else logits.shape[-1]
+        outside = labelled(logits, batch.labels) & ((batch.labels < 0) | (batch.labels >= C))
+        if outside.any():
+            row = int(outside.nonzero()[0, 0])
+            return DataError(
+                f"{WHERE}: labels must lie in 0..{C - 1} or equal ignore_index=-100; got "
+                f"{int(batch.labels[outside][0])} at row {row} {when}. Check the label map."
+            )
+    for tensor in tensors_of(batch.inputs):
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            row = int((~tensor.isfinite()).flatten(1).any(1).nonzero()[0]) if tensor.dim() > 1 else 0
+            name = f"row {row}" if batch.ids is None else f"sample {int(batch.ids[row])}"
+            return DataError(f"{WHERE}: inputs must be finite; got a number that isn't in {name} {when}. Repair it.")
+    layer = next((bad for name, net in networks.items() if (bad := first_bad_output(name, net, run))), None)
+    what = "loss" if not math.isfinite(value) else "gradient"
+    if layer is not None:
+        text = f"first non-finite output in {layer}"
+    elif (gradient := first_bad_gradient(networks)) is not None:
+        layer, text = gradient[0], f"first non-finite gradient in {gradient[0]}"
+        value = gradient[1] if what == "gradient" else value
+    else:
+        text = "all outputs finite: a given label's class has the logit -inf or its probability is 0"
+    remedy = "Lower lr, raise beta" + (f", or resume from step {saved}" if saved is not None else ", or clip gradients")
+    return DivergenceError(
+        f"{WHERE}: the {what} must be finite; got {value:g} {when}, {text}. {remedy}.",
+        step=step,
+        where=what,
+        layer=layer,
+        value=value,
+    )
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        if output.is_floating_point():
+            yield output
+    elif isinstance(output, Mapping):
+        for entry in output.values():
+            yield from _tensors(entry)
+    elif isinstance(output, (tuple, list)):
+        for entry in output:
+            yield from _tensors(entry)

@@ -1,0 +1,148 @@
+"""The settings of a LIMIT training, and which networks and optimizers can be trained so."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch.distributed.fsdp as fsdp
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from infotorch.errors import ConfigError, NotSupported, unknown
+from infotorch.train.ranks import unwrapped, world_size
+
+__all__ = ["LimitOptions", "check_networks", "check_optimizer"]
+
+WHERE = "LimitTrainer"
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "q": ("gaussian", "laplace", "ce"),
+    "reduction": ("mean", "sum", "reference"),
+    "amp": (None, "bf16", "fp16"),
+    "scores": ("ema", "last", None),
+    "select": ("val_noisy", "last"),
+    "check_finite": ("step", "sync"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitOptions:
+    """Settings of ``LimitTrainer``, checked.
+
+    Raises:
+        ConfigError: One is unknown, out of range, or contradicts another.
+    """
+
+    q: Literal["gaussian", "laplace", "ce"] = "gaussian"
+    """Law of the label gradient around the predicted one: the auxiliary network's loss."""
+    beta: float = 1.0
+    """Weight of the predicted gradient's squared norm, at least 0."""
+    lam: float | None = None
+    """Rate of the noise on the predicted gradient; ``None``: its mean is passed on without noise."""
+    warm_up: int = 0
+    """Epochs in which the classifier doesn't move."""
+    epochs: int = 100
+    """Epochs in all, warm-up included."""
+    reduction: Literal["mean", "sum", "reference"] = "mean"
+    """How rows add up: divided by their number, not divided, or the authors' way: a sum for the classifier."""
+    amp: Literal["bf16", "fp16"] | None = None
+    """Precision of the networks' forward passes under autocast."""
+    grad_accum: int = 1
+    """Parts into which a step's batch is split."""
+    clip_norm: float | None = None
+    """Largest norm of each network's gradient."""
+    seed: int = 0
+    """Of the noise."""
+    scores: Literal["ema", "last"] | None = "ema"
+    """Label-noise scores: with an exponential mean over epochs, of the last epoch alone, or none."""
+    select: Literal["val_noisy", "last"] = "val_noisy"
+    """Which epoch is the best: that of the highest accuracy on noisy validation labels, or the last."""
+    patience: int | None = None
+    """Epochs without a better one after which training ends."""
+    check_finite: Literal["step", "sync"] = "step"
+    """When numbers are looked at: before the networks move, or besides before each back-propagation."""
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise unknown(WHERE, name, str(getattr(self, name)), map(str, choices))
+        for name, least in (("warm_up", 0), ("epochs", 1), ("grad_accum", 1), ("patience", 1), ("seed", 0)):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+            if not whole and not (value is None and name == "patience"):
+                raise ConfigError(
+                    f"{WHERE}: {name} must be a whole number, at least {least}; got {value}. Correct {name}."
+                )
+        if self.seed >= 2**63:
+            raise ConfigError(f"{WHERE}: seed must be below 2^63; got {self.seed}. Take it modulo 2^63.")
+        if not 0 <= self.beta < math.inf:
+            raise ConfigError(f"{WHERE}: beta must be finite and at least 0; got {self.beta}. Correct beta.")
+        for name in ("lam", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{WHERE}: {name} must be finite and above 0; got {value}. Pass None to go without.")
+        if self.lam is not None and self.q == "ce":
+            raise ConfigError(f"{WHERE}: lam goes with gaussian or laplace; got q='ce'. Leave lam out.")
+
+    def config(self) -> dict[str, Any]:
+        """Every option, as JSON."""
+        return dataclasses.asdict(self)
+
+
+def check_networks(classifier: nn.Module, aux: nn.Module) -> None:
+    """Raises where the two networks can't be trained side by side.
+
+    Raises:
+        ConfigError: They share a parameter, one has nothing to train, they lie on different devices, or they aren't
+            wrapped in DistributedDataParallel although there are several processes.
+        NotSupported: One is sharded.
+    """
+    for name, network in (("classifier", classifier), ("aux", aux)):
+        if isinstance(network, (fsdp.FullyShardedDataParallel, fsdp.FSDPModule)):
+            raise NotSupported(
+                f"{WHERE}: {name} must be whole on every rank; got {type(network).__name__}. "
+                "Wrap it in DistributedDataParallel."
+            )
+        if world_size() > 1 and not isinstance(network, DistributedDataParallel):
+            raise ConfigError(
+                f"{WHERE}: {name} must be wrapped in DistributedDataParallel, as there are {world_size()} processes; "
+                f"got {type(network).__name__}. Wrap both networks."
+            )
+        if not any(p.requires_grad for p in network.parameters()):
+            raise ConfigError(
+                f"{WHERE}: {name} must have a trainable parameter; got none. Set requires_grad_(True) where it learns."
+            )
+    names = {id(p): name for name, p in unwrapped(classifier).named_parameters()}
+    for name, p in unwrapped(aux).named_parameters():
+        if id(p) in names:
+            raise ConfigError(
+                f"{WHERE}: classifier and aux must share no parameter; got classifier.{names[id(p)]} = aux.{name}. "
+                "Through it the labels would reach the classifier; copy that part with copy.deepcopy."
+            )
+    devices = [{p.device for p in network.parameters()} for network in (classifier, aux)]
+    if devices[0] != devices[1]:
+        got = " and ".join(", ".join(sorted(map(str, each))) for each in devices)
+        raise ConfigError(f"{WHERE}: classifier and aux must be on one device; got {got}. Move one with .to(device).")
+
+
+def check_optimizer(what: str, optimizer: Optimizer, own: nn.Module, other: nn.Module) -> None:
+    """Raises where ``optimizer`` moves anything but its own network.
+
+    Raises:
+        ConfigError: It holds a parameter of the other network, or of neither.
+    """
+    network, stranger = ("classifier", "aux") if what == "optimizer" else ("aux", "classifier")
+    names = {id(p): name for name, p in unwrapped(other).named_parameters()}
+    known = {id(p) for p in own.parameters()}
+    for p in (p for group in optimizer.param_groups for p in group["params"]):
+        if id(p) in names:
+            raise ConfigError(
+                f"{WHERE}: {what} must hold parameters of {network} alone; got {stranger}.{names[id(p)]}. "
+                "Make an optimizer for each network."
+            )
+        if id(p) not in known:
+            raise ConfigError(
+                f"{WHERE}: {what} must hold parameters of {network} alone; got one of neither network, "
+                f"{list(p.shape)}. Make it after the networks have taken their final form."
+            )

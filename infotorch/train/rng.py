@@ -1,0 +1,42 @@
+"""The states of all random generators that a training draws from."""
+
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["generators_of", "restore", "states"]
+
+
+def generators_of(loader: Iterable[Any] | None) -> list[torch.Generator]:
+    """The loader's own generators, each once."""
+    places = [loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)]
+    places.append(getattr(places[2], "sampler", None))
+    found = [generator for place in places if (generator := getattr(place, "generator", None)) is not None]
+    return list({id(generator): generator for generator in found}.values())
+
+
+def states(loader: Iterable[Any] | None = None) -> dict[str, Any]:
+    """The states of torch (CPU and every CUDA device), NumPy, Python and the loader's generators."""
+    name, keys, place, has_gauss, gauss = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "numpy": (name, torch.from_numpy(np.asarray(keys, np.int64)), int(place), int(has_gauss), float(gauss)),
+        "python": random.getstate(),
+        "loader": [generator.get_state() for generator in generators_of(loader)],
+    }
+
+
+def restore(saved: dict[str, Any], loader: Iterable[Any] | None = None) -> None:
+    """Sets all generators to what ``states`` returned."""
+    torch.set_rng_state(saved["torch"])
+    if saved["cuda"]:
+        torch.cuda.set_rng_state_all(saved["cuda"])
+    name, keys, *rest = saved["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
+    random.setstate(saved["python"])
+    for generator, state in zip(generators_of(loader), saved["loader"], strict=False):
+        generator.set_state(state)

@@ -1,0 +1,94 @@
+"""Networks in eval mode: what they say of a loader's samples, and how often that is the given label."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infotorch.errors import DataError
+from infotorch.train.batch import Batch, batch_of, classes, labelled
+from infotorch.train.ranks import real_rows, total
+
+__all__ = ["Accuracy", "accuracy", "evaluating", "outputs"]
+
+Autocast = Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Share of labels that are predicted."""
+
+    value: float
+    """In [0, 1]."""
+    num_labels: int
+    """Labels it was counted on."""
+
+    @property
+    def stderr(self) -> float:
+        """Standard error for labels drawn independently."""
+        return math.sqrt(self.value * (1 - self.value) / self.num_labels)
+
+
+@contextlib.contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; every module's own mode is restored."""
+    modes = [(module, module.training) for network in networks for module in network.modules()]
+    for network in networks:
+        network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where the network's first parameter or buffer lies; the CPU where it has none."""
+    tensor = next(network.parameters(), None)
+    tensor = next(network.buffers(), None) if tensor is None else tensor
+    return torch.device("cpu") if tensor is None else tensor.device
+
+
+def outputs(
+    where: str, loader: Iterable[Any], *networks: nn.Module, autocast: Autocast = contextlib.nullcontext
+) -> Iterator[tuple[Batch, list[Tensor]]]:
+    """Batches of the loader on the networks' device, each with the networks' logits; within ``evaluating``.
+
+    Rows that a distributed sampler repeats to even out its ranks are left off.
+    """
+    device, left = device_of(networks[0]), real_rows(loader)
+    for item in loader:
+        batch = batch_of(where, item).to(device)
+        with autocast():
+            logits = [network(batch.inputs) for network in networks]
+        if left is not None and left < len(batch):
+            yield batch.rows(slice(left)), [each[:left] for each in logits]
+        else:
+            yield batch, logits
+        left = None if left is None else max(0, left - len(batch))
+
+
+def accuracy(
+    where: str, network: nn.Module, loader: Iterable[Any], *, autocast: Autocast = contextlib.nullcontext
+) -> Accuracy:
+    """Share of the loader's labels that the network predicts, over all ranks.
+
+    Raises:
+        DataError: The loader has no label.
+    """
+    right, count = 0, 0
+    with evaluating(network):
+        for batch, (logits,) in outputs(where, loader, network, autocast=autocast):
+            there = labelled(logits, batch.labels)
+            predicted, given = classes(logits, batch.labels)
+            right += int(((predicted == given) & there).sum())
+            count += int(there.sum())
+    right, count = (int(value) for value in total([float(right), float(count)], device_of(network)))
+    if not count:
+        raise DataError(f"{where}: a loader to measure accuracy on must hold labels; got none. Check its split.")
+    return Accuracy(value=right / count, num_labels=count)

@@ -1,0 +1,69 @@
+"""Cross-entropy with noise on its gradient: training that hides labels by noise alone."""
+
+import math
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from infotorch import ops
+from infotorch.errors import ConfigError, ShapeError, unknown
+from infotorch.ops import LimitNoise
+from infotorch.task.targets import check_classes
+
+__all__ = ["noisy_gradient_loss"]
+
+
+def noisy_gradient_loss(
+    logits: Tensor,
+    target: Tensor,
+    kind: Literal["gaussian", "laplace"] = "gaussian",
+    *,
+    std: float,
+    noise: LimitNoise,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> Tensor:
+    r"""Cross-entropy whose gradient in a sample's logits is :math:`s - t + \xi`, with noise of ``std`` a coordinate.
+
+    The baselines CE+GN and CE+LN of Harutyunyan et al., arXiv 2002.07933, section 4. ``std`` is that of one sample's
+    gradient; the authors' code adds noise to the gradient of the mean, so its standard deviation times N is this one.
+    With :math:`\lambda = 1 / (2\,\text{std}^2)` (Gaussian) or :math:`\sqrt 2 / \text{std}` (Laplace) it is the channel
+    whose label information ``LabelInfoMeter(predictor="zero")`` bounds.
+
+    Args:
+        logits: [N, C].
+        target: Labels, int64 [N], or probabilities, [N, C].
+        kind: The noise's law.
+        std: Standard deviation of the noise in each coordinate of a sample's gradient, at least 0.
+        noise: Seed, step and the samples' ids, to which the draws are keyed.
+        reduction: Over the samples; noise is reduced with the gradient.
+
+    Returns:
+        The cross-entropy, a scalar, in nats. The noise is in its gradient alone.
+
+    Raises:
+        DataError: Shapes disagree, or a label lies outside 0..C-1.
+        ShapeError: ``logits`` is not [N, C], or there isn't one id a sample.
+        ConfigError: An option is unknown or out of range.
+    """
+    where = "noisy_gradient_loss"
+    if kind not in ("gaussian", "laplace"):
+        raise unknown(where, "kind", str(kind), ("gaussian", "laplace"))
+    if reduction not in ("mean", "sum"):
+        raise unknown(where, "reduction", str(reduction), ("mean", "sum"))
+    if not 0 <= std < math.inf:
+        raise ConfigError(
+            f"{where}: std must be finite and at least 0; got {std}. It is that of one sample's gradient."
+        )
+    if logits.dim() != 2:
+        raise ShapeError(
+            f"{where}: logits must be [N, C]; got {list(logits.shape)}. Flatten positions into rows first."
+        )
+    check_classes(logits, target)
+    if noise.ids is not None and len(noise.ids) != len(logits):
+        raise ShapeError(f"{where}: noise.ids must be [{len(logits)}]; got {list(noise.ids.shape)}. One id a sample.")
+    unit = 1.0 if kind == "gaussian" else math.sqrt(0.5)  # a Laplace draw of scale 1 has variance 2
+    draws = ops.limit_noise(noise, logits.shape[1], kind=kind).to(logits) * (std * unit)
+    shift = (logits * draws).sum(1)  # worth nothing, and its gradient in the logits is the noise
+    rows = F.cross_entropy(logits, target, reduction="none") + (shift - shift.detach())
+    return rows.mean() if reduction == "mean" else rows.sum()

@@ -1,4 +1,5 @@
-// The 16-bit numbers that inputs may be stored in, and their exact values. Nothing is ever computed in them.
+// The 16-bit numbers that inputs and results may be stored in: their exact values, and the nearest of them to a float.
+// Nothing is ever computed in them.
 #pragma once
 
 #include <cstdint>
@@ -46,8 +47,33 @@ INFOTORCH_HOST_DEVICE inline float widen(Float16 x) {
   return float_of_bits(bits | uint32_t{x.bits & 0x8000u} << 16);
 }
 
+INFOTORCH_HOST_DEVICE inline uint32_t bits_of_float(float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, sizeof(bits));
+  return bits;
+}
+
+// The nearest; of two the one with an even fraction. NaN stays NaN.
+INFOTORCH_HOST_DEVICE inline void narrow(float x, BFloat16* to) {
+  const uint32_t bits = bits_of_float(x);
+  to->bits = static_cast<uint16_t>(x != x ? bits >> 16 | 0x40 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+INFOTORCH_HOST_DEVICE inline void narrow(float x, Float16* to) {
+  const uint32_t sign = bits_of_float(x) >> 16 & 0x8000, rest = bits_of_float(x) & 0x7fffffff;
+  const uint32_t normal = rest - Float16::kRebias + 0xfff + (rest >> Float16::kShift & 1);
+  uint32_t bits = normal >> Float16::kShift;
+  if (rest < Float16::kRebias + Float16::kOne)  // a subnormal is a multiple of 2^-24, as the last bit of 1/2 is
+    bits = bits_of_float(float_of_bits(rest) + 0.5f) - bits_of_float(0.5f);
+  if (rest >= 0x477ff000) bits = Float16::kInfinity >> Float16::kShift;  // 65520, halfway to what would be next
+  if (x != x) bits = 0x7e00;
+  to->bits = static_cast<uint16_t>(sign | bits);
+}
+
 // What is stored as it is computed in, so that one body serves every storage.
 INFOTORCH_HOST_DEVICE inline float widen(float x) { return x; }
 INFOTORCH_HOST_DEVICE inline double widen(double x) { return x; }
+INFOTORCH_HOST_DEVICE inline void narrow(float x, float* to) { *to = x; }
+INFOTORCH_HOST_DEVICE inline void narrow(double x, double* to) { *to = x; }
 
 }  // namespace infotorch

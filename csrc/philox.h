@@ -1,5 +1,6 @@
-// The random numbers of sketches: Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2,
-// 3", SC 2011), a function of a counter and a key without any state. Plain C++ for host and device.
+// The random numbers of sketches, and what other draws are made of: Philox4x32-10 (Salmon, Moraes, Dror, Shaw,
+// "Parallel random numbers: as easy as 1, 2, 3", SC 2011), a function of a counter and a key without any state. Plain
+// C++ for host and device.
 //
 // What follows is a format. Stored sketches are comparable only as long as it stays, so it never changes:
 //   A sketch has a 64-bit seed and a name, and three streams of 32-bit words each, the `Draw`s. Words 4m ... 4m + 3 of
@@ -95,12 +96,12 @@ INFOTORCH_HOST_DEVICE inline real_t real_of(const bits_t& x) {
   return same_bits<real_t, bits_t>(x | uint64_t{0x4330000000000000}) - 0x1p52;
 }
 
-// u and v are words in 64-bit integers; real_t is double, or both are vectors. There is no library's log, sine or
-// cosine here, whose last bits differ between machines.
+// log((u + 1/2) / 2^bits) of integers u below 2^bits in 64 bits; real_t is double, or both are vectors. There is no
+// library's log here, nor sine or cosine below, whose last bits differ between machines.
 template <typename real_t, typename bits_t>
-INFOTORCH_HOST_DEVICE inline BoxMuller<real_t> box_muller(const bits_t& u, const bits_t& v) {
+INFOTORCH_HOST_DEVICE inline real_t log_of(const bits_t& u, int bits) {
   constexpr uint64_t root_half = 0x3fe6a09e667f3bcd, exponent = 0xfff0000000000000;
-  constexpr double log_2 = 0.6931471805599453, turn = 6.283185307179586 / 4294967296.0;
+  constexpr double log_2 = 0.6931471805599453;
 
   // u + 1/2 = m 2^(e - 1) with m between sqrt(1/2) and sqrt(2), and log m = 2 artanh((m - 1) / (m + 1)), whose series
   // reaches 1e-17 in eleven terms.
@@ -109,7 +110,14 @@ INFOTORCH_HOST_DEVICE inline BoxMuller<real_t> box_muller(const bits_t& u, const
   real_t artanh = s2 * (1.0 / 21);
   for (int n = 19; n > 1; n -= 2) artanh = s2 * (artanh + 1.0 / n);
   artanh = s + s * artanh;
-  const real_t log = (real_of<real_t, bits_t>(above >> 52) - 33.0) * log_2 + 2.0 * artanh;
+  return (real_of<real_t, bits_t>(above >> 52) - (bits + 1.0)) * log_2 + 2.0 * artanh;
+}
+
+// Of the uniform numbers (u + 1/2) / 2^bits and v / 2^32.
+template <typename real_t, typename bits_t>
+INFOTORCH_HOST_DEVICE inline BoxMuller<real_t> box_muller(const bits_t& u, const bits_t& v, int bits = 32) {
+  constexpr double turn = 6.283185307179586 / 4294967296.0;
+  const real_t log = log_of<real_t, bits_t>(u, bits);
 
   // v = quarter 2^30 + rest, and the series of the sine and cosine of rest, at most pi / 4 from zero.
   const bits_t quarter = (v + (uint64_t{1} << 29)) >> 30;

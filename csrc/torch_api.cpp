@@ -124,10 +124,13 @@ Tensor to_result_dtype(const Tensor& x) {
 }
 
 // Not torch::stable::new_empty: that looks the operator up by its name, at 5 us a call.
+Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType dtype) {
+  const auto number = torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype));
+  return empty(sizes, number, device_type(like), device_index(like));
+}
+
 Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes) {
-  const bool wide = result_dtype(like) == ScalarType::Double;
-  const int32_t dtype = wide ? aoti_torch_dtype_float64() : aoti_torch_dtype_float32();
-  return empty(sizes, dtype, device_type(like), device_index(like));
+  return new_empty(like, sizes, result_dtype(like));
 }
 
 Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::initializer_list<int64_t> strides,

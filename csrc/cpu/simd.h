@@ -78,6 +78,34 @@ INFOTORCH_INLINE void store(scalar_t* x, const vector_t& v) {
   std::memcpy(x, &v, sizeof(v));
 }
 
+// Half of each lane, as 16-bit numbers.
+template <typename bits_t>
+INFOTORCH_INLINE void store_bits(void* x, const bits_t& bits) {
+  const auto half = __builtin_convertvector(bits, typename Lanes<uint16_t, sizeof(bits_t) / 2>::type);
+  std::memcpy(x, &half, sizeof(half));
+}
+
+// narrow(float, BFloat16*) of every lane.
+template <typename vector_t>
+INFOTORCH_INLINE void store(BFloat16* x, const vector_t& v) {
+  const auto bits = (typename Lanes<uint32_t, sizeof(vector_t)>::type)v;
+  const auto rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16, nan = bits >> 16 | 0x40;
+  store_bits(x, v != v ? nan : rounded);
+}
+
+// narrow(float, Float16*) of every lane.
+template <typename vector_t>
+INFOTORCH_INLINE void store(Float16* x, const vector_t& v) {
+  const auto bits = (typename Lanes<uint32_t, sizeof(vector_t)>::type)v;
+  const auto sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
+  auto to = (rest - Float16::kRebias + 0xfff + (rest >> Float16::kShift & 1)) >> Float16::kShift;
+  const auto small = (decltype(bits + 0))((vector_t)rest + 0.5f) - 0x3f000000;
+  to = rest < Float16::kRebias + Float16::kOne ? small : to;
+  to = rest >= 0x477ff000 ? (decltype(to))(to & 0) + (Float16::kInfinity >> Float16::kShift) : to;
+  to = v != v ? (decltype(to))(to & 0) + 0x7e00 : to;
+  store_bits(x, sign | to);
+}
+
 // The sum of all lanes, as a fixed tree of halves.
 template <typename scalar_t>
 INFOTORCH_INLINE double lane_sum(Vector<scalar_t> v) {

@@ -1,8 +1,7 @@
 // What every op on a captured pair checks, and how it hands the pair on.
 #pragma once
 
-#include "../pair.h"
-#include "../torch_api.h"
+#include "storage.h"
 
 namespace infotorch {
 
@@ -18,15 +17,6 @@ constexpr int64_t kMostAxes = Axes::kMax - 1;  // of positions, and of features
 inline std::string pair_text(const Tensor& a, const Tensor& b) {
   return "a " + shape_text(a) + " and b " + shape_text(b);
 }
-
-// How x's numbers lie, seen from what is computed in: result_dtype(x).
-inline Storage storage_of(const Tensor& x) {
-  return x.scalar_type() == ScalarType::BFloat16 ? Storage::bfloat16
-         : x.scalar_type() == ScalarType::Half   ? Storage::float16
-                                                 : Storage::same;
-}
-
-inline bool is_float(const Tensor& x) { return x.scalar_type() == result_dtype(x) || storage_of(x) != Storage::same; }
 
 // On a GPU nobody waits to read them: they stop the device as an index out of range stops torch's own embedding.
 inline void check_ids(const char* where, const Tensor& a, int64_t in_features) {

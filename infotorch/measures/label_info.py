@@ -45,6 +45,17 @@ class LabelInfo:
     num_steps: int
     """Steps met."""
 
+    def nats(self) -> tuple[float | None, str | None]:
+        """The one number to show while training runs, and what it is of."""
+        for value, what in (
+            (self.total_nats, "at most in the weights"),
+            (self.transfer_nats, "passed on"),
+            (self.nll_nats, "nll of gradients"),
+        ):
+            if value is not None:
+                return value, what
+        return None, None
+
     def estimates(self) -> list[Estimate]:
         """The numbers that are there, each with its kind."""
         shown: list[tuple[str, float | None, str, str]] = [
@@ -265,7 +276,12 @@ class LabelInfoMeter:
 
     def state_dict(self) -> dict[str, Any]:
         """The sums so far."""
-        return {"sums": dict(self._sums), "num_steps": self._num_steps, "coordinates": self._coordinates}
+        return {
+            "num_classes": self.num_classes,
+            "coordinates": self._coordinates,
+            "num_steps": self._num_steps,
+            "sums": dict(self._sums),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from the sums of ``state_dict``."""

@@ -1,9 +1,9 @@
 """What a loader hands out: inputs, labels, and ids where the samples have them."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -11,9 +11,17 @@ from torch import Tensor
 from infotorch.errors import DataError
 from infotorch.task.nest import num_samples, select
 
-__all__ = ["Batch", "batch_of", "classes", "is_soft", "labelled"]
+__all__ = ["Batch", "Loader", "batch_of", "given_classes", "is_single", "is_soft", "labelled", "predicted_classes"]
 
 IGNORED_LABEL = -100
+
+
+class Loader(Protocol):
+    """Batches, anew in each iteration: a DataLoader, or a list."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +104,21 @@ def labelled(logits: Tensor, labels: Tensor) -> Tensor:
     return labels[..., 0].isfinite() if is_soft(logits, labels) else labels != IGNORED_LABEL
 
 
-def classes(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Predicted and given class of every label, int64, of one shape."""
+def is_single(logits: Tensor, labels: Tensor) -> bool:
+    """Whether one logit stands for two classes: logits [N] or [..., 1]."""
+    return logits.shape[-1:] == (1,) or (logits.dim() == 1 and logits.shape == labels.shape)
+
+
+def given_classes(logits: Tensor, labels: Tensor) -> Tensor:
+    """The class of every label, int64, of the labels' shape without the axis of probabilities."""
     if is_soft(logits, labels):
-        return logits.argmax(-1), labels.argmax(-1)
-    if logits.dim() > labels.dim() and logits.shape[-1] > 1:
-        return logits.argmax(-1), labels
-    given = (labels > 0.5).long() if labels.is_floating_point() else labels
-    return (logits > 0).long().view_as(given), given
+        return labels.argmax(-1)
+    return (labels > 0.5).long() if labels.is_floating_point() else labels
+
+
+def predicted_classes(logits: Tensor, labels: Tensor) -> Tensor:
+    """The class that the logits say, int64, of the shape of ``given_classes``."""
+    return (logits > 0).long().view_as(labels) if is_single(logits, labels) else logits.argmax(-1)
 
 
 def _to(inputs: Any, device: torch.device) -> Any:

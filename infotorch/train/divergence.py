@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from infotorch.errors import DataError, DivergenceError
 from infotorch.task.nest import tensors_of
-from infotorch.train.batch import Batch, is_soft, labelled
+from infotorch.train.batch import Batch, is_single, labelled
 from infotorch.train.ranks import unwrapped
 
 __all__ = ["diagnosis", "first_bad_gradient", "first_bad_output"]
@@ -66,43 +66,55 @@ def diagnosis(
     step: int,
     epoch: int,
     saved: int | None,
-) -> Exception:
+    elsewhere: bool = False,
+) -> DataError | DivergenceError:
     """The error to raise for a step whose loss is ``value``, or whose gradients are not finite where it is finite.
 
     Args:
         batch: The samples of the step.
-        logits: The classifier's, where the shape of the labels says what they are; ``None`` where it is unknown.
+        logits: The classifier's; ``None`` where it returned none.
         networks: The two networks, by name.
         run: Runs a network on the batch, as the step did.
         value: The step's loss.
         step: The step, from 0.
         epoch: The epoch, from 0.
         saved: The step of the last checkpoint.
+        elsewhere: The loss of this process's own samples is finite, and another process's isn't.
     """
     when = f"at step {step} (epoch {epoch})"
-    if logits is not None and not is_soft(logits, batch.labels) and not batch.labels.is_floating_point():
-        C = 2 if logits.shape[-1:] == (1,) or logits.shape == batch.labels.shape else logits.shape[-1]
+    if logits is not None and not batch.labels.is_floating_point():
+        C = 2 if is_single(logits, batch.labels) else logits.shape[-1]
         outside = labelled(logits, batch.labels) & ((batch.labels < 0) | (batch.labels >= C))
         if outside.any():
             row = int(outside.nonzero()[0, 0])
             return DataError(
                 f"{WHERE}: labels must lie in 0..{C - 1} or equal ignore_index=-100; got "
-                f"{int(batch.labels[outside][0])} at row {row} {when}. Check the label map."
+                f"{int(batch.labels[outside][0])} in {_name(batch, row)} {when}. Check the label map."
             )
     for tensor in tensors_of(batch.inputs):
         if tensor.is_floating_point() and not tensor.isfinite().all():
             row = int((~tensor.isfinite()).flatten(1).any(1).nonzero()[0]) if tensor.dim() > 1 else 0
-            name = f"row {row}" if batch.ids is None else f"sample {int(batch.ids[row])}"
-            return DataError(f"{WHERE}: inputs must be finite; got a number that isn't in {name} {when}. Repair it.")
+            return DataError(
+                f"{WHERE}: inputs must be finite; got a number that isn't in {_name(batch, row)} {when}. Repair it, or "
+                "leave this sample out."
+            )
+    if logits is not None and (masked := _masked_label(batch, logits)) is not None:
+        row, label = masked
+        return DataError(
+            f"{WHERE}: labels must be of classes that are not masked; got {label}, whose logit is -inf, in "
+            f"{_name(batch, row)} {when}. Correct the label, or the mask."
+        )
     layer = next((bad for name, net in networks.items() if (bad := first_bad_output(name, net, run))), None)
     what = "loss" if not math.isfinite(value) else "gradient"
-    if layer is not None:
+    if elsewhere and layer is None:
+        text = "in another process, which names the layer"
+    elif layer is not None:
         text = f"first non-finite output in {layer}"
     elif (gradient := first_bad_gradient(networks)) is not None:
         layer, text = gradient[0], f"first non-finite gradient in {gradient[0]}"
         value = gradient[1] if what == "gradient" else value
     else:
-        text = "all outputs finite: a given label's class has the logit -inf or its probability is 0"
+        text = "though all outputs and gradients are finite"
     remedy = "Lower lr, raise beta" + (f", or resume from step {saved}" if saved is not None else ", or clip gradients")
     return DivergenceError(
         f"{WHERE}: the {what} must be finite; got {value:g} {when}, {text}. {remedy}.",
@@ -111,6 +123,21 @@ def diagnosis(
         layer=layer,
         value=value,
     )
+
+
+def _name(batch: Batch, row: int) -> str:
+    return f"row {row}" if batch.ids is None else f"sample {int(batch.ids[row])}"
+
+
+def _masked_label(batch: Batch, logits: Tensor) -> tuple[int, int] | None:
+    """Row and class of the first label whose logit is -inf in a row without NaN."""
+    y = batch.labels
+    if y.is_floating_point() or is_single(logits, y):
+        return None
+    there = labelled(logits, y)
+    own = logits.gather(-1, torch.where(there, y, 0)[..., None])[..., 0]
+    masked = there & own.isneginf() & ~logits.isnan().any(-1)
+    return (int(masked.nonzero()[0, 0]), int(y[masked][0])) if masked.any() else None
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

@@ -26,7 +26,7 @@ class EpochScores:
         self._rows, self._unique = 0, 0
 
     def add(self, ids: Tensor, values: Tensor) -> None:
-        """A step's numbers [N] of its samples; what comes first in an epoch counts."""
+        """A step's numbers [N] of its samples, NaN for one without; what comes first in an epoch counts."""
         self._pending.append((ids, values.detach().float()))
         self._rows += len(ids)
         if self._rows > 2 * self._unique + _ROOM:
@@ -67,7 +67,7 @@ class EpochScores:
         if not self._pending:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         ids, values = (torch.cat([part[k].cpu() for part in self._pending]).numpy() for k in (0, 1))
-        return _first_of(ids, values)
+        return _first_of(ids[~np.isnan(values)], values[~np.isnan(values)])
 
     def _set_pending(self, ids: np.ndarray, values: np.ndarray) -> None:
         self._pending = [(torch.from_numpy(ids), torch.from_numpy(values))]

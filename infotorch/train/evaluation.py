@@ -1,6 +1,7 @@
 """Networks in eval mode: what they say of a loader's samples, and how often that is the given label."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.errors import DataError
-from infotorch.train.batch import Batch, batch_of, classes, labelled
-from infotorch.train.ranks import real_rows, total
+from infotorch.train.batch import Batch, batch_of, given_classes, labelled, predicted_classes
+from infotorch.train.ranks import real_rows, share_buffers, total, unwrapped
 
-__all__ = ["Accuracy", "accuracy", "evaluating", "outputs"]
+__all__ = ["Accuracy", "accuracy", "device_of", "evaluating", "outputs"]
 
 Autocast = Callable[[], contextlib.AbstractContextManager[Any]]
 
@@ -49,9 +50,8 @@ def evaluating(*networks: nn.Module) -> Iterator[None]:
 
 def device_of(network: nn.Module) -> torch.device:
     """Where the network's first parameter or buffer lies; the CPU where it has none."""
-    tensor = next(network.parameters(), None)
-    tensor = next(network.buffers(), None) if tensor is None else tensor
-    return torch.device("cpu") if tensor is None else tensor.device
+    tensors = itertools.chain(network.parameters(), network.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def outputs(
@@ -59,13 +59,16 @@ def outputs(
 ) -> Iterator[tuple[Batch, list[Tensor]]]:
     """Batches of the loader on the networks' device, each with the networks' logits; within ``evaluating``.
 
-    Rows that a distributed sampler repeats to even out its ranks are left off.
+    Networks are used without their distributed wrapper, as ranks may have different numbers of batches. Rows that a
+    distributed sampler repeats to even out its ranks are left off.
     """
     device, left = device_of(networks[0]), real_rows(loader)
+    for network in networks:
+        share_buffers(network)
     for item in loader:
         batch = batch_of(where, item).to(device)
         with autocast():
-            logits = [network(batch.inputs) for network in networks]
+            logits = [unwrapped(network)(batch.inputs) for network in networks]
         if left is not None and left < len(batch):
             yield batch.rows(slice(left)), [each[:left] for each in logits]
         else:
@@ -85,8 +88,8 @@ def accuracy(
     with evaluating(network):
         for batch, (logits,) in outputs(where, loader, network, autocast=autocast):
             there = labelled(logits, batch.labels)
-            predicted, given = classes(logits, batch.labels)
-            right += int(((predicted == given) & there).sum())
+            fits = predicted_classes(logits, batch.labels) == given_classes(logits, batch.labels)
+            right += int((fits & there).sum())
             count += int(there.sum())
     right, count = (int(value) for value in total([float(right), float(count)], device_of(network)))
     if not count:

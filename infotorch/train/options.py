@@ -1,10 +1,12 @@
 """The settings of a LIMIT training, and which networks and optimizers can be trained so."""
 
+import contextlib
 import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 import torch.distributed.fsdp as fsdp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -84,6 +86,12 @@ class LimitOptions:
                 raise ConfigError(f"{WHERE}: {name} must be finite and above 0; got {value}. Pass None to go without.")
         if self.lam is not None and self.q == "ce":
             raise ConfigError(f"{WHERE}: lam goes with gaussian or laplace; got q='ce'. Leave lam out.")
+
+    def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+        """The precision of forward passes."""
+        if self.amp is None:
+            return contextlib.nullcontext()
+        return torch.autocast(device.type, dtype=torch.bfloat16 if self.amp == "bf16" else torch.float16)
 
     def config(self) -> dict[str, Any]:
         """Every option, as JSON."""

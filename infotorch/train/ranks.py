@@ -1,6 +1,7 @@
 """Several processes that train together: sums over them, and which of their samples count."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,14 +10,26 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data.distributed import DistributedSampler
 
-__all__ = ["gathered", "real_rows", "set_epoch", "total", "unwrapped", "world_size"]
+__all__ = [
+    "gathered",
+    "rank",
+    "real_rows",
+    "set_epoch",
+    "share_buffers",
+    "total",
+    "unsynced",
+    "unwrapped",
+    "world_size",
+]
 
 
 def world_size() -> int:
+    """How many processes train together; 1 where no process group was made."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
+    """This process's number among them, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
@@ -26,7 +39,7 @@ def total(values: Sequence[float], device: torch.device) -> list[float]:
         return list(values)
     sums = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(sums)
-    return sums.tolist()
+    return list(sums.tolist())
 
 
 def gathered(value: Any) -> list[Any]:
@@ -41,6 +54,23 @@ def gathered(value: Any) -> list[Any]:
 def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside of DistributedDataParallel."""
     return network.module if isinstance(network, DistributedDataParallel) else network
+
+
+def share_buffers(network: nn.Module) -> None:
+    """Gives every rank the first one's buffers, as DistributedDataParallel does before each step."""
+    if world_size() > 1:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, 0)
+
+
+@contextlib.contextmanager
+def unsynced(networks: Iterable[nn.Module], active: bool) -> Iterator[None]:
+    """Where ``active``, gradients stay on their rank: parts of a step add up before they are exchanged."""
+    with contextlib.ExitStack() as stack:
+        for network in networks:
+            if active and isinstance(network, DistributedDataParallel):
+                stack.enter_context(network.no_sync())
+        yield
 
 
 def _distributed(loader: Iterable[Any]) -> DistributedSampler[Any] | None:

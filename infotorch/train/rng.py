@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["generators_of", "restore", "states"]
+__all__ = ["device_states", "generators_of", "restore", "restore_device", "states"]
 
 
 def generators_of(loader: Iterable[Any] | None) -> list[torch.Generator]:
@@ -40,3 +40,15 @@ def restore(saved: dict[str, Any], loader: Iterable[Any] | None = None) -> None:
     random.setstate(saved["python"])
     for generator, state in zip(generators_of(loader), saved["loader"], strict=False):
         generator.set_state(state)
+
+
+def device_states(device: torch.device) -> list[torch.Tensor]:
+    """States that a forward pass on ``device`` draws from."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def restore_device(device: torch.device, saved: list[torch.Tensor]) -> None:
+    """Sets them to what ``device_states`` returned."""
+    torch.set_rng_state(saved[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(saved[1], device)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from infotorch.train.batch import batch_of, classes, is_soft, labelled
+from infotorch.train.batch import batch_of, given_classes, is_single, is_soft, labelled, predicted_classes
 
 
 @pytest.mark.parametrize(("N", "count", "sizes"), [(8, 2, [4, 4]), (7, 3, [2, 2, 3]), (2, 5, [1, 1]), (0, 3, [0])])
@@ -18,14 +18,14 @@ def test_parts_hold_every_sample_once(N, count, sizes):
 
 
 def test_forms_of_labels():
-    z = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
-    assert classes(z, torch.tensor([0, -100]))[0].tolist() == [1, 0]
-    assert labelled(z, torch.tensor([0, -100])).tolist() == [True, False]
+    z, y = torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([0, -100])
+    assert predicted_classes(z, y).tolist() == [1, 0] and given_classes(z, y).tolist() == [0, -100]
+    assert labelled(z, y).tolist() == [True, False]
     soft = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
-    assert is_soft(z, soft) and classes(z, soft)[1].tolist() == [0, 1] and labelled(z, soft).all()
+    assert is_soft(z, soft) and given_classes(z, soft).tolist() == [0, 1] and labelled(z, soft).all()
     single = torch.tensor([-1.0, 4.0])
     for logits in (single, single[:, None]):
         for y in (torch.tensor([0, 1]), torch.tensor([0.2, 0.7])):
-            predicted, given = classes(logits, y)
-            assert not is_soft(logits, y) and predicted.tolist() == given.tolist() == [0, 1]
+            assert is_single(logits, y) and not is_soft(logits, y)
+            assert predicted_classes(logits, y).tolist() == given_classes(logits, y).tolist() == [0, 1]
             assert labelled(logits, y).tolist() == [True, True]

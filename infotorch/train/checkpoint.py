@@ -1,0 +1,107 @@
+"""Checkpoints of a training: whole or absent on the disk, and refused where they belong to another one."""
+
+import io
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infotorch.errors import ConfigError, StoreError, unknown
+from infotorch.store.files import read_bytes, write_file
+
+__all__ = ["check_config", "check_tensors", "read", "write"]
+
+FORMAT = "infotorch LimitTrainer 1"
+KEYS = ("format", "config", "classifier", "aux", "optimizer", "aux_optimizer", "schedulers", "scaler", "epoch", "step",
+        "position", "epoch_rng", "rng", "scores", "meter", "sums", "best", "history")  # fmt: skip
+
+
+def write(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes a checkpoint; the one that was there before stays until the new one is whole.
+
+    Raises:
+        StoreError: The system refuses; what was there before is still there.
+    """
+    buffer = io.BytesIO()  # torch's own writer ends the process where the disk is full
+    torch.save(dict(state), buffer)
+
+    def copy(file: io.RawIOBase) -> None:
+        file.write(buffer.getbuffer())
+
+    write_file(path, copy)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The checkpoint at ``path``; it can't hold code.
+
+    Raises:
+        StoreError: There is none, or it isn't one.
+    """
+    where = "LimitTrainer.load"
+    data = read_bytes(where, path)
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0][:80] or type(error).__name__
+        raise StoreError(
+            f"{where}: {path} must be a checkpoint of LimitTrainer; got {reason!r}. Take one that save has written."
+        ) from error
+    check_format(where, str(path), state)
+    return state
+
+
+def check_format(where: str, what: str, state: Any) -> None:
+    """Raises where ``state`` isn't what ``state_dict`` returns."""
+    found = state.get("format") if isinstance(state, dict) else type(state).__name__
+    missing = [key for key in KEYS if key not in state] if found == FORMAT else []
+    if found != FORMAT or missing:
+        got = f"{missing[0]!r} missing" if missing else repr(found)
+        raise StoreError(
+            f"{where}: {what} must be a checkpoint of LimitTrainer ({FORMAT}); got {got}. "
+            "Take one that save has written."
+        )
+
+
+def check_config(saved: Mapping[str, Any], own: Mapping[str, Any], override: Iterable[str]) -> None:
+    """Raises where a checkpoint was made with other settings that its weights follow from.
+
+    Raises:
+        ConfigError: A setting differs and isn't in ``override``, or ``override`` names none.
+    """
+    override = list(override)
+    for name in override:
+        if name not in own:
+            raise unknown("LimitTrainer.load_state_dict", "override", str(name), own)
+    for name, value in own.items():
+        if name not in override and saved.get(name) != value:
+            raise ConfigError(
+                f"LimitTrainer.load_state_dict: {name} must be that of the checkpoint, {saved.get(name)!r}; got "
+                f"{value!r}. Build the trainer with it, or pass override=[{name!r}]."
+            )
+
+
+def check_tensors(what: str, saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Raises where a saved network hasn't the names and shapes of the trainer's own.
+
+    Raises:
+        StoreError: The text names the first difference.
+    """
+    for name in dict.fromkeys([*own, *saved]):
+        mine, theirs = (_shape(state.get(name, _ABSENT)) for state in (own, saved))
+        if mine != theirs:
+            raise StoreError(
+                f"LimitTrainer.load_state_dict: {what} must be the network of the checkpoint, where {name} is "
+                f"{theirs}; got {mine}. Build the network that was saved."
+            )
+
+
+_ABSENT = object()
+
+
+def _shape(value: Any) -> str:
+    if value is _ABSENT:
+        return "absent"
+    return str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__

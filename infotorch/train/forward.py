@@ -1,0 +1,103 @@
+"""The forward passes of one step, in parts, and what they add up to."""
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from infotorch.errors import ConfigError, DataError
+from infotorch.ops import LimitNoise, LimitRows
+from infotorch.train.batch import Batch, given_classes, is_single, labelled
+from infotorch.train.limit_gradient import limit_gradient
+from infotorch.train.ranks import total, world_size
+
+if TYPE_CHECKING:
+    from infotorch.train.trainer import LimitTrainer
+
+__all__ = ["SUMS", "Forward"]
+
+WHERE = "LimitTrainer.step"
+SUMS = ("labels", "match", "pen", "ce", "right")
+"""What a step adds up over its labels: their number, three losses, and how many the classifier predicts."""
+
+
+class Forward:
+    """One step of ``trainer`` on the batch ``whole``, before anything moves."""
+
+    def __init__(self, trainer: "LimitTrainer", whole: Batch, warm: bool) -> None:
+        self.trainer, self.whole, self.warm = trainer, whole, warm
+        self.logits: list[Tensor] = []
+        """The classifier's, of the parts so far, detached."""
+        self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=trainer.device)
+        """``SUMS`` of the parts so far, on this rank."""
+        self.meter_sums: Tensor | None = None
+        """The meter's sums of the parts so far, on this rank."""
+        self.distances: list[tuple[Tensor, Tensor]] = []
+        """ids [N] and, float, the mean distance of their label gradients from the predicted ones, for each part."""
+        ids = whole.ids
+        if ids is None and trainer.options.lam is not None and world_size() > 1:
+            raise DataError(
+                f"{WHERE}: noise in several processes needs the samples' ids; got a batch without. "
+                "Let the loader yield (inputs, labels, ids)."
+            )
+        self._keyed = Batch(
+            inputs=whole.inputs, labels=whole.labels, ids=torch.arange(len(whole)) if ids is None else ids
+        )
+        self.parts = self._keyed.parts(trainer.options.grad_accum)
+        self._scale: float | None = None
+        self._rows_met = 0
+
+    def loss(self, part: Batch) -> Tensor:
+        """The part's share of the loss to propagate back; all parts' add up to the step's."""
+        trainer, options = self.trainer, self.trainer.options
+        wrapped = isinstance(trainer.classifier, DistributedDataParallel)
+        # In warm-up the classifier gets no gradient. Wrapped, it gets zeros: its hooks wait for one.
+        still = torch.no_grad() if self.warm and not wrapped else contextlib.nullcontext()
+        with trainer.autocast():
+            with still:
+                logits = trainer.classifier(part.inputs)
+            aux_logits = trainer.aux(part.inputs)
+        for name, output in (("classifier", logits), ("aux", aux_logits)):
+            if not isinstance(output, Tensor):
+                raise ConfigError(
+                    f"{WHERE}: {name} must return its logits, a tensor; got {type(output).__name__}. "
+                    "Wrap it in a module that returns them."
+                )
+        self.logits.append(logits.detach())
+        if self._scale is None:
+            there = float(labelled(logits, self.whole.labels).sum())
+            labels = max(total([there], trainer.device)[0], 1.0)
+            # Ranks' gradients are averaged, so that each rank's sum is multiplied by their number.
+            self._scale = world_size() / (1.0 if options.reduction == "sum" else labels)
+            self._inject_scale = 0.0 if self.warm else labels if options.reduction == "reference" else 1.0
+            trainer.make_meter(2 if is_single(logits, part.labels) else logits.shape[-1])
+        noise = None
+        if options.lam is not None:
+            noise = LimitNoise(seed=options.seed, step=trainer.steps, ids=part.ids)  # type: ignore[arg-type]  # keyed
+        loss, rows = limit_gradient(
+            logits, aux_logits, part.labels, q=options.q, beta=options.beta, lam=options.lam, noise=noise,
+            reduction="sum", inject_scale=self._inject_scale, rows=True,
+        )  # fmt: skip
+        self._add(part, rows, logits, aux_logits)
+        return loss * self._scale
+
+    @torch.no_grad()
+    def _add(self, part: Batch, rows: LimitRows, logits: Tensor, aux_logits: Tensor) -> None:
+        trainer, N = self.trainer, len(part)
+        right = (rows.top == given_classes(logits, part.labels).view_as(rows.top)) & rows.valid
+        columns = (rows.valid, rows.match, rows.pen, rows.ce, right)
+        self.sums = self.sums + torch.stack([column.sum(dtype=torch.float64) for column in columns])
+        if trainer.meter is not None:
+            counted = None
+            if trainer.rows_left is not None:
+                places = torch.arange(self._rows_met, self._rows_met + N, device=rows.valid.device)
+                counted = (places < trainer.rows_left).view(N, *[1] * (rows.valid.dim() - 1)).expand_as(rows.valid)
+            mine = rows if trainer.meter.q == trainer.options.q and trainer.meter.predictor == "trained" else None
+            sums = trainer.meter.sums(logits, aux_logits, part.labels, rows=mine, counted=counted)
+            self.meter_sums = sums if self.meter_sums is None else self.meter_sums + sums
+        self._rows_met += N
+        if trainer.options.scores == "ema" and self.whole.ids is not None and part.ids is not None:
+            there, dist = rows.valid.reshape(N, -1), rows.dist.reshape(N, -1)  # [N, T]
+            self.distances.append((part.ids, dist.sum(1) / there.sum(1)))  # 0 / 0 = NaN: no label, no score

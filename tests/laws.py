@@ -19,7 +19,8 @@ def assert_same(got: Tensor, truth: Tensor, dtype: torch.dtype | None = None) ->
 def assert_same_bits(got: Tensor, other: Tensor) -> None:
     """Not close: equal, byte for byte (so NaN equals NaN and -0. differs from 0.)."""
     assert got.dtype == other.dtype and got.shape == other.shape
-    assert got.numpy(force=True).tobytes() == other.numpy(force=True).tobytes()
+    raw, want = (x.detach().flatten().view(torch.uint8) for x in (got, other))  # NumPy has no bfloat16
+    assert torch.equal(raw, want)
 
 
 def assert_golden(got: Tensor, want: Tensor, rtol: float = 1e-9, atol: float = 1e-12) -> None:

@@ -62,7 +62,7 @@ INFOTORCH_INLINE void sums(int64_t padded, double (&total)[count], const Body& b
   for (int64_t c = 0; c < padded;) {
     Vector<scalar_t> sum[count] = {};
     for (const int64_t end = std::min(padded, c + kBlock); c < end; c += kLanes<scalar_t>) body(c, sum);
-#pragma GCC unroll 5
+#pragma GCC unroll 7
     for (int64_t k = 0; k < count; ++k) total[k] += lane_sum<scalar_t>(sum[k]);
   }
 }
@@ -172,15 +172,17 @@ INFOTORCH_INLINE RowResults<scalar_t> one_row(const LimitOptions& options, const
   using place_t = std::decay_t<decltype(place[0])>;
   auto is_label = [&](int64_t c) { return place == static_cast<place_t>(label - c); };
 
-  // Exponentials, and their sums: of v's without the label's, so that 1 - u stays exact there.
-  double total[6] = {};
-  sums<6, scalar_t>(row.padded, total, [&](int64_t c, vector_t* sum) {
+  // Exponentials and their sums. Of v's there is one without the label's, so that 1 - u stays exact there, and one with
+  // it, in an order that doesn't depend on the label: no bit of mu may.
+  double total[7] = {};
+  sums<7, scalar_t>(row.padded, total, [&](int64_t c, vector_t* sum) {
     const vector_t z = load<vector_t>(row.z + c) - z_top.value, v = load<vector_t>(row.v + c) - v_top.value;
     const vector_t s = exp_of<scalar_t>(z), u = exp_of<scalar_t>(v);
     store(row.z + c, s);
     store(row.v + c, u);
     sum[0] += s;
-    sum[1] += dense ? u : is_label(c) ? none : u;
+    sum[1] += u;
+    if constexpr (!dense) sum[6] += is_label(c) ? none : u;
     if constexpr (weighted) sum[2] += load<vector_t>(row.w + c) * u;
     if constexpr (dense) {
       const vector_t t = load<vector_t>(row.t + c);
@@ -190,11 +192,11 @@ INFOTORCH_INLINE RowResults<scalar_t> one_row(const LimitOptions& options, const
       sum[5] += t > none ? wt * v : none;
     }
   });
-  const double z_sum = total[0], v_sum = dense ? total[1] : total[1] + row.v[label];
+  const double z_sum = total[0], v_sum = total[1];
   const scalar_t z_scale = 1 / z_sum, v_scale = 1 / v_sum;
   const scalar_t w_label = dense || !weighted ? 1 : row.w[label];
   const scalar_t wu = weighted ? total[2] / v_sum : 1, wt = dense ? total[3] : w_label;
-  const scalar_t at_label = -total[1] / v_sum;  // u - 1 there
+  const scalar_t at_label = -total[6] / v_sum;  // u - 1 there
   const double z_log = std::log(z_sum), v_log = std::log(v_sum);
   const double ce = dense ? wt * z_log - total[4] : w_label * (z_log - (z_label - z_top.value));
   const double aux_ce = dense ? wt * v_log - total[5] : w_label * (v_log - (v_label - v_top.value));

@@ -2,7 +2,7 @@
 
 import operator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, SupportsIndex
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,24 +24,25 @@ class LimitNoise:
         ConfigError: ``seed`` or ``step`` is out of range.
     """
 
-    seed: SupportsIndex
+    seed: int
     """From 0 to 2^64 - 1."""
-    step: SupportsIndex
+    step: int
     """Of the training, from 0 to 2^32 - 1: other steps give other draws."""
     ids: Tensor
-    """Of the batch's samples, int64 [N]: their places in the data set."""
+    """Of the batch's samples, int64 [N] on any device: their places in the data set."""
 
     def __post_init__(self) -> None:
         for name, value, bits in (("seed", self.seed, 64), ("step", self.step, 32)):
-            if not 0 <= operator.index(value) < 2**bits:
+            if type(value) is not int and not torch.compiler.is_compiling():  # which would make a constant of it
+                object.__setattr__(self, name, value := operator.index(value))
+            if not 0 <= value < 2**bits:
                 must = f"{name} must be 0 to 2^{bits} - 1"
                 raise ConfigError(f"LimitNoise: {must}; got {value}. Take it modulo 2^{bits}.")
 
     @property
     def key(self) -> tuple[int, int]:
         """Seed and step as the dispatcher's integers are."""
-        seed = operator.index(self.seed)
-        return seed - 2**64 if seed >= 2**63 else seed, operator.index(self.step)
+        return self.seed - 2**64 if self.seed >= 2**63 else self.seed, self.step
 
 
 class LimitRows(NamedTuple):
@@ -55,7 +56,7 @@ class LimitRows(NamedTuple):
     aux_grad: Tensor
     """Gradient of match + beta pen with respect to the auxiliary's logits [..., C], of their dtype."""
     match: Tensor
-    """How far the prediction is from the label's gradient, [...]: squared, absolute, or the auxiliary's cross-entropy."""
+    """How far mu is from the label's gradient, [...]: squared, absolute, or the auxiliary's cross-entropy."""
     pen: Tensor
     """Squared norm of mu, [...]."""
     ce: Tensor
@@ -90,11 +91,13 @@ def check_logits(where: str, logits: Tensor, aux_logits: Tensor, *others: Tensor
         raise TypeError(
             f"{where}: logits and aux_logits must have one dtype; got {got}. Convert one with .to(logits.dtype)."
         )
-    for x in (aux_logits, *others):
-        if x is not None and x.device != logits.device:
-            got = f"{logits.device} and {x.device}"
+    for other in (aux_logits, *others):
+        if other is not None and other.device != logits.device:
+            got = f"{logits.device} and {other.device}"
             raise TypeError(f"{where}: all tensors must be on one device; got {got}. Move one with .to(logits.device).")
-    if logits is aux_logits or (logits.numel() and torch._C._is_alias_of(logits, aux_logits)):
+    if torch.compiler.is_compiling():
+        return  # what is compiled can't tell; the kernel will
+    if logits.numel() and torch._C._is_alias_of(logits, aux_logits):  # type: ignore[attr-defined]  # not in its stub
         raise ValueError(
             f"{where}: aux_logits must come from another network than logits; got tensors that share memory. "
             "The predicted gradient would be zero; build a separate auxiliary network."
@@ -167,9 +170,9 @@ def limit(
         >>> limit(torch.zeros(1, 2), torch.tensor([[0.0, -1e3]]), torch.tensor([0])).inject
         tensor([[-0.5000,  0.5000]])
     """
-    if isinstance(pos_weight, (int, float)):
-        pos_weight = torch.full((), pos_weight, dtype=result_dtype(logits), device=logits.device)
-    ids, seed, step = (None, 0, 0) if noise is None else (noise.ids, *noise.key)
+    if pos_weight is not None:
+        pos_weight = torch.as_tensor(pos_weight, dtype=result_dtype(logits), device=logits.device)
+    ids, seed, step = (None, 0, 0) if noise is None else (noise.ids.to(logits.device), *noise.key)
     check_logits(where, logits, aux_logits, target, weight, pos_weight, mask, ids)
     inject, aux_grad, sample, *of_rows = call(
         torch.ops.infotorch.limit.default,
@@ -177,10 +180,17 @@ def limit(
         None if lam is None else float(lam), ids, seed, step, where,
     )  # fmt: skip
     rows = logits.shape if logits.dim() == 1 else logits.shape[:-1]
+    match, pen, ce, dist, valid, top, aux_top = (x.view(rows) for x in of_rows)
     return LimitRows(
-        inject.view(logits.shape),
-        aux_grad.view(logits.shape),
-        *(x.view(rows) for x in of_rows),
+        inject=inject.view(logits.shape),
+        aux_grad=aux_grad.view(logits.shape),
+        match=match,
+        pen=pen,
+        ce=ce,
+        dist=dist,
+        valid=valid,
+        top=top,
+        aux_top=aux_top,
         sample=None if noise is None else sample.view(logits.shape),
     )
 

@@ -13,7 +13,7 @@ CASES = sorted(path.stem for pattern in ("rows_*", "binary_*", "extreme_*") for 
 
 
 def golden(name):
-    """(Arguments of ``limit``, the values it must give.)"""
+    """Arguments of ``limit``, its options, and the values it must give."""
     case = dict(np.load(GOLDEN / f"{name}.npz"))
     given = {key: torch.from_numpy(case[key]) for key in ("z", "v", "y")}
     options = {"q": str(case["q"]), "beta": float(case["beta"]), "label_smoothing": float(case.get("smoothing", 0))}

@@ -1,6 +1,6 @@
 """What a neural network learnt from each of its training samples, on C++ kernels for PyTorch."""
 
-from infotorch import ops, store
+from infotorch import ops, store, train
 from infotorch.blocks import Gram, ntk
 from infotorch.capture import Capture, LayerPair, capture
 from infotorch.data import Samples
@@ -8,6 +8,7 @@ from infotorch.errors import (
     CaptureError,
     ConfigError,
     DataError,
+    DivergenceError,
     InfotorchError,
     MissingExtraError,
     NotSupported,
@@ -35,6 +36,7 @@ __all__ = [
     "Column",
     "ConfigError",
     "DataError",
+    "DivergenceError",
     "Estimate",
     "Gram",
     "InfotorchError",
@@ -59,6 +61,7 @@ __all__ = [
     "score",
     "sgd_unique_information",
     "store",
+    "train",
     "unique_information_from_kernel",
     "unique_information_from_shared_kernel",
 ]

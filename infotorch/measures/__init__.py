@@ -3,8 +3,11 @@
 from infotorch.measures.cross_entropy import CrossEntropyGGN, cross_entropy_ggn, cross_entropy_unique_information
 from infotorch.measures.from_kernel import unique_information_from_kernel, unique_information_from_shared_kernel
 from infotorch.measures.information import UniqueInformationResult
+from infotorch.measures.label_bounds import fano_min_error, label_info_lower, max_memorised
+from infotorch.measures.label_info import LabelInfo, LabelInfoMeter
 from infotorch.measures.laplace import LaplaceInformation, laplace_sample_information
 from infotorch.measures.measure import Measure, Progress
+from infotorch.measures.memorised import Memorised, memorised_counts
 from infotorch.measures.pairs import PairInformation, pair_interactions
 from infotorch.measures.sgd import SgdInformation, sgd_unique_information
 from infotorch.measures.unique_information import UniqueInformation
@@ -14,8 +17,11 @@ REGISTRY = {UniqueInformation.name: UniqueInformation}
 __all__ = [
     "REGISTRY",
     "CrossEntropyGGN",
+    "LabelInfo",
+    "LabelInfoMeter",
     "LaplaceInformation",
     "Measure",
+    "Memorised",
     "PairInformation",
     "Progress",
     "SgdInformation",
@@ -23,7 +29,11 @@ __all__ = [
     "UniqueInformationResult",
     "cross_entropy_ggn",
     "cross_entropy_unique_information",
+    "fano_min_error",
+    "label_info_lower",
     "laplace_sample_information",
+    "max_memorised",
+    "memorised_counts",
     "pair_interactions",
     "sgd_unique_information",
     "unique_information_from_kernel",

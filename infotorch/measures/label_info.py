@@ -278,6 +278,7 @@ class LabelInfoMeter:
         """The sums so far."""
         return {
             "num_classes": self.num_classes,
+            "n_train": self.n_train,
             "coordinates": self._coordinates,
             "num_steps": self._num_steps,
             "sums": dict(self._sums),

@@ -1,7 +1,50 @@
-"""Training that withholds label noise from the weights."""
+"""Training that withholds label noise from the weights, the label noise itself, and what a training tells of it."""
 
+from infotorch.measures import (
+    LabelInfo,
+    LabelInfoMeter,
+    Memorised,
+    fano_min_error,
+    label_info_lower,
+    max_memorised,
+    memorised_counts,
+)
 from infotorch.ops import LimitNoise, LimitRows
+from infotorch.train import losses, noise
+from infotorch.train.gradient_noise import noisy_gradient_loss
 from infotorch.train.limit_gradient import LimitLoss, limit_gradient
+from infotorch.train.noise import flip_labels, pmd, pmd_labels, transition_matrix
+from infotorch.train.pretrained import pretrained_head
 from infotorch.train.replace_gradient import replace_gradient
+from infotorch.train.result import LimitInfo, LimitResult
+from infotorch.train.scores import limit_scores
+from infotorch.train.soft_limit import SoftLimitLoss
+from infotorch.train.trainer import LimitTrainer
 
-__all__ = ["LimitLoss", "LimitNoise", "LimitRows", "limit_gradient", "replace_gradient"]
+__all__ = [
+    "LabelInfo",
+    "LabelInfoMeter",
+    "LimitInfo",
+    "LimitLoss",
+    "LimitNoise",
+    "LimitResult",
+    "LimitRows",
+    "LimitTrainer",
+    "Memorised",
+    "SoftLimitLoss",
+    "fano_min_error",
+    "flip_labels",
+    "label_info_lower",
+    "limit_gradient",
+    "limit_scores",
+    "losses",
+    "max_memorised",
+    "memorised_counts",
+    "noise",
+    "noisy_gradient_loss",
+    "pmd",
+    "pmd_labels",
+    "pretrained_head",
+    "replace_gradient",
+    "transition_matrix",
+]

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,14 @@ def read(path: Path) -> dict[str, Any]:
         StoreError: There is none, or it isn't one.
     """
     where = "LimitTrainer.load"
-    data = read_bytes(where, path)
+    data = io.BytesIO(read_bytes(where, path))
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0][:80] or type(error).__name__
+        if not zipfile.is_zipfile(data):
+            raise zipfile.BadZipFile("no archive")
+        data.seek(0)
+        state = torch.load(data, map_location="cpu", weights_only=True)
+    except (RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0][:80]
         raise StoreError(
             f"{where}: {path} must be a checkpoint of LimitTrainer; got {reason!r}. Take one that save has written."
         ) from error

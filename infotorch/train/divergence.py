@@ -58,9 +58,8 @@ def first_bad_gradient(networks: Mapping[str, nn.Module]) -> tuple[str, float] |
 
 def diagnosis(
     batch: Batch,
-    logits: Tensor | None,
     networks: Mapping[str, nn.Module],
-    run: Callable[[nn.Module], Any],
+    run: Callable[[nn.Module], Tensor],
     *,
     value: float,
     step: int,
@@ -72,9 +71,8 @@ def diagnosis(
 
     Args:
         batch: The samples of the step.
-        logits: The classifier's; ``None`` where it returned none.
         networks: The two networks, by name.
-        run: Runs a network on the batch, as the step did.
+        run: A network's logits of the batch, got as the step did.
         value: The step's loss.
         step: The step, from 0.
         epoch: The epoch, from 0.
@@ -82,15 +80,6 @@ def diagnosis(
         elsewhere: The loss of this process's own samples is finite, and another process's isn't.
     """
     when = f"at step {step} (epoch {epoch})"
-    if logits is not None and not batch.labels.is_floating_point():
-        C = 2 if is_single(logits, batch.labels) else logits.shape[-1]
-        outside = labelled(logits, batch.labels) & ((batch.labels < 0) | (batch.labels >= C))
-        if outside.any():
-            row = int(outside.nonzero()[0, 0])
-            return DataError(
-                f"{WHERE}: labels must lie in 0..{C - 1} or equal ignore_index=-100; got "
-                f"{int(batch.labels[outside][0])} in {_name(batch, row)} {when}. Check the label map."
-            )
     for tensor in tensors_of(batch.inputs):
         if tensor.is_floating_point() and not tensor.isfinite().all():
             row = int((~tensor.isfinite()).flatten(1).any(1).nonzero()[0]) if tensor.dim() > 1 else 0
@@ -98,12 +87,8 @@ def diagnosis(
                 f"{WHERE}: inputs must be finite; got a number that isn't in {_name(batch, row)} {when}. Repair it, or "
                 "leave this sample out."
             )
-    if logits is not None and (masked := _masked_label(batch, logits)) is not None:
-        row, label = masked
-        return DataError(
-            f"{WHERE}: labels must be of classes that are not masked; got {label}, whose logit is -inf, in "
-            f"{_name(batch, row)} {when}. Correct the label, or the mask."
-        )
+    if (fault := _label_fault(batch, run(unwrapped(networks["classifier"])), when)) is not None:
+        return fault
     layer = next((bad for name, net in networks.items() if (bad := first_bad_output(name, net, run))), None)
     what = "loss" if not math.isfinite(value) else "gradient"
     if elsewhere and layer is None:
@@ -129,15 +114,29 @@ def _name(batch: Batch, row: int) -> str:
     return f"row {row}" if batch.ids is None else f"sample {int(batch.ids[row])}"
 
 
-def _masked_label(batch: Batch, logits: Tensor) -> tuple[int, int] | None:
-    """Row and class of the first label whose logit is -inf in a row without NaN."""
+def _label_fault(batch: Batch, logits: Tensor, when: str) -> DataError | None:
+    """The error of a label that is out of range, or of a class that the network masks."""
     y = batch.labels
-    if y.is_floating_point() or is_single(logits, y):
+    if y.is_floating_point():
         return None
+    C = 2 if is_single(logits, y) else logits.shape[-1]
     there = labelled(logits, y)
+    outside = there & ((y < 0) | (y >= C))
+    if outside.any():
+        return DataError(
+            f"{WHERE}: labels must lie in 0..{C - 1} or equal ignore_index=-100; got {int(y[outside][0])} in "
+            f"{_name(batch, int(outside.nonzero()[0, 0]))} {when}. Check the label map."
+        )
+    if is_single(logits, y):
+        return None
     own = logits.gather(-1, torch.where(there, y, 0)[..., None])[..., 0]
     masked = there & own.isneginf() & ~logits.isnan().any(-1)
-    return (int(masked.nonzero()[0, 0]), int(y[masked][0])) if masked.any() else None
+    if masked.any():
+        return DataError(
+            f"{WHERE}: labels must be of classes that are not masked; got {int(y[masked][0])}, whose logit is -inf, in "
+            f"{_name(batch, int(masked.nonzero()[0, 0]))} {when}. Correct the label, or the mask."
+        )
+    return None
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

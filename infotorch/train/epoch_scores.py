@@ -11,40 +11,40 @@ from infotorch.train.ranks import gathered
 __all__ = ["EpochScores"]
 
 DECAY = 0.8
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""ids, numbers and steps, [N] each."""
 _ROOM = 1 << 16  # rows kept before samples that come again within an epoch are dropped
 
 
 class EpochScores:
-    """One float32 a sample: the mean over epochs, of which each weighs 0.8 of the next one. Keyed by id."""
+    """One float32 a sample: the mean over epochs, in which the mean so far weighs 0.8. Keyed by id."""
 
     def __init__(self) -> None:
         self.ids = np.empty(0, np.int64)
         """Samples seen in ended epochs, sorted."""
         self.values = np.empty(0, np.float32)
         """Their means."""
-        self._pending: list[tuple[Tensor, Tensor]] = []
+        self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
         self._rows, self._unique = 0, 0
 
-    def add(self, ids: Tensor, values: Tensor) -> None:
+    def add(self, ids: Tensor, values: Tensor, step: int) -> None:
         """A step's numbers [N] of its samples, NaN for one without; what comes first in an epoch counts."""
-        self._pending.append((ids, values.detach().float()))
+        self._pending.append((ids, values.detach().float(), torch.full_like(ids, step)))
         self._rows += len(ids)
         if self._rows > 2 * self._unique + _ROOM:
-            self._set_pending(*self._first())
+            self._set_pending(self._first())
 
     def end_epoch(self) -> None:
         """Takes all ranks' numbers of this epoch into the means."""
-        ranks = gathered(self._first())
-        ids, values = _first_of(*(np.concatenate([part[k] for part in ranks]) for k in (0, 1)))
-        self._pending, self._rows, self._unique = [], 0, 0
-        old = np.isin(self.ids, ids, assume_unique=True)
-        place = np.searchsorted(self.ids, ids)
+        ids, values, _ = _first_of(_joined(gathered(self._first())))
+        self._set_pending(_joined([]))
         known = np.isin(ids, self.ids, assume_unique=True)
-        mean = values.astype(np.float32)
-        mean[known] = np.float32(DECAY) * self.values[place[known]] + np.float32(1 - DECAY) * mean[known]
-        ids, mean = np.concatenate([self.ids[~old], ids]), np.concatenate([self.values[~old], mean])
+        before = self.values[np.searchsorted(self.ids, ids[known])]
+        values[known] = np.float32(DECAY) * before + np.float32(1 - DECAY) * values[known]
+        absent = ~np.isin(self.ids, ids, assume_unique=True)
+        ids, values = np.concatenate([self.ids[absent], ids]), np.concatenate([self.values[absent], values])
         order = np.argsort(ids)
-        self.ids, self.values = ids[order], mean[order]
+        self.ids, self.values = ids[order], values[order]
 
     def state_dict(self) -> dict[str, Any]:
         """Means, and what this epoch has added on every rank so far."""
@@ -54,26 +54,33 @@ class EpochScores:
             "pending": [tuple(map(torch.from_numpy, part)) for part in gathered(self._first())],
         }
 
-    def load_state_dict(self, state: dict[str, Any], rank: int) -> None:
-        """Goes on from ``state_dict``."""
+    def load_state_dict(self, state: dict[str, Any], rank: int, world_size: int) -> None:
+        """Goes on from ``state_dict``; what more ranks had added than there are now is dealt out among these."""
         self.ids, self.values = state["ids"].numpy(), state["values"].numpy()
-        ids, values = (
-            state["pending"][rank] if rank < len(state["pending"]) else (torch.empty(0).long(), torch.empty(0))
-        )
-        self._set_pending(ids.numpy(), values.numpy())
+        mine = state["pending"][rank::world_size]
+        self._set_pending(_joined([tuple(column.numpy() for column in part) for part in mine]))
 
-    def _first(self) -> tuple[np.ndarray, np.ndarray]:
+    def _first(self) -> Rows:
         """This rank's samples of the epoch, each once."""
-        if not self._pending:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        ids, values = (torch.cat([part[k].cpu() for part in self._pending]).numpy() for k in (0, 1))
-        return _first_of(ids[~np.isnan(values)], values[~np.isnan(values)])
+        parts = [tuple(column.cpu().numpy() for column in part) for part in self._pending]
+        ids, values, steps = _joined(parts)  # type: ignore[arg-type]  # three each
+        there = ~np.isnan(values)
+        return _first_of((ids[there], values[there], steps[there]))
 
-    def _set_pending(self, ids: np.ndarray, values: np.ndarray) -> None:
-        self._pending = [(torch.from_numpy(ids), torch.from_numpy(values))]
+    def _set_pending(self, rows: Rows) -> None:
+        ids, values, steps = map(torch.from_numpy, rows)
+        self._pending = [(ids, values, steps)]
         self._rows = self._unique = len(ids)
 
 
-def _first_of(ids: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _joined(parts: list[Rows]) -> Rows:
+    ids, values, steps = (np.concatenate([part[k] for part in parts]) if parts else np.empty(0) for k in range(3))
+    return ids.astype(np.int64), values.astype(np.float32), steps.astype(np.int64)
+
+
+def _first_of(rows: Rows) -> Rows:
+    """Each sample once: that of its first step and, within, of its first rank."""
+    order = np.argsort(rows[2], kind="stable")
+    ids, values, steps = (column[order] for column in rows)
     unique, first = np.unique(ids, return_index=True)
-    return unique, values[first]
+    return unique, values[first], steps[first]

@@ -56,7 +56,7 @@ def fit(
             _check_length(name, loader)
     truth = None if true_labels is None else np.asarray(true_labels)
     needs_ids = options.scores is not None or truth is not None
-    trainer.loader = train_loader
+    trainer.loader, trainer.num_classes = train_loader, num_classes
     data = getattr(train_loader, "dataset", None)
     trainer.n_train = len(data) if isinstance(data, Sized) else None
     for network in trainer.networks.values():
@@ -64,7 +64,8 @@ def fit(
     with TrainingBar(options.epochs, progress if rank() == 0 else False) as bar:
         while trainer.epoch < options.epochs and not _stalled(trainer):
             for done, item in enumerate(_batches(trainer, train_loader), trainer.position + 1):
-                _check_batch(trainer, item, needs_ids, num_classes)
+                if needs_ids:
+                    _check_ids(item)
                 told = trainer.step(item)
                 trainer.position = done
                 bar.step(trainer.epoch, done, len(train_loader), told["loss"])
@@ -89,17 +90,11 @@ def _check_length(name: str, loader: Loader) -> None:
         raise DataError(f"{WHERE}: {name} must hold at least one batch; got none. Check its split, or leave it out.")
 
 
-def _check_batch(trainer: "LimitTrainer", item: Any, needs_ids: bool, num_classes: int | None) -> None:
-    """What ``step`` alone would not ask of a batch."""
-    if needs_ids and batch_of(WHERE, item).ids is None:
+def _check_ids(item: Any) -> None:
+    if batch_of(WHERE, item).ids is None:
         raise DataError(
             f"{WHERE}: scores and true labels need the samples' ids; got batches without. Let the loader yield "
             "(inputs, labels, ids), or pass scores=None."
-        )
-    if num_classes is not None and trainer.meter is not None and trainer.meter.num_classes != num_classes:
-        raise ConfigError(
-            f"{WHERE}: num_classes must be the networks' number of outputs, {trainer.meter.num_classes}; got "
-            f"{num_classes}. Widen the last layers, or correct it."
         )
 
 

@@ -28,8 +28,6 @@ class Forward:
 
     def __init__(self, trainer: "LimitTrainer", whole: Batch, warm: bool) -> None:
         self.trainer, self.whole, self.warm = trainer, whole, warm
-        self.logits: list[Tensor] = []
-        """The classifier's, of the parts so far, detached."""
         self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=trainer.device)
         """``SUMS`` of the parts so far, on this rank."""
         self.meter_sums: Tensor | None = None
@@ -65,14 +63,19 @@ class Forward:
                     f"{WHERE}: {name} must return its logits, a tensor; got {type(output).__name__}. "
                     "Wrap it in a module that returns them."
                 )
-        self.logits.append(logits.detach())
         if self._scale is None:
             there = float(labelled(logits, self.whole.labels).sum())
             labels = max(total([there], trainer.device)[0], 1.0)
             # Ranks' gradients are averaged, so that each rank's sum is multiplied by their number.
             self._scale = world_size() / (1.0 if options.reduction == "sum" else labels)
             self._inject_scale = 0.0 if self.warm else labels if options.reduction == "reference" else 1.0
-            trainer.make_meter(2 if is_single(logits, part.labels) else logits.shape[-1])
+            C = 2 if is_single(logits, part.labels) else logits.shape[-1]
+            if trainer.num_classes not in (None, C):
+                raise ConfigError(
+                    f"{WHERE}: num_classes must be the classifier's number of outputs, {C}; got {trainer.num_classes}. "
+                    "Widen its last layer, or correct num_classes."
+                )
+            trainer.make_meter(C)
         noise = None
         if options.lam is not None:
             noise = LimitNoise(seed=options.seed, step=trainer.steps, ids=part.ids)  # type: ignore[arg-type]  # keyed

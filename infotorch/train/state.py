@@ -90,8 +90,9 @@ def set_state(trainer: "LimitTrainer", state: Mapping[str, Any], override: Itera
     own_rank = rank() % len(state["rng"])
     trainer.epoch_rng, trainer.loaded_rng = state["epoch_rng"][own_rank], state["rng"][own_rank]
     rng.restore(state["rng"][own_rank])
-    trainer.epoch_scores.load_state_dict(state["scores"], rank())
+    trainer.epoch_scores.load_state_dict(state["scores"], rank(), world_size())
     if state["meter"] is not None:
+        trainer.n_train = state["meter"]["n_train"]
         trainer.make_meter(state["meter"]["num_classes"])
         if trainer.meter is not None:
             trainer.meter.load_state_dict(state["meter"])

@@ -56,7 +56,7 @@ class LimitTrainer:
         optimizer: The classifier's; default Adam.
         aux_optimizer: The auxiliary network's; default Adam.
         lr: Learning rate of the default optimizers.
-        schedulers: Stepped at the end of each epoch.
+        schedulers: Stepped at the end of each epoch, the classifier's from the end of its first one.
         warm_up: Epochs in which only the auxiliary network moves.
         epochs: Epochs in all, warm-up included.
         reduction: How rows add up in the gradients: ``"mean"`` over the labels, ``"sum"``, or ``"reference"``, the
@@ -125,6 +125,8 @@ class LimitTrainer:
         self._meter_wanted = meter is True
         self.n_train: int | None = None
         """Training labels, where ``fit`` could tell."""
+        self.num_classes: int | None = None
+        """C, where ``fit`` was given it to check."""
         self.epoch = 0
         """Epochs ended."""
         self.steps = 0
@@ -158,7 +160,7 @@ class LimitTrainer:
         return self.options.autocast(self.device)
 
     def step(self, batch: Any) -> dict[str, Any]:
-        """One step of both networks, in the modes (train or eval) that they are in.
+        """One step of both networks, in the modes that they are in.
 
         Args:
             batch: (inputs, labels), (inputs, labels, ids) or a dict with these keys: the whole step's samples, which
@@ -212,7 +214,8 @@ class LimitTrainer:
             The epoch's entry of the history.
         """
         for scheduler in self.schedulers:
-            scheduler.step()
+            if self.epoch >= self.options.warm_up or scheduler.optimizer is not self.optimizer:
+                scheduler.step()
         self.epoch_scores.end_epoch()
         nats, nats_of = (None, None) if self.meter is None else self.meter.result().nats()
         labels = max(self.sums["labels"], 1.0)
@@ -356,14 +359,14 @@ class LimitTrainer:
             return sums
         labels, match, pen, ce = sums[:4]
         loss = (match + self.options.beta * pen) / max(labels, 1.0)
-        rng.restore_device(self.device, before)
 
-        def run(network: nn.Module) -> Any:
-            with self.autocast():
-                return [network(part.inputs) for part in forward.parts]
+        def run(network: nn.Module) -> Tensor:
+            rng.restore_device(self.device, before)
+            with torch.no_grad(), self.autocast():
+                return torch.cat([network(part.inputs) for part in forward.parts])
 
         raise diagnosis(
-            forward.whole, forward.logits, self.networks, run, value=loss if math.isfinite(ce) else ce, step=self.steps,
+            forward.whole, self.networks, run, value=loss if math.isfinite(ce) else ce, step=self.steps,
             epoch=self.epoch, saved=self._saved_step, elsewhere=all(map(math.isfinite, own[: len(SUMS)])) and not sound,
         )  # fmt: skip
 
@@ -394,7 +397,7 @@ class LimitTrainer:
         for name, value in zip(SUMS, sums, strict=False):
             self.sums[name] += value
         for ids, distances in forward.distances:
-            self.epoch_scores.add(ids, distances)
+            self.epoch_scores.add(ids, distances, self.steps)
         if self.rows_left is not None:
             self.rows_left = max(0, self.rows_left - len(forward.whole))
         self.steps += 1

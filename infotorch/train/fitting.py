@@ -156,7 +156,7 @@ def _result(
         acc_test=trainer.history[-1]["test_acc"] if trainer.history else None,
         **vars(counts),
     )
-    return LimitResult(best_state=best, last_state=last, history=trainer.history, scores=scores, info=info)
+    return LimitResult(best_state=best, last_state=last, history=list(trainer.history), scores=scores, info=info)
 
 
 def _on_training_samples(

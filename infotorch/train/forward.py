@@ -75,7 +75,7 @@ class Forward:
                     f"{WHERE}: num_classes must be the classifier's number of outputs, {C}; got {trainer.num_classes}. "
                     "Widen its last layer, or correct num_classes."
                 )
-            trainer.make_meter(C)
+            trainer.make_meter(C, trainer.n_train if logits.dim() <= 2 else None)
         noise = None
         if options.lam is not None:
             noise = LimitNoise(seed=options.seed, step=trainer.steps, ids=part.ids)  # type: ignore[arg-type]  # keyed

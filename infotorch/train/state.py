@@ -92,8 +92,7 @@ def set_state(trainer: "LimitTrainer", state: Mapping[str, Any], override: Itera
     rng.restore(state["rng"][own_rank])
     trainer.epoch_scores.load_state_dict(state["scores"], rank(), world_size())
     if state["meter"] is not None:
-        trainer.n_train = state["meter"]["n_train"]
-        trainer.make_meter(state["meter"]["num_classes"])
+        trainer.make_meter(state["meter"]["num_classes"], state["meter"]["n_train"])
         if trainer.meter is not None:
             trainer.meter.load_state_dict(state["meter"])
     trainer.sums, trainer.best = dict(state["sums"]), state["best"]

@@ -124,7 +124,7 @@ class LimitTrainer:
         self.meter = meter if isinstance(meter, LabelInfoMeter) else None
         self._meter_wanted = meter is True
         self.n_train: int | None = None
-        """Training labels, where ``fit`` could tell."""
+        """Training samples, where ``fit`` could tell."""
         self.num_classes: int | None = None
         """C, where ``fit`` was given it to check."""
         self.epoch = 0
@@ -313,18 +313,13 @@ class LimitTrainer:
         self._saved_step = self.steps
 
     def load(self, path: str | PathLike[str], *, override: Iterable[str] = ()) -> None:
-        """Goes on from the checkpoint at ``path``, as ``load_state_dict`` does.
-
-        Raises:
-            ConfigError: As of ``load_state_dict``.
-            StoreError: There is no checkpoint, or as of ``load_state_dict``.
-        """
+        """Goes on from the checkpoint at ``path``, as ``load_state_dict`` does; ``StoreError`` where there is none."""
         self.load_state_dict(checkpoint.read(Path(path)), override=override)
 
-    def make_meter(self, num_classes: int) -> None:
+    def make_meter(self, num_classes: int, n_train: int | None) -> None:
         """Builds the default meter, once the number of classes is known."""
         if self._meter_wanted and self.meter is None:
-            self.meter = LabelInfoMeter(num_classes, self.n_train, q=self.options.q, lam=self.options.lam)
+            self.meter = LabelInfoMeter(num_classes, n_train, q=self.options.q, lam=self.options.lam)
 
     def _zero_grad(self) -> None:
         for network in self.networks.values():
@@ -380,7 +375,8 @@ class LimitTrainer:
             for _, optimizer in self._moving(warm):
                 self.scaler.step(optimizer)
         self.scaler.update()
-        self._zero_grad()
+        if warm:  # those of wrapped networks, all zero
+            self.classifier.zero_grad(set_to_none=True)
 
     def _told(self, forward: Forward, sums: list[float], warm: bool, skipped: bool) -> dict[str, Any]:
         """Counts the step, and says what it did."""

@@ -10,8 +10,10 @@ from torch import nn
 
 from infotorch.errors import ConfigError, DataError, DivergenceError
 from infotorch.measures.label_info import LabelInfoMeter
+from infotorch.train.limit_gradient import limit_gradient
 from infotorch.train.trainer import LimitTrainer
 from tests.laws import assert_same, assert_same_bits
+from tests.train.golden import FOLDER, load
 from tests.train.problems import TRAJECTORIES, Trajectory, batches, mlp, networks, samples, weights
 
 
@@ -20,8 +22,6 @@ def close(got, want, rtol=1e-10):
 
 
 def test_all_goldens_are_here():
-    from tests.train.golden import FOLDER
-
     assert {path.stem.removeprefix("train_") for path in FOLDER.glob("train_*.npz")} == set(TRAJECTORIES)
 
 
@@ -373,3 +373,29 @@ def test_the_user_s_schedulers_step_with_the_epoch(rng):
         trainer.step(batch)
         trainer.end_epoch()
     assert rates == pytest.approx([1.0, 0.1, 0.01]) and len(trainer.history) == 3
+
+
+@pytest.mark.parametrize("q", ["gaussian", "laplace"])
+@pytest.mark.parametrize("beta", [0.0, 0.5, 5.0])
+def test_golden_optimum_is_what_an_auxiliary_learns(q, beta, rng):
+    """At the noisy posterior p no other prediction has a lower expected loss, and descent arrives there."""
+    case = load(f"optimum_{q}_b{beta}")
+    p, s, best = case["p"], case["s"], case["u"]  # [6, 4]
+
+    def expected(v):
+        z, labels = (s.log()[:, None].expand(6, 4, 4), torch.arange(4).expand(6, 4))
+        rows = limit_gradient(z, v[:, None].expand(6, 4, 4), labels, q=q, beta=beta, reduction="none")
+        return (p * rows).sum(1)  # [6]
+
+    least = expected(best.log())
+    for share in (1e-4, 1e-2, 0.3, 1.0):
+        other = torch.softmax(3 * torch.randn(60, 6, 4, generator=rng, dtype=torch.float64), 2)
+        for u in best + share * (other - best):
+            assert (expected(u.clamp(min=0).log()) >= least - 1e-12).all()
+    v = torch.zeros(6, 4, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([v], 0.1)
+    for _ in range(400):
+        optimizer.zero_grad()
+        expected(v).sum().backward()
+        optimizer.step()
+    assert (v.softmax(1) - best).abs().max() < 0.01

@@ -46,11 +46,10 @@ class LimitTrainer:
 
     Args:
         classifier: Takes a batch's inputs, returns logits [..., C], or [N] or [N, 1] for two classes.
-        aux: Another network for the same inputs and outputs; it shares no parameter with the classifier.
+        aux: Another network for the same inputs and outputs.
         q: Law of the label gradient around the predicted one, and with it the auxiliary network's loss: the squared
             (``"gaussian"``, LIMIT_G) or absolute (``"laplace"``, LIMIT_L) mismatch, or cross-entropy (``"ce"``).
-        beta: Weight of the predicted gradient's squared norm. The larger, the slower the auxiliary network departs from
-            the classifier.
+        beta: Weight of the predicted gradient's squared norm: a brake on the auxiliary network.
         lam: Rate of noise that is added to the predicted gradient, of variance 1/(2 lam) (Gaussian) or scale 1/lam
             (Laplace), keyed by ``seed``, step and the samples' ids; ``None``: no noise.
         optimizer: The classifier's; default Adam.
@@ -184,6 +183,7 @@ class LimitTrainer:
         buffers = [(b, b.clone()) for network in self.networks.values() for b in network.buffers()]
         self._zero_grad()
         forward = Forward(self, batch_of("LimitTrainer.step", batch).to(self.device), warm)
+        sums: list[float] = []
         try:
             for part in forward.parts:
                 with unsynced(self.networks.values(), part is not forward.parts[-1]):
@@ -193,12 +193,12 @@ class LimitTrainer:
                     self.scaler.scale(loss).backward()
             numbers, norms = self._numbers(forward, warm)
             sums = self._check(forward, numbers, norms, before)
-        except BaseException:
-            with torch.no_grad():
-                for buffer, old in buffers:
-                    buffer.copy_(old)
-            self._zero_grad()
-            raise
+        finally:
+            if not sums:  # whatever was raised, the networks are as before
+                with torch.no_grad():
+                    for buffer, old in buffers:
+                        buffer.copy_(old)
+                self._zero_grad()
         moves = all(map(math.isfinite, norms))
         self._move(norms, warm, moves)
         return self._told(forward, sums, warm, not moves)

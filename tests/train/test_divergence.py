@@ -10,6 +10,9 @@ from torch import nn
 from infotorch.errors import DataError, DivergenceError
 from infotorch.train.batch import Batch
 from infotorch.train.divergence import diagnosis, first_bad_gradient, first_bad_output
+from infotorch.train.trainer import LimitTrainer
+from tests.laws import assert_same_bits
+from tests.train.problems import mlp, samples, weights
 
 
 class Branches(nn.Module):
@@ -92,3 +95,81 @@ def test_the_error_survives_pickling():
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.step, again.where, again.layer, again.value) == ("text", 4, "loss", "aux.0", math.inf)
     assert isinstance(error, ArithmeticError)
+
+
+class Sick(nn.Module):
+    """Linear, until told to return something else."""
+
+    def __init__(self, value=None, at=0):
+        super().__init__()
+        self.first, self.second, self.norm = nn.Linear(6, 8), nn.Linear(8, 4), nn.BatchNorm1d(8)
+        self.value, self.at, self.calls = value, at, 0
+        self.double()
+
+    def forward(self, x):
+        h = self.norm(self.first(x)) + (x - x).sum(1, keepdim=True)
+        if self.value is not None and self.calls >= self.at:
+            h = h * self.value
+        self.calls += self.training
+        return self.second(h)
+
+
+@pytest.mark.parametrize("check_finite", ["step", "sync"])
+@pytest.mark.parametrize("which", ["classifier", "aux"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_divergence_names_step_and_module_and_leaves_the_networks(check_finite, which, value, rng):
+    nets = {name: Sick(value if name == which else None, at=3) for name in ("classifier", "aux")}
+    trainer = LimitTrainer(*nets.values(), check_finite=check_finite)
+    batch = samples(rng)
+    for _ in range(3):
+        trainer.step(batch)
+    before = [{key: entry.clone() for key, entry in net.state_dict().items()} for net in nets.values()]
+    text = (
+        rf"the loss must be finite; got \S+ at step 3 \(epoch 0\), first non-finite output in {which}.second. Lower lr"
+    )
+    with pytest.raises(DivergenceError, match=text) as caught:
+        trainer.step(batch)
+    error = caught.value
+    assert (error.step, error.where, error.layer) == (3, "loss", f"{which}.second") and not math.isfinite(error.value)
+    for net, state in zip(nets.values(), before, strict=True):
+        for key, entry in net.state_dict().items():
+            assert_same_bits(entry, state[key])  # statistics of BatchNorm too
+        assert all(p.grad is None for p in net.parameters())
+    assert trainer.steps == 3
+
+
+def test_a_gradient_that_is_not_finite_names_its_parameter(rng):
+    class Root(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.net = nn.Parameter(torch.zeros(4).double()), mlp()
+
+        def forward(self, x):
+            return self.net(x) + self.scale.sqrt()  # finite at 0, its slope isn't
+
+    aux, classifier = mlp(1), Root()
+    before = weights(classifier, aux)
+    with pytest.raises(
+        DivergenceError, match=r"the gradient must be finite; got .* non-finite gradient in classifier.scale"
+    ):
+        LimitTrainer(classifier, aux).step(samples(rng))
+    for new, old in zip(weights(classifier, aux), before, strict=True):
+        assert_same_bits(new, old)
+
+
+def test_a_label_on_a_masked_class_is_refused(rng):
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = mlp()
+
+        def forward(self, x):
+            return self.net(x).masked_fill(torch.arange(4) == 2, -math.inf)
+
+    x, y, ids = samples(rng)
+    y = torch.where(y == 2, 1, y)
+    trainer = LimitTrainer(Masked(), mlp(1))
+    trainer.step((x, y, ids))
+    y[5] = 2
+    with pytest.raises(DataError, match=r"labels must be of classes that are not masked; got 2, .* sample 5 at step 1"):
+        trainer.step((x, y, ids))

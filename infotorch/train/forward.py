@@ -1,10 +1,11 @@
 """The forward passes of one step, in parts, and what they add up to."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from infotorch.errors import ConfigError, DataError
@@ -86,6 +87,17 @@ class Forward:
         self._add(part, rows, logits, aux_logits)
         return loss * self._scale
 
+    def numbers(self, moving: Sequence[nn.Module]) -> tuple[list[float], list[float]]:
+        """This rank's sums, and the norms of the gradients of the networks about to move: one wait for the device."""
+        scale = self.trainer.scaler.scale(torch.ones((), device=self.trainer.device))
+        parts = [self.sums] if self.meter_sums is None else [self.sums, self.meter_sums]
+        for network in moving:
+            grads = [p.grad for p in network.parameters() if p.grad is not None]
+            norm = nn.utils.get_total_norm(grads) if grads else torch.zeros((), device=self.trainer.device)
+            parts.append((norm / scale).double().view(1))
+        numbers = torch.cat(parts).tolist()
+        return numbers[: -len(moving)], numbers[-len(moving) :]
+
     @torch.no_grad()
     def _add(self, part: Batch, rows: LimitRows, logits: Tensor, aux_logits: Tensor) -> None:
         trainer, N = self.trainer, len(part)
@@ -97,7 +109,7 @@ class Forward:
             if trainer.rows_left is not None:
                 places = torch.arange(self._rows_met, self._rows_met + N, device=rows.valid.device)
                 counted = (places < trainer.rows_left).view(N, *[1] * (rows.valid.dim() - 1)).expand_as(rows.valid)
-            mine = rows if trainer.meter.q == trainer.options.q and trainer.meter.predictor == "trained" else None
+            mine = rows if trainer.meter.q == trainer.options.q else None
             sums = trainer.meter.sums(logits, aux_logits, part.labels, rows=mine, counted=counted)
             self.meter_sums = sums if self.meter_sums is None else self.meter_sums + sums
         self._rows_met += N

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.distributed.fsdp as fsdp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -107,7 +106,7 @@ def check_networks(classifier: nn.Module, aux: nn.Module) -> None:
         NotSupported: One is sharded.
     """
     for name, network in (("classifier", classifier), ("aux", aux)):
-        if isinstance(network, (fsdp.FullyShardedDataParallel, fsdp.FSDPModule)):
+        if any(kind.__module__.startswith("torch.distributed.fsdp") for kind in type(network).__mro__):
             raise NotSupported(
                 f"{WHERE}: {name} must be whole on every rank; got {type(network).__name__}. "
                 "Wrap it in DistributedDataParallel."

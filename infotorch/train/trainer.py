@@ -77,6 +77,13 @@ class LimitTrainer:
         ConfigError: An option is out of range or contradicts another; the networks share a parameter, lie on different
             devices, or have nothing to train; an optimizer holds a parameter of the other network.
         NotSupported: A network is sharded.
+
+    Example:
+        >>> x, y, ids = torch.randn(64, 5), torch.randint(3, (64,)), torch.arange(64)
+        >>> trainer = LimitTrainer(nn.Linear(5, 3), nn.Linear(5, 3), q="laplace", beta=10.0, epochs=2)
+        >>> result = trainer.fit([(x[:48], y[:48], ids[:48])], [(x[48:], y[48:])])
+        >>> [entry["epoch"] for entry in result.history], len(result.scores)
+        ([0, 1], 48)
     """
 
     def __init__(
@@ -112,6 +119,11 @@ class LimitTrainer:
         check_networks(classifier, aux)
         if not 0 < lr < math.inf:
             raise ConfigError(f"LimitTrainer: lr must be finite and above 0; got {lr}. Correct lr.")
+        if isinstance(meter, LabelInfoMeter) and meter.predictor != "trained":
+            raise ConfigError(
+                f"LimitTrainer: meter must count under predictor='trained', as aux is; got {meter.predictor!r}, whose "
+                "sum is called a bound. Build the meter without it."
+            )
         self.classifier, self.aux = classifier, aux
         self.device = device_of(classifier)
         self.optimizer = optimizer or torch.optim.Adam([p for p in classifier.parameters() if p.requires_grad], lr)
@@ -191,8 +203,8 @@ class LimitTrainer:
                     if self.options.check_finite == "sync":
                         self._check(forward, forward.sums.tolist(), [], before)
                     self.scaler.scale(loss).backward()
-            numbers, norms = self._numbers(forward, warm)
-            sums = self._check(forward, numbers, norms, before)
+            own, norms = forward.numbers([network for network, _ in self._moving(warm)])
+            sums = self._check(forward, own, norms, before)
         finally:
             if not sums:  # whatever was raised, the networks are as before
                 with torch.no_grad():
@@ -328,18 +340,6 @@ class LimitTrainer:
     def _moving(self, warm: bool) -> list[tuple[nn.Module, Optimizer]]:
         both = [(self.classifier, self.optimizer), (self.aux, self.aux_optimizer)]
         return both[1:] if warm else both
-
-    def _numbers(self, forward: Forward, warm: bool) -> tuple[list[float], list[float]]:
-        """This rank's sums, and norms of the gradients that are about to move a network: one wait for the device."""
-        scale = self.scaler.scale(torch.ones((), device=self.device))
-        parts = [forward.sums] if forward.meter_sums is None else [forward.sums, forward.meter_sums]
-        for network, _ in self._moving(warm):
-            grads = [p.grad for p in network.parameters() if p.grad is not None]
-            norm = nn.utils.get_total_norm(grads) if grads else torch.zeros((), device=self.device)
-            parts.append((norm / scale).double().view(1))
-        numbers = torch.cat(parts).tolist()
-        count = len(self._moving(warm))
-        return numbers[:-count], numbers[-count:]
 
     def _check(self, forward: Forward, own: list[float], norms: list[float], before: list[Tensor]) -> list[float]:
         """Sums of all ranks.

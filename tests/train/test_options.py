@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from infotorch.errors import ConfigError, NotSupported
+from infotorch.measures.label_info import LabelInfoMeter
 from infotorch.train.options import LimitOptions
 from infotorch.train.trainer import LimitTrainer
 from tests.train.problems import mlp, networks
@@ -104,3 +105,12 @@ def test_default_optimizers_leave_frozen_parameters_out():
     assert [len(o.param_groups[0]["params"]) for o in (trainer.optimizer, trainer.aux_optimizer)] == [4, 2]
     assert {type(o) for o in (trainer.optimizer, trainer.aux_optimizer)} == {torch.optim.Adam}
     assert trainer.optimizer.param_groups[0]["lr"] == 0.01
+
+
+@pytest.mark.parametrize("predictor", ["frozen", "zero", "uniform"])
+def test_a_meter_that_would_call_the_sum_a_bound(predictor):
+    meter = LabelInfoMeter(4, 24, lam=5.0, predictor=predictor)
+    with pytest.raises(
+        ConfigError, match=f"predictor='trained', as aux is; got '{predictor}', whose sum is called a b"
+    ):
+        LimitTrainer(*networks(), lam=5.0, meter=meter)

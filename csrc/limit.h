@@ -18,9 +18,9 @@ enum class LimitMatch { gaussian, laplace, ce };
 
 constexpr double kTargetTolerance = 1e-4;  // of the sum of a row of class probabilities
 
-// Rows [N, C], contiguous. A row counts unless its mask is false or its label is ignore_index. A row that counts without
-// a target, because its label is out of range or its numbers are no distribution, has NaN in match, ce, dist and
-// aux_grad.
+// Rows [N, C], contiguous. A row counts unless its mask is false or its label is ignore_index. A row that counts
+// without a target, because its label is out of range or its numbers are no distribution, has NaN in match, ce, dist
+// and aux_grad.
 template <typename scalar_t>
 struct LimitRows {
   int64_t N, C;

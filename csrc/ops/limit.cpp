@@ -92,24 +92,13 @@ class Call {
     const auto of = [](Tensor& x) { return static_cast<scalar_t*>(x.data_ptr()); };
     auto& [inject, aux_grad, sample, match, pen, ce, dist, valid, top, aux_top] = out;
     if (N_ == 0) return out;
-    kernel(options_, {N_,
-                      C_,
-                      storage_of(logits_),
-                      logits_.data_ptr(),
-                      aux_logits_.data_ptr(),
+    kernel(options_, {N_, C_, storage_of(logits_), logits_.data_ptr(), aux_logits_.data_ptr(),
                       soft_ ? nullptr : static_cast<const int64_t*>(target_.data_ptr()),
                       soft_ ? static_cast<const scalar_t*>(target_.data_ptr()) : nullptr,
                       weight_ ? static_cast<const scalar_t*>(weight_->data_ptr()) : nullptr,
-                      mask_ ? static_cast<const bool*>(mask_->data_ptr()) : nullptr,
-                      inject.data_ptr(),
-                      aux_grad.data_ptr(),
-                      draws ? sample.data_ptr() : nullptr,
-                      of(match),
-                      of(pen),
-                      of(ce),
-                      of(dist),
-                      static_cast<bool*>(valid.data_ptr()),
-                      static_cast<int64_t*>(top.data_ptr()),
+                      mask_ ? static_cast<const bool*>(mask_->data_ptr()) : nullptr, inject.data_ptr(),
+                      aux_grad.data_ptr(), draws ? sample.data_ptr() : nullptr, of(match), of(pen), of(ce), of(dist),
+                      static_cast<bool*>(valid.data_ptr()), static_cast<int64_t*>(top.data_ptr()),
                       static_cast<int64_t*>(aux_top.data_ptr())});
     if (soft_ && logits_.is_cpu()) check_soft(of(match));
     return out;
@@ -125,7 +114,8 @@ class Call {
     if (soft_) {
       INFOTORCH_CHECK(target.scalar_type() == logits.scalar_type() || target.scalar_type() == result_dtype(logits),
                       where_, "target must be int64 labels, or class probabilities of logits' dtype",
-                      dtype_text(target) + " beside " + dtype_text(logits), "Convert with .long() or .to(logits.dtype).");
+                      dtype_text(target) + " beside " + dtype_text(logits),
+                      "Convert with .long() or .to(logits.dtype).");
       INFOTORCH_CHECK(beside || (C_ == 1 && of_rows), where_,
                       "a target that isn't int64 must hold a probability for every logit", sizes,
                       "Convert labels with target.long().");
@@ -149,10 +139,10 @@ class Call {
     const auto* const labels = static_cast<const int64_t*>(target_.data_ptr());
     const int64_t last = std::max<int64_t>(1, C_ - 1);
     for (int64_t n = 0; n < N_; ++n)
-      INFOTORCH_CHECK((0 <= labels[n] && labels[n] <= last) || labels[n] == ignore_index || !takes_part(n), where_,
-                      "labels must lie in 0.." + std::to_string(last) +
-                          " or equal ignore_index=" + std::to_string(ignore_index),
-                      std::to_string(labels[n]) + " at row " + std::to_string(n), "Check the label map.");
+      INFOTORCH_CHECK(
+          (0 <= labels[n] && labels[n] <= last) || labels[n] == ignore_index || !takes_part(n), where_,
+          "labels must lie in 0.." + std::to_string(last) + " or equal ignore_index=" + std::to_string(ignore_index),
+          std::to_string(labels[n]) + " at row " + std::to_string(n), "Check the label map.");
   }
 
   // Rows without a target have NaN in match; so have those with NaN in their logits.
@@ -178,8 +168,8 @@ class Call {
 
   void take_weight(const std::optional<Tensor>& weight, const std::optional<Tensor>& pos_weight) {
     INFOTORCH_CHECK(!weight || C_ > 1, where_, "weight is for several classes", "a single logit", "Pass pos_weight.");
-    INFOTORCH_CHECK(!pos_weight || C_ == 1, where_, "pos_weight is for a single logit",
-                    std::to_string(C_) + " classes", "Pass weight.");
+    INFOTORCH_CHECK(!pos_weight || C_ == 1, where_, "pos_weight is for a single logit", std::to_string(C_) + " classes",
+                    "Pass weight.");
     if (!weight && !pos_weight) return;
     const std::string name = weight ? "weight" : "pos_weight";
     const Tensor& given = weight ? *weight : *pos_weight;
@@ -269,9 +259,9 @@ Tensor limit_noise_cpu(const Tensor& ids, int64_t num_classes, int64_t seed, int
   const NoiseKind of = noise_kind_of(kind);
   const Tensor each = as_contiguous(ids);
   Tensor out = new_empty(ids, {ids.size(0), num_classes}, ScalarType::Double);
-  cpu::limit_noise({static_cast<const int64_t*>(each.data_ptr()), 1, static_cast<uint64_t>(seed),
-                    static_cast<uint32_t>(step)},
-                   ids.size(0), num_classes, of, static_cast<double*>(out.data_ptr()));
+  cpu::limit_noise(
+      {static_cast<const int64_t*>(each.data_ptr()), 1, static_cast<uint64_t>(seed), static_cast<uint32_t>(step)},
+      ids.size(0), num_classes, of, static_cast<double*>(out.data_ptr()));
   return out;
 }
 

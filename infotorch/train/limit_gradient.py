@@ -182,6 +182,7 @@ def limit_gradient(
         share,
         reduction == "mean",
         float(inject_scale),
+        not rows and not torch.compiler.is_compiling(),  # nobody else has the gradients
     )
     return (loss, of_rows) if rows else loss
 
@@ -223,9 +224,10 @@ class _Replaced(torch.autograd.Function):
         share: Tensor | None,
         share_injected: bool,
         inject_scale: float,
+        owned: bool,
     ) -> Tensor:
         ctx.save_for_backward(inject, aux_grad, share)
-        ctx.share_injected, ctx.inject_scale = share_injected, inject_scale
+        ctx.share_injected, ctx.inject_scale, ctx.owned = share_injected, inject_scale, owned
         return value.clone()
 
     @staticmethod
@@ -234,13 +236,14 @@ class _Replaced(torch.autograd.Function):
         with torch.no_grad():
             aux_factor = upstream if share is None else upstream * share
             factor = (aux_factor if ctx.share_injected else upstream) * ctx.inject_scale
+            last = ctx.owned and not torch._C._autograd._get_current_graph_task_keep_graph()
             grads = [
-                scaled(x, by) if needed else None
+                scaled(x, by, in_place=last) if needed else None
                 for x, by, needed in zip((inject, aux_grad), (factor, aux_factor), ctx.needs_input_grad, strict=False)
             ]
         if torch.is_grad_enabled():  # someone keeps the graph of this backward
             grads = [None if x is None else _Once.apply(x, torch.zeros((), requires_grad=True)) for x in grads]
-        return *grads, None, None, None, None, None, None
+        return *grads, None, None, None, None, None, None, None
 
 
 class _Once(torch.autograd.Function):
@@ -258,11 +261,13 @@ class _Once(torch.autograd.Function):
         )
 
 
-def scaled(grad: Tensor, factor: Tensor) -> Tensor:
+def scaled(grad: Tensor, factor: Tensor, *, in_place: bool) -> Tensor:
     """Gradient [..., C] times a factor [] or [...], in the factor's dtype, rounded once."""
     if 0 < factor.dim() < grad.dim():
         factor = factor[..., None]
-    return grad * factor if grad.dtype == factor.dtype else (grad.to(factor.dtype) * factor).to(grad.dtype)
+    if grad.dtype != factor.dtype:
+        return (grad.to(factor.dtype) * factor).to(grad.dtype)
+    return grad.mul_(factor) if in_place else grad * factor  # fresh memory costs more than the product
 
 
 class LimitLoss(nn.Module):

@@ -82,11 +82,13 @@ def fit(
 
 
 def _check_length(name: str, loader: Loader) -> None:
-    if not hasattr(loader, "__len__"):
+    try:
+        length = len(loader)
+    except TypeError as error:
         raise DataError(
-            f"{WHERE}: {name} must have a length; got {type(loader).__name__}. Wrap it in a list or a DataLoader."
-        )
-    if not len(loader):
+            f"{WHERE}: {name} must have a length; got {error}. Pass a list, or a map-style data set."
+        ) from error
+    if not length:
         raise DataError(f"{WHERE}: {name} must hold at least one batch; got none. Check its split, or leave it out.")
 
 

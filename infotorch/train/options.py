@@ -41,6 +41,8 @@ class LimitOptions:
     """Weight of the predicted gradient's squared norm, at least 0."""
     lam: float | None = None
     """Rate of the noise on the predicted gradient; ``None``: its mean is passed on without noise."""
+    lr: float = 1e-3
+    """Learning rate of the default optimizers."""
     warm_up: int = 0
     """Epochs in which the classifier doesn't move."""
     epochs: int = 100
@@ -79,10 +81,10 @@ class LimitOptions:
             raise ConfigError(f"{WHERE}: seed must be below 2^63; got {self.seed}. Take it modulo 2^63.")
         if not 0 <= self.beta < math.inf:
             raise ConfigError(f"{WHERE}: beta must be finite and at least 0; got {self.beta}. Correct beta.")
-        for name in ("lam", "clip_norm"):
+        for name, todo in (("lr", "Correct lr"), ("lam", "Pass None for none"), ("clip_norm", "Pass None for none")):
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ConfigError(f"{WHERE}: {name} must be finite and above 0; got {value}. Pass None to go without.")
+            if not (value is None and name != "lr") and not 0 < value < math.inf:
+                raise ConfigError(f"{WHERE}: {name} must be finite and above 0; got {value}. {todo}.")
         if self.lam is not None and self.q == "ce":
             raise ConfigError(f"{WHERE}: lam goes with gaussian or laplace; got q='ce'. Leave lam out.")
 

@@ -112,13 +112,11 @@ class LimitTrainer:
         check_finite: Literal["step", "sync"] = "step",
     ) -> None:
         self.options = LimitOptions(
-            q=q, beta=beta, lam=lam, warm_up=warm_up, epochs=epochs, reduction=reduction, amp=amp, seed=seed,
-            grad_accum=grad_accum, clip_norm=clip_norm, scores=scores, select=select, patience=patience,
+            q=q, beta=beta, lam=lam, lr=lr, warm_up=warm_up, epochs=epochs, reduction=reduction, amp=amp,
+            seed=seed, grad_accum=grad_accum, clip_norm=clip_norm, scores=scores, select=select, patience=patience,
             check_finite=check_finite,
         )  # fmt: skip
         check_networks(classifier, aux)
-        if not 0 < lr < math.inf:
-            raise ConfigError(f"LimitTrainer: lr must be finite and above 0; got {lr}. Correct lr.")
         if isinstance(meter, LabelInfoMeter) and meter.predictor != "trained":
             raise ConfigError(
                 f"LimitTrainer: meter must count under predictor='trained', as aux is; got {meter.predictor!r}, whose "
@@ -301,7 +299,8 @@ class LimitTrainer:
     def load_state_dict(self, state: Mapping[str, Any], *, override: Iterable[str] = ()) -> None:
         """Goes on from ``state_dict``: on one kind of machine, with the bits of a training that wasn't interrupted.
 
-        Torch's, NumPy's and Python's generators are set to where they were.
+        Torch's, NumPy's and Python's generators are set to where they were; those of a DataLoader's persistent workers
+        can't be.
 
         Args:
             state: What ``state_dict`` returned.

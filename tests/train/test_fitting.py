@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from infotorch.errors import ConfigError, DataError
 from infotorch.measures.label_bounds import label_info_lower
@@ -208,6 +208,11 @@ def test_progress_is_a_line_an_epoch_where_there_is_no_terminal(rng, capsys):
     assert capsys.readouterr().err == ""
 
 
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter([])
+
+
 class Endless:
     def __iter__(self):
         return iter([])
@@ -224,7 +229,8 @@ class Endless:
             DataError,
             "must hold labels; got n",
         ),
-        ({}, {"train_loader": Endless()}, DataError, "train_loader must have a length; got Endless"),
+        ({}, {"train_loader": Endless()}, DataError, "train_loader must have a length; got .*'Endless'"),
+        ({}, {"train_loader": DataLoader(Stream())}, DataError, r"train_loader must have a length; got .*'Stream'"),
         ({}, {"train_loader": "no ids"}, DataError, r"need the samples' ids; got batches without.*or pass scores=None"),
         ({"scores": None}, {"train_loader": "no ids", "true_labels": [0] * 24}, DataError, "need the samples' ids"),
         ({}, {"true_labels": [0] * 23}, DataError, "an entry for every id; got 23 for id 23. Index it by id"),

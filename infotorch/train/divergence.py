@@ -81,11 +81,12 @@ def diagnosis(
     """
     when = f"at step {step} (epoch {epoch})"
     for tensor in tensors_of(batch.inputs):
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            row = int((~tensor.isfinite()).flatten(1).any(1).nonzero()[0]) if tensor.dim() > 1 else 0
+        wrong = tensor.isnan() | tensor.isposinf()  # -inf may be a mask
+        if wrong.any():
+            row = int(wrong.nonzero()[0, 0])
             return DataError(
-                f"{WHERE}: inputs must be finite; got a number that isn't in {_name(batch, row)} {when}. Repair it, or "
-                "leave this sample out."
+                f"{WHERE}: inputs must be finite; got {tensor[wrong][0].item()} in {_name(batch, row)} {when}. "
+                "Repair this sample, or leave it out."
             )
     if (fault := _label_fault(batch, run(unwrapped(networks["classifier"])), when)) is not None:
         return fault

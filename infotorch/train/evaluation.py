@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from infotorch.errors import DataError
 from infotorch.train.batch import Batch, batch_of, given_classes, labelled, predicted_classes
-from infotorch.train.ranks import real_rows, share_buffers, total, unwrapped
+from infotorch.train.ranks import dealt_out, real_rows, share_buffers, total, unwrapped, world_size
 
 __all__ = ["Accuracy", "accuracy", "device_of", "evaluating", "outputs"]
 
@@ -81,6 +81,8 @@ def accuracy(
 ) -> Accuracy:
     """Share of the loader's labels that the network predicts, over all ranks.
 
+    With several processes the loader has a distributed sampler, or each rank has all of it.
+
     Raises:
         DataError: The loader has no label.
     """
@@ -91,7 +93,8 @@ def accuracy(
             fits = predicted_classes(logits, batch.labels) == given_classes(logits, batch.labels)
             right += int((fits & there).sum())
             count += int(there.sum())
-    right, count = (int(value) for value in total([float(right), float(count)], device_of(network)))
+    shares = 1 if dealt_out(loader) else world_size()
+    right, count = (round(sum_ / shares) for sum_ in total([float(right), float(count)], device_of(network)))
     if not count:
         raise DataError(f"{where}: a loader to measure accuracy on must hold labels; got none. Check its split.")
     return Accuracy(value=right / count, num_labels=count)

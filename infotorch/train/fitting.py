@@ -1,5 +1,6 @@
 """The epochs of a training, and what is measured once they are over."""
 
+import dataclasses
 from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,8 +230,6 @@ def _with_means(scores: Scores, ids: np.ndarray, means: np.ndarray) -> Scores:
             f"{WHERE}: eval_loader must hold samples of the training, by id; got none of them. Give both loaders the "
             "same ids."
         )
-    columns = {
-        name: type(column)(**{**vars(column), "values": column.values[met]}) for name, column in scores.columns.items()
-    }
+    columns = {name: dataclasses.replace(column, values=column.values[met]) for name, column in scores.columns.items()}
     kept = Scores(index=scores.index[met], columns=columns, main=scores.main)
     return with_ema(kept, means[np.searchsorted(ids, kept.index)])

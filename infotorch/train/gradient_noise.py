@@ -10,6 +10,7 @@ from infotorch import ops
 from infotorch.errors import ConfigError, ShapeError, unknown
 from infotorch.ops import LimitNoise
 from infotorch.task.targets import check_classes
+from infotorch.train.limit_gradient import fresh_noise
 
 __all__ = ["noisy_gradient_loss"]
 
@@ -20,7 +21,7 @@ def noisy_gradient_loss(
     kind: Literal["gaussian", "laplace"] = "gaussian",
     *,
     std: float,
-    noise: LimitNoise,
+    noise: LimitNoise | None = None,
     reduction: Literal["mean", "sum"] = "mean",
 ) -> Tensor:
     r"""Cross-entropy whose gradient in a sample's logits is :math:`s - t + \xi`, with noise of ``std`` a coordinate.
@@ -35,7 +36,8 @@ def noisy_gradient_loss(
         target: Labels, int64 [N], or probabilities, [N, C].
         kind: The noise's law.
         std: Standard deviation of the noise in each coordinate of a sample's gradient, at least 0.
-        noise: Seed, step and the samples' ids, to which the draws are keyed.
+        noise: Seed, step and the samples' ids, to which the draws are keyed. ``None``: the samples are numbered from 0,
+            and torch's generator gives a seed at every call.
         reduction: Over the samples; noise is reduced with the gradient.
 
     Returns:
@@ -45,6 +47,7 @@ def noisy_gradient_loss(
         DataError: Shapes disagree, or a label lies outside 0..C-1.
         ShapeError: ``logits`` is not [N, C], or there isn't one id a sample.
         ConfigError: An option is unknown or out of range.
+        NotSupported: ``noise`` is left out in one of several processes.
     """
     where = "noisy_gradient_loss"
     if kind not in ("gaussian", "laplace"):
@@ -60,6 +63,7 @@ def noisy_gradient_loss(
             f"{where}: logits must be [N, C]; got {list(logits.shape)}. Flatten positions into rows first."
         )
     check_classes(logits, target)
+    noise = fresh_noise(where, logits) if noise is None else noise
     if len(noise.ids) != len(logits):
         raise ShapeError(f"{where}: noise.ids must be [{len(logits)}]; got {list(noise.ids.shape)}. One id a sample.")
     unit = 1.0 if kind == "gaussian" else math.sqrt(0.5)  # a Laplace draw of scale 1 has variance 2

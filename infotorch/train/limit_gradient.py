@@ -161,7 +161,7 @@ def limit_gradient(
         target = target.movedim(class_dim, -1) if target.shape == logits.shape else target
         logits, aux_logits = logits.movedim(class_dim, -1), aux_logits.movedim(class_dim, -1)
     if lam is not None and noise is None:
-        noise = _fresh_noise(where, logits)
+        noise = fresh_noise(where, logits)
     of_rows = ops.limit(
         logits.detach(), aux_logits.detach(), target, q=q, beta=beta, weight=weight, pos_weight=pos_weight,
         label_smoothing=label_smoothing, ignore_index=ignore_index, mask=mask, lam=lam, noise=noise, where=where,
@@ -205,7 +205,8 @@ def _numbered(where: str, logits: Tensor) -> Tensor:
     return torch.arange(logits.shape[0], device=logits.device)
 
 
-def _fresh_noise(where: str, logits: Tensor) -> LimitNoise:
+def fresh_noise(where: str, logits: Tensor) -> LimitNoise:
+    """A key that torch's generator gives anew at every call, for samples numbered from 0."""
     ids = _numbered(where, logits)
     return LimitNoise(seed=int(torch.randint(2**63 - 1, ())), step=0, ids=ids)
 

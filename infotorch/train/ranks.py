@@ -78,6 +78,11 @@ def _distributed(loader: Iterable[Any]) -> DistributedSampler[Any] | None:
     return sampler if isinstance(sampler, DistributedSampler) else None
 
 
+def dealt_out(loader: Iterable[Any]) -> bool:
+    """Whether the loader's samples are shared out among the ranks."""
+    return _distributed(loader) is not None
+
+
 def real_rows(loader: Iterable[Any]) -> int | None:
     """How many of this rank's samples aren't repeats that even out the ranks; ``None`` where none are.
 

@@ -70,12 +70,13 @@ def fitting(here, rank=None):
     # Before the one step the weights are equal, whatever the repeat then does to them.
     for group in (*here.optimizer.param_groups, *here.aux_optimizer.param_groups):
         group["lr"] = 0.0
-    result = here.fit(loader, loader, true_labels=y.clamp(min=1), test_loader=loader)
+    whole = [(x, y)]  # on every rank
+    result = here.fit(loader, whole, true_labels=y.clamp(min=1), test_loader=loader)
     return {
         "info": repr(result.info.__class__(**{**vars(result.info), "label": None, "aux_gap_nats": None})),
         "transfer_nats": result.info.label.transfer_nats,
         "labels": result.info.label.num_labels,
-        "val_acc": result.history[0]["val_acc"],
+        "val": [result.history[0][name] for name in ("val_acc", "val_stderr", "test_acc")],
         "ids": torch.from_numpy(result.scores.ids),
         "ema": torch.from_numpy(result.scores["limit_ema"].values),
         "distance": torch.from_numpy(result.scores["limit_distance"].values),

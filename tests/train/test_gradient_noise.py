@@ -63,6 +63,16 @@ def test_noise_follows_the_id_and_the_step(batch):
     assert (gradient(later, logits) - whole).abs().min() > 0
 
 
+def test_without_a_key_torch_s_generator_gives_one(batch):
+    logits, y = batch
+    drawn = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        drawn.append(gradient(noisy_gradient_loss(logits, y, std=1.0), logits))
+    assert_same_bits(drawn[0], drawn[1])
+    assert (drawn[0] - drawn[2]).abs().min() > 0
+
+
 def test_without_noise_it_is_cross_entropy(batch):
     logits, y = batch
     loss = noisy_gradient_loss(logits, y, std=0.0, noise=noise())

@@ -50,7 +50,7 @@ def test_a_sampler_s_repeats_count_once(ranks):
     whole = distributed.fitting(distributed.trainer(lam=5.0, epochs=1))
     for found in (each["fitting"] for each in ranks):
         assert found["info"] == whole["info"] and found["labels"] == whole["labels"]
-        assert found["val_acc"] == whole["val_acc"]
+        assert found["val"] == whole["val"]
         assert found["transfer_nats"] == pytest.approx(whole["transfer_nats"], rel=1e-12)
         assert torch.equal(found["ids"], whole["ids"])
         for name in ("ema", "distance"):

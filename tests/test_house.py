@@ -23,6 +23,7 @@ ARROWS = {
     "blocks": {"ops", "linalg", "capture", "task", "errors"},
     "measures": {"blocks", "ops", "linalg", "capture", "task", "table", "errors"},
     "store": {"table", "errors"},
+    "train": {"measures", "capture", "ops", "task", "store", "table", "errors"},
     "report": {"store", "table", "errors"},
     "pipeline": {"store", "measures", "blocks", "capture", "data", "task", "table", "errors"},
     "demo": {"pipeline", "measures", "blocks", "report", "store", "data", "task", "table", "errors"},

@@ -289,9 +289,9 @@ Results limit_cuda(const Tensor& logits, const Tensor& aux_logits, const Tensor&
                    double beta, std::optional<Tensor> weight, std::optional<Tensor> pos_weight, double label_smoothing,
                    int64_t ignore_index, std::optional<Tensor> mask, std::optional<double> lam,
                    std::optional<Tensor> ids, int64_t seed, int64_t step, const std::string& where) {
-  const Gpu gpu("limit", logits);
   const Call call(where, logits, aux_logits, target, q, beta, weight, pos_weight, label_smoothing, ignore_index, mask,
                   lam, ids, seed, step);
+  const Gpu gpu("limit", logits);
   Results out;
   for_dtype(logits.scalar_type(), [&](auto zero) {
     out = call.run<decltype(zero)>(
@@ -301,8 +301,8 @@ Results limit_cuda(const Tensor& logits, const Tensor& aux_logits, const Tensor&
 }
 
 Tensor limit_noise_cuda(const Tensor& ids, int64_t num_classes, int64_t seed, int64_t step, const std::string& kind) {
-  const Gpu gpu("limit_noise", ids);
   NoiseCall call(ids, num_classes, seed, step, kind);
+  const Gpu gpu("limit_noise", ids);
   gpu.check(cuda::limit_noise(call.key, ids.size(0), num_classes, call.kind, call.numbers(), gpu.stream()));
   return call.out;
 }

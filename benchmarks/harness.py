@@ -16,7 +16,8 @@ from torch import Tensor
 from benchmarks.meter import Call, Cpu, Cuda, meter_of
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-AGREE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}  # up to which relative difference two agree
+# Up to which relative difference two agree.
+AGREE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
 
 
 def race(meter: Cpu | Cuda, calls: dict[str, Call]) -> dict[str, list[float]]:

@@ -45,7 +45,7 @@ struct LimitOptions {
   double noise_scale;
 };
 
-inline NoiseKind noise_kind(LimitMatch match) {
+INFOTORCH_HOST_DEVICE inline NoiseKind noise_kind(LimitMatch match) {
   return match == LimitMatch::laplace ? NoiseKind::laplace : NoiseKind::gaussian;
 }
 
@@ -58,5 +58,15 @@ void limit(const LimitOptions& options, const LimitRows<scalar_t>& rows);
 void limit_noise(const NoiseKey& key, int64_t N, int64_t C, NoiseKind kind, double* out);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// As on the CPU, with device pointers, on `stream`; nothing is allocated or waited for. nullptr, or what the CUDA
+// runtime said.
+template <typename scalar_t>
+const char* limit(const LimitOptions& options, const LimitRows<scalar_t>& rows, void* stream);
+const char* limit_noise(const NoiseKey& key, int64_t N, int64_t C, NoiseKind kind, double* out, void* stream);
+
+}  // namespace cuda
 
 }  // namespace infotorch

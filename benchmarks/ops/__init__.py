@@ -1,4 +1,4 @@
-"""Cases and baselines of every op."""
+"""Cases and baselines of every op; ``OPS`` are those on a pair, each with a ``race`` of one layer."""
 
 from benchmarks.ops import fisher, grads, gram, jvp, kron, norms, project, vjp
 

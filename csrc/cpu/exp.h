@@ -36,7 +36,7 @@ struct ExpOf<double> {
 // To within two units in the last place, 0 below kLowest; NaN stays NaN. x = n log 2 + r with |r| <= log(2) / 2, and
 // exp r by its series.
 template <typename scalar_t>
-INFOTORCH_INLINE Vector<scalar_t> exp_of(const Vector<scalar_t>& x) {
+INFOTORCH_INLINE Vector<scalar_t> exp_lanes(const Vector<scalar_t>& x) {
   using Of = ExpOf<scalar_t>;
   typedef typename Lanes<typename Of::bits_t, 64>::type bits_t;
   constexpr scalar_t log2_e = 1.4426950408889634;

@@ -5,7 +5,6 @@
 
 #include "../parallel.h"
 #include "limit_row.h"
-#include "limit_single.h"
 
 namespace infotorch::cpu {
 namespace {

@@ -20,7 +20,7 @@ INFOTORCH_INLINE RowResults<scalar_t> general_row_lanes(const LimitOptions& opti
   double total[6] = {};
   sums<6, scalar_t>(row.padded, total, [&](int64_t c, vector_t* sum) {
     const vector_t z = load<vector_t>(row.z + c) - z_top, v = load<vector_t>(row.v + c) - v_top;
-    const vector_t s = exp_of<scalar_t>(z), u = exp_of<scalar_t>(v), t = load<vector_t>(row.t + c);
+    const vector_t s = exp_lanes<scalar_t>(z), u = exp_lanes<scalar_t>(v), t = load<vector_t>(row.t + c);
     const vector_t wt = weighted ? load<vector_t>(row.w + c) * t : t;
     store(row.z + c, s);
     store(row.v + c, u);

@@ -21,19 +21,6 @@ INFOTORCH_INLINE Mask<scalar_t> places() {
   return lane;
 }
 
-// The gradient of match + beta pen is r in the direction of d = g - mu:  r = square d + sign sgn(d) - pen mu. That of
-// cross-entropy comes beside it.
-template <typename scalar_t>
-struct Slope {
-  scalar_t square, sign, ce, pen;
-
-  Slope(LimitMatch match, double beta)
-      : square(match == LimitMatch::gaussian ? 2 : 0),
-        sign(match == LimitMatch::laplace),
-        ce(match == LimitMatch::ce),
-        pen(static_cast<scalar_t>(2 * beta)) {}
-};
-
 // Calls body(c, sum) for every vector of the row and adds the lanes of each of `count` sums.
 template <int64_t count, typename scalar_t, typename Body>
 INFOTORCH_INLINE void sums(int64_t padded, double (&total)[count], const Body& body) {

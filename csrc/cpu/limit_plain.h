@@ -93,8 +93,8 @@ INFOTORCH_INLINE RowResults<typename Rows::number_t> plain_rows(const LimitOptio
   // order that doesn't depend on the label: no bit of mu may.
   number_t total[5];
   rows.add_up(total, [&](int64_t c, vector_t* sum) {
-    const vector_t s = exp_of<scalar_t>(load<vector_t>(rows.z + c) - rows.z_top);
-    const vector_t u = exp_of<scalar_t>(load<vector_t>(rows.v + c) - rows.v_top);
+    const vector_t s = exp_lanes<scalar_t>(load<vector_t>(rows.z + c) - rows.z_top);
+    const vector_t u = exp_lanes<scalar_t>(load<vector_t>(rows.v + c) - rows.v_top);
     const vector_t other = rows.is_label(c) ? none : u;
     store(rows.z + c, s);
     store(rows.v + c, u);

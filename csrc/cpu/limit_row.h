@@ -4,15 +4,10 @@
 #include <algorithm>
 #include <vector>
 
-#include "../limit.h"
+#include "../limit_single.h"
 #include "simd.h"
 
 namespace infotorch::cpu {
-
-template <typename number_t>
-struct RowResults {
-  number_t match, pen, ce, dist;
-};
 
 // The first largest of a row's numbers.
 template <typename scalar_t>

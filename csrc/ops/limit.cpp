@@ -73,8 +73,9 @@ class Call {
 
   const Tensor& logits() const { return logits_; }
 
-  template <typename scalar_t>
-  Results run(void (*kernel)(const LimitOptions&, const LimitRows<scalar_t>&)) const {
+  // Runs kernel(options, rows) on rows whose results are allocated, and returns these.
+  template <typename scalar_t, typename Kernel>
+  Results run(const Kernel& kernel) const {
     const auto dtype = logits_.scalar_type();
     const auto numbers = [&] { return new_empty(logits_, {N_, C_}, dtype); };
     const auto row_numbers = [&] { return new_empty(logits_, {N_}); };
@@ -92,14 +93,15 @@ class Call {
     const auto of = [](Tensor& x) { return static_cast<scalar_t*>(x.data_ptr()); };
     auto& [inject, aux_grad, sample, match, pen, ce, dist, valid, top, aux_top] = out;
     if (N_ == 0) return out;
-    kernel(options_, {N_, C_, storage_of(logits_), logits_.data_ptr(), aux_logits_.data_ptr(),
-                      soft_ ? nullptr : static_cast<const int64_t*>(target_.data_ptr()),
-                      soft_ ? static_cast<const scalar_t*>(target_.data_ptr()) : nullptr,
-                      weight_ ? static_cast<const scalar_t*>(weight_->data_ptr()) : nullptr,
-                      mask_ ? static_cast<const bool*>(mask_->data_ptr()) : nullptr, inject.data_ptr(),
-                      aux_grad.data_ptr(), draws ? sample.data_ptr() : nullptr, of(match), of(pen), of(ce), of(dist),
-                      static_cast<bool*>(valid.data_ptr()), static_cast<int64_t*>(top.data_ptr()),
-                      static_cast<int64_t*>(aux_top.data_ptr())});
+    kernel(options_,
+           LimitRows<scalar_t>{N_, C_, storage_of(logits_), logits_.data_ptr(), aux_logits_.data_ptr(),
+                               soft_ ? nullptr : static_cast<const int64_t*>(target_.data_ptr()),
+                               soft_ ? static_cast<const scalar_t*>(target_.data_ptr()) : nullptr,
+                               weight_ ? static_cast<const scalar_t*>(weight_->data_ptr()) : nullptr,
+                               mask_ ? static_cast<const bool*>(mask_->data_ptr()) : nullptr, inject.data_ptr(),
+                               aux_grad.data_ptr(), draws ? sample.data_ptr() : nullptr, of(match), of(pen), of(ce),
+                               of(dist), static_cast<bool*>(valid.data_ptr()), static_cast<int64_t*>(top.data_ptr()),
+                               static_cast<int64_t*>(aux_top.data_ptr())});
     if (soft_ && logits_.is_cpu()) check_soft(of(match));
     return out;
   }
@@ -247,23 +249,64 @@ Results limit_cpu(const Tensor& logits, const Tensor& aux_logits, const Tensor& 
                   std::optional<Tensor> ids, int64_t seed, int64_t step, const std::string& where) {
   const Call call(where, logits, aux_logits, target, q, beta, weight, pos_weight, label_smoothing, ignore_index, mask,
                   lam, ids, seed, step);
-  if (call.logits().scalar_type() == ScalarType::Double) return call.run<double>(cpu::limit<double>);
-  return call.run<float>(cpu::limit<float>);
-}
-
-Tensor limit_noise_cpu(const Tensor& ids, int64_t num_classes, int64_t seed, int64_t step, const std::string& kind) {
-  INFOTORCH_CHECK(ids.scalar_type() == ScalarType::Long && ids.dim() == 1, "limit_noise", "ids must be int64 [N]",
-                  dtype_text(ids) + " " + shape_text(ids), "Pass the samples' places in the data set.");
-  INFOTORCH_CHECK(num_classes > 0, "limit_noise", "num_classes must be positive", std::to_string(num_classes),
-                  "Pass the number of logits.");
-  const NoiseKind of = noise_kind_of(kind);
-  const Tensor each = as_contiguous(ids);
-  Tensor out = new_empty(ids, {ids.size(0), num_classes}, ScalarType::Double);
-  cpu::limit_noise(
-      {static_cast<const int64_t*>(each.data_ptr()), 1, static_cast<uint64_t>(seed), static_cast<uint32_t>(step)},
-      ids.size(0), num_classes, of, static_cast<double*>(out.data_ptr()));
+  Results out;
+  for_dtype(logits.scalar_type(), [&](auto zero) {
+    out = call.run<decltype(zero)>([](const auto& options, const auto& rows) { cpu::limit(options, rows); });
+  });
   return out;
 }
+
+// The arguments of a call for noise, checked.
+struct NoiseCall {
+  Tensor ids;
+  NoiseKey key;
+  NoiseKind kind;
+  Tensor out;
+
+  NoiseCall(const Tensor& ids, int64_t num_classes, int64_t seed, int64_t step, const std::string& name) {
+    INFOTORCH_CHECK(ids.scalar_type() == ScalarType::Long && ids.dim() == 1, "limit_noise", "ids must be int64 [N]",
+                    dtype_text(ids) + " " + shape_text(ids), "Pass the samples' places in the data set.");
+    INFOTORCH_CHECK(num_classes > 0, "limit_noise", "num_classes must be positive", std::to_string(num_classes),
+                    "Pass the number of logits.");
+    kind = noise_kind_of(name);
+    this->ids = as_contiguous(ids);
+    key = {static_cast<const int64_t*>(this->ids.data_ptr()), 1, static_cast<uint64_t>(seed),
+           static_cast<uint32_t>(step)};
+    out = new_empty(ids, {ids.size(0), num_classes}, ScalarType::Double);
+  }
+
+  double* numbers() { return static_cast<double*>(out.data_ptr()); }
+};
+
+Tensor limit_noise_cpu(const Tensor& ids, int64_t num_classes, int64_t seed, int64_t step, const std::string& kind) {
+  NoiseCall call(ids, num_classes, seed, step, kind);
+  cpu::limit_noise(call.key, ids.size(0), num_classes, call.kind, call.numbers());
+  return call.out;
+}
+
+#ifdef INFOTORCH_CUDA
+Results limit_cuda(const Tensor& logits, const Tensor& aux_logits, const Tensor& target, const std::string& q,
+                   double beta, std::optional<Tensor> weight, std::optional<Tensor> pos_weight, double label_smoothing,
+                   int64_t ignore_index, std::optional<Tensor> mask, std::optional<double> lam,
+                   std::optional<Tensor> ids, int64_t seed, int64_t step, const std::string& where) {
+  const Call call(where, logits, aux_logits, target, q, beta, weight, pos_weight, label_smoothing, ignore_index, mask,
+                  lam, ids, seed, step);
+  const Gpu gpu("limit", logits);
+  Results out;
+  for_dtype(logits.scalar_type(), [&](auto zero) {
+    out = call.run<decltype(zero)>(
+        [&](const auto& options, const auto& rows) { gpu.check(cuda::limit(options, rows, gpu.stream())); });
+  });
+  return out;
+}
+
+Tensor limit_noise_cuda(const Tensor& ids, int64_t num_classes, int64_t seed, int64_t step, const std::string& kind) {
+  NoiseCall call(ids, num_classes, seed, step, kind);
+  const Gpu gpu("limit_noise", ids);
+  gpu.check(cuda::limit_noise(call.key, ids.size(0), num_classes, call.kind, call.numbers(), gpu.stream()));
+  return call.out;
+}
+#endif
 
 }  // namespace
 }  // namespace infotorch
@@ -281,3 +324,9 @@ STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) {
   m.impl("limit", TORCH_BOX(&infotorch::limit_cpu));
   m.impl("limit_noise", TORCH_BOX(&infotorch::limit_noise_cpu));
 }
+#ifdef INFOTORCH_CUDA
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CUDA, m) {
+  m.impl("limit", TORCH_BOX(&infotorch::limit_cuda));
+  m.impl("limit_noise", TORCH_BOX(&infotorch::limit_noise_cuda));
+}
+#endif

@@ -264,11 +264,10 @@ class _Once(torch.autograd.Function):
 
 def scaled(grad: Tensor, factor: Tensor, *, in_place: bool) -> Tensor:
     """Gradient [..., C] times a factor [] or [...], in the factor's dtype, rounded once."""
-    if 0 < factor.dim() < grad.dim():
-        factor = factor[..., None]
-    if grad.dtype != factor.dtype:
+    factor = factor.reshape(*factor.shape, *[1] * (grad.dim() - factor.dim()))  # without axes, it would be rounded too
+    if torch.compiler.is_compiling():
         return (grad.to(factor.dtype) * factor).to(grad.dtype)
-    return grad.mul_(factor) if in_place else grad * factor  # fresh memory costs more than the product
+    return torch.mul(grad, factor, out=grad if in_place else torch.empty_like(grad))  # fresh memory costs more
 
 
 class LimitLoss(nn.Module):

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "../parallel.h"
 #include "pair.h"
 
 namespace infotorch {
@@ -35,7 +36,10 @@ void for_formed(const Tensor& a, const Tensor& b, const PairShape& s, int64_t to
   const int64_t pieces = together > 1 ? std::max<int64_t>(1, std::min(s.N, together) * s.O * s.I / cached) : 1;
   const int64_t fitting = std::clamp<int64_t>(most / s.I, 1, s.O);
   const int64_t rows = std::min(fitting, std::max(least_rows, (s.O + pieces - 1) / pieces));
-  const int64_t count = std::clamp<int64_t>(cached / (rows * s.I), 1, s.N);
+  // Batches of nearly one size: torch's threads share out whole gradients.
+  const int64_t batches = (s.N * rows * s.I + cached - 1) / cached;
+  const int64_t shared = std::max<int64_t>((s.N + batches - 1) / batches, std::min<int64_t>(num_threads(), s.N));
+  const int64_t count = std::clamp<int64_t>(most / (rows * s.I), 1, shared);
   const Tensor held = new_empty(b, {count * rows * s.I});
   for (int64_t o = 0; o < s.O; o += rows)
     for (int64_t n = 0; n < s.N; n += count) {

@@ -26,10 +26,10 @@ struct Formed {
   int64_t n, count, o, rows;
 };
 
-// Runs body(which, where they are [count, rows, I], contiguous) until it has seen every gradient: whole ones while some
-// megabytes hold them, so that they are still in a cache, and rows of a larger one, or of several samples `together`,
-// for which what is read beside them is read once. Samples follow each other for the same rows.
-template <typename scalar_t, typename Body>
+// Runs body(which, these [count, rows, I], contiguous, in the result's dtype) until it has seen every gradient: whole
+// ones while some megabytes hold them, so that they are still in a cache, and rows of a larger one, or of several
+// samples `together`, for which what is read beside them is read once. Samples follow each other for the same rows.
+template <typename Body>
 void for_formed(const Tensor& a, const Tensor& b, const PairShape& s, int64_t together, const Body& body) {
   constexpr int64_t least_rows = 64;
   const int64_t most = kFormedBytes / number_bytes(b), cached = most / 4;  // numbers
@@ -45,9 +45,10 @@ void for_formed(const Tensor& a, const Tensor& b, const PairShape& s, int64_t to
     for (int64_t n = 0; n < s.N; n += count) {
       const Formed here = {n, std::min(count, s.N - n), o, std::min(rows, s.O - o)};
       Tensor g = as_strided(held, {here.count, here.rows, s.I}, {here.rows * s.I, s.I, 1});
-      const Tensor b_here = columns(samples(b, n, here.count), o, here.rows);
-      batched_matmul_out(transposed(b_here), samples(a, n, here.count), g);
-      body(here, static_cast<const scalar_t*>(held.data_ptr()));
+      const Tensor a_here = to_result_dtype(samples(a, n, here.count));
+      const Tensor b_here = to_result_dtype(columns(samples(b, n, here.count), o, here.rows));
+      batched_matmul_out(transposed(b_here), a_here, g);
+      body(here, g);
     }
 }
 

@@ -7,8 +7,9 @@ namespace {
 
 template <typename scalar_t>
 void norms_by_product(const Tensor& a, const Tensor& b, const PairShape& s, scalar_t* out) {
-  for_formed<scalar_t>(a, b, s, 1, [&](const Formed& here, const scalar_t* g) {
-    cpu::squared_norms(here.count, here.rows * s.I, g, here.o > 0, out + here.n);
+  for_formed(a, b, s, 1, [&](const Formed& here, const Tensor& g) {
+    cpu::squared_norms(here.count, here.rows * s.I, static_cast<const scalar_t*>(g.data_ptr()), here.o > 0,
+                       out + here.n);
   });
 }
 

@@ -70,8 +70,9 @@ Tensor project_cpu(const Tensor& a, const Tensor& b, int64_t k, int64_t seed, co
     using scalar_t = std::decay_t<decltype(*out)>;
     if (!formed) return cpu::project(call.sketch, s, a_side, b_side, out);
     std::fill(out, out + s.N * k, scalar_t(0));
-    for_formed<scalar_t>(a, b, s, 1, [&](const Formed& here, const scalar_t* g) {
-      cpu::add_sketches(call.sketch, here.count, g, here.o * s.I, here.rows * s.I, out + here.n * k);
+    for_formed(a, b, s, 1, [&](const Formed& here, const Tensor& g) {
+      cpu::add_sketches(call.sketch, here.count, static_cast<const scalar_t*>(g.data_ptr()), here.o * s.I,
+                        here.rows * s.I, out + here.n * k);
     });
   });
 }

@@ -17,8 +17,8 @@ inline int64_t number_bytes(const Tensor& x) { return x.scalar_type() == ScalarT
 // beside forming it.
 inline bool forms_by_product(const Tensor& a, const PairShape& s, const PairOptions& options) {
   const int64_t wide = std::max(s.I, s.O), narrow = std::min(s.I, s.O);
-  return is_plain(a, s, options) && storage_of(a) == Storage::same && s.T >= 128 && wide >= 128 && narrow >= 16 &&
-         s.T * wide >= 1 << 14;
+  return is_plain(a, s, options) && storage_of(a) == Storage::same && s.T >= 128 && wide >= 256 && narrow >= 16 &&
+         s.T * wide >= 1 << 16;
 }
 
 // Rows o ... o + rows of the gradients of samples n ... n + count.

@@ -221,7 +221,8 @@ bool empty(const PairShape& s) { return s.N == 0 || s.T == 0 || s.I == 0 || s.O 
 
 }  // namespace
 
-int64_t norms_partials(NormsMethod method, const PairShape& s, int64_t bytes) {
+int64_t norms_partials(NormsMethod method, const PairShape& s, bool one_hot, int64_t bytes) {
+  if (one_hot) method = NormsMethod::gram;
   if (empty(s) || (method == NormsMethod::gram && s.T <= kFewPositions)) return 0;
   const int64_t tiles = norms_tiling(method, s, bytes).count();
   return tiles == 1 ? 0 : s.N * tiles;

@@ -1,12 +1,14 @@
 """Races an op against pure PyTorch and appends one line per case to benchmarks/results/<device>.jsonl.
 
-Ours and every baseline run in turn, round after round, in an order that rotates, so that a change of the machine's
-pace meets all of them. The speed-up is against the fastest baseline.
+Ours and every baseline run in turn, round after round, in an order that is drawn anew, so that a change of the
+machine's pace, and the caches that the call before leaves behind, meet all of them. The speed-up is against the fastest
+baseline.
 """
 
 import json
 import math
 import pathlib
+import random
 import statistics
 import subprocess
 
@@ -27,9 +29,9 @@ def race(meter: Cpu | Cuda, calls: dict[str, Call]) -> dict[str, list[float]]:
     counts = {name: max(1, int(2e-3 / once[name])) for name in racing}
     rounds = int(meter.race_seconds / sum(once[name] * counts[name] for name in racing))
     times: dict[str, list[float]] = {name: [] if name in racing else [once[name]] for name in calls}
-    for turn in range(min(max(rounds, 9), 101)):
-        for k in range(len(racing)):
-            name = racing[(k + turn) % len(racing)]
+    order = random.Random(0)
+    for _ in range(min(max(rounds, 9), 101)):
+        for name in order.sample(racing, len(racing)):
             times[name].append(meter.seconds(calls[name], counts[name]))
     return times
 

@@ -49,8 +49,9 @@ bool plain_jvp(JvpMethod method, const Tensor& a, const Tensor& b, const Tensor&
     apply<scalar_t>(to_a ? a : b, to_a ? b : a, v, to_a, s, K, total.data());
   } else {
     const auto* directions = static_cast<const scalar_t*>(v.data_ptr());
-    for_formed<scalar_t>(a, b, s, K > 1 ? kTogether : 1, [&](const Formed& here, const scalar_t* g) {
-      cpu::add_dots(g, here.count, directions + here.o * s.I, s.O * s.I, K, here.rows * s.I, total.data() + here.n * K);
+    for_formed(a, b, s, K > 1 ? kTogether : 1, [&](const Formed& here, const Tensor& g) {
+      cpu::add_dots(static_cast<const scalar_t*>(g.data_ptr()), here.count, directions + here.o * s.I, s.O * s.I, K,
+                    here.rows * s.I, total.data() + here.n * K);
     });
   }
   std::copy(total.begin(), total.end(), out);

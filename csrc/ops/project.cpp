@@ -1,6 +1,8 @@
 #include "../project.h"
 
-#include "pair.h"
+#include <algorithm>
+
+#include "formed.h"
 
 namespace infotorch {
 namespace {
@@ -62,8 +64,16 @@ struct Call {
 Tensor project_cpu(const Tensor& a, const Tensor& b, int64_t k, int64_t seed, const std::string& kind,
                    const std::string& name, bool bias, int64_t t_dims, std::optional<int64_t> in_features) {
   const Call call(a, b, {bias, t_dims, in_features}, k, seed, kind, name);
+  const PairShape& s = call.shape;
+  const bool formed = call.sketch.kind == ProjectKind::sjlt && forms_by_product(a, s, call.options);
   return call.sketched([&](const auto& a_side, const auto& b_side, auto* out) {
-    cpu::project(call.sketch, call.shape, a_side, b_side, out);
+    using scalar_t = std::decay_t<decltype(*out)>;
+    if (!formed) return cpu::project(call.sketch, s, a_side, b_side, out);
+    std::fill(out, out + s.N * k, scalar_t(0));
+    for_formed(a, b, s, 1, [&](const Formed& here, const Tensor& g) {
+      cpu::add_sketches(call.sketch, here.count, static_cast<const scalar_t*>(g.data_ptr()), here.o * s.I,
+                        here.rows * s.I, out + here.n * k);
+    });
   });
 }
 

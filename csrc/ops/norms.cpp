@@ -23,8 +23,9 @@ struct Call {
   Call(const Tensor& a, const Tensor& b, const PairOptions& options, const std::string& name,
        NormsMethod (*choose)(const PairShape&))
       : a(a), b(b), options(options), shape(check_pair("norms", a, b, options)) {
-    check_method("norms", {"auto", "gram", "materialize"}, name);
-    method = name == "auto" ? choose(shape) : name == "gram" ? NormsMethod::gram : NormsMethod::materialize;
+    method = choice<NormsMethod>(
+        "norms", "method",
+        {{"auto", choose(shape)}, {"gram", NormsMethod::gram}, {"materialize", NormsMethod::materialize}}, name);
   }
 };
 

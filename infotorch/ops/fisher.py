@@ -30,7 +30,7 @@ def fisher(
     Kunstner, Balles and Hennig, "Limitations of the empirical Fisher approximation for natural gradient descent"
     (arXiv:1905.12558), section 2.
 
-    ``"diagonal"`` sums squares, at N T I O multiply-adds; the gradients are formed tile by tile and never stored, and
+    ``"diagonal"`` sums squares, at N T I O multiply-adds; the gradients are formed some MiB at a time, and
     with T = 1 never formed: :math:`(b^2)^\top a^2`. ``"full"`` computes one triangle, at N (I O)² / 2, and is
     symmetric to the bit. With indices both are sums over pairs of columns that one sample looked up.
 
@@ -44,7 +44,7 @@ def fisher(
         bias: Append the in-feature that is always 1, last, without copying ``a``: I + 1 in place of I.
         t_dims: Number of T axes in ``a``.
         in_features: I, given exactly when ``a`` holds indices.
-        out: Where to write, contiguous, of the result's shape; default: a new tensor.
+        out: Where to write, contiguous, of the result's shape, apart from the inputs; default: a new tensor.
 
     Returns:
         [O, I], or [O I, O I] with rows and columns in the order o, then i; of b's dtype, or float32 where that has

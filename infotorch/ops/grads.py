@@ -35,14 +35,15 @@ def grads(
         bias: Append the in-feature that is always 1, last, without copying ``a``: I + 1 in place of I.
         t_dims: Number of T axes in ``a``.
         in_features: I, given exactly when ``a`` holds indices.
-        out: Where to write, contiguous [N, O, I]; default: a new tensor.
+        out: Where to write, contiguous [N, O, I], apart from the inputs; default: a new tensor.
 
     Returns:
         [N, O, I], of b's dtype, or float32 where that has 16 bits, in units of the loss over units of the weight.
 
     Raises:
         ValueError: Shapes, dtypes or devices disagree, or an index is out of range.
-        NotSupported: A tensor on a device without kernels, or ``out=`` where autograd is wanted.
+        NotSupported: A tensor on a device without kernels, one that ``torch.func`` or forward mode tracks, or ``out=``
+            where autograd is wanted.
 
     Example:
         >>> grads(torch.ones(1, 1, 3), torch.ones(1, 1, 2)).shape

@@ -28,11 +28,12 @@ def gram(
 ) -> Tensor:
     r"""Inner products of the gradients of two sets of samples, :math:`\langle G_n, G'_m \rangle`.
 
-    ``"gram"`` sums :math:`\langle a_{nt}, a'_{ms}\rangle\langle b_{nt}, b'_{ms}\rangle` over pairs of positions, at
-    N M T S (I+O) multiply-adds, and ``"materialize"`` forms the gradients chunk by chunk, at (N T + M S + N M) I O;
-    neither stores them. ``"auto"`` takes the cheaper, judging by shape. Without a second set only one triangle is
-    computed, and the result is symmetric to the bit. Gradients of several layers add: sum their Gram matrices.
-    Indices have one route: columns that both samples looked up are summed and multiplied.
+    ``"gram"`` sums :math:`\langle a_{nt}, a'_{ms}\rangle\langle b_{nt}, b'_{ms}\rangle` over pairs of positions, at N M
+    T S (I+O) multiply-adds, and ``"materialize"`` forms the gradients chunk by chunk, at (N T + M S + N M) I O; neither
+    holds more than some MiB. ``"auto"`` takes the cheaper, judging by sizes. Without a second set the result is
+    symmetric to the bit, and one triangle is computed, but for more than 16 samples of a wide layer with many
+    positions, whose gradients torch's product multiplies as a square on the CPU. Gradients of several layers add: sum
+    their Gram matrices. Indices have one route: columns that both samples looked up are summed and multiplied.
 
     bfloat16 and float16 are widened where they are read: products and sums run in float32. On a GPU they are multiplied
     by tensor cores, float32 too where ``torch.backends.cuda.matmul.allow_tf32`` is set, and ``"materialize"``, whose
@@ -48,14 +49,15 @@ def gram(
         t_dims: Number of T axes in ``a`` and ``a2``.
         in_features: I, given exactly when ``a`` holds indices.
         method: How to compute it. The values differ by rounding only.
-        out: Where to write, contiguous [N, M]; default: a new tensor.
+        out: Where to write, contiguous [N, M], apart from the inputs; default: a new tensor.
 
     Returns:
         [N, M], of b's dtype, or float32 where that has 16 bits, in squared units of the loss over units of the weight.
 
     Raises:
         ValueError: Shapes, dtypes or devices disagree, an index is out of range, or ``method`` is not one of the three.
-        NotSupported: A tensor on a device without kernels, or ``out=`` where autograd is wanted.
+        NotSupported: A tensor on a device without kernels, one that ``torch.func`` or forward mode tracks, or ``out=``
+            where autograd is wanted.
 
     Example:
         >>> gram(torch.ones(2, 1, 3), torch.ones(2, 1, 2))

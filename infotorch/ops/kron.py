@@ -31,7 +31,8 @@ def kron(
     samples, :math:`B \otimes A / N` approximates :math:`\sum_n \mathrm{vec}\,G_n (\mathrm{vec}\,G_n)^\top` with T = 1,
     and equals it for N = 1. With T = 1 both are the factors of Martens and Grosse (arXiv:1503.05671), section 3.
 
-    One triangle of each is computed, at N T (I² + O²) / 2 multiply-adds, and mirrored: both are symmetric to the bit.
+    One triangle of each is computed, at N T (I² + O²) / 2 multiply-adds, or with ``"reduce"`` N (I² + O²) / 2 and
+    N T (I + O) additions, and mirrored: both are symmetric to the bit.
 
     bfloat16 and float16 are widened where they are read: products and sums run in float32.
 

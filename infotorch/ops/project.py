@@ -30,8 +30,8 @@ def project(
     r"""Linear sketch of each sample's gradient, k numbers, :math:`E\langle p(G), p(G')\rangle = \langle G, G'\rangle`.
 
     ``"sjlt"`` adds every element of the gradient to one of k buckets, with a sign (Kane and Nelson, "Sparser
-    Johnson-Lindenstrauss Transforms", arXiv:1012.1577, with one bucket an element). The gradient is formed tile by
-    tile and never stored, at T I O multiply-adds a sample. The inner product of two sketches has a root mean square
+    Johnson-Lindenstrauss Transforms", arXiv:1012.1577, with one bucket an element). The gradient is formed a few
+    MiB at a time, at T I O multiply-adds a sample. The inner product of two sketches has a root mean square
     error of about :math:`1/\sqrt k` of the product of the norms.
 
     ``"kron"`` is :math:`\operatorname{vec}(R_O^\top G_n R_I)` with normal factors [O, k_O] and [I, k_I] of variance

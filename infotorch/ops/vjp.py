@@ -18,8 +18,10 @@ def vjp(
     r"""Weighted sums of the samples' gradients, :math:`\sum_n w_{kn} G_n`.
 
     One weighting is one product over all N T rows, with those of b scaled. Several share the gradients, which are
-    formed tile by tile and never stored, wherever that is cheaper: (T + K) against K T multiply-adds a sample and
-    weight.
+    formed some MiB at a time, wherever that is cheaper: (T + K) against K T multiply-adds a sample and weight.
+
+    A weight of 0 multiplies, it does not select: 0 times NaN is NaN. Take samples that are not finite out of ``a`` and
+    ``b``.
 
     bfloat16 and float16 are widened where they are read: products and sums run in float32.
 
@@ -37,7 +39,7 @@ def vjp(
 
     Raises:
         ValueError: Shapes, dtypes or devices disagree, or an index is out of range.
-        NotSupported: A tensor on a device without kernels.
+        NotSupported: A tensor on a device without kernels, or one that ``torch.func`` or forward mode tracks.
 
     Example:
         >>> vjp(torch.ones(4, 1, 3), torch.ones(4, 1, 1), torch.arange(4.0))

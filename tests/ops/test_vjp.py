@@ -73,6 +73,17 @@ def test_is_linear_in_the_weights(K, rng):
     assert_same(vjp(a, b, 2 * w - v), 2 * vjp(a, b, w) - vjp(a, b, v))
 
 
+@pytest.mark.parametrize("K", [None, 4])
+@pytest.mark.parametrize("shape", [(5, 3, 4, 6), (5, 1, 300, 300), (5, 140, 300, 300)], ids=str)
+def test_a_weight_of_zero_keeps_nan(shape, K, rng):
+    """As the page says: weights multiply, and do not select."""
+    a, b = cases.make_pair(*shape, rng)
+    b[2] = torch.nan
+    w = make_weights(5, K, rng)
+    w[..., 2] = 0
+    assert vjp(a, b, w).isnan().all()
+
+
 @pytest.mark.parametrize("K", [None, 6])
 def test_same_call_gives_the_same_bits(K, dtype, rng):
     a, b = cases.make_pair(300, 10, 33, 70, rng, dtype)

@@ -42,7 +42,16 @@ template <typename stored_t, typename scalar_t>
 void copy_block(const stored_t* from, int64_t r_stride, int64_t c_stride, int64_t rows, int64_t cols, scalar_t* to,
                 int64_t to_stride);
 
-// The same for elements r0 ... of one of x's axes by c0 ... of the other, of sample n.
+// What lies above the diagonal of rows r0 ... and columns c0 ..., on the diagonal (a square) or wholly above it, goes
+// to its mirror image below.
+template <typename scalar_t>
+void mirror_tile(scalar_t* x, int64_t stride, int64_t r0, int64_t rows, int64_t c0, int64_t cols) {
+  if (c0 > r0) return copy_block(x + r0 * stride + c0, 1, stride, cols, rows, x + c0 * stride + r0, stride);
+  for (int64_t r = r0; r < r0 + rows; ++r)
+    for (int64_t c = c0; c < r; ++c) x[r * stride + c] = x[c * stride + r];
+}
+
+// A block as above, of elements r0 ... of one of x's axes by c0 ... of the other, of sample n.
 template <typename scalar_t>
 void copy_tile(const Rows<scalar_t>& x, int64_t n, const Axes& r_axes, int64_t r0, int64_t rows, const Axes& c_axes,
                int64_t c0, int64_t cols, scalar_t* to, int64_t to_stride) {

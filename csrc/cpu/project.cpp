@@ -19,12 +19,13 @@ void one_hot_sjlt(const Sketch& sketch, const PairShape& s, const Ids& a, const 
     for (int64_t n = begin; n < end; ++n) {
       scalar_t* const to = out + n * k;
       std::fill(to, to + k, scalar_t(0));
-      const Columns<scalar_t> columns = columns_of(s, a, b, n);
-      for (int64_t c = 0; c < columns.count(); ++c) {
-        const int64_t i = columns.column[c];
+      const Lookups lookups(s, a, n, 1);
+      const RowSum<scalar_t> sum(b, n, 1, s.O);
+      for (int64_t c = 0; c < lookups.count(); ++c) {
+        const int64_t i = lookups.column[c];
         const bool bias = i == in_features;
         draw_entries(sketch.source, bias ? s.O * in_features : i, bias ? 1 : in_features, s.O, k, entries.data());
-        add_numbers(1, columns.sum.data() + c * s.O, 0, entries.data(), s.O, to);
+        add_numbers(1, sum(lookups.begin(c), lookups.end(c), 0, s.O), 0, entries.data(), s.O, to);
       }
     }
   });

@@ -8,7 +8,8 @@
 
 namespace infotorch {
 
-constexpr int64_t kFormedBytes = int64_t{16} << 20;  // that are held at once
+constexpr int64_t kFormedBytes = int64_t{16} << 20;   // that are held at once
+constexpr int64_t kFormedSamples = int64_t{1} << 15;  // a product may add so many up in their own precision
 
 inline int64_t number_bytes(const Tensor& x) { return x.scalar_type() == ScalarType::Double ? 8 : 4; }
 
@@ -39,7 +40,7 @@ void for_formed(const Tensor& a, const Tensor& b, const PairShape& s, int64_t to
   // Batches of nearly one size: torch's threads share out whole gradients.
   const int64_t batches = (s.N * rows * s.I + cached - 1) / cached;
   const int64_t shared = std::max<int64_t>((s.N + batches - 1) / batches, std::min<int64_t>(num_threads(), s.N));
-  const int64_t count = std::clamp<int64_t>(most / (rows * s.I), 1, shared);
+  const int64_t count = std::clamp<int64_t>(most / (rows * s.I), 1, std::min(shared, kFormedSamples));
   const Tensor held = new_empty(b, {count * rows * s.I});
   for (int64_t o = 0; o < s.O; o += rows)
     for (int64_t n = 0; n < s.N; n += count) {

@@ -39,9 +39,7 @@ struct Call {
 
   Call(const Tensor& a, const Tensor& b, const PairOptions& options, const std::string& name)
       : a(a), b(b), options(options), shape(check_pair("fisher", a, b, options)) {
-    INFOTORCH_CHECK(name == "diagonal" || name == "full", "fisher", "form must be 'diagonal' or 'full'",
-                    "'" + name + "'", "Leave it out for 'diagonal'.");
-    form = name == "full" ? FisherForm::full : FisherForm::diagonal;
+    form = choice<FisherForm>("fisher", "form", {{"diagonal", FisherForm::diagonal}, {"full", FisherForm::full}}, name);
     rows = form == FisherForm::full ? shape.O * shape.I : shape.O;
     cols = form == FisherForm::full ? rows : shape.I;
   }
@@ -80,7 +78,7 @@ struct Call {
 Tensor fisher(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
               const std::string& form) {
   const Call call(a, b, {bias, t_dims, in_features}, form);
-  Tensor out = new_empty(b, {call.rows, call.cols});
+  Tensor out = new_result("fisher", b, {call.rows, call.cols});
   call.write(out);
   return out;
 }
@@ -88,7 +86,7 @@ Tensor fisher(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::
 void fisher_out(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
                 const std::string& form, Tensor out) {
   const Call call(a, b, {bias, t_dims, in_features}, form);
-  check_out("fisher", out, b, {call.rows, call.cols});
+  check_out("fisher", out, b, {call.rows, call.cols}, {&a, &b});
   call.write(out);
 }
 

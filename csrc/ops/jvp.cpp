@@ -90,13 +90,13 @@ Tensor jvp(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t
                   "v must be [O, I] or [K, O, I] with O = " + std::to_string(shape.O) +
                       " and I = " + std::to_string(shape.I) + (bias ? ", the bias's included" : ""),
                   shape_text(v), "Shape it as the weight.");
-  check_method("jvp", {"auto", "apply", "materialize"}, method);
   const int64_t K = axes == 2 ? 1 : v.size(0);
-  const JvpMethod chosen = method == "auto"    ? choose_method(shape, K, b)
-                           : method == "apply" ? JvpMethod::apply
-                                               : JvpMethod::materialize;
+  const auto chosen = choice<JvpMethod>(
+      "jvp", "method",
+      {{"auto", choose_method(shape, K, b)}, {"apply", JvpMethod::apply}, {"materialize", JvpMethod::materialize}},
+      method);
   const Tensor directions = as_contiguous(beside_pair("jvp", "v", v, b));
-  Tensor out = axes == 2 ? new_empty(b, {shape.N}) : new_empty(b, {shape.N, K});
+  Tensor out = axes == 2 ? new_empty(b, {shape.N}) : new_result("jvp", b, {shape.N, K});
 #ifdef INFOTORCH_CUDA
   if (b.is_cuda()) {
     jvp_cuda(chosen, a, b, directions, options, shape, K, out);

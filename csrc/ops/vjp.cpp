@@ -87,7 +87,7 @@ Tensor vjp(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int64_t
                   "Give one weight per sample.");
   const int64_t K = w.dim() == 1 ? 1 : w.size(0);
   const Tensor weights = as_contiguous(beside_pair("vjp", "w", w, b));
-  Tensor out = w.dim() == 1 ? new_empty(b, {shape.O, shape.I}) : new_empty(b, {K, shape.O, shape.I});
+  Tensor out = w.dim() == 1 ? new_empty(b, {shape.O, shape.I}) : new_result("vjp", b, {K, shape.O, shape.I});
 #ifdef INFOTORCH_CUDA
   if (b.is_cuda()) {
     vjp_cuda(a, b, weights, options, shape, K, out);

@@ -1,14 +1,17 @@
 """Inner products of per-sample gradients."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import Gradients, allows_tf32, call, check_device, check_no_grad, new_empty, pull, refuse_vmap
+from infotorch.ops.dispatch import allows_tf32, call, call_out, refuse_unserved, register_autograd, register_fake_out
+from infotorch.ops.pair import Gradients, check, check_choice, new_empty, pull, sizes
 from infotorch.ops.vjp import vjp
 
 __all__ = ["gram"]
+
+Method = Literal["auto", "gram", "materialize"]
 
 
 def gram(
@@ -20,7 +23,7 @@ def gram(
     bias: bool = False,
     t_dims: int = 1,
     in_features: int | None = None,
-    method: Literal["auto", "gram", "materialize"] = "auto",
+    method: Method = "auto",
     out: Tensor | None = None,
 ) -> Tensor:
     r"""Inner products of the gradients of two sets of samples, :math:`\langle G_n, G'_m \rangle`.
@@ -61,11 +64,8 @@ def gram(
     """
     if out is None:
         return call(torch.ops.infotorch.gram.default, a, b, a2, b2, bias, t_dims, in_features, method, allows_tf32(b))
-    check_no_grad("gram", a, b, a2, b2)
     op = torch.ops.infotorch.gram.out
-    check_device(op, a, b, a2, b2, out)
-    op(a, b, a2, b2, bias, t_dims, in_features, method, allows_tf32(b), out=out)
-    return out
+    return call_out(op, a, b, a2, b2, bias, t_dims, in_features, method, allows_tf32(b), out=out)
 
 
 @torch.library.register_fake("infotorch::gram")
@@ -80,24 +80,16 @@ def _fake(
     method: str = "auto",
     tf32: bool = False,
 ) -> Tensor:
-    return new_empty(b, b.shape[0], (b if b2 is None else b2).shape[0])
-
-
-@torch.library.register_fake("infotorch::gram.out")
-def _fake_out(
-    a: Tensor,
-    b: Tensor,
-    a2: Tensor | None,
-    b2: Tensor | None,
-    bias: bool,
-    t_dims: int,
-    in_features: int | None,
-    method: str,
-    tf32: bool,
-    *,
-    out: Tensor,
-) -> None:
-    return None
+    N, _, I, O = sizes("gram", a, b, bias, t_dims, in_features, a2, b2)
+    check_choice("gram", "method", get_args(Method), method)
+    if a2 is None or b2 is None:
+        todo = "Pass both, or neither for the symmetric case."
+        check("gram", a2 is b2, "a2 and b2 must come together", "a2 alone" if b2 is None else "b2 alone", todo)
+        return new_empty(b, N, N)
+    M, _, I2, O2 = sizes("gram", a2, b2, bias, t_dims, in_features)
+    got = f"O = {O}, I = {I} and O = {O2}, I = {I2}"
+    check("gram", I == I2 and O == O2, "both sets must agree on I and O", got, "Capture both from one layer.")
+    return new_empty(b, N, M)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -121,5 +113,6 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N, M]
     return *first, *second, None, None, None, None, None
 
 
-torch.library.register_autograd("infotorch::gram", _backward, setup_context=_setup_context)
-refuse_vmap("gram")
+register_autograd("gram", _setup_context, _backward)
+register_fake_out("gram", _fake)
+refuse_unserved("gram")

@@ -1,14 +1,17 @@
 """Directional derivatives of each sample's loss."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import Gradients, call, new_empty, no_autocast, pull, refuse_vmap
+from infotorch.ops.dispatch import call, refuse_unserved, register_autograd
+from infotorch.ops.pair import Gradients, check_choice, new_empty, no_autocast, pull, sizes
 from infotorch.ops.vjp import vjp
 
 __all__ = ["jvp"]
+
+Method = Literal["auto", "apply", "materialize"]
 
 
 def jvp(
@@ -19,7 +22,7 @@ def jvp(
     bias: bool = False,
     t_dims: int = 1,
     in_features: int | None = None,
-    method: Literal["auto", "apply", "materialize"] = "auto",
+    method: Method = "auto",
 ) -> Tensor:
     r"""Inner products of the samples' gradients with directions, :math:`\langle G_n, v_k \rangle`.
 
@@ -68,7 +71,9 @@ def _fake(
     in_features: int | None = None,
     method: str = "auto",
 ) -> Tensor:
-    return new_empty(b, b.shape[0], *v.shape[:-2])
+    N, _, _, _ = sizes("jvp", a, b, bias, t_dims, in_features, v)
+    check_choice("jvp", "method", get_args(Method), method)
+    return new_empty(b, N, *v.shape[:-2])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -99,5 +104,5 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N] or [N, K]
     return *pair, grad_v, None, None, None, None
 
 
-torch.library.register_autograd("infotorch::jvp", _backward, setup_context=_setup_context)
-refuse_vmap("jvp")
+register_autograd("jvp", _setup_context, _backward)
+refuse_unserved("jvp")

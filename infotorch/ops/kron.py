@@ -1,20 +1,23 @@
 """Factors of a Kronecker approximation of the Fisher information."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import call, new_empty, refuse_grad, refuse_vmap, sizes
+from infotorch.ops.dispatch import call, refuse_grad, refuse_unserved
+from infotorch.ops.pair import check_choice, new_empty, sizes
 
 __all__ = ["kron"]
+
+Split = Literal["expand", "reduce"]
 
 
 def kron(
     a: Tensor,
     b: Tensor,
     *,
-    split: Literal["expand", "reduce"] = "expand",
+    split: Split = "expand",
     bias: bool = False,
     t_dims: int = 1,
     in_features: int | None = None,
@@ -63,9 +66,10 @@ def kron(
 def _fake(
     a: Tensor, b: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None, split: str = "expand"
 ) -> tuple[Tensor, Tensor]:
-    _, _, I, O = sizes(a, b, bias, t_dims, in_features)
+    _, _, I, O = sizes("kron", a, b, bias, t_dims, in_features)
+    check_choice("kron", "split", get_args(Split), split)
     return new_empty(b, I, I), new_empty(b, O, O)
 
 
 refuse_grad("kron")
-refuse_vmap("kron")
+refuse_unserved("kron")

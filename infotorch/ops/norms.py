@@ -1,14 +1,17 @@
 """Squared gradient norm of each sample."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from infotorch.ops.dispatch import allows_tf32, call, refuse_unserved, register_autograd
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import Gradients, allows_tf32, call, new_empty, pull, refuse_vmap
+from infotorch.ops.pair import Gradients, check_choice, new_empty, pull, sizes
 
 __all__ = ["norms"]
+
+Method = Literal["auto", "gram", "materialize"]
 
 
 def norms(
@@ -18,7 +21,7 @@ def norms(
     bias: bool = False,
     t_dims: int = 1,
     in_features: int | None = None,
-    method: Literal["auto", "gram", "materialize"] = "auto",
+    method: Method = "auto",
 ) -> Tensor:
     r"""Squared Frobenius norm of each sample's gradient, :math:`\|\sum_t b_{nt} a_{nt}^\top\|_F^2`.
 
@@ -71,7 +74,9 @@ def _fake(
     method: str = "auto",
     tf32: bool = False,
 ) -> Tensor:
-    return new_empty(b, b.shape[0])
+    N, _, _, _ = sizes("norms", a, b, bias, t_dims, in_features)
+    check_choice("norms", "method", get_args(Method), method)
+    return new_empty(b, N)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -86,5 +91,5 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N]
     return *pull(scaled, a, b, ctx.needs_input_grad[:2], ctx.bias, ctx.in_features), None, None, None, None, None
 
 
-torch.library.register_autograd("infotorch::norms", _backward, setup_context=_setup_context)
-refuse_vmap("norms")
+register_autograd("norms", _setup_context, _backward)
+refuse_unserved("norms")

@@ -1,15 +1,18 @@
 """Sketches of per-sample gradients."""
 
 import operator
-from typing import Literal, SupportsIndex
+from typing import Literal, SupportsIndex, get_args
 
 import torch
 from torch import Tensor
 
 from infotorch.errors import ConfigError
-from infotorch.ops.pair import call, new_empty, refuse_grad, refuse_vmap
+from infotorch.ops.dispatch import call, refuse_grad, refuse_unserved
+from infotorch.ops.pair import check_choice, new_empty, sizes
 
 __all__ = ["project"]
+
+Kind = Literal["sjlt", "kron"]
 
 
 def project(
@@ -18,7 +21,7 @@ def project(
     *,
     k: int,
     seed: SupportsIndex,
-    kind: Literal["sjlt", "kron"] = "sjlt",
+    kind: Kind = "sjlt",
     name: str = "",
     bias: bool = False,
     t_dims: int = 1,
@@ -89,8 +92,10 @@ def _fake(
     t_dims: int = 1,
     in_features: int | None = None,
 ) -> Tensor:
-    return new_empty(b, b.shape[0], k)
+    N, _, _, _ = sizes("project", a, b, bias, t_dims, in_features)
+    check_choice("project", "kind", get_args(Kind), kind)
+    return new_empty(b, N, k)
 
 
 refuse_grad("project")
-refuse_vmap("project")
+refuse_unserved("project")

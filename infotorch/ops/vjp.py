@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infotorch.ops.dispatch import call, refuse_unserved, register_autograd
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import Gradients, call, new_empty, no_autocast, pull, refuse_vmap, sizes
+from infotorch.ops.pair import Gradients, new_empty, no_autocast, pull, sizes
 
 __all__ = ["vjp"]
 
@@ -49,7 +50,7 @@ def vjp(
 def _fake(
     a: Tensor, b: Tensor, w: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None
 ) -> Tensor:
-    _, _, I, O = sizes(a, b, bias, t_dims, in_features)
+    _, _, I, O = sizes("vjp", a, b, bias, t_dims, in_features, w)
     return new_empty(b, *w.shape[:-1], O, I)
 
 
@@ -75,5 +76,5 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [O, I] or [K, O, I]
     return *pair, grad_w, None, None, None
 
 
-torch.library.register_autograd("infotorch::vjp", _backward, setup_context=_setup_context)
-refuse_vmap("vjp")
+register_autograd("vjp", _setup_context, _backward)
+refuse_unserved("vjp")

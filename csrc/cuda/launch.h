@@ -30,7 +30,10 @@ const char* launch(void (*kernel)(Params...), int64_t blocks, int threads, int s
   cudaError_t error = cudaSuccess;
   if (shared_bytes > kPlainShared)
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-  if (error != cudaSuccess) return cudaGetErrorString(error);
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // the runtime keeps an error until it is asked, and would report it of the next launch
+    return cudaGetErrorString(error);
+  }
   const dim3 grid(static_cast<unsigned>(blocks));
 #ifdef INFOTORCH_EMULATE
   (void)stream;

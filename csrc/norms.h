@@ -60,8 +60,9 @@ inline NormsMethod choose_norms_method(const PairShape& s) {
   return gram <= materialize ? NormsMethod::gram : NormsMethod::materialize;
 }
 
-// How many doubles `partial` must hold, for results of so many bytes.
-int64_t norms_partials(NormsMethod method, const PairShape& shape, int64_t bytes);
+// How many doubles `partial` must hold, for results of so many bytes. One-hot inputs take the gram form, whatever the
+// method is.
+int64_t norms_partials(NormsMethod method, const PairShape& shape, bool one_hot, int64_t bytes);
 
 // As on the CPU, with device pointers, on `stream`; nothing is allocated or waited for. `tf32` allows products of
 // float32 numbers that are rounded to tf32. nullptr, or what the CUDA runtime said.

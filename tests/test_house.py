@@ -97,9 +97,9 @@ def test_a_seam_to_cuda_has_its_kernel(op):
 
 def test_every_piece_of_an_op_belongs_to_one():
     """A wrapper or a test without its op is a half-built op."""
-    wrappers = {p.stem for p in (HOUSE / "infotorch/ops").glob("*.py")} - {"__init__", "pair", "reference"}
+    wrappers = {p.stem for p in (HOUSE / "infotorch/ops").glob("*.py")} - {"__init__", "dispatch", "pair", "reference"}
     tests = {p.stem.removeprefix("test_") for p in (HOUSE / "tests/ops").glob("test_*.py")}
-    tests -= {"pair", "reference", "cuda"}
+    tests -= {"dispatch", "pair", "reference", "cpu", "cuda"}
     assert wrappers | tests == set(OPS)
 
 
@@ -134,7 +134,7 @@ def test_tests_mirror_sources(path):
     if path == pathlib.Path(__file__) or path.name in ("test_build.py", "test_docs.py", "test_readme.py"):
         return
     source = HOUSE / "infotorch" / path.relative_to(HOUSE / "tests").with_name(path.name.removeprefix("test_"))
-    kernels = HOUSE / "csrc" / source.stem  # tests/ops/test_cuda.py tests csrc/cuda
+    kernels = HOUSE / "csrc" / source.stem  # tests/ops/test_cuda.py tests csrc/cuda, test_cpu.py csrc/cpu
     assert source.exists() or source.with_suffix("").is_dir() or kernels.is_dir(), (
         f"{rel(path)}: there is no {rel(source)} to test"
     )

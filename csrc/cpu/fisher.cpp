@@ -1,14 +1,13 @@
 #include "../fisher.h"
 
-#include "one_hot.h"
+#include "one_hot_sums.h"
 #include "outer_sum.h"
 
 namespace infotorch::cpu {
 namespace {
 
-constexpr int64_t kArea = 56 * 256, kCols = 256;    // of a tile of G
 constexpr int64_t kGroup = 4;                       // samples formed between two visits to the sum of squares
-constexpr int64_t kTasks = 16;                      // that keep all threads busy
+constexpr int64_t kVisits = 64;                     // of a sum of squares before it is added to the others
 constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
 constexpr int64_t kHeldBytes = int64_t{32} << 20;   // of gradients that the full form holds at once
 
@@ -31,7 +30,7 @@ void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>&
   const Layout layout = cheaper_layout(s);
   const bool by_out = layout == Layout::out_by_in;
   const Former<scalar_t> form(s, a, b, layout);
-  const Tiling tiling = tiles_of(form.rows, form.cols, kArea, kCols);
+  const Tiling tiling = tiles_of(form.rows, form.cols, kSharedArea, kFormCols);
   const int64_t tiles = tiling.count(), size = tiling.edge_rows * tiling.edge_cols;
   const int64_t most = std::clamp<int64_t>(kPartialSize / (tiles * size), 1, ceil_div(s.N, kGroup));
   const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, tiles), 1, most);
@@ -46,24 +45,28 @@ void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>&
   };
   struct Worker {
     FormScratch<scalar_t> panels;
-    Scratch<scalar_t> formed, sum;
+    Scratch<scalar_t> formed, some, sum;
   };
   parallel_tasks(
       tiles * splits, 1,
       [&] {
-        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(kGroup * size),
+        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(kGroup * size), Scratch<scalar_t>(size),
                       Scratch<scalar_t>(splits > 1 ? 0 : size)};
       },
       [&](int64_t task, Worker& worker) {
         const Tile tile = tiling[task % tiles];
-        const int64_t split = task / tiles, last = (split + 1) * s.N / splits;
+        const int64_t split = task / tiles, first = split * s.N / splits, last = (split + 1) * s.N / splits;
         scalar_t* const sum = splits > 1 ? partial.data + task * size : worker.sum.data;
-        std::fill(sum, sum + tile.size(), scalar_t(0));
-        for (int64_t n = split * s.N / splits; n < last; n += kGroup) {
-          const int64_t count = std::min(kGroup, last - n);
-          for (int64_t j = 0; j < count; ++j)
-            form(n + j, tile, worker.panels, worker.formed.data + j * size, tile.cols);
-          add_column_dots(worker.formed.data, worker.formed.data, size, count, tile.size(), sum);
+        for (int64_t n0 = first; n0 < last; n0 += kGroup * kVisits) {
+          scalar_t* const some = n0 == first ? sum : worker.some.data;
+          std::fill(some, some + tile.size(), scalar_t(0));
+          for (int64_t n = n0, end = std::min(last, n0 + kGroup * kVisits); n < end; n += kGroup) {
+            const int64_t count = std::min(kGroup, end - n);
+            for (int64_t j = 0; j < count; ++j)
+              form(n + j, tile, worker.panels, worker.formed.data + j * size, tile.cols);
+            add_column_dots(worker.formed.data, worker.formed.data, size, count, tile.size(), some);
+          }
+          if (some != sum) add_scaled(some, 1, tile.size(), sum);
         }
         if (splits == 1) write(tile, sum);
       });
@@ -79,7 +82,7 @@ template <typename scalar_t>
 void full(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
   const int64_t area = s.O * s.I;
   const Former<scalar_t> form(s, a, b, Layout::out_by_in);
-  const Tiling tiling = tiles_of(s.O, s.I, kArea, kCols);
+  const Tiling tiling = tiles_of(s.O, s.I, kSharedArea, kFormCols);
   const int64_t step = std::clamp<int64_t>(kHeldBytes / static_cast<int64_t>(sizeof(scalar_t) * area), 1, s.N);
   const Scratch<scalar_t> held(step * area);
   for (int64_t n = 0; n < s.N; n += step) {
@@ -115,29 +118,18 @@ void fisher(FisherForm form, const PairShape& s, const Rows<scalar_t>& a, const 
     diagonal(s, a, b, out);
 }
 
-// Threads share the out-features, so that every number adds its samples in their order.
 template <typename scalar_t>
 void fisher(FisherForm form, const PairShape& s, const Ids& a, const Rows<scalar_t>& b, scalar_t* out) {
-  const int64_t area = s.O * s.I;
-  std::fill(out, out + (form == FisherForm::full ? area * area : area), scalar_t(0));
-  for (int64_t n = 0; n < s.N; ++n) {
-    const Columns<scalar_t> columns = columns_of(s, a, b, n);
-    const int64_t count = columns.count(), terms = form == FisherForm::full ? count * count * s.O : count;
-    parallel_for(s.O, ceil_div(1 << 14, terms + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t o = begin; o < end; ++o)
-        for (int64_t c = 0; c < count; ++c) {
-          const int64_t row = o * s.I + columns.column[c];
-          const scalar_t value = columns.sum[c * s.O + o];
-          if (form == FisherForm::diagonal) {
-            out[row] += value * value;
-            continue;
-          }
-          for (int64_t p = 0; p < s.O; ++p)
-            for (int64_t d = 0; d < count; ++d)
-              out[row * area + p * s.I + columns.column[d]] += value * columns.sum[d * s.O + p];
-        }
-    });
-  }
+  if (s.O == 0 || s.I == 0) return;
+  if (form == FisherForm::full) return sum_outer_products(s, a, b, out);
+  const auto add = [&](const Pointing& from, const RowSum<scalar_t>& sum, int64_t o0, int64_t width, double* total) {
+    for (const int64_t *p = from.begin, *next; p < from.end; p = next) {
+      next = end_of_sample(p, from.end, s.T);
+      const scalar_t* const g = sum(p, next, o0, width);
+      for (int64_t o = 0; o < width; ++o) total[o] += static_cast<double>(g[o]) * g[o];
+    }
+  };
+  sum_columns(s, a, b, 1, add, out);
 }
 
 template <typename scalar_t>

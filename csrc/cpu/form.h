@@ -5,14 +5,18 @@
 
 namespace infotorch::cpu {
 
+// Of a tile: with its panels it stays in a 1 MiB cache, the smaller one beside as much again that it is multiplied by
+// or added to. Narrow layers have one tile.
+constexpr int64_t kFormCols = 256, kFormArea = 112 * kFormCols, kSharedArea = 56 * kFormCols;
+
 // Positions between two visits to a tile: rows that are read in place stay in a 32 KiB cache.
 constexpr int64_t kFormDepth = 128;
 
-// A panel that lies in place is packed all the same if its rows spread over more bytes than this: a tile walks through
-// all of them again and again, and the addresses of more pages than a processor remembers (64 of 4 KiB, for both
-// panels) cost more than a copy. So do rows that compete for the same cache sets, if the tile has so many rows to come
-// back for.
+// A panel in place is packed all the same if its rows spread over more bytes than this: a tile walks through them again
+// and again, and a processor remembers the addresses of some 64 pages of 4 KiB, half of them for each panel.
 constexpr int64_t kFormSpread = int64_t{1} << 17;
+
+// A tile with so many rows comes back to its columns' panel so often that packing it pays wherever it lies.
 constexpr int64_t kFormTall = 168;
 
 // Which features run along the rows of a formed tile, and which along its columns (the lanes of the product).
@@ -42,13 +46,15 @@ struct Tiling {
   }
 };
 
+constexpr int64_t kStepRows = 14, kStepCols = 2 * kPad;  // of tiles: whole register tiles
+
 // Tiles of at most `area` numbers and `most_cols` columns, whole register tiles high where they don't end the matrix:
 // a narrow matrix has tall ones, and a small area does not make them flat.
 inline Tiling tiles_of(int64_t rows, int64_t cols, int64_t area, int64_t most_cols) {
-  constexpr int64_t least_rows = 56, step_cols = 2 * kPad, step_rows = 14;
-  const int64_t wide = std::max(step_cols, std::min(most_cols, area / least_rows / step_cols * step_cols));
+  constexpr int64_t least_rows = 56;
+  const int64_t wide = std::max(kStepCols, std::min(most_cols, area / least_rows / kStepCols * kStepCols));
   const int64_t edge_cols = std::max<int64_t>(1, std::min(cols, wide));
-  const int64_t most_rows = std::clamp(area / edge_cols / step_rows * step_rows, step_rows, int64_t{196});
+  const int64_t most_rows = std::clamp(area / edge_cols / kStepRows * kStepRows, kStepRows, int64_t{196});
   return {rows, cols, std::max<int64_t>(1, std::min(rows, most_rows)), edge_cols};
 }
 
@@ -82,10 +88,11 @@ class Former {
       const bool more = t + depth < T;  // then the next positions are asked for, else the next sample
       Ahead next;
       const auto panel = [&](const Rows<scalar_t>& rows, int64_t c0, int64_t count, int64_t pad, scalar_t* packed) {
+        const Panel<scalar_t> lying = in_place(rows, n, t, c0, count);
+        if (lying.data && (more || n + 1 < N))
+          next.add(Ahead::of(lying.shifted(more ? depth * lying.stride : rows.n_stride), count, depth));
         const Panel<scalar_t> found = features(rows, n, t, depth, c0, count, pad, packed);
         if (found.data == packed) return found;
-        if (more || n + 1 < N)
-          next.add(Ahead::of(found.shifted(more ? depth * found.stride : rows.n_stride), count, depth));
         const int64_t spread = depth * found.stride * static_cast<int64_t>(sizeof(scalar_t));
         if (spread <= kFormSpread && (pad == 1 || tile.rows < kFormTall)) return found;
         copy_block(found.data, found.stride, 1, depth, pad == 1 ? count : padded(count), packed, panel_stride(count));

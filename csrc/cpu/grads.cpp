@@ -1,5 +1,7 @@
 #include "../grads.h"
 
+#include <optional>
+
 #include "../parallel.h"
 #include "form.h"
 #include "one_hot.h"
@@ -7,9 +9,8 @@
 namespace infotorch::cpu {
 namespace {
 
-constexpr int64_t kArea = 112 * 256, kCols = 256;  // of a tile: with its panels it stays in a 1 MiB cache
-constexpr int64_t kIdsArea = 1 << 20;              // of a piece of a one-hot input's gradient
-constexpr int64_t kWorkPerTask = 1 << 16;          // multiply-adds that outweigh waking a thread
+constexpr int64_t kIdsArea = 1 << 20;      // of a piece of a one-hot input's gradient
+constexpr int64_t kWorkPerTask = 1 << 16;  // multiply-adds that outweigh waking a thread
 
 // With one position, row o of G[n] is a[n] times a number: written in the order of memory.
 template <typename scalar_t>
@@ -19,7 +20,7 @@ void outer_products(const PairShape& s, const Rows<scalar_t>& a, const Rows<scal
     for (int64_t n = begin; n < end; ++n) {
       const scalar_t* a_n = features(a, n, 0, 1, 0, s.I, 1, panels.data).data;
       const scalar_t* b_n = features(b, n, 0, 1, 0, s.O, 1, panels.data + panel_stride(s.I)).data;
-      for (int64_t o = 0; o < s.O; ++o) scaled(a_n, b_n[o], s.I, out + (n * s.O + o) * s.I);
+      for (int64_t o = 0; o < s.O; ++o) multiply(a_n, b_n[o], s.I, out + (n * s.O + o) * s.I);
     }
   });
 }
@@ -30,7 +31,7 @@ template <typename scalar_t>
 void grads(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
   if (s.T == 1) return outer_products(s, a, b, out);
   const Former<scalar_t> form(s, a, b, Layout::out_by_in);
-  const Tiling tiling = tiles_of(s.O, s.I, kArea, kCols);
+  const Tiling tiling = tiles_of(s.O, s.I, kFormArea, kFormCols);
   const int64_t pieces = tiling.count(), cost = grads_cost(s) / std::max<int64_t>(1, pieces);
   parallel_for(s.N * pieces, kWorkPerTask / (cost + 1) + 1, [&](int64_t begin, int64_t end) {
     const FormScratch<scalar_t> panels(tiling);
@@ -47,15 +48,16 @@ template <typename scalar_t>
 void grads(const PairShape& s, const Ids& a, const Rows<scalar_t>& b, scalar_t* out) {
   const int64_t pieces = std::clamp<int64_t>(s.I * s.O / kIdsArea, 1, s.O + (s.O == 0)), edge = ceil_div(s.O, pieces);
   parallel_for(s.N * pieces, kWorkPerTask / (edge * s.I + 1) + 1, [&](int64_t begin, int64_t end) {
-    Columns<scalar_t> columns;
+    std::optional<Lookups> lookups;
     for (int64_t p = begin, last = -1; p < end; ++p) {
-      const int64_t n = p / pieces, first = p % pieces * edge;
-      if (n != last) columns = columns_of(s, a, b, n);
+      const int64_t n = p / pieces, first = p % pieces * edge, width = std::clamp<int64_t>(s.O - first, 0, edge);
+      if (n != last) lookups.emplace(s, a, n, 1);
       last = n;
-      for (int64_t o = first; o < std::min(s.O, first + edge); ++o) {
-        scalar_t* row = out + (n * s.O + o) * s.I;
+      const auto grad = sparse_grad(*lookups, RowSum<scalar_t>(b, n, 1, edge), first, width);
+      for (int64_t o = 0; o < width; ++o) {
+        scalar_t* row = out + (n * s.O + first + o) * s.I;
         std::fill(row, row + s.I, scalar_t(0));
-        for (int64_t k = 0; k < columns.count(); ++k) row[columns.column[k]] = columns.sum[k * s.O + o];
+        for (int64_t k = 0; k < grad.count(); ++k) row[grad.column[k]] = grad.sum[k * width + o];
       }
     }
   });

@@ -41,8 +41,14 @@ class MaterializedGram {
  public:
   using Set = Samples<scalar_t, Rows<scalar_t>>;
 
-  MaterializedGram(const Set& x, const Set& y, bool symmetric, scalar_t* out)
-      : x(x), y(y), symmetric(symmetric), layout(cheaper_layout(x.shape)), out(out) {
+  static constexpr int64_t kBudget = int64_t{8} << 20;       // bytes of gradients that all threads hold at once ...
+  static constexpr int64_t kMostBudget = int64_t{32} << 20;  // ... where that leaves less than kLeastDepth of a sample
+
+  // Of both sets together: the smallest tiles of so many fit what may be held.
+  static constexpr int64_t kMostSamples = kMostBudget / (kStepRows * kStepCols * sizeof(scalar_t));
+
+  MaterializedGram(const Set& x, const Set& y, bool symmetric, scalar_t* out, int64_t out_stride)
+      : x(x), y(y), symmetric(symmetric), layout(cheaper_layout(x.shape)), out(out), out_stride(out_stride) {
     for (int64_t n = 0; n < N; n += kEdge)
       for (int64_t m = symmetric ? n : 0; m < M; m += kEdge) corners.push_back({n, m});
   }
@@ -58,16 +64,11 @@ class MaterializedGram {
   }
 
  private:
-  static constexpr int64_t kEdge = 256;                      // of a tile of the result
-  static constexpr int64_t kFew = 16;                        // samples up to which single dot products beat strips
-  static constexpr int64_t kFormArea = 112 * 256;            // of a tile of G
-  static constexpr int64_t kFormCols = 256;                  // of it
-  static constexpr int64_t kLeastTile = 28 * 64;             // below which forming one is slow
-  static constexpr int64_t kTasks = 16;                      // that keep all threads busy
-  static constexpr int64_t kWorkPerTask = 1 << 17;           // multiply-adds that outweigh waking a thread
-  static constexpr int64_t kCached = int64_t{2} << 20;       // bytes of gradients that one thread keeps in its cache
-  static constexpr int64_t kBudget = int64_t{8} << 20;       // bytes of gradients that all threads hold at once ...
-  static constexpr int64_t kMostBudget = int64_t{32} << 20;  // ... where that leaves less than kLeastDepth of a sample
+  static constexpr int64_t kEdge = 256;                 // of a tile of the result
+  static constexpr int64_t kFew = 16;                   // samples up to which single dot products beat strips
+  static constexpr int64_t kLeastTile = 28 * 64;        // below which forming one is slow
+  static constexpr int64_t kWorkPerTask = 1 << 17;      // multiply-adds that outweigh waking a thread
+  static constexpr int64_t kCached = int64_t{2} << 20;  // bytes of gradients that one thread keeps in its cache
   static constexpr int64_t kLeastDepth = 4096;
 
   struct Corner {
@@ -157,6 +158,7 @@ class MaterializedGram {
     const int64_t share = ceil_div(slices, most) * kStripDepth, splits = ceil_div(round * size, share);
     const Scratch<scalar_t> partial(splits > 1 ? splits * N * M : 0);
     scalar_t* const to = splits > 1 ? partial.data : out;
+    const int64_t to_stride = splits > 1 ? M : out_stride;
     for (int64_t first = 0; first < tiling.count(); first += round) {
       const int64_t tiles = std::min(round, tiling.count() - first);
       std::vector<int64_t> start = {0};
@@ -175,7 +177,7 @@ class MaterializedGram {
             const int64_t split = task / count, k = split * share;
             if (k < depth || first == 0)  // there may be less than a whole round
               multiply(left, right, at, std::min(k, depth), std::min(k + share, depth), first > 0,
-                       to + (split * N + at.n) * M + at.m, M, room);
+                       to + (split * N + at.n) * to_stride + at.m, to_stride, room);
           });
     }
     sum_splits(partial.data, splits);
@@ -187,8 +189,9 @@ class MaterializedGram {
       parallel_for(N, ceil_div(kWorkPerTask, M * splits), [&](int64_t begin, int64_t end) {
         for (int64_t n = begin; n < end; ++n) {
           const int64_t m = symmetric ? n : 0;
-          std::copy(partial + n * M + m, partial + (n + 1) * M, out + n * M + m);
-          for (int64_t k = 1; k < splits; ++k) add_scaled(partial + (k * N + n) * M + m, 1, M - m, out + n * M + m);
+          scalar_t* const to = out + n * out_stride + m;
+          std::copy(partial + n * M + m, partial + (n + 1) * M, to);
+          for (int64_t k = 1; k < splits; ++k) add_scaled(partial + (k * N + n) * M + m, 1, M - m, to);
         }
       });
   }
@@ -199,6 +202,7 @@ class MaterializedGram {
   const int64_t edge_n = whole(N), edge_m = whole(M);
   const Layout layout;
   scalar_t* const out;
+  const int64_t out_stride;
   std::vector<Corner> corners;
 
   static int64_t whole(int64_t edge) { return std::min(kEdge, strips<scalar_t>(edge) * kStrip<scalar_t>); }

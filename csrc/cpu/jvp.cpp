@@ -11,14 +11,13 @@ namespace infotorch::cpu {
 namespace {
 
 constexpr int64_t kTotals = 1 << 18;            // numbers out[n, k] that are summed at once, in float64
-constexpr int64_t kTasks = 16;                  // that keep all threads busy
 constexpr int64_t kBudget = int64_t{16} << 20;  // bytes of packed directions held at once
 constexpr int64_t kChunk = 8;                   // strips of columns of a direction that a task multiplies by
 constexpr int64_t kRowBytes = 1 << 20;          // of one task's packed rows
 constexpr int64_t kRowStrips = 4;               // of them at most
-constexpr int64_t kFormArea = 56 * 256;         // of a tile of G
 constexpr int64_t kFormed = 1 << 17;            // numbers of G that one thread holds in its cache
 constexpr int64_t kSegment = 1024;              // terms of a dot product: four rows of them stay in a 32 KiB cache
+constexpr int64_t kTurned = 1 << 20;            // numbers of directions that are turned before all tiles
 
 // Samples n0 ... n0 + N, and their sums over k < K.
 struct Range {
@@ -108,18 +107,24 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
   const Layout layout = cheaper_layout(s);
   const bool by_out = layout == Layout::out_by_in;
   const Former<scalar_t> form(s, a, b, layout);
-  const Tiling tiling = tiles_of(form.rows, form.cols, kFormArea, 256);
+  const Tiling tiling = tiles_of(form.rows, form.cols, kSharedArea, kFormCols);
   const int64_t size = tiling.edge_rows * tiling.edge_cols, tiles = tiling.count();
   const int64_t group = std::clamp<int64_t>(kFormed / size, 1, ceil_div(N * tiles, kTasks)),
                 groups = ceil_div(N, group);
   const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, groups), 1, tiles);
   std::vector<double> partial(splits * N * K);
 
-  // Those of `some` directions from k on as G's lie in `tile`, in place where whole rows do.
+  // Directions as G's tiles lie: v itself, or turned, if there is room for all of them.
+  const int64_t area = s.O * s.I;
+  const bool turns = !by_out && K * area <= kTurned;
+  const Scratch<scalar_t> turned(turns ? K * area : 0);
+  for (int64_t k = 0; k < K && turns; ++k) copy_block(v + k * area, 1, s.I, s.I, s.O, turned.data + k * area, s.O);
+
+  // Those of `some` directions from k on in `tile`, in place where whole rows are.
   const auto directions_of = [&](const Tile& tile, int64_t k, int64_t some, scalar_t* to) -> Panel<scalar_t> {
-    const int64_t area = s.O * s.I, down = by_out ? s.I : 1, right = by_out ? 1 : s.I;
-    const scalar_t* const from = v + k * area + tile.r0 * down + tile.c0 * right;
-    if (by_out && tile.cols == s.I) return {from, area};
+    const int64_t down = by_out || turns ? form.cols : 1, right = by_out || turns ? 1 : s.I;
+    const scalar_t* const from = (turns ? turned.data : v) + k * area + tile.r0 * down + tile.c0 * right;
+    if (right == 1 && tile.cols == form.cols) return {from, area};
     for (int64_t j = 0; j < some; ++j)
       copy_block(from + j * area, down, right, tile.rows, tile.cols, to + j * size, tile.cols);
     return {to, size};
@@ -176,16 +181,19 @@ void jvp(JvpMethod, const PairShape& s, const Ids& a, const Rows<scalar_t>& b, c
          scalar_t* out) {
   parallel_for(s.N, ceil_div(1 << 14, s.T * s.O * K + 1), [&](int64_t begin, int64_t end) {
     const Scratch<scalar_t> picked(s.O);
+    std::vector<double> total(K);
     for (int64_t n = begin; n < end; ++n) {
-      const Columns<scalar_t> columns = columns_of(s, a, b, n);
-      for (int64_t k = 0; k < K; ++k) {
-        double total = 0;
-        for (int64_t c = 0; c < columns.count(); ++c) {
-          copy_block(v + k * s.O * s.I + columns.column[c], s.I, 1, s.O, 1, picked.data, 1);
-          total += dot(picked.data, columns.sum.data() + c * s.O, s.O);
+      const Lookups lookups(s, a, n, 1);
+      const RowSum<scalar_t> sum(b, n, 1, s.O);
+      std::fill(total.begin(), total.end(), 0.);
+      for (int64_t c = 0; c < lookups.count(); ++c) {
+        const scalar_t* column = sum(lookups.begin(c), lookups.end(c), 0, s.O);
+        for (int64_t k = 0; k < K; ++k) {
+          copy_block(v + k * s.O * s.I + lookups.column[c], s.I, 1, s.O, 1, picked.data, 1);
+          total[k] += dot(picked.data, column, s.O);
         }
-        out[n * K + k] = static_cast<scalar_t>(total);
       }
+      std::copy(total.begin(), total.end(), out + n * K);
     }
   });
 }

@@ -1,6 +1,6 @@
 #include "../kron.h"
 
-#include "one_hot.h"
+#include "one_hot_sums.h"
 #include "outer_sum.h"
 
 namespace infotorch::cpu {
@@ -14,14 +14,18 @@ template <typename scalar_t>
 void sum_positions(const Rows<scalar_t>& x, int64_t n0, int64_t N, int64_t T, int64_t width, scalar_t* to) {
   parallel_for(N, ceil_div(1 << 14, T * width + 1), [&](int64_t begin, int64_t end) {
     const Scratch<scalar_t> scratch(kFormDepth * panel_stride(kCols));
-    std::fill(to + begin * width, to + end * width, scalar_t(0));
+    const Scratch<double> sum(kCols);
     for (int64_t n = begin; n < end; ++n)
-      for (int64_t c = 0; c < width; c += kCols)
+      for (int64_t c = 0; c < width; c += kCols) {
+        const int64_t cols = std::min(kCols, width - c);
+        std::fill_n(sum.data, cols, 0.);
         for (int64_t t = 0; t < T; t += kFormDepth) {
-          const int64_t depth = std::min(kFormDepth, T - t), cols = std::min(kCols, width - c);
+          const int64_t depth = std::min(kFormDepth, T - t);
           const Panel<scalar_t> rows = features(x, n0 + n, t, depth, c, cols, 1, scratch.data);
-          add_rows(rows.data, rows.stride, depth, cols, to + n * width + c);
+          add_rows(rows.data, rows.stride, depth, cols, sum.data);
         }
+        std::copy_n(sum.data, cols, to + n * width + c);
+      }
   });
 }
 
@@ -59,28 +63,22 @@ void write_factor(KronSplit split, const PairShape& s, const Rows<scalar_t>& x, 
 // A of one-hot rows: nothing but counts of columns, and of pairs of columns.
 template <typename scalar_t>
 void write_counts(KronSplit split, const PairShape& s, const Ids& a, scalar_t* A) {
+  if (split == KronSplit::reduce) {
+    const scalar_t one = 1;
+    Rows<scalar_t> ones = {&one, Storage::same, 0, {}, {}};  // summing them in each column counts it
+    ones.t.append(s.T, 0);
+    ones.i.append(1, 1);
+    return sum_outer_products({s.N, s.T, s.I, 1}, a, ones, A);
+  }
   const int64_t last = s.I - 1;
   std::fill(A, A + s.I * s.I, scalar_t(0));
-  if (split == KronSplit::expand) {
-    std::vector<int64_t> count(s.I);
-    for (int64_t n = 0; n < s.N; ++n)
-      for (int64_t t = 0; t < s.T; ++t) ++count[a.data[n * a.n_stride + t * a.t_stride]];
-    if (a.bias) count[last] = s.N * s.T;
-    for (int64_t i = 0; i < s.I; ++i) {
-      A[i * s.I + i] = static_cast<scalar_t>(count[i]);
-      if (a.bias) A[i * s.I + last] = A[last * s.I + i] = static_cast<scalar_t>(count[i]);
-    }
-    return;
-  }
-  const scalar_t one = 1;
-  Rows<scalar_t> ones = {&one, Storage::same, 0, {}, {}};  // summing them in each column counts it
-  ones.t.append(s.T, 0);
-  ones.i.append(1, 1);
-  for (int64_t n = 0; n < s.N; ++n) {
-    const Columns<scalar_t> counts = columns_of({s.N, s.T, s.I, 1}, a, ones, n);
-    for (int64_t j = 0; j < counts.count(); ++j)
-      for (int64_t k = 0; k < counts.count(); ++k)
-        A[counts.column[j] * s.I + counts.column[k]] += counts.sum[j] * counts.sum[k];
+  std::vector<int64_t> count(s.I);
+  for (int64_t n = 0; n < s.N; ++n)
+    for (int64_t t = 0; t < s.T; ++t) ++count[a.data[n * a.n_stride + t * a.t_stride]];
+  if (a.bias) count[last] = s.N * s.T;
+  for (int64_t i = 0; i < s.I; ++i) {
+    A[i * s.I + i] = static_cast<scalar_t>(count[i]);
+    if (a.bias) A[i * s.I + last] = A[last * s.I + i] = static_cast<scalar_t>(count[i]);
   }
 }
 

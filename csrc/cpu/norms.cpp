@@ -12,9 +12,8 @@ namespace {
 
 // Sizes of the pieces. They follow from the shape alone, and every result is a sum of pieces from left to
 // right, so its bits don't depend on the number of threads. A piece's panels and product stay in a 1 MiB cache.
-constexpr int64_t kFew = 12;                       // up to so many positions, dot products beat packing
-constexpr int64_t kArea = 112 * 256, kCols = 256;  // of a tile of G: narrow layers have one tile
-constexpr int64_t kWorkPerTask = 1 << 16;          // multiply-adds that outweigh waking a thread
+constexpr int64_t kFew = 12;               // up to so many positions, dot products beat packing
+constexpr int64_t kWorkPerTask = 1 << 16;  // multiply-adds that outweigh waking a thread
 
 // out[n] = sum of piece(n, p, worker) over p < pieces; every thread makes a worker of its own.
 template <typename scalar_t, typename MakeWorker, typename Piece>
@@ -45,26 +44,6 @@ double few_positions(const PairShape& s, const Rows<scalar_t>& a, const Rows<sca
   return total;
 }
 
-// out = positions t0 ... of x by positions u0 ..., summed over all features; `strips` has room for both. Asks memory
-// for the next sample meanwhile, if that lies behind this one in one piece.
-template <typename scalar_t>
-void gram_tile(const Rows<scalar_t>& x, int64_t N, int64_t n, int64_t width, const Span& rows, const Span& cols,
-               scalar_t* strips, scalar_t* out) {
-  constexpr int64_t edge = PositionTile<scalar_t>::kEdge;
-  const bool triangle = rows.begin == cols.begin;
-  scalar_t* const right = triangle ? strips : strips + edge * kStripDepth;
-  for (int64_t i = 0; i < width; i += kStripDepth) {
-    const int64_t depth = std::min(kStripDepth, width - i);
-    pack_strips(x, n, rows.begin, rows.count, i, depth, strips);
-    if (!triangle) pack_strips(x, n, cols.begin, cols.count, i, depth, right);
-    Ahead next;
-    const int64_t bytes = rows.count * depth * x.bytes();
-    if (rows.count == rows.T && x.n_stride == rows.T * width && n + 1 < N)
-      next.add(Ahead::linear(x.at((n + 1) * x.n_stride + rows.T * i), bytes, depth));
-    product<scalar_t>({right, depth}, cols.count, {strips, depth}, rows.count, triangle, i > 0, out, edge, next);
-  }
-}
-
 template <typename scalar_t>
 void norms_gram(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
   struct Worker {
@@ -78,14 +57,15 @@ void norms_gram(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t
         s.N, 1, cost, [&] { return Scratch<scalar_t>(s.T * (panel_stride(s.I) + panel_stride(s.O))); },
         [&](int64_t n, int64_t, Scratch<scalar_t>& scratch) { return few_positions(s, a, b, n, scratch.data); }, out);
   sum_pieces(
-      s.N, edges * edges, cost, [] { return Worker{{}, Scratch<scalar_t>(2 * edge * kStripDepth)}; },
+      s.N, edges * edges, cost, [] { return Worker{{}, Scratch<scalar_t>(PositionTile<scalar_t>::kStrips)}; },
       [&](int64_t n, int64_t p, Worker& worker) {
         const int64_t row = p / edges * edge, col = p % edges * edge;
         double total = 0;
         if (col < row) return total;
         const Span rows = {row, std::min(edge, s.T - row), s.T}, cols = {col, std::min(edge, s.T - col), s.T};
-        gram_tile(a, s.N, n, s.I, rows, cols, worker.strips.data, worker.tile.aa);
-        gram_tile(b, s.N, n, s.O, rows, cols, worker.strips.data, worker.tile.bb);
+        const bool more = n + 1 < s.N;
+        form_positions(a, n, rows, a, n, cols, s.I, row == col, more, worker.strips.data, worker.tile.aa);
+        form_positions(b, n, rows, b, n, cols, s.O, row == col, more, worker.strips.data, worker.tile.bb);
         worker.tile.add_to(rows, cols, true, &total, 1);
         return total;
       },
@@ -99,7 +79,7 @@ void norms_materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<s
     Scratch<scalar_t> tile;
   };
   const Former<scalar_t> form(s, a, b, cheaper_layout(s));
-  const Tiling tiling = tiles_of(form.rows, form.cols, kArea, kCols);
+  const Tiling tiling = tiles_of(form.rows, form.cols, kFormArea, kFormCols);
   sum_pieces(
       s.N, tiling.count(), norms_cost(NormsMethod::materialize, s),
       [&] { return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(tiling.edge_rows * tiling.edge_cols)}; },
@@ -128,8 +108,14 @@ void norms(NormsMethod, const PairShape& s, const Ids& a, const Rows<scalar_t>& 
   sum_pieces(
       s.N, 1, s.T * s.O, [] { return 0; },
       [&](int64_t n, int64_t, int&) {
-        const std::vector<scalar_t> sum = columns_of(s, a, b, n).sum;
-        return dot(sum.data(), sum.data(), static_cast<int64_t>(sum.size()));
+        const Lookups lookups(s, a, n, 1);
+        const RowSum<scalar_t> sum(b, n, 1, s.O);
+        double total = 0;
+        for (int64_t k = 0; k < lookups.count(); ++k) {
+          const scalar_t* column = sum(lookups.begin(k), lookups.end(k), 0, s.O);
+          total += dot(column, column, s.O);
+        }
+        return total;
       },
       out);
 }

@@ -1,9 +1,8 @@
-// Gradients of one-hot inputs: nearly all columns of G[n] are zero, so only those that some position points at are
-// kept, each once. Nothing of length I is touched.
+// Gradients of one-hot inputs: nearly all columns of G[n] are zero, and the others are sums of rows of b. Nothing of
+// length I is touched to find them.
 #pragma once
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 #include "pack.h"
@@ -11,9 +10,56 @@
 
 namespace infotorch::cpu {
 
-// Column column[k] of G[n] is sum[k * O : (k + 1) * O]; columns increase.
+// Terms of a sum in float64 before it joins the others of its kind: errors of 1e-16 that all have one sign add up.
+constexpr int64_t kLongSum = 1 << 14;
+
+// The columns that positions of samples n0 ... n0 + N point at; they increase. Positions are counted through all
+// samples, and those of each column increase.
+struct Lookups {
+  Lookups(const PairShape& shape, const Ids& ids, int64_t n0, int64_t N);
+
+  int64_t count() const { return static_cast<int64_t>(column.size()); }
+  const int64_t* begin(int64_t k) const { return position.data() + first[k]; }
+  const int64_t* end(int64_t k) const { return position.data() + first[k + 1]; }
+
+  std::vector<int64_t> column, first, position;
+};
+
+// Sums of rows of b, some out-features at a time. Every thread has one of its own.
 template <typename scalar_t>
-struct Columns {
+class RowSum {
+ public:
+  // Positions are those of samples n0 ... n0 + N, counted through.
+  RowSum(const Rows<scalar_t>& b, int64_t n0, int64_t N, int64_t most_width)
+      : rows(stacked(b, n0, N)), packed(panel_stride(most_width)), sum(most_width), total(most_width) {}
+
+  // Out-features o0 ... of one position, until the next call.
+  const scalar_t* row(int64_t position, int64_t o0, int64_t width) const {
+    return features(rows, 0, position, 1, o0, width, 1, packed.data).data;
+  }
+
+  // The same of their sum over the positions, summed in float64.
+  const scalar_t* operator()(const int64_t* begin, const int64_t* end, int64_t o0, int64_t width) const {
+    if (end - begin == 1) return row(*begin, o0, width);
+    std::fill_n(sum.data, width, scalar_t(0));
+    for (const int64_t* p = begin; p < end;) {
+      std::fill_n(total.data, width, 0.);
+      for (const int64_t* last = p + std::min(kLongSum, end - p); p < last; ++p)
+        add_scaled(row(*p, o0, width), 1, width, total.data);
+      for (int64_t o = 0; o < width; ++o) sum.data[o] += static_cast<scalar_t>(total.data[o]);
+    }
+    return sum.data;
+  }
+
+ private:
+  const Rows<scalar_t> rows;
+  const Scratch<scalar_t> packed, sum;
+  const Scratch<double> total;
+};
+
+// Column column[k] of G[n], out-features o0 ... o0 + width, is sum[k * width : (k + 1) * width].
+template <typename scalar_t>
+struct SparseGrad {
   std::vector<int64_t> column;
   std::vector<scalar_t> sum;
 
@@ -21,42 +67,22 @@ struct Columns {
 };
 
 template <typename scalar_t>
-Columns<scalar_t> columns_of(const PairShape& s, const Ids& ids, const Rows<scalar_t>& b, int64_t n) {
-  const int64_t* id = ids.data + n * ids.n_stride;
-  std::vector<int64_t> order(s.T);
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t t, int64_t u) { return id[t * ids.t_stride] < id[u * ids.t_stride]; });
-  Columns<scalar_t> columns;
-  const auto append = [&](int64_t column) {
-    columns.column.push_back(column);
-    columns.sum.resize(columns.sum.size() + s.O);
-    return columns.sum.data() + columns.sum.size() - s.O;
-  };
-  const Scratch<scalar_t> packed(panel_stride(s.O));
-  const auto add = [&](int64_t t, scalar_t* to) {
-    const scalar_t* row = features(b, n, t, 1, 0, s.O, 1, packed.data).data;
-    for (int64_t o = 0; o < s.O; ++o) to[o] += row[o];
-  };
-  scalar_t* to = nullptr;
-  for (const int64_t t : order) {
-    const int64_t column = id[t * ids.t_stride];
-    if (columns.column.empty() || columns.column.back() != column) to = append(column);
-    add(t, to);
-  }
-  if (ids.bias && s.T > 0) {
-    to = append(s.I - 1);
-    for (int64_t t = 0; t < s.T; ++t) add(t, to);
-  }
-  return columns;
+SparseGrad<scalar_t> sparse_grad(const Lookups& lookups, const RowSum<scalar_t>& sum, int64_t o0, int64_t width) {
+  SparseGrad<scalar_t> grad = {lookups.column, std::vector<scalar_t>(lookups.count() * width)};
+  for (int64_t k = 0; k < lookups.count(); ++k)
+    std::copy_n(sum(lookups.begin(k), lookups.end(k), o0, width), width, grad.sum.data() + k * width);
+  return grad;
 }
 
-// <G[n], G[m]>, by walking through both lists of columns.
+// How many columns the gradient of one sample has at most.
+inline int64_t most_columns(const PairShape& s, const Ids& ids) { return std::min(s.T + ids.bias, s.I); }
+
+// <G[n], G[m]> over the same out-features, by walking through both lists of columns.
 template <typename scalar_t>
-double inner_product(const Columns<scalar_t>& x, const Columns<scalar_t>& y, int64_t O) {
+double inner_product(const SparseGrad<scalar_t>& x, const SparseGrad<scalar_t>& y, int64_t width) {
   double total = 0;
   for (int64_t j = 0, k = 0; j < x.count() && k < y.count();) {
-    if (x.column[j] == y.column[k]) total += dot(x.sum.data() + j * O, y.sum.data() + k * O, O);
+    if (x.column[j] == y.column[k]) total += dot(x.sum.data() + j * width, y.sum.data() + k * width, width);
     const bool first = x.column[j] <= y.column[k], second = y.column[k] <= x.column[j];
     j += first;
     k += second;

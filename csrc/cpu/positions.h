@@ -18,6 +18,7 @@ template <typename scalar_t>
 class PositionTile {
  public:
   static constexpr int64_t kEdge = kTileStrips * kStrip<scalar_t>;
+  static constexpr int64_t kStrips = 2 * kEdge * kStripDepth;  // numbers that form_positions packs at once
 
   PositionTile() : storage(2 * kEdge * kEdge + kEdge), aa(storage.data), bb(aa + kEdge * kEdge) {}
 
@@ -70,5 +71,25 @@ class PositionTile {
  public:
   scalar_t *const aa, *const bb;  // [kEdge, kEdge]
 };
+
+// out [kEdge, kEdge] = positions `rows` of sample n of x by positions `cols` of sample m of y, summed over `width`
+// features, of which a slice is packed at a time: `strips` has room for both sides. `triangle` as above. Asks memory
+// for the next sample of x meanwhile, if there is one and it lies behind this one in one piece.
+template <typename scalar_t>
+void form_positions(const Rows<scalar_t>& x, int64_t n, const Span& rows, const Rows<scalar_t>& y, int64_t m,
+                    const Span& cols, int64_t width, bool triangle, bool more, scalar_t* strips, scalar_t* out) {
+  constexpr int64_t edge = PositionTile<scalar_t>::kEdge;
+  scalar_t* const right = triangle ? strips : strips + edge * kStripDepth;
+  for (int64_t i = 0; i < width; i += kStripDepth) {
+    const int64_t depth = std::min(kStripDepth, width - i);
+    pack_strips(x, n, rows.begin, rows.count, i, depth, strips);
+    if (!triangle) pack_strips(y, m, cols.begin, cols.count, i, depth, right);
+    Ahead next;
+    const int64_t bytes = rows.count * depth * x.bytes();
+    if (more && rows.count == rows.T && x.n_stride == rows.T * width)
+      next.add(Ahead::linear(x.at((n + 1) * x.n_stride + rows.T * i), bytes, depth));
+    product<scalar_t>({right, depth}, cols.count, {strips, depth}, rows.count, triangle, i > 0, out, edge, next);
+  }
+}
 
 }  // namespace infotorch::cpu

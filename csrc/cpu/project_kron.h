@@ -152,7 +152,7 @@ class KronSketch {
           product<scalar_t>({right + (n * depth + t) * x_stride, x_stride}, columns.I,
                             {left + (n * depth + t) * y_stride, y_stride}, columns.O, std::min(step, depth - t),
                             add || t > 0, to, columns.I);
-        if (end) scaled(to, static_cast<scalar_t>(1 / std::sqrt(static_cast<double>(k))), k, to);
+        if (end) cpu::multiply(to, static_cast<scalar_t>(1 / std::sqrt(static_cast<double>(k))), k, to);
       }
     });
   }

@@ -5,7 +5,8 @@
 namespace infotorch::cpu {
 namespace {
 
-constexpr int64_t kBlock = 4096;  // numbers summed in scalar_t before float64 takes over
+constexpr int64_t kBlock = 4096;  // numbers summed in scalar_t, in the lanes of some vectors, before float64 takes over
+constexpr int64_t kRowBlock = 128;  // rows, of which every lane adds all
 
 template <typename scalar_t>
 INFOTORCH_INLINE double dot_lanes(const scalar_t* x, const scalar_t* y, int64_t count) {
@@ -56,26 +57,19 @@ INFOTORCH_INLINE void dots_lanes(const scalar_t* x, const scalar_t* y, int64_t y
   for (; rows > 0; --rows, y += y_stride) *sum++ += dot_lanes(x, y, count);
 }
 
-template <typename scalar_t>
-INFOTORCH_INLINE void add_scaled_lanes(const scalar_t* x, double scale, int64_t count, scalar_t* y) {
-  using vector_t = Vector<scalar_t>;
-  constexpr int64_t lanes = kLanes<scalar_t>;
-  const auto factor = static_cast<scalar_t>(scale);
-  int64_t k = 0;
-  for (; k + lanes <= count; k += lanes) store(y + k, load<vector_t>(y + k) + factor * load<vector_t>(x + k));
-  for (; k < count; ++k) y[k] += factor * x[k];
-}
+// As many numbers as Vector<scalar_t> has, of another type.
+template <typename number_t, typename scalar_t>
+using VectorOf = typename Lanes<number_t, kLanes<scalar_t> * sizeof(number_t)>::type;
 
-template <typename scalar_t>
-INFOTORCH_INLINE void scaled_lanes(const scalar_t* x, scalar_t scale, int64_t count, scalar_t* y) {
-  using vector_t = Vector<scalar_t>;
-  constexpr int64_t lanes = kLanes<scalar_t>, ahead = 2048 / sizeof(scalar_t);
+template <typename scalar_t, typename sum_t>
+INFOTORCH_INLINE void add_scaled_lanes(const scalar_t* x, double scale, int64_t count, sum_t* y) {
+  using vector_t = VectorOf<sum_t, scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>;
+  const auto factor = static_cast<sum_t>(scale);
   int64_t k = 0;
-  for (; k + lanes <= count; k += lanes) {
-    __builtin_prefetch(y + k + ahead, 1);  // rows follow each other, and a store waits for its line
-    store(y + k, scale * load<vector_t>(x + k));
-  }
-  for (; k < count; ++k) y[k] = scale * x[k];
+  for (; k + lanes <= count; k += lanes)
+    store(y + k, load<vector_t>(y + k) + factor * __builtin_convertvector(load<Vector<scalar_t>>(x + k), vector_t));
+  for (; k < count; ++k) y[k] += factor * x[k];
 }
 
 template <typename scalar_t>
@@ -100,21 +94,20 @@ INFOTORCH_INLINE void column_dots_lanes(const scalar_t* x, const scalar_t* y, in
 
 // Adds `count` vectors of every row.
 template <int64_t count, typename scalar_t>
-INFOTORCH_INLINE void add_row_vectors(const scalar_t* x, int64_t stride, int64_t rows, scalar_t* sum) {
-  using vector_t = Vector<scalar_t>;
+INFOTORCH_INLINE void add_row_vectors(const scalar_t* x, int64_t stride, int64_t rows, double* sum) {
+  using vector_t = VectorOf<double, scalar_t>;
   constexpr int64_t lanes = kLanes<scalar_t>;
-  vector_t total[count];
-#pragma GCC unroll 4
-  for (int64_t v = 0; v < count; ++v) total[v] = load<vector_t>(sum + v * lanes);
+  Vector<scalar_t> total[count] = {};
   for (int64_t r = 0; r < rows; ++r, x += stride)
 #pragma GCC unroll 4
-    for (int64_t v = 0; v < count; ++v) total[v] += load<vector_t>(x + v * lanes);
+    for (int64_t v = 0; v < count; ++v) total[v] += load<Vector<scalar_t>>(x + v * lanes);
 #pragma GCC unroll 4
-  for (int64_t v = 0; v < count; ++v) store(sum + v * lanes, total[v]);
+  for (int64_t v = 0; v < count; ++v, sum += lanes)
+    store(sum, load<vector_t>(sum) + __builtin_convertvector(total[v], vector_t));
 }
 
 template <typename scalar_t>
-INFOTORCH_INLINE void add_rows_lanes(const scalar_t* x, int64_t stride, int64_t rows, int64_t cols, scalar_t* sum) {
+INFOTORCH_INLINE void add_some_rows(const scalar_t* x, int64_t stride, int64_t rows, int64_t cols, double* sum) {
   using vector_t = Vector<scalar_t>;
   constexpr int64_t lanes = kLanes<scalar_t>;
   const int64_t rest = cols % lanes;
@@ -123,12 +116,21 @@ INFOTORCH_INLINE void add_rows_lanes(const scalar_t* x, int64_t stride, int64_t 
     for (int64_t r = 0; r < rows; ++r) total += load<vector_t>(x + r * stride + cols - lanes);
     for (int64_t k = lanes - rest; k < lanes; ++k) sum[cols - lanes + k] += total[k];
   } else {
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = cols - rest; c < cols; ++c) sum[c] += x[r * stride + c];
+    for (int64_t c = cols - rest; c < cols; ++c) {
+      double total = 0;
+      for (int64_t r = 0; r < rows; ++r) total += x[r * stride + c];
+      sum[c] += total;
+    }
   }
   int64_t c = 0;
   for (; c + 4 * lanes <= cols; c += 4 * lanes) add_row_vectors<4>(x + c, stride, rows, sum + c);
   for (; c + lanes <= cols; c += lanes) add_row_vectors<1>(x + c, stride, rows, sum + c);
+}
+
+template <typename scalar_t>
+INFOTORCH_INLINE void add_rows_lanes(const scalar_t* x, int64_t stride, int64_t rows, int64_t cols, double* sum) {
+  for (; rows > 0; rows -= kRowBlock, x += kRowBlock * stride)
+    add_some_rows(x, stride, rows < kRowBlock ? rows : kRowBlock, cols, sum);
 }
 
 template <typename scalar_t>
@@ -138,6 +140,19 @@ INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, const scalar_t* y, int64
   int64_t k = 0;
   for (; k + lanes <= count; k += lanes) store(out + k, load<vector_t>(x + k) * load<vector_t>(y + k));
   for (; k < count; ++k) out[k] = x[k] * y[k];
+}
+
+// The same by one number.
+template <typename scalar_t>
+INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, scalar_t y, int64_t count, scalar_t* out) {
+  using vector_t = Vector<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>, ahead = 2048 / sizeof(scalar_t);
+  int64_t k = 0;
+  for (; k + lanes <= count; k += lanes) {
+    __builtin_prefetch(out + k + ahead, 1);  // rows follow each other, and a store waits for its line
+    store(out + k, y * load<vector_t>(x + k));
+  }
+  for (; k < count; ++k) out[k] = y * x[k];
 }
 
 }  // namespace
@@ -152,20 +167,23 @@ INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, const scalar_t* y, int64
   INFOTORCH_CLONES void add_scaled(const scalar_t* x, double scale, int64_t count, scalar_t* y) {                     \
     add_scaled_lanes(x, scale, count, y);                                                                             \
   }                                                                                                                   \
-  INFOTORCH_CLONES void scaled(const scalar_t* x, scalar_t scale, int64_t count, scalar_t* y) {                       \
-    scaled_lanes(x, scale, count, y);                                                                                 \
-  }                                                                                                                   \
   INFOTORCH_CLONES void add_column_dots(const scalar_t* x, const scalar_t* y, int64_t stride, int64_t rows,           \
                                         int64_t cols, scalar_t* sum) {                                                \
     column_dots_lanes(x, y, stride, rows, cols, sum);                                                                 \
   }                                                                                                                   \
-  INFOTORCH_CLONES void add_rows(const scalar_t* x, int64_t stride, int64_t rows, int64_t cols, scalar_t* sum) {      \
+  INFOTORCH_CLONES void add_rows(const scalar_t* x, int64_t stride, int64_t rows, int64_t cols, double* sum) {        \
     add_rows_lanes(x, stride, rows, cols, sum);                                                                       \
   }                                                                                                                   \
   INFOTORCH_CLONES void multiply(const scalar_t* x, const scalar_t* y, int64_t count, scalar_t* out) {                \
     multiply_lanes(x, y, count, out);                                                                                 \
+  }                                                                                                                   \
+  INFOTORCH_CLONES void multiply(const scalar_t* x, scalar_t y, int64_t count, scalar_t* out) {                       \
+    multiply_lanes(x, y, count, out);                                                                                 \
   }
 INFOTORCH_REDUCTIONS(float)
 INFOTORCH_REDUCTIONS(double)
+INFOTORCH_CLONES void add_scaled(const float* x, double scale, int64_t count, double* y) {
+  add_scaled_lanes(x, scale, count, y);
+}
 
 }  // namespace infotorch::cpu

@@ -13,24 +13,23 @@ double dot(const double* x, const double* y, int64_t count);
 void add_dots(const float* x, const float* y, int64_t y_stride, int64_t rows, int64_t count, double* sum);
 void add_dots(const double* x, const double* y, int64_t y_stride, int64_t rows, int64_t count, double* sum);
 
-// y[k] += scale * x[k].
+// y[k] += scale * x[k], in the type of y.
 void add_scaled(const float* x, double scale, int64_t count, float* y);
+void add_scaled(const float* x, double scale, int64_t count, double* y);
 void add_scaled(const double* x, double scale, int64_t count, double* y);
-
-// y[k] = scale * x[k].
-void scaled(const float* x, float scale, int64_t count, float* y);
-void scaled(const double* x, double scale, int64_t count, double* y);
 
 // sum[k] += sum_r x[r, k] y[r, k], r < rows, k < cols.
 void add_column_dots(const float* x, const float* y, int64_t stride, int64_t rows, int64_t cols, float* sum);
 void add_column_dots(const double* x, const double* y, int64_t stride, int64_t rows, int64_t cols, double* sum);
 
-// sum[k] += sum_r x[r, k], r < rows, k < cols.
-void add_rows(const float* x, int64_t stride, int64_t rows, int64_t cols, float* sum);
+// sum[k] += sum_r x[r, k], r < rows, k < cols, of some rows in scalar_t, then in float64.
+void add_rows(const float* x, int64_t stride, int64_t rows, int64_t cols, double* sum);
 void add_rows(const double* x, int64_t stride, int64_t rows, int64_t cols, double* sum);
 
-// out[k] = x[k] y[k]
+// out[k] = x[k] y[k], or of one number y.
 void multiply(const float* x, const float* y, int64_t count, float* out);
 void multiply(const double* x, const double* y, int64_t count, double* out);
+void multiply(const float* x, float y, int64_t count, float* out);
+void multiply(const double* x, double y, int64_t count, double* out);
 
 }  // namespace infotorch::cpu

@@ -4,17 +4,17 @@
 
 #include "../parallel.h"
 #include "form.h"
-#include "one_hot.h"
+#include "one_hot_sums.h"
 
 namespace infotorch::cpu {
 namespace {
 
-constexpr int64_t kRows = 112, kCols = 256;         // edges of a piece of the result
-constexpr int64_t kFormArea = 56 * 256;             // of a piece of G: much is computed from what was read for it
-constexpr int64_t kFormLeast = 14 * 64;             // of one where the result is small and all threads want some
-constexpr int64_t kFormBytes = int64_t{1} << 19;    // of a piece of several samples, formed for one product
-constexpr int64_t kSumSize = int64_t{1} << 20;      // numbers in a piece of the result, for all weightings
-constexpr int64_t kTasks = 16;                      // that keep all threads busy
+constexpr int64_t kRows = 112, kCols = 256;       // edges of a piece of the result
+constexpr int64_t kFormLeast = 14 * 64;           // of a piece of G where the result is small and all threads want some
+constexpr int64_t kFormBytes = int64_t{1} << 19;  // of a piece of several samples, formed for one product
+constexpr int64_t kSumSize = int64_t{1} << 20;    // numbers in a piece of the result, for all weightings
+constexpr int64_t kVisits = 64;                   // of a piece of the result before it is added to the others
+constexpr int64_t kMostWeights = 1 << 10;         // that share what is formed
 constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
 
 // out = sum_n w[n] G[n]: one product over all positions of all samples. With few pieces, groups of samples go to
@@ -60,25 +60,32 @@ template <typename scalar_t>
 void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K,
                  scalar_t* out) {
   const Former<scalar_t> form(s, a, b, Layout::out_by_in);
-  const int64_t area = std::clamp(std::min(s.O * s.I / kTasks, kSumSize / K), kFormLeast, kFormArea);
+  const int64_t area = std::clamp(std::min(s.O * s.I / kTasks, kSumSize / K), kFormLeast, kSharedArea);
   const Tiling tiling = tiles_of(s.O, s.I, area, kCols);
   const int64_t size = padded(tiling.edge_rows * tiling.edge_cols);
-  const int64_t group = std::clamp<int64_t>(kFormBytes / (size * static_cast<int64_t>(sizeof(scalar_t))), 1, s.N);
-  const Scratch<scalar_t> weights(s.N * K);  // [N, K]
-  copy_block(w, 1, s.N, s.N, K, weights.data, K);
+  const int64_t fit = kFormBytes / (size * static_cast<int64_t>(sizeof(scalar_t)));
+  const int64_t group = std::clamp<int64_t>(std::min(fit, kDepth), 1, s.N);
   parallel_for(tiling.count(), 1, [&](int64_t begin, int64_t end) {
     const FormScratch<scalar_t> panels(tiling);
-    const Scratch<scalar_t> scratch((group + K) * size);
+    const Scratch<scalar_t> scratch((group + K) * size), weights(group * K);
     scalar_t *formed = scratch.data, *sum = formed + group * size;
     for (int64_t p = begin; p < end; ++p) {
       const Tile tile = tiling[p];
-      for (int64_t n0 = 0; n0 < s.N; n0 += group) {
+      const auto write = [&](bool add) {
+        for (int64_t k = 0; k < K; ++k) {
+          const scalar_t* from = sum + k * size;
+          scalar_t* to = out + (k * s.O + tile.r0) * s.I + tile.c0;
+          if (!add) copy_block(from, tile.cols, 1, tile.rows, tile.cols, to, s.I);
+          for (int64_t r = 0; r < tile.rows && add; ++r) add_scaled(from + r * tile.cols, 1, tile.cols, to + r * s.I);
+        }
+      };
+      for (int64_t n0 = 0, visit = 0; n0 < s.N; n0 += group, ++visit) {
         const int64_t count = std::min(group, s.N - n0);
+        copy_block(w + n0, 1, s.N, count, K, weights.data, K);
         for (int64_t n = 0; n < count; ++n) form(n0 + n, tile, panels, formed + n * size, tile.cols);
-        product<scalar_t>({formed, size}, tile.size(), {weights.data + n0 * K, K}, K, count, n0 > 0, sum, size);
+        product<scalar_t>({formed, size}, tile.size(), {weights.data, K}, K, count, visit % kVisits > 0, sum, size);
+        if (visit % kVisits == kVisits - 1 || n0 + count == s.N) write(visit >= kVisits);
       }
-      for (int64_t k = 0; k < K; ++k)
-        copy_block(sum + k * size, tile.cols, 1, tile.rows, tile.cols, out + (k * s.O + tile.r0) * s.I + tile.c0, s.I);
     }
   });
 }
@@ -93,35 +100,23 @@ void vjp(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, c
   if (s.N == 0)
     std::fill(out, out + K * area, scalar_t(0));
   else if (choose_vjp_method(s, K) == VjpMethod::materialize)
-    materialize(s, a, b, w, K, out);
+    for (int64_t k = 0; k < K; k += kMostWeights)
+      materialize(s, a, b, w + k * s.N, std::min(kMostWeights, K - k), out + k * area);
   else
     for (int64_t k = 0; k < K; ++k) scale(s, a, b, w + k * s.N, out + k * area);
 }
 
-// Threads share the out-features, so every column adds its samples in their order, and a row is written while it is in
-// cache. Columns of some samples are held at a time.
 template <typename scalar_t>
 void vjp(const PairShape& s, const Ids& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K, scalar_t* out) {
-  const int64_t step = std::max<int64_t>(1, kPartialSize / ((s.T + 1) * s.O + 1));
-  int64_t n0 = 0;
-  do {  // once even if there are no samples
-    const int64_t count = std::min(step, s.N - n0);
-    std::vector<Columns<scalar_t>> columns(count);
-    parallel_for(count, ceil_div(1 << 14, s.T * s.O + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t n = begin; n < end; ++n) columns[n] = columns_of(s, a, b, n0 + n);
-    });
-    parallel_for(K * s.O, ceil_div(1 << 14, s.I + count * s.T + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        scalar_t* row = out + r * s.I;
-        const scalar_t* weights = w + r / s.O * s.N + n0;
-        if (n0 == 0) std::fill(row, row + s.I, scalar_t(0));
-        for (int64_t n = 0; n < count; ++n)
-          for (int64_t c = 0; c < columns[n].count(); ++c)
-            row[columns[n].column[c]] += weights[n] * columns[n].sum[c * s.O + r % s.O];
-      }
-    });
-    n0 += count;
-  } while (n0 < s.N);
+  if (s.O == 0 || s.I == 0 || K == 0) return;
+  const auto add = [&](const Pointing& from, const RowSum<scalar_t>& sum, int64_t o0, int64_t width, double* total) {
+    for (const int64_t* p = from.begin; p < from.end; ++p) {
+      const scalar_t* const row = sum.row(*p, o0, width);
+      const int64_t n = from.n0 + *p / s.T;
+      for (int64_t k = 0; k < K; ++k) add_scaled(row, w[k * s.N + n], width, total + k * width);
+    }
+  };
+  sum_columns(s, a, b, K, add, out);
 }
 
 template <typename scalar_t>
@@ -130,7 +125,7 @@ void scale_rows(const PairShape& s, const Rows<scalar_t>& b, const scalar_t* w, 
     for (int64_t n = begin; n < end; ++n) {
       scalar_t* rows = to + n * s.T * s.O;
       copy_tile(b, n, b.t, 0, s.T, b.i, 0, s.O, rows, s.O);
-      scaled(rows, w[n], s.T * s.O, rows);
+      multiply(rows, w[n], s.T * s.O, rows);
     }
   });
 }

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from infotorch.errors import ConfigError
-from infotorch.ops.pair import call, refuse_grad, refuse_vmap, result_dtype
+from infotorch.ops.dispatch import call, refuse_grad, refuse_unserved
+from infotorch.ops.pair import result_dtype
 
 __all__ = ["LimitNoise", "LimitRows", "check_logits", "limit", "limit_noise"]
 
@@ -255,5 +256,5 @@ def _fake_noise(ids: Tensor, num_classes: int, seed: int, step: int, kind: str =
 
 
 for _op in ("limit", "limit_noise"):
-    refuse_vmap(_op)
+    refuse_unserved(_op)
 refuse_grad("limit")

@@ -41,7 +41,7 @@ ScalarType result_dtype(const Tensor& x);
 
 Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes);  // of like's device and result_dtype
 Tensor new_empty(const Tensor& like, std::initializer_list<int64_t> sizes, ScalarType dtype);
-Tensor to_result_dtype(const Tensor& x);                                     // x itself, if it has that dtype
+Tensor to_result_dtype(const Tensor& x);  // x itself, if it has that dtype
 
 // x's memory under other sizes and strides, `offset` numbers after x begins.
 Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::initializer_list<int64_t> strides,

@@ -35,7 +35,7 @@ REFUSALS = {
     "another ignore_index": (
         (Z, V, put(Y, 5, -100)),
         {"ignore_index": 255},
-        "or equal ignore_index=255; got -100 at row 5.",
+        "labels must lie in 0..9 or equal ignore_index=255; got -100 at row 5.",
     ),
     "a label of a single logit": (
         (Z[:, 0], V[:, 0], put(Y, 1, 2)),

@@ -65,8 +65,8 @@ void limit_noise(Call& call) {
   Call::check(cuda::limit_noise(key, N, C, of, out, nullptr));
 }
 
-const Entry limit_entry("limit", limit<float>, limit<double>);
-const Entry noise_entry("limit_noise", limit_noise<float>, limit_noise<double>);
+const driver::Entry limit_entry("limit", limit<float>, limit<double>);
+const driver::Entry noise_entry("limit_noise", limit_noise<float>, limit_noise<double>);
 
 }  // namespace
 }  // namespace infotorch

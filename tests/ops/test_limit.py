@@ -40,7 +40,7 @@ def test_golden(name, dtype, device):
     truth = {key: x.to(device) for key, x in wanted.items()}
     got = {key: x for key, x in rows.items() if key in wanted}
     assert len(got) >= 6
-    assert_rows(got, truth, dtype, options["q"])
+    assert_rows(got, truth, dtype, options["q"], strict=True)
 
 
 @every_half

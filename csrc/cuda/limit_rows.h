@@ -11,12 +11,7 @@
 
 namespace infotorch::cuda {
 
-// Under emulation limits are little, so that small calls reach every kernel.
-#ifdef INFOTORCH_EMULATE
-constexpr int kThreadBytes = 48, kWarpBytes = 256, kBlockBytes = 512, kLongThreads = 64, kWarps = 2;
-#else
 constexpr int kThreadBytes = 176, kWarpBytes = 8 << 10, kBlockBytes = 96 << 10, kLongThreads = 512, kWarps = 4;
-#endif
 constexpr int kShortThreads = 64;  // and rows of a block
 
 // How much shared memory a class takes, so that a thread holds 10 of float64 and 21 of float32, and a warp 512 and

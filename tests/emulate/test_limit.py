@@ -13,10 +13,11 @@ from tests.ops.limit_cases import assert_rows
 
 DEVICES = ["cpu", "cuda"]
 VARIANTS = ["plain", *(pytest.param(x, marks=pytest.mark.slow) for x in ("asan", "tsan"))]
-# One logit, few classes for a thread, for a warp, for a block that keeps them and for one that reads them again, around
-# the lanes of a vector, and more than lie rows in the lanes.
-CLASSES = [3, 1, 2, 5, 10, 11, 12, 16, 17, 31, 33, 63, 64, 65, 70, 130]
+# One logit, few classes for a thread, for a warp, for a block that keeps them and for one that reads some again, around
+# the lanes of a vector; beyond ONE_THREAD only few samples.
+CLASSES = [3, 1, 2, 5, 10, 11, 12, 16, 17, 21, 22, 23, 31, 33, 65, 512, 513, 1024, 1030, 6200, 12300]
 SAMPLES = [2, 1, 3, 8, 15, 17, 33, 65]
+ONE_THREAD = 33
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 
 
@@ -28,7 +29,8 @@ def wide(dtype):
 def rows(draw):
     """Tensors and options of ``reference.limit``, and the key of the noise."""
     rng = torch.Generator().manual_seed(draw(st.integers(0, 1 << 32)))
-    N, C, dtype = draw(st.sampled_from(SAMPLES)), draw(st.sampled_from(CLASSES)), draw(st.sampled_from(DTYPES))
+    C, dtype = draw(st.sampled_from(CLASSES)), draw(st.sampled_from(DTYPES))
+    N = draw(st.sampled_from(SAMPLES if C <= ONE_THREAD else SAMPLES[:3]))
     z, v = (torch.randn(N, C, generator=rng, dtype=torch.float64) * draw(st.sampled_from([2, 30])) for _ in range(2))
     if C > 2 and draw(st.booleans()):  # masked classes, never the first, at which labels point then
         z[:, 1 : C // 2 + 1] = v[:, C // 2 :] = -torch.inf
@@ -132,7 +134,7 @@ def test_random_rows(variant, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("C", [1, 3, 20, 70, 130])
+@pytest.mark.parametrize("C", [1, 3, 30, 1030, 12300])
 def test_a_row_without_a_target_says_so_alone(C, device):
     """Labels out of range, then probabilities that are none."""
     rng = torch.Generator().manual_seed(0)

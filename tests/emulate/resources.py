@@ -213,6 +213,22 @@ def calls() -> Iterable[Call]:
                     tensors[name] = cases.waves(*size).to(cases.result_dtype(b))
             options = {"bias": False, "t_dims": 1, "in_features": I, "tf32": False, "seed": 1, "name": ""}
             yield Call(op=op, device="cuda", tensors=tensors, options=options | way)
+    yield from limit_calls()
+
+
+def limit_calls() -> Iterable[Call]:
+    """Rows for a thread, a warp and a block, with labels and with probabilities; and the noise alone."""
+    options = {"q": "gaussian", "beta": 1, "smoothing": 0, "scale": 1, "positions": 1, "seed": 1, "step": 0}
+    for C, dtype in itertools.product(
+        (1, 3, 21, 100, 1000, 7000, 13000), (torch.bfloat16, torch.float32, torch.float64)
+    ):
+        logits = cases.waves(2, C).to(dtype)
+        soft = torch.full((2, C), 1 / C, dtype=cases.result_dtype(logits))
+        for target in (torch.zeros(2, dtype=torch.int64), soft):
+            tensors = {"a": logits, "b": logits, "target": target, "ids": torch.arange(2)}
+            yield Call(op="limit", device="cuda", tensors=tensors, options=options)
+    noise = {"num_classes": 3, "kind": "gaussian", "seed": 1, "step": 0}
+    yield Call(op="limit_noise", device="cuda", tensors={"b": torch.arange(2)}, options=noise)
 
 
 def launches(driver: Driver) -> dict[str, tuple[int, int]]:

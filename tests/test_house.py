@@ -25,7 +25,7 @@ ARROWS = {
     "store": {"table", "errors"},
     "train": {"measures", "capture", "ops", "task", "store", "table", "errors"},
     "report": {"store", "table", "errors"},
-    "pipeline": {"store", "measures", "blocks", "capture", "data", "task", "table", "errors"},
+    "pipeline": {"train", "store", "measures", "blocks", "capture", "data", "task", "table", "errors"},
     "demo": {"pipeline", "measures", "blocks", "report", "store", "data", "task", "table", "errors"},
     "cli": {"demo", "pipeline", "report", "store", "data", "task", "measures", "table", "errors", "ops", "_C"},
 }

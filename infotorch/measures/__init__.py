@@ -1,6 +1,7 @@
 """Measures: what is said of a sample, and the array-level mathematics behind it."""
 
 from infotorch.measures.cross_entropy import CrossEntropyGGN, cross_entropy_ggn, cross_entropy_unique_information
+from infotorch.measures.detection import Detection, detection
 from infotorch.measures.from_kernel import unique_information_from_kernel, unique_information_from_shared_kernel
 from infotorch.measures.information import UniqueInformationResult
 from infotorch.measures.label_bounds import fano_min_error, label_info_lower, max_memorised
@@ -17,6 +18,7 @@ REGISTRY = {UniqueInformation.name: UniqueInformation}
 __all__ = [
     "REGISTRY",
     "CrossEntropyGGN",
+    "Detection",
     "LabelInfo",
     "LabelInfoMeter",
     "LaplaceInformation",
@@ -29,6 +31,7 @@ __all__ = [
     "UniqueInformationResult",
     "cross_entropy_ggn",
     "cross_entropy_unique_information",
+    "detection",
     "fano_min_error",
     "label_info_lower",
     "laplace_sample_information",

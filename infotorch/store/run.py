@@ -91,6 +91,15 @@ class Run:
         """The files of the notes, by name."""
         return sorted((self.path / "notes").glob("*.json"))
 
+    def checkpoint_files(self) -> list[Path]:
+        """The files of trained weights, by name; what a training goes on from is none of them."""
+        return sorted(path for path in (self.path / "checkpoints").glob("*.pt") if path != self.training_file)
+
+    @property
+    def training_file(self) -> Path:
+        """What an interrupted training goes on from; a finished run has none."""
+        return self.path / "checkpoints" / "training.pt"
+
     def notes(self) -> dict[str, Any]:
         """What the report shows besides scores, by name.
 

@@ -25,7 +25,7 @@ from infotorch.store.run import Run
 from infotorch.store.shards import Shard, rows_of, specs_of
 from infotorch.table import Scores
 
-FOLDERS = ("scores", "samples", "shards", "notes")
+FOLDERS = ("scores", "samples", "shards", "notes", "checkpoints")
 _NOTE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -106,6 +106,19 @@ class RunWriter(Run):
             self._write({"complete": False})
         write_bytes(path, data)
 
+    def attach(self, name: str, data: bytes) -> None:
+        """Writes the weights of a network, as ``checkpoints/<name>.pt``; older ones are replaced.
+
+        Raises:
+            StoreError: The system refuses.
+        """
+        path = self.path / "checkpoints" / f"{name}.pt"
+        if path.is_file() and path.read_bytes() == data:
+            return
+        if self.manifest["complete"]:
+            self._write({"complete": False})
+        write_bytes(path, data)
+
     def finish(self) -> None:
         """Writes the manifest of the whole run, with the hash of every file.
 
@@ -123,7 +136,7 @@ class RunWriter(Run):
                     )
                 for path in (shard.file, shard.record):
                     files[path.relative_to(self.path).as_posix()] = file_hash("store", path)
-        for path in self.note_files():
+        for path in [*self.note_files(), *self.checkpoint_files()]:
             files[path.relative_to(self.path).as_posix()] = file_hash("store", path)
         for name in self.manifest["files"]:
             if name not in files:

@@ -1,27 +1,23 @@
 """From a task and its data to scores, in memory or as a run on disk that any crash leaves resumable."""
 
 import dataclasses
-import importlib.metadata
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from infotorch import errors, measures, store
-from infotorch.data import Samples, inputs_of, pictures_of, sample_rows, samples_of
-from infotorch.measures.digest import digest, digest_of_code, digest_of_model, plain_repr
+from infotorch.data import Samples, inputs_of, samples_of
+from infotorch.measures.digest import digest_of_model
 from infotorch.measures.measure import Measure, Progress
+from infotorch.pipeline.keeping import keep_samples, with_classes
+from infotorch.pipeline.provenance import data_facts, environment, outputs_digest, task_facts
 from infotorch.table import Column, Scores
 from infotorch.task import Task
 
 __all__ = ["score"]
-
-NUM_PROBED = 8
-"""Samples whose outputs tell one task from another that looks the same."""
 
 Notes = Mapping[str, Any] | Callable[[Scores], Mapping[str, Any]]
 
@@ -89,28 +85,28 @@ def score(
         whole = job.whole()
         parts = [job.part(whole, start, stop) for start, stop in _ranges(0, len(samples), shard_size)]
         return _stacked(parts)
-    outputs = _outputs_digest(task, samples)  # before any look at the model, which may keep what it last saw
+    outputs = outputs_digest(task, samples)  # before any look at the model, which may keep what it last saw
     options = {
         "measures": [{"name": measure.name, **measure.config()} for measure in chosen],
         "memory_limit": memory_limit,
         "batch_size": batch_size,
         "shard_size": shard_size,
-        "task": _task_facts(task),
+        "task": task_facts(task),
     }
     with store.create(
         out,
         command={**(command or {}), "score": options},
         num_rows=len(samples),
         shard_size=shard_size,
-        data=_data_facts(samples),
+        data=data_facts(samples),
         provenance={
             "parameters": digest_of_model(task.model),
             "outputs": outputs,
-            **_environment(task),
+            **environment(task),
         },
     ) as run:
         if not run.finished:
-            _keep_samples(run, _with_classes(task, samples), progress)
+            keep_samples(run, with_classes(task, samples), progress)
             _keep_scores(run, job)
         scores = run.scores()
         if isinstance(notes, Mapping) or (notes is not None and not run.finished):
@@ -162,26 +158,6 @@ class _Job:
 
     def _scores(self, measure: Measure, x: Tensor, y: Tensor, progress: Progress | None) -> Scores:
         return measure.scores(self.task, x, y, memory_limit=self.memory_limit, progress=progress)
-
-
-def _with_classes(task: Task, samples: Samples) -> Samples:
-    """The samples with whole labels of a binary loss, which takes floating point, as the classes that they are."""
-    y = samples.y
-    if task.loss == "binary_cross_entropy" and y.is_floating_point() and bool((y == y.round()).all()):
-        return dataclasses.replace(samples, y=y.long().reshape(len(y), -1)[:, 0])
-    return samples
-
-
-def _keep_samples(run: store.RunWriter, samples: Samples, progress: Progress | None) -> None:
-    """Writes the samples' shards that are not there yet."""
-    if samples.images is None and (images := pictures_of(samples.x)) is not None:
-        samples = dataclasses.replace(samples, images=images)
-    ranges = run.ranges()
-    for done, (start, stop) in enumerate(ranges):
-        if not run.has_samples(start):
-            run.put_samples(start, sample_rows(samples, start, stop))
-        if progress:
-            progress("keeping samples", done + 1, len(ranges))
 
 
 def _keep_scores(run: store.RunWriter, job: _Job) -> None:
@@ -280,84 +256,3 @@ def _stacked(parts: Sequence[Scores]) -> Scores:
 
 def _ranges(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
     return ((first, min(first + size, stop)) for first in range(start, stop, size))
-
-
-def _task_facts(task: Task) -> dict[str, Any]:
-    """What a task is; its numbers are known by the parameters' digest.
-
-    ``params`` is known by what it selects.
-    """
-    functions = {name: getattr(task, name) for name in ("forward", "target")}
-    return {
-        "model": {
-            "name": _name_of(type(task.model)),
-            "layers": plain_repr(task.model).splitlines(),
-            "code": digest_of_code(task.model, state=False),
-        },
-        "loss": task.loss if isinstance(task.loss, str) else _code_facts(task.loss),
-        "parameters": list(task.parameters()),
-        **{name: _code_facts(function) for name, function in functions.items() if function is not None},
-    }
-
-
-def _code_facts(function: Any) -> dict[str, str]:
-    return {"name": _name_of(function), "code": digest_of_code(function)}
-
-
-def _outputs_digest(task: Task, samples: Samples) -> str:
-    """SHA-256 of the outputs of the first samples: what no look at code and parameters sees shows there."""
-    x = samples.x[:NUM_PROBED].clone()  # as aligned as any other time, for the same bits
-    task.check_inputs(x)
-    with torch.no_grad():
-        return digest([task.outputs(x)])
-
-
-def _name_of(thing: Any) -> str:
-    """Module and name of a function, or of the class of an object."""
-    named = thing if hasattr(thing, "__qualname__") else type(thing)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
-def _data_facts(samples: Samples) -> dict[str, Any]:
-    return {
-        "digest": samples.digest(),
-        "x": {"shape": list(samples.x.shape), "dtype": str(samples.x.dtype)},
-        "y": {"shape": list(samples.y.shape), "dtype": str(samples.y.dtype)},
-        "label_names": samples.label_names,
-    }
-
-
-def _environment(task: Task) -> dict[str, Any]:
-    """What the last bits of the scores depend on besides the command; no time, no name of the machine."""
-    versions = {
-        "python": platform.python_version(),
-        **{name: _version(name) for name in ("infotorch", "torch", "numpy", "pyarrow")},
-    }
-    if torch.version.cuda is not None:
-        versions["cuda"] = torch.version.cuda
-    devices = sorted({str(value.device) for value in task.model.parameters()})
-    return {
-        "versions": versions,
-        "threads": torch.get_num_threads(),
-        "devices": {name: _device_name(torch.device(name)) for name in devices},
-        "flags": {
-            "matmul_precision": torch.get_float32_matmul_precision(),
-            "deterministic": torch.are_deterministic_algorithms_enabled(),
-        },
-    }
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{model or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"

@@ -1,0 +1,30 @@
+"""The samples of a run beside their scores."""
+
+import dataclasses
+
+from infotorch import store
+from infotorch.data import Samples, pictures_of, sample_rows
+from infotorch.measures.measure import Progress
+from infotorch.task import Task
+
+__all__ = ["keep_samples", "with_classes"]
+
+
+def with_classes(task: Task, samples: Samples) -> Samples:
+    """The samples with whole labels of a binary loss, which takes floating point, as the classes that they are."""
+    y = samples.y
+    if task.loss == "binary_cross_entropy" and y.is_floating_point() and bool((y == y.round()).all()):
+        return dataclasses.replace(samples, y=y.long().reshape(len(y), -1)[:, 0])
+    return samples
+
+
+def keep_samples(run: store.RunWriter, samples: Samples, progress: Progress | None) -> None:
+    """Writes the samples' shards that are not there yet."""
+    if samples.images is None and (images := pictures_of(samples.x)) is not None:
+        samples = dataclasses.replace(samples, images=images)
+    ranges = run.ranges()
+    for done, (start, stop) in enumerate(ranges):
+        if not run.has_samples(start):
+            run.put_samples(start, sample_rows(samples, start, stop))
+        if progress:
+            progress("keeping samples", done + 1, len(ranges))

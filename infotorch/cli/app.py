@@ -31,6 +31,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "demo": Command("infotorch.cli.demo", "Find mislabeled handwritten digits, as a demonstration.", "always"),
     "score": Command("infotorch.cli.score", "Score every sample of a task of your own.", "with --out"),
+    "train": Command("infotorch.cli.train", "Train a classifier that doesn't memorise wrong labels.", "with --out"),
     "report": Command("infotorch.cli.report", "Write a run as one HTML file that opens without a network."),
     "show": Command("infotorch.cli.show", "Print the highest scores of a run."),
     "verify": Command("infotorch.cli.verify", "Check every file of a run against its hash."),

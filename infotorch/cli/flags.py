@@ -44,7 +44,7 @@ class Flag(NamedTuple):
         kinds = [*self.choices, *(SCALARS[t] for t in self.scalars), *(f"{SCALARS[t]},..." for t in self.items)]
         return "|".join(kinds)
 
-    def parse(self, text: str) -> Any:
+    def parse(self, where: str, text: str) -> Any:
         """The value written as ``text``.
 
         Raises:
@@ -53,14 +53,14 @@ class Flag(NamedTuple):
         if text in self.choices:
             return text
         if "," in text and self.items:
-            return tuple(self.scalar(part.strip(), self.items) for part in text.split(",") if part.strip())
+            return tuple(self.scalar(where, part.strip(), self.items) for part in text.split(",") if part.strip())
         if self.scalars:
-            return self.scalar(text, self.scalars)
+            return self.scalar(where, text, self.scalars)
         if self.items:
-            return (self.scalar(text, self.items),)
-        raise Usage(str(unknown("score", self.name, text, self.choices)))
+            return (self.scalar(where, text, self.items),)
+        raise Usage(str(unknown(where, self.name, text, self.choices)))
 
-    def scalar(self, text: str, types: Sequence[type]) -> Any:
+    def scalar(self, where: str, text: str, types: Sequence[type]) -> Any:
         for kind in types:
             try:
                 value = kind(text)
@@ -72,7 +72,7 @@ class Flag(NamedTuple):
         if self.choices:
             names += " or one of " + ", ".join(map(repr, self.choices))
         commas = ", several with commas between" if self.items else ""
-        raise Usage(f"score: {self.name} must be {names}{commas}; got {text!r}. Run: infotorch score --help.")
+        raise Usage(f"{where}: {self.name} must be {names}{commas}; got {text!r}. Run: infotorch {where} --help.")
 
 
 def whole(least: int) -> Callable[[str], int]:
@@ -175,7 +175,9 @@ def parameters(registry: Mapping[str, type], *, but: Sequence[str]) -> list[insp
     return list(made.values())
 
 
-def settings(registry: Mapping[str, type], chosen: Sequence[str], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+def settings(
+    registry: Mapping[str, type], chosen: Sequence[str], given: Mapping[str, Any], *, where: str = "score"
+) -> list[dict[str, Any]]:
     """For each chosen measure the values given for its fields.
 
     Raises:
@@ -186,11 +188,15 @@ def settings(registry: Mapping[str, type], chosen: Sequence[str], given: Mapping
         if not any(field in flags for flags in of.values()):
             owners = [name for name, cls in registry.items() if field in flags_of(cls)]
             raise Usage(
-                f"score: --{field.replace('_', '-')} belongs to {', '.join(owners)}; got --measure "
+                f"{where}: --{field.replace('_', '-')} belongs to {', '.join(owners)}; got --measure "
                 f"{' --measure '.join(chosen)}. Leave the option out, or add the measure."
             )
     return [
-        {field: v if flags[field].toggle else flags[field].parse(v) for field, v in given.items() if field in flags}
+        {
+            field: v if flags[field].toggle else flags[field].parse(where, v)
+            for field, v in given.items()
+            if field in flags
+        }
         for flags in of.values()
     ]
 

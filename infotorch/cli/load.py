@@ -8,7 +8,8 @@ import inspect
 import pathlib
 import sys
 import traceback
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -24,6 +25,8 @@ class Loaded:
     task: Task
     data: Any = None
     test_data: Any = None
+    again: Callable[[], "Loaded"] | None = None
+    """Calls the function once more, for a second network."""
 
 
 class BadTaskError(ConfigError):
@@ -33,8 +36,8 @@ class BadTaskError(ConfigError):
 class Blame:
     """Turns whatever the user's code raises inside of it into one line that names the place in the user's file."""
 
-    def __init__(self, doing: str, file: str | None) -> None:
-        self.doing, self.file = doing, file
+    def __init__(self, where: str, doing: str, file: str | None) -> None:
+        self.where, self.doing, self.file = where, doing, file
 
     def __enter__(self) -> "Blame":
         return self
@@ -45,7 +48,8 @@ class Blame:
         if error is None or isinstance(error, KeyboardInterrupt | GeneratorExit | BadTaskError):
             return
         raise BadTaskError(
-            f"score: {self.doing}; got {named(error)}{self.place(error)}. Mend it there, or add --debug for the trace."
+            f"{self.where}: {self.doing}; got {named(error)}{self.place(error)}. "
+            "Mend it there, or add --debug for the trace."
         ) from error
 
     def place(self, error: BaseException) -> str:
@@ -58,7 +62,7 @@ class Blame:
         return f" ({pathlib.Path(file).name}, line {line})"
 
 
-def load(spec: str) -> Loaded:
+def load(spec: str, *, where: str = "score") -> Loaded:
     """The task, and the data where the function returned some too.
 
     Raises:
@@ -68,47 +72,51 @@ def load(spec: str) -> Loaded:
     place, colon, name = spec.rpartition(":")
     if not colon or not place or not name:
         raise Usage(
-            f"score: TASK must be package.module:callable or path/to/file.py:callable; got {spec!r}. "
+            f"{where}: TASK must be package.module:callable or path/to/file.py:callable; got {spec!r}. "
             "Name the function that returns the task after a colon."
         )
-    module = module_of(place)
+    module = module_of(where, place)
     if not hasattr(module, name):
         names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         own = [n for n in names if getattr(getattr(module, n), "__module__", None) == module.__name__]
         todo = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(own) or 'no function of its own'}."
-        raise BadTaskError(f"score: {place} must have the callable that TASK names; got {name!r}. {todo}")
+        raise BadTaskError(f"{where}: {place} must have the callable that TASK names; got {name!r}. {todo}")
     function = getattr(module, name)
     if not callable(function):
         raise BadTaskError(
-            f"score: {name} in {place} must be a function that returns a Task; got {kind_of(function)}. "
+            f"{where}: {name} in {place} must be a function that returns a Task; got {kind_of(function)}. "
             f"Write: def {name}(): return Task(model)."
         )
-    return returned(f"{name}() in {place}", function, getattr(module, "__file__", None))
+
+    def call() -> Loaded:
+        return returned(where, f"{name}() in {place}", function, getattr(module, "__file__", None))
+
+    return replace(call(), again=call)
 
 
-def module_of(place: str) -> ModuleType:
+def module_of(where: str, place: str) -> ModuleType:
     if not place.endswith(".py"):
         sys.path.insert(0, "")  # as python -m does; the console script doesn't
         found = importlib.util.find_spec(place.partition(".")[0]) if place.partition(".")[0] else None
         if found is None:
             raise BadTaskError(
-                f"score: {place} must be a module that Python finds; got no module {place.partition('.')[0]!r}. "
+                f"{where}: {place} must be a module that Python finds; got no module {place.partition('.')[0]!r}. "
                 "Start in the folder that holds it, or give path/to/file.py:callable."
             )
-        with Blame(f"{place} must import", None) as blame:
+        with Blame(where, f"{place} must import", None) as blame:
             spec = importlib.util.find_spec(place)
             blame.file = spec.origin if spec else None
             return importlib.import_module(place)
     path = pathlib.Path(place).resolve()
     if not path.is_file():
-        raise BadTaskError(f"score: the task's file must exist; got {place}.{beside(path)}")
+        raise BadTaskError(f"{where}: the task's file must exist; got {place}.{beside(path)}")
     sys.path.insert(0, str(path.parent))  # its own imports work as under python file.py
     name = path.stem if path.stem not in sys.modules else f"task_file_{path.stem}"  # a random.py is not Python's random
     made = importlib.util.spec_from_file_location(name, path)
     assert made is not None and made.loader is not None
     module = importlib.util.module_from_spec(made)
-    with Blame(f"{place} must import", str(path)), contextlib.ExitStack() as undo:
+    with Blame(where, f"{place} must import", str(path)), contextlib.ExitStack() as undo:
         sys.modules[name] = module  # pickle, and the workers of a DataLoader, look classes up there
         undo.callback(sys.modules.pop, name)
         made.loader.exec_module(module)
@@ -123,9 +131,9 @@ def beside(path: pathlib.Path) -> str:
     return f" Did you mean {near[0]!r}?" if near else " Check the path."
 
 
-def returned(what: str, function: Any, file: str | None) -> Loaded:
+def returned(where: str, what: str, function: Any, file: str | None) -> Loaded:
     """What the function returns, checked."""
-    with Blame(f"{what} must return a Task", file):
+    with Blame(where, f"{what} must return a Task", file):
         needed = [
             p.name
             for p in inspect.signature(function).parameters.values()
@@ -133,14 +141,14 @@ def returned(what: str, function: Any, file: str | None) -> Loaded:
         ]
         if needed:
             raise BadTaskError(
-                f"score: {what} must need no arguments; got {', '.join(needed)}. "
+                f"{where}: {what} must need no arguments; got {', '.join(needed)}. "
                 "Give them defaults, or name a function that calls it."
             )
         result = function()
     parts = result if isinstance(result, tuple) else (result,)
     if not parts or len(parts) > 3 or not isinstance(parts[0], Task):
         raise BadTaskError(
-            f"score: {what} must return a Task, (task, loader) or (task, loader, test_loader); "
+            f"{where}: {what} must return a Task, (task, loader) or (task, loader, test_loader); "
             f"got {kind_of(result)}. Wrap the model: Task(model)."
         )
     return Loaded(

@@ -9,6 +9,7 @@ import numpy as np
 from infotorch.errors import require
 from infotorch.report.axes import of_score
 from infotorch.report.figure import Chapter, Figure, Table
+from infotorch.report.limit import limit
 from infotorch.report.numbers import count, number, quantity
 from infotorch.report.plots import ABOVE, TABLE_ROWS, specification
 from infotorch.report.view import View
@@ -70,7 +71,7 @@ def retraining(view: View) -> Chapter | None:
     )
 
 
-CHAPTERS: tuple[Callable[[View], Chapter | None], ...] = (retraining,)
+CHAPTERS: tuple[Callable[[View], Chapter | None], ...] = (retraining, limit)
 
 
 def chapters(view: View) -> list[Chapter]:

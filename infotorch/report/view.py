@@ -27,6 +27,22 @@ _KNOWN = {
         "How far the predictions on the test samples move when the sample is left out: "
         "half the mean squared distance, over σ².",
     ),
+    "limit_ema": (
+        "Label score, mean over epochs",
+        "Distance between the given label and the auxiliary network's prediction, averaged over the epochs.",
+    ),
+    "limit_distance": (
+        "Label score, last epoch",
+        "Distance between the given label and the auxiliary network's prediction, between 0 and √2.",
+    ),
+    "limit_xent": (
+        "Surprise of the label",
+        "Minus the logarithm of the probability that the auxiliary network gives the label.",
+    ),
+    "limit_margin": (
+        "Margin against the label",
+        "How much likelier the likeliest other class is than the given one, to the auxiliary network.",
+    ),
     "own_residual": (
         "Own residual",
         "Distance between the given label and the prediction of the network trained without the sample.",

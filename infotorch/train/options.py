@@ -56,7 +56,7 @@ class LimitOptions:
     clip_norm: float | None = None
     """Largest norm of each network's gradient."""
     seed: int = 0
-    """Of the noise."""
+    """Of the noise, and of whatever else a command draws."""
     scores: Literal["ema", "last"] | None = "ema"
     """Label-noise scores: with an exponential mean over epochs, of the last epoch alone, or none."""
     select: Literal["val_noisy", "last"] = "val_noisy"

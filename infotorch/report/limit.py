@@ -1,0 +1,203 @@
+"""The chapter of a LIMIT training: accuracy along it, nats passed on, and given against predicted labels."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from infotorch.errors import require
+from infotorch.report.figure import Chapter, Figure, Table
+from infotorch.report.numbers import bits, count, number, percent, quantity
+from infotorch.report.plots import ABOVE, specification
+from infotorch.report.view import View
+
+__all__ = ["limit"]
+
+LINES = {
+    "test_acc": ("test", "var(--class-0)"),
+    "val_acc": ("validation, noisy labels", "var(--class-1)"),
+    "acc_train": ("training, noisy labels", "var(--class-2)"),
+}
+MOST_CLASSES = 40
+"""Beyond so many the squares of the confusion are too small to see."""
+
+
+def limit(view: View) -> Chapter | None:
+    """Needs the note "limit"."""
+    note = view.notes.get("limit")
+    if not note:
+        return None
+    figures = [_accuracies(note), _nats(note), _confusion(view, note)]
+    return Chapter(
+        id="limit",
+        title="Training without memorising",
+        says=_says(note),
+        figures=tuple(figure for figure in figures if figure is not None),
+        does_not_say="It does not say that the network holds no information of its labels: they pass through the "
+        "auxiliary network, and one that memorises passes the noise on. Accuracy on noisy labels can't exceed what the "
+        "noise leaves, and a small validation set doesn't tell close settings apart.",
+    )
+
+
+def _says(note: Mapping[str, Any]) -> str:
+    counts, found, plain = note["memorised"], note["detection"], note["compared"]
+    parts = [
+        f"Trained on {count(note['num_train'])} labels"
+        + ("" if note["noise"] == "none" else f" under the noise “{note['noise']}”")
+        + ": the classifier gets predicted gradients in place of those made from labels."
+    ]
+    if counts["count"] is not None and counts["mislabelled"]:
+        share = percent(counts["count"], counts["mislabelled"])
+        text = f"It repeats {count(counts['count'])} of {count(counts['mislabelled'])} wrong labels ({share})"
+        if plain is not None:
+            of = plain["memorised"]
+            text += f", plain cross-entropy {count(of['count'])} ({percent(of['count'], of['mislabelled'])})"
+        parts.append(text + f"; of {count(counts['recovered'])} it predicts the right class (diagnostic).")
+    if found is not None and found["auroc"] is not None:
+        parts.append(
+            f"The label score ranks a wrong label above a right one with chance {number(found['auroc'])} (AUROC, "
+            "diagnostic)."
+        )
+    return " ".join(parts)
+
+
+def _accuracies(note: Mapping[str, Any]) -> Figure:
+    rows, ends = [], []
+    table: dict[int, dict[str, float]] = {}
+    trainings = [("", note["history"])]
+    if note["compared"] is not None:
+        trainings.append((f"{note['compared']['name']}, ", note["compared"]["history"]))
+    for prefix, history in trainings:
+        for key, (name, color) in LINES.items():
+            points = [(entry["epoch"] + 1, entry[key]) for entry in history if entry.get(key) is not None]
+            for epoch, value in points:
+                line = prefix + name
+                row = {"epoch": epoch, "y": 100 * value, "line": line, "color": color, "plain": bool(prefix)}
+                rows.append(row | {"shown": f"{100 * value:.1f} %"})
+                table.setdefault(epoch, {})[line] = value
+            if points:
+                ends.append({"epoch": points[-1][0], "y": 100 * points[-1][1], "line": prefix + name, "color": color})
+    names = list(dict.fromkeys(row["line"] for row in rows))
+    last = "; ".join(f"{end['line']} {end['y']:.1f} %" for end in ends)
+    return Figure(
+        id="limit-accuracy",
+        title="Accuracy over training",
+        kind="diagnostic",
+        alt=f"Lines of accuracy over epochs. At the last: {last}.",
+        caption=f"At the last epoch: {last}." + (" Dashed: cross-entropy." if note["compared"] is not None else ""),
+        spec=specification(_lines("Accuracy (%)", rows, dashed=True), rows=rows),
+        table=Table(
+            caption="Accuracy by epoch",
+            header=("Epoch", *names),
+            rows=tuple(
+                (str(epoch), *(f"{100 * found[name]:.1f} %" if name in found else "" for name in names))
+                for epoch, found in sorted(table.items())
+            ),
+        ),
+        wide=True,
+    )
+
+
+def _nats(note: Mapping[str, Any]) -> Figure | None:
+    history = [entry for entry in note["history"] if entry["nats"] is not None and np.isfinite(entry["nats"])]
+    if not history:
+        return None
+    what = history[-1]["nats_of"]
+    rows = [
+        {"epoch": entry["epoch"] + 1, "y": entry["nats"], "line": what, "color": "var(--accent)", "plain": False,
+         "shown": f"{quantity(entry['nats'], 'nats')} ({bits(entry['nats'], 'nats')})"}
+        for entry in history
+    ]  # fmt: skip
+    meaning = {
+        "at most in the weights": "Label information in the weights is at most this.",
+        "passed on": "What the noisy predicted gradients carried; the predictor is trained, so it bounds nothing.",
+        "nll of gradients": "Cross-entropy of label gradients under the predictor; a density, so it may be negative.",
+    }[what]
+    return Figure(
+        id="limit-nats",
+        title=f"Nats over training: {what}",
+        kind="bound" if what == "at most in the weights" else "diagnostic",
+        alt=f"Line of nats ({what}) over epochs, {quantity(history[-1]['nats'], 'nats')} at the last.",
+        caption=f"{meaning} At the last epoch {quantity(history[-1]['nats'], 'nats')}.",
+        spec=specification(_lines("Nats", rows, dashed=False), rows=rows),
+        table=Table(
+            caption="Nats by epoch",
+            header=("Epoch", what),
+            rows=tuple((str(row["epoch"]), str(row["shown"])) for row in rows),
+        ),
+    )
+
+
+def _lines(title: str, rows: Sequence[Mapping[str, Any]], *, dashed: bool) -> Any:
+    """One line for each value of ``line``."""
+    alt = require("report", "altair", "report")
+    scale = alt.Scale(domain=[1, max(2, *(row["epoch"] for row in rows))], nice=False)
+    base = alt.Chart(alt.NamedData(name="rows")).encode(
+        x=alt.X("epoch:Q", title="Epoch", scale=scale, axis=alt.Axis(format="d", tickMinStep=1)),
+        y=alt.Y("y:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(**ABOVE)),
+        detail="line:N",
+        stroke=alt.Stroke("color:N", scale=None),
+        tooltip=[alt.Tooltip("line:N", title="Of"), alt.Tooltip("epoch:Q", title="Epoch"),
+                 alt.Tooltip("shown:N", title=title)],
+    )  # fmt: skip
+    marks = base.mark_line(strokeWidth=2)
+    if dashed:
+        marks = marks.encode(strokeDash=alt.condition("datum.plain", alt.value([5, 4]), alt.value([1, 0])))
+    points = base.mark_point(filled=True, opacity=1, size=14).encode(fill=alt.Fill("color:N", scale=None))
+    return alt.layer(marks, points).properties(width="container", height=300)
+
+
+def _confusion(view: View, note: Mapping[str, Any]) -> Figure | None:
+    alt = require("report", "altair", "report")
+    if note["confusion"] is None:
+        return None
+    counts = np.asarray(note["confusion"])
+    C = len(counts)
+    listed = view.manifest.get("data", {}).get("label_names")
+    names = [str(name) for name in listed] if listed and len(listed) >= C else [str(c) for c in range(C)]
+    of_row = np.maximum(counts.sum(1, keepdims=True), 1)
+    shown = np.argwhere(counts) if C <= MOST_CLASSES else np.empty((0, 2), int)
+    rows = [
+        {"given": int(i), "predicted": int(j), "share": float(counts[i, j] / of_row[i, 0]), "n": int(counts[i, j]),
+         "labels": f"{names[i]} → {names[j]}", "percent": percent(int(counts[i, j]), int(of_row[i, 0]))}
+        for i, j in shown
+    ]  # fmt: skip
+    off = [(int(counts[i, j]), int(i), int(j)) for i, j in np.argwhere(counts) if i != j]
+    off.sort(key=lambda cell: (-cell[0], *cell[1:]))
+    agree = int(np.trace(counts))
+    tooltip = [
+        alt.Tooltip("labels:N", title="Given → predicted"),
+        alt.Tooltip("n:Q", title="Samples", format=","),
+        alt.Tooltip("percent:N", title="Of the given label"),
+    ]
+    axis = {"labelExpr": "names[datum.value]", "grid": False, "labelLimit": 90}
+    chart = (
+        alt.Chart(alt.NamedData(name="rows"))
+        .mark_rect(fill="var(--ink)")
+        .encode(
+            x=alt.X("predicted:O", title="Predicted", axis=alt.Axis(labelAngle=0 if C <= 12 else -90, **axis)),
+            y=alt.Y("given:O", title="Given", axis=alt.Axis(**axis, **ABOVE)),
+            opacity=alt.Opacity("share:Q", scale=alt.Scale(domain=[0, 1], range=[0.04, 1])),
+            tooltip=tooltip,
+        )
+        .properties(width="container", height=max(200, min(420, 26 * C)))
+        .add_params(alt.param(name="names", value=names))
+    )  # fmt: skip
+    total = int(counts.sum())
+    caption = f"{count(agree)} of {count(total)} labels ({percent(agree, total)}) are predicted as given. "
+    caption += (
+        "The darker, the larger the share of the given label." if rows else f"Too many classes to draw: {count(C)}."
+    )
+    return Figure(
+        id="limit-confusion",
+        title="Given and predicted labels",
+        kind="diagnostic",
+        alt=f"Squares of given against predicted labels of {count(total)} training samples; {count(agree)} agree.",
+        caption=caption,
+        spec=specification(chart, rows=rows),
+        table=Table(
+            caption="The most frequent disagreements",
+            header=("Given", "Predicted", "Samples"),
+            rows=tuple((names[i], names[j], count(n)) for n, i, j in off[:50]),
+        ),
+    )  # fmt: skip

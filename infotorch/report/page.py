@@ -78,6 +78,7 @@ def content(view: View) -> dict[str, Any]:
         "suspicion": view.suspicion,
         "with_suggestions": view.suggested_text is not None,
         "main": main,
+        "ends": "suspicious" if main.name.startswith("limit_") else "informative",
         "any_wrong": bool(view.wrong.any()),
         "whole": view.whole,
         "most": cards(most, view.main),

@@ -47,6 +47,7 @@ FEWER = {
     ("gram_positions.h", "whole_kernel"): (256, TWO_TILES),
     ("jvp.cu", "apply_kernel"): (384, DOUBLES),
     ("jvp.cu", "materialize_kernel"): (256, "every sum meets its own number of v, read from places held in registers"),
+    ("limit.cu", "warp_kernel"): (384, "31 KiB of shared memory, for rows of 1000 classes, for 128 threads"),
     ("norms.cu", "gram_kernel"): (256, TWO_TILES),
     ("norms.cu", "materialize_kernel"): (384, DOUBLES),
     ("outer_sum.cu", "outer_sum_kernel"): (384, DOUBLES),

@@ -1,8 +1,8 @@
-"""``infotorch demo``: the main job on handwritten digits, a tenth of them mislabeled on purpose."""
+"""``infotorch demo``: on handwritten digits, some of them mislabelled on purpose, what infotorch is for."""
 
 import dataclasses
 import pathlib
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,15 +11,29 @@ from infotorch.cli.flags import whole
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number
 
+OUT_HELP = "Folder for the run and the report. \\[default: infotorch-demo or infotorch-demo-limit]"
+
 
 def command(
     terminal: Terminal,
-    out: Annotated[str, typer.Option(metavar="DIR", help="Folder for the run and the report.")] = "infotorch-demo",
+    what: Annotated[
+        Literal["scores", "limit"],
+        typer.Argument(metavar="[scores|limit]", help="Score every digit, or train in spite of wrong labels."),
+    ] = "scores",
+    out: Annotated[str | None, typer.Option(metavar="DIR", help=OUT_HELP)] = None,
     seed: Annotated[int, typer.Option(parser=whole(0), metavar="INTEGER", help="Of split, flips and weights.")] = 0,
 ) -> None:
-    """Trains, scores, retrains a few for real; prints the ten most suspicious and how many flips were found."""
+    """Shows one of the two on digits; prints the ten most suspicious and how well the wrong labels were found."""
+    if what == "limit":
+        limit(terminal, pathlib.Path(out or "infotorch-demo-limit"), seed)
+    else:
+        scores(terminal, pathlib.Path(out or "infotorch-demo"), seed)
+
+
+def scores(terminal: Terminal, out: pathlib.Path, seed: int) -> None:
+    """Trains, scores, retrains a few for real."""
     with terminal.progress() as progress:
-        found = demo.run(pathlib.Path(out), seed=seed, progress=progress)
+        found = demo.run(out, seed=seed, progress=progress)
     if terminal.json:
         result = dataclasses.asdict(found)
         terminal.result(result | {"run": str(found.run), "report": str(found.report)})
@@ -48,6 +62,44 @@ def command(
         ("precision", f"{found.precision:.3f} among the first {found.num_flipped}, as many as were flipped"),
         ("retraining", f"Pearson {found.pearson:.4f}, Spearman {found.spearman:.4f} with samples left out for real"),
         ("accuracy", f"{found.accuracy:.3f} on other digits"),
+        ("run", str(found.run)),
+        ("report", str(found.report)),
+    ])  # fmt: skip
+
+
+def limit(terminal: Terminal, out: pathlib.Path, seed: int) -> None:
+    """Trains by LIMIT and by plain cross-entropy."""
+    found = demo.run_limit(out, seed=seed, progress=False if terminal.quiet else True)
+    if terminal.json:
+        result = dataclasses.asdict(found)
+        terminal.result(result | {"run": str(found.run), "report": str(found.report)})
+        return
+    terminal.say("The ten most suspicious labels:")
+    terminal.say()
+    terminal.table(
+        ["id", "given → suggested", "true", "what it is", "label score"],
+        [
+            [
+                row["id"],
+                f"{row['given']} → {row['suggested']}",
+                str(row["true"]),
+                "flipped" if row["flipped"] else "not flipped",
+                number(row["score"]),
+            ]
+            for row in found.suspicious
+        ],
+        right=[4],
+    )
+    terminal.say()
+    terminal.say(
+        f"Accuracy on other digits: LIMIT {100 * found.accuracy_limit:.1f} %, "
+        f"cross-entropy {100 * found.accuracy_ce:.1f} %"
+    )
+    terminal.facts([
+        ("memorised", f"LIMIT {found.memorised_limit}, cross-entropy {found.memorised_ce} of {found.num_wrong} labels"
+         " flipped on purpose"),
+        ("AUROC", f"{found.auroc:.3f}, the chance that a flipped label ranks above another, by label score"),
+        ("precision", f"{found.precision:.3f} among the first {found.num_wrong}, as many as were flipped"),
         ("run", str(found.run)),
         ("report", str(found.report)),
     ])  # fmt: skip

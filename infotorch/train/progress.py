@@ -1,7 +1,8 @@
 """A training seen from the terminal: one live line, or one plain line an epoch where stderr is none."""
 
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -11,17 +12,24 @@ from rich.console import Console
 __all__ = ["TrainingBar", "summary"]
 
 
+EVERY = 10.0  # seconds between plain lines
+
+
 class TrainingBar:
     """Shows epoch, steps, accuracy on noisy validation labels and nats so far.
 
     Args:
         epochs: Epochs in all.
         shown: ``False`` shows nothing; ``None`` shows a live line on a terminal and nothing elsewhere; ``True`` writes
-            a line an epoch elsewhere.
+            plain lines elsewhere: of an epoch that ends ten seconds after the last line or later, and of the last one.
         file: Where to; default stderr.
+        clock: Seconds that only grow.
     """
 
-    def __init__(self, epochs: int, shown: bool | None, file: TextIO | None = None) -> None:
+    def __init__(
+        self, epochs: int, shown: bool | None, file: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock, self._shown = clock, clock()
         self._file = sys.stderr if file is None else file
         self._epochs = epochs
         terminal = self._file.isatty()
@@ -63,7 +71,8 @@ class TrainingBar:
     def epoch(self, entry: Mapping[str, Any]) -> None:
         """An epoch ended with this entry of the history."""
         self._last = entry
-        if self._plain:
+        if self._plain and (self._clock() - self._shown >= EVERY or entry["epoch"] + 1 == self._epochs):
+            self._shown = self._clock()
             line = f"epoch {entry['epoch'] + 1}/{self._epochs}: loss {entry['loss']:.4g} {summary(entry)}"
             print(line.rstrip(), file=self._file, flush=True)
 

@@ -13,6 +13,7 @@ from torch.func import functional_call, grad, vmap
 
 from infotorch import store
 from infotorch.data import Samples
+from infotorch.demo.digits import split
 from infotorch.errors import StoreError, require
 from infotorch.measures import Progress, UniqueInformation
 from infotorch.pipeline import score
@@ -51,28 +52,13 @@ class DemoResult:
 
 def digits(seed: int) -> tuple[Samples, Samples, Tensor]:
     """Training digits with a tenth of their labels flipped, test digits, and the true labels of the training ones."""
-    bunch = require("demo", "sklearn.datasets", "demo").load_digits()
-    x = torch.tensor(bunch.data / 16, dtype=torch.float32)  # [1797, 64] in 0..1
-    y = torch.tensor(bunch.target)
     rng = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(x), generator=rng)
-    train, test = order[:NUM_TRAIN], order[NUM_TRAIN : NUM_TRAIN + NUM_TEST]
+    train, test = split(NUM_TRAIN, NUM_TEST, rng)
     flipped = torch.zeros(NUM_TRAIN, dtype=torch.bool)
     flipped[torch.randperm(NUM_TRAIN, generator=rng)[: round(FLIPPED * NUM_TRAIN)]] = True
     shift = torch.randint(1, 10, (NUM_TRAIN,), generator=rng)
-    given = torch.where(flipped, (y[train] + shift) % 10, y[train])
-
-    def samples(rows: Tensor, labels: Tensor, **metadata: np.ndarray) -> Samples:
-        return Samples(
-            x=x[rows],
-            y=labels,
-            ids=tuple(f"digit-{int(row):04d}" for row in rows),
-            label_names=tuple("0123456789"),
-            images=(255 - bunch.images[rows.numpy()] * 255 / 16).astype(np.uint8),  # ink is dark
-            metadata=metadata,
-        )
-
-    return samples(train, given, flipped=flipped.numpy()), samples(test, y[test]), y[train]
+    given = torch.where(flipped, (train.y + shift) % 10, train.y)
+    return dataclasses.replace(train, y=given, metadata={"flipped": flipped.numpy()}), test, train.y
 
 
 def train(model: nn.Module, x: Tensor, y: Tensor, kept: Tensor, progress: Progress | None = None) -> Tensor:

@@ -27,7 +27,7 @@ ARROWS = {
     "report": {"store", "table", "errors"},
     "pipeline": {"train", "store", "measures", "blocks", "capture", "data", "task", "table", "errors"},
     "demo": {"pipeline", "measures", "blocks", "report", "store", "data", "task", "table", "errors"},
-    "cli": {"demo", "pipeline", "report", "store", "data", "task", "measures", "table", "errors", "ops", "_C"},
+    "cli": {"demo", "pipeline", "train", "report", "store", "data", "task", "measures", "table", "errors", "ops", "_C"},
 }
 # Third-party library -> rooms that may import it. torch and numpy are everywhere, the standard library too.
 LIBRARIES = {

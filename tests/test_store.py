@@ -4,7 +4,7 @@ import pytest
 
 from infotorch import store
 from infotorch.errors import StoreError
-from tests.pipeline_doubles import Centered, Sum, score
+from tests.pipeline.doubles import Centered, Sum, score
 from tests.store.test_writer import contents, write
 
 

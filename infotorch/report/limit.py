@@ -186,7 +186,7 @@ def _confusion(view: View, note: Mapping[str, Any]) -> Figure | None:
     total = int(counts.sum())
     caption = f"{count(agree)} of {count(total)} labels ({percent(agree, total)}) are predicted as given. "
     caption += (
-        "The darker, the larger the share of the given label." if rows else f"Too many classes to draw: {count(C)}."
+        "The darker, the larger the share of the given label." if rows else f"{count(C)} classes: too many to draw."
     )
     return Figure(
         id="limit-confusion",

@@ -62,7 +62,7 @@ def fit(
     trainer.n_train = len(data) if isinstance(data, Sized) else None
     for network in trainer.networks.values():
         network.train()
-    with TrainingBar(options.epochs, progress if rank() == 0 else False) as bar:
+    with TrainingBar(options.epochs, progress if rank() == 0 else False, name="LIMIT") as bar:
         while trainer.epoch < options.epochs and not _stalled(trainer):
             for done, item in enumerate(_batches(trainer, train_loader), trainer.position + 1):
                 if needs_ids:

@@ -76,7 +76,7 @@ def train_plain(
     optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr)
     history: list[dict[str, Any]] = []
     network.train()
-    with TrainingBar(epochs, progress) as bar:
+    with TrainingBar(epochs, progress, name="plain") as bar:
         for epoch in range(epochs):
             sums, right, count = 0.0, 0, 0
             for done, item in enumerate(train_loader, 1):

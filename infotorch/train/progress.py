@@ -1,4 +1,4 @@
-"""A training seen from the terminal: one live line, or one plain line an epoch where stderr is none."""
+"""A training seen from the terminal: one live line, or a plain line each ten seconds where stderr is none."""
 
 import sys
 import time
@@ -23,12 +23,20 @@ class TrainingBar:
         shown: ``False`` shows nothing; ``None`` shows a live line on a terminal and nothing elsewhere; ``True`` writes
             plain lines elsewhere: of an epoch that ends ten seconds after the last line or later, and of the last one.
         file: Where to; default stderr.
+        name: Of the training.
         clock: Seconds that only grow.
     """
 
     def __init__(
-        self, epochs: int, shown: bool | None, file: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        epochs: int,
+        shown: bool | None,
+        file: TextIO | None = None,
+        *,
+        name: str = "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._name = f"{name} epoch".lstrip()
         self._clock, self._shown = clock, clock()
         self._file = sys.stderr if file is None else file
         self._epochs = epochs
@@ -64,7 +72,7 @@ class TrainingBar:
         """A step was done: the ``done``-th of ``total`` of this epoch, counted from 0."""
         if self._bar is not None:
             found = " ".join(filter(None, (f"loss {loss:.3g}", summary(self._last))))
-            name = f"epoch {epoch + 1}/{self._epochs}"
+            name = f"{self._name} {epoch + 1}/{self._epochs}"
             self._bar.update(self._line, description=name, completed=done, total=total, found=found)
             self._bar.refresh()
 
@@ -73,7 +81,7 @@ class TrainingBar:
         self._last = entry
         if self._plain and (self._clock() - self._shown >= EVERY or entry["epoch"] + 1 == self._epochs):
             self._shown = self._clock()
-            line = f"epoch {entry['epoch'] + 1}/{self._epochs}: loss {entry['loss']:.4g} {summary(entry)}"
+            line = f"{self._name} {entry['epoch'] + 1}/{self._epochs}: loss {entry['loss']:.4g} {summary(entry)}"
             print(line.rstrip(), file=self._file, flush=True)
 
 

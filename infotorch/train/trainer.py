@@ -277,7 +277,7 @@ class LimitTrainer:
             checkpoint: File that is written after each epoch, as by ``save``.
             checkpoint_every: Steps after which ``checkpoint`` is written besides.
             progress: Show epochs on stderr: by default a live line, if that is a terminal; ``False``: nothing;
-                ``True``: elsewhere too, a line an epoch.
+                ``True``: elsewhere too, a line each ten seconds.
 
         Raises:
             ConfigError: Options that contradict each other.

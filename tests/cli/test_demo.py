@@ -74,3 +74,37 @@ def test_json_is_the_result_alone(run, asked):
 def test_a_seed_is_a_whole_number(run, asked):
     line = "demo: --seed must be a whole number, at least 0; got '-1'. Run: infotorch demo --help.\n"
     assert run("demo", "--seed", "-1") == (2, "", line) and asked == []
+
+
+LIMIT = demo.LimitDemoResult(
+    accuracy_limit=0.9622,
+    accuracy_ce=0.6675,
+    memorised_limit=10,
+    memorised_ce=495,
+    num_wrong=496,
+    auroc=0.9991,
+    precision=0.986,
+    suspicious=[{"id": "digit-0032", "given": 0, "suggested": 5, "true": 5, "flipped": True, "score": 1.4142}],
+    run=pathlib.Path("here/run"),
+    report=pathlib.Path("here/report.html"),
+)
+
+
+def test_limit_prints_both_accuracies_in_percent(run, monkeypatch):
+    calls = []
+    monkeypatch.setattr(demo, "run_limit", lambda out, *, seed, progress: calls.append((out, seed, progress)) or LIMIT)
+    done = run("demo", "limit", "--seed", "3")
+    assert calls == [(pathlib.Path("infotorch-demo-limit"), 3, True)] and done.code == 0
+    lines = done.out.splitlines()
+    assert "Accuracy on other digits: LIMIT 96.2 %, cross-entropy 66.8 %" in lines
+    assert "memorised  LIMIT 10, cross-entropy 495 of 496 labels flipped on purpose" in lines
+    assert [line.split() for line in lines if line.startswith("digit-")] == [
+        ["digit-0032", "0", "→", "5", "5", "flipped", "1.41"]
+    ]
+    found = json.loads(run("demo", "limit", "--json", "--quiet", "--out", "there").out)
+    assert found["memorised_ce"] == 495 and calls[1] == (pathlib.Path("there"), 0, False)
+
+
+def test_a_demo_that_there_is_not(run):
+    done = run("demo", "limits")
+    assert done.code == 2 and "limits" in done.err

@@ -59,7 +59,7 @@ REGISTRY = {"ours": Ours, "theirs": Theirs}
     ],
 )
 def test_a_value_is_read_as_the_field_has_it(field, text, value):
-    read = flags.flags_of(Ours)[field].parse(text)
+    read = flags.flags_of(Ours)[field].parse("score", text)
     assert read == value and type(read) is type(value)
 
 
@@ -83,7 +83,7 @@ def test_a_value_is_read_as_the_field_has_it(field, text, value):
 )
 def test_a_value_that_the_field_does_not_take_is_refused(field, text, message):
     with pytest.raises(Usage) as caught:
-        flags.flags_of(Ours)[field].parse(text)
+        flags.flags_of(Ours)[field].parse("score", text)
     assert str(caught.value) == message
 
 

@@ -335,8 +335,7 @@ def test_a_cuda_tensor_needs_cuda_kernels(rng):
     """What runs for one, handed tensors of the CPU."""
     cuda = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
     z, v = logits(rng, 2, 4, 5)
-    says = "limit: this build has CPU kernels only; got a tensor on cuda. Build with INFOTORCH_CUDA=1"
-    with pytest.raises(NotSupported, match=says):
+    with pytest.raises(NotSupported, match=r"limit: this build has CPU kernels only; got a tensor on cuda. Build with"):
         torch.ops.infotorch.limit.default.redispatch(cuda, z, v, labels(rng, 4, below=5), "gaussian", 1.0)
 
 

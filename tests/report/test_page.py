@@ -12,7 +12,7 @@ import pytest
 
 from infotorch.report import build
 from infotorch.report.numbers import number
-from tests.report.double import digits_run, noise_run
+from tests.report.double import digits_run, limit_note, noise_run
 
 HOSTILE = [
     '<script>window.hacked=1</script>', '"><img src=x onerror=window.hacked=1>', "'; window.hacked=1; '", "{{ 7 * 7 }}",
@@ -95,7 +95,8 @@ def browser(folder):
 
 @pytest.fixture(scope="module")
 def digits(folder):
-    return build(digits_run(), folder / "digits.html")
+    run = digits_run()
+    return build(dataclasses.replace(run, noted=run.noted | {"limit": limit_note()}), folder / "digits.html")
 
 
 @pytest.fixture(scope="module")

@@ -37,8 +37,15 @@ def test_a_terminal_gets_one_live_line():
     assert "noisy val 81.2 ± 0.9 %, 12.35 nats passed on" in " ".join(text.split())
 
 
-def test_elsewhere_a_line_an_epoch_is_written_if_asked_for():
-    assert show(True, io.StringIO()) == "epoch 1/2: loss 1.25 noisy val 81.2 ± 0.9 %, 12.35 nats passed on\n"
+def test_elsewhere_lines_are_written_if_asked_for_ten_seconds_apart():
+    seconds = iter([0, 4, 10, 10, 12, 19.5, 21, 21, 22, 22])
+    file = io.StringIO()
+    with TrainingBar(6, True, file, clock=lambda: next(seconds), name="LIMIT") as bar:
+        for epoch in range(6):
+            bar.epoch({**ENTRY, "epoch": epoch})
+    lines = file.getvalue().splitlines()
+    assert [line.partition("/")[0] for line in lines] == ["LIMIT epoch 2", "LIMIT epoch 5", "LIMIT epoch 6"]
+    assert lines[0] == "LIMIT epoch 2/6: loss 1.25 noisy val 81.2 ± 0.9 %, 12.35 nats passed on"
     assert show(None, io.StringIO()) == "" and show(False, io.StringIO()) == "" and show(False, Terminal()) == ""
 
 

@@ -18,10 +18,10 @@ from infotorch.data import Samples, pictures_of
 from infotorch.errors import ConfigError, DataError, StoreError
 from infotorch.table import Column, Scores
 from infotorch.task import Task
-from tests.pipeline_doubles import OTHERS, Centered, Compared, N, Sum, made, score
+from tests.pipeline.doubles import OTHERS, Centered, Compared, N, Sum, made, score
 from tests.store.test_writer import contents
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_disk_and_memory_hold_the_same_bits(tmp_path):
@@ -314,7 +314,7 @@ def test_progress_counts_up_to_its_total():
 CHILD = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
-from tests import pipeline_doubles
+from tests.pipeline import doubles as pipeline_doubles
 left = int(sys.argv[3])
 def progress(*step):
     global left

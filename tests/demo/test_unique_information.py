@@ -43,7 +43,7 @@ def test_the_same_command_reads_what_is_there(found, monkeypatch):
         return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in found.run.rglob("*") if p.is_file()}
 
     before = digests()
-    monkeypatch.setattr(demo, "retraining", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(demo.unique_information, "retraining", lambda *_: pytest.fail("computed again"))
     again = demo.run(found.run.parent)
     assert again.suspicious == found.suspicious and again.auroc == found.auroc
     assert digests() == before

@@ -13,11 +13,10 @@ from infotorch.report.view import View
 
 __all__ = ["limit"]
 
-LINES = {
-    "test_acc": ("test", "var(--class-0)"),
-    "val_acc": ("validation, noisy labels", "var(--class-1)"),
-    "acc_train": ("training, noisy labels", "var(--class-2)"),
-}
+LINES = {"test_acc": ("test", 0), "val_acc": ("validation", 4), "acc_train": ("training", 2)}
+"""What accuracy is measured on, and the color of its line among the classes'."""
+ROOM, GAP = 0.25, 0.06
+"""Beside a chart's lines for their names, as a share of its width; between two names, of its height."""
 MOST_CLASSES = 40
 """Beyond so many the squares of the confusion are too small to see."""
 
@@ -62,40 +61,49 @@ def _says(note: Mapping[str, Any]) -> str:
 
 
 def _accuracies(note: Mapping[str, Any]) -> Figure:
-    rows, ends = [], []
-    table: dict[int, dict[str, float]] = {}
+    rows: list[dict[str, Any]] = []
     trainings = [("", note["history"])]
     if note["compared"] is not None:
-        trainings.append((f"{note['compared']['name']}, ", note["compared"]["history"]))
+        trainings.append(("CE ", note["compared"]["history"]))
     for prefix, history in trainings:
         for key, (name, color) in LINES.items():
-            points = [(entry["epoch"] + 1, entry[key]) for entry in history if entry.get(key) is not None]
-            for epoch, value in points:
-                line = prefix + name
-                row = {"epoch": epoch, "y": 100 * value, "line": line, "color": color, "plain": bool(prefix)}
-                rows.append(row | {"shown": f"{100 * value:.1f} %"})
-                table.setdefault(epoch, {})[line] = value
-            if points:
-                ends.append({"epoch": points[-1][0], "y": 100 * points[-1][1], "line": prefix + name, "color": color})
-    names = list(dict.fromkeys(row["line"] for row in rows))
-    last = "; ".join(f"{end['line']} {end['y']:.1f} %" for end in ends)
+            rows += [
+                {"epoch": entry["epoch"] + 1, "y": 100 * entry[key], "line": prefix + name, "plain": bool(prefix),
+                 "color": f"var(--class-{color})", "shown": f"{100 * entry[key]:.1f} %"}
+                for entry in history
+                if entry.get(key) is not None
+            ]  # fmt: skip
+    last = {row["line"]: row["shown"] for row in rows}
+    table: dict[int, dict[str, str]] = {}
+    for row in rows:
+        table.setdefault(row["epoch"], {})[row["line"]] = row["shown"]
+    said = "; ".join(f"{line} {shown}" for line, shown in last.items())
+    dashed = " Dashed: plain cross-entropy (CE)." if note["compared"] is not None else ""
     return Figure(
         id="limit-accuracy",
         title="Accuracy over training",
         kind="diagnostic",
-        alt=f"Lines of accuracy over epochs. At the last: {last}.",
-        caption=f"At the last epoch: {last}." + (" Dashed: cross-entropy." if note["compared"] is not None else ""),
-        spec=specification(_lines("Accuracy (%)", rows, dashed=True), rows=rows),
+        alt=f"Lines of accuracy over epochs. At the last: {said}.",
+        caption=f"At the last epoch: {said}. Labels of training and validation are the noisy ones.{dashed}",
+        spec=specification(_lines("Accuracy (%)", rows), rows=rows, names=_names(rows)),
         table=Table(
             caption="Accuracy by epoch",
-            header=("Epoch", *names),
-            rows=tuple(
-                (str(epoch), *(f"{100 * found[name]:.1f} %" if name in found else "" for name in names))
-                for epoch, found in sorted(table.items())
-            ),
+            header=("Epoch", *last),
+            rows=tuple((str(epoch), *(found.get(line, "") for line in last)) for epoch, found in sorted(table.items())),
         ),
         wide=True,
     )
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each line's name at its end, moved apart where lines end close to each other."""
+    ends = sorted({row["line"]: row for row in rows}.values(), key=lambda row: row["y"])
+    low, high = min(row["y"] for row in rows), max(row["y"] for row in rows)
+    gap, place, found = GAP * (high - low), -np.inf, []
+    for row in ends:
+        place = max(row["y"], place + gap)
+        found.append({"epoch": row["epoch"], "y": place, "line": row["line"], "color": row["color"]})
+    return found
 
 
 def _nats(note: Mapping[str, Any]) -> Figure | None:
@@ -119,7 +127,7 @@ def _nats(note: Mapping[str, Any]) -> Figure | None:
         kind="bound" if what == "at most in the weights" else "diagnostic",
         alt=f"Line of nats ({what}) over epochs, {quantity(history[-1]['nats'], 'nats')} at the last.",
         caption=f"{meaning} At the last epoch {quantity(history[-1]['nats'], 'nats')}.",
-        spec=specification(_lines("Nats", rows, dashed=False), rows=rows),
+        spec=specification(_lines("Nats", rows), rows=rows, names=[]),
         table=Table(
             caption="Nats by epoch",
             header=("Epoch", what),
@@ -128,23 +136,32 @@ def _nats(note: Mapping[str, Any]) -> Figure | None:
     )
 
 
-def _lines(title: str, rows: Sequence[Mapping[str, Any]], *, dashed: bool) -> Any:
-    """One line for each value of ``line``."""
+def _lines(title: str, rows: Sequence[Mapping[str, Any]]) -> Any:
+    """A line for each value of ``line``, with its name where there are several."""
     alt = require("report", "altair", "report")
-    scale = alt.Scale(domain=[1, max(2, *(row["epoch"] for row in rows))], nice=False)
+    last = max(2, *(row["epoch"] for row in rows))
+    room = ROOM if len({row["line"] for row in rows}) > 1 else 0
+    scale = alt.Scale(domain=[1, last + room * (last - 1)], nice=False)
+    ticks = sorted({1, *(round(1 + k * (last - 1) / 5) for k in range(1, 6))})
+    x = alt.X("epoch:Q", title="Epoch", scale=scale, axis=alt.Axis(values=ticks, format="d"))
+    y = alt.Y("y:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(**ABOVE))
     base = alt.Chart(alt.NamedData(name="rows")).encode(
-        x=alt.X("epoch:Q", title="Epoch", scale=scale, axis=alt.Axis(format="d", tickMinStep=1)),
-        y=alt.Y("y:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(**ABOVE)),
+        x=x,
+        y=y,
         detail="line:N",
         stroke=alt.Stroke("color:N", scale=None),
         tooltip=[alt.Tooltip("line:N", title="Of"), alt.Tooltip("epoch:Q", title="Epoch"),
                  alt.Tooltip("shown:N", title=title)],
     )  # fmt: skip
-    marks = base.mark_line(strokeWidth=2)
-    if dashed:
-        marks = marks.encode(strokeDash=alt.condition("datum.plain", alt.value([5, 4]), alt.value([1, 0])))
-    points = base.mark_point(filled=True, opacity=1, size=14).encode(fill=alt.Fill("color:N", scale=None))
-    return alt.layer(marks, points).properties(width="container", height=300)
+    dash = alt.condition("datum.plain", alt.value([5, 4]), alt.value([1, 0]))
+    layers = [
+        base.mark_line(strokeWidth=2).encode(strokeDash=dash),
+        base.mark_point(filled=True, opacity=1, size=10).encode(fill=alt.Fill("color:N", scale=None)),
+        alt.Chart(alt.NamedData(name="names"))
+        .mark_text(align="left", dx=6, fontSize=12, fill="var(--ink)")
+        .encode(x=x, y=y, text="line:N"),
+    ]
+    return alt.layer(*layers).properties(width="container", height=300)
 
 
 def _confusion(view: View, note: Mapping[str, Any]) -> Figure | None:

@@ -28,11 +28,11 @@ _KNOWN = {
         "half the mean squared distance, over σ².",
     ),
     "limit_ema": (
-        "Label score, mean over epochs",
+        "Mean label score",
         "Distance between the given label and the auxiliary network's prediction, averaged over the epochs.",
     ),
     "limit_distance": (
-        "Label score, last epoch",
+        "Label score at the end",
         "Distance between the given label and the auxiliary network's prediction, between 0 and √2.",
     ),
     "limit_xent": (
@@ -40,7 +40,7 @@ _KNOWN = {
         "Minus the logarithm of the probability that the auxiliary network gives the label.",
     ),
     "limit_margin": (
-        "Margin against the label",
+        "Margin of another class",
         "How much likelier the likeliest other class is than the given one, to the auxiliary network.",
     ),
     "own_residual": (

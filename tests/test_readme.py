@@ -16,11 +16,12 @@ def test_python_blocks_run(tmp_path, monkeypatch, rng):
     monkeypatch.chdir(tmp_path)
     J = torch.randn(6, 20, dtype=torch.float64, generator=rng)
     names = {"K": J @ J.T, "residual": torch.ones(6, 1), "K_test": J[:2] @ J.T}
-    from_python, from_kernel, _, from_ops = BLOCKS
+    from_python, from_kernel, _, from_train, from_ops = BLOCKS
     exec(from_python, names)
     exec(from_kernel, names)
     assert names["result"].weights.shape == (2, 6)
     assert len(names["scores"]) == 60 and (tmp_path / "runs/mine/manifest.json").exists()
+    exec(from_train, names)
     exec(from_ops, names)
 
 
@@ -28,7 +29,7 @@ def test_own_task_runs_from_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_task.py").write_text(BLOCKS[2].replace("(300", "(30"))
     commands = re.findall(r"^    infotorch (.*)", README, re.M)
-    assert [command.split()[0] for command in commands] == ["score", "show", "report", "verify"]
+    assert [command.split()[0] for command in commands] == ["score", "show", "report", "verify", "train"]
     for command in commands:
         assert main(shlex.split(command)) == 0, command
     assert (tmp_path / "runs/digits.html").exists()

@@ -1,5 +1,6 @@
 """Training that gives the classifier predicted gradients in place of those made from labels."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -191,7 +192,9 @@ class LimitTrainer:
         warm = self.epoch < self.options.warm_up
         before = rng.device_states(self.device)
         buffers = [(b, b.clone()) for network in self.networks.values() for b in network.buffers()]
-        self._zero_grad()
+        parameters = {network: list(network.parameters()) for network in self.networks.values()}
+        for parameter in itertools.chain(*parameters.values()):
+            parameter.grad = None
         forward = Forward(self, batch_of("LimitTrainer.step", batch).to(self.device), warm)
         sums: list[float] = []
         try:
@@ -201,14 +204,15 @@ class LimitTrainer:
                     if self.options.check_finite == "sync":
                         self._check(forward, forward.sums.tolist(), [], before)
                     self.scaler.scale(loss).backward()
-            own, norms = forward.numbers([network for network, _ in self._moving(warm)])
+            own, norms = forward.numbers([parameters[network] for network, _ in self._moving(warm)])
             sums = self._check(forward, own, norms, before)
         finally:
             if not sums:  # whatever was raised, the networks are as before
                 with torch.no_grad():
                     for buffer, old in buffers:
                         buffer.copy_(old)
-                self._zero_grad()
+                for network in parameters:
+                    network.zero_grad(set_to_none=True)
         moves = all(map(math.isfinite, norms))
         self._move(norms, warm, moves)
         return self._told(forward, sums, warm, not moves)
@@ -331,10 +335,6 @@ class LimitTrainer:
         """Builds the default meter, once the number of classes is known."""
         if self._meter_wanted and self.meter is None:
             self.meter = LabelInfoMeter(num_classes, n_train, q=self.options.q, lam=self.options.lam)
-
-    def _zero_grad(self) -> None:
-        for network in self.networks.values():
-            network.zero_grad(set_to_none=True)
 
     def _moving(self, warm: bool) -> list[tuple[nn.Module, Optimizer]]:
         both = [(self.classifier, self.optimizer), (self.aux, self.aux_optimizer)]

@@ -96,12 +96,11 @@ class Forward:
         """
         device = self.trainer.device
         grads = [[p.grad for p in parameters if p.grad is not None] for parameters in moving]
-        every = [grad for of_network in grads for grad in of_network]
-        norms = torch._foreach_norm(every) if every else ()
-        scale = self.trainer.scaler.scale(torch.ones((), device=device))
-        sums = [self.sums] if self.meter_sums is None else [self.sums, self.meter_sums]
-        numbers = torch.cat([*sums, torch.stack([scale, *(norm.to(device) for norm in norms)]).double()]).tolist()
-        first = sum(map(len, sums))
+        parts = [self.sums] if self.meter_sums is None else [self.sums, self.meter_sums]
+        first = sum(map(len, parts))
+        parts.append(self.trainer.scaler.scale(torch.ones(1, device=device)))
+        parts += [torch.stack(torch._foreach_norm(each)).to(device) for each in grads if each]
+        numbers = torch.cat([part.double() for part in parts]).tolist()
         unscale, of_tensors = 1 / numbers[first], iter(numbers[first + 1 :])
         return numbers[:first], [unscale * math.hypot(*itertools.islice(of_tensors, len(each))) for each in grads]
 

@@ -99,7 +99,7 @@ class Forward:
         parts = [self.sums] if self.meter_sums is None else [self.sums, self.meter_sums]
         first = sum(map(len, parts))
         parts.append(self.trainer.scaler.scale(torch.ones(1, device=device)))
-        parts += [torch.stack(torch._foreach_norm(each)).to(device) for each in grads if each]
+        parts += [torch.stack([norm.to(device) for norm in torch._foreach_norm(each)]) for each in grads if each]
         numbers = torch.cat([part.double() for part in parts]).tolist()
         unscale, of_tensors = 1 / numbers[first], iter(numbers[first + 1 :])
         return numbers[:first], [unscale * math.hypot(*itertools.islice(of_tensors, len(each))) for each in grads]

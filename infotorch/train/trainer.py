@@ -22,7 +22,7 @@ from infotorch.train.epoch_scores import EpochScores
 from infotorch.train.evaluation import Accuracy, device_of
 from infotorch.train.fitting import fit
 from infotorch.train.forward import SUMS, Forward
-from infotorch.train.options import LimitOptions, check_networks, check_optimizer
+from infotorch.train.options import LimitOptions, check_networks, check_optimizer, default_optimizer
 from infotorch.train.ranks import total, unsynced
 from infotorch.train.result import LimitResult
 from infotorch.train.state import networks_state, save_state, set_state, state_of
@@ -53,7 +53,7 @@ class LimitTrainer:
         beta: Weight of the predicted gradient's squared norm: a brake on the auxiliary network.
         lam: Rate of noise that is added to the predicted gradient, of variance 1/(2 lam) (Gaussian) or scale 1/lam
             (Laplace), keyed by ``seed``, step and the samples' ids; ``None``: no noise.
-        optimizer: The classifier's; default Adam.
+        optimizer: The classifier's; default Adam, in torch's fused form.
         aux_optimizer: The auxiliary network's; default Adam.
         lr: Learning rate of the default optimizers.
         schedulers: Stepped at the end of each epoch, the classifier's from the end of its first one.
@@ -125,8 +125,8 @@ class LimitTrainer:
             )
         self.classifier, self.aux = classifier, aux
         self.device = device_of(classifier)
-        self.optimizer = optimizer or torch.optim.Adam([p for p in classifier.parameters() if p.requires_grad], lr)
-        self.aux_optimizer = aux_optimizer or torch.optim.Adam([p for p in aux.parameters() if p.requires_grad], lr)
+        self.optimizer = optimizer or default_optimizer(classifier, lr)
+        self.aux_optimizer = aux_optimizer or default_optimizer(aux, lr)
         check_optimizer("optimizer", self.optimizer, classifier, aux)
         check_optimizer("aux_optimizer", self.aux_optimizer, aux, classifier)
         self.schedulers = list(schedulers)

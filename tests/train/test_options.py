@@ -11,7 +11,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from infotorch.errors import ConfigError, NotSupported
 from infotorch.measures.label_info import LabelInfoMeter
-from infotorch.train.options import LimitOptions
+from infotorch.train.options import LimitOptions, default_optimizer
 from infotorch.train.trainer import LimitTrainer
 from tests.train.problems import mlp, networks
 

@@ -95,7 +95,7 @@ def test_the_classifier_learns_the_auxiliary_s_soft_labels(rng):
 def test_two_optimizers_take_the_steps_of_the_authors_one(q, rng):
     """One Adam over both networks, a sum for the classifier and a mean for the auxiliary; the last batch is short."""
     x, y, ids = samples(rng, N=20)
-    classifier, aux = networks(norm=True)
+    classifier, aux = networks()
     f, a = copy.deepcopy(classifier), copy.deepcopy(aux)
     trainer = LimitTrainer(classifier, aux, q=q, beta=10.0, reduction="reference")
     together = torch.optim.Adam([*f.parameters(), *a.parameters()], 1e-3)

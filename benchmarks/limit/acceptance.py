@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.limit import cifar, cost, mnist
 from benchmarks.limit.mnist import LIMIT_G, LIMIT_L, SEEDS
+from benchmarks.ops.limit import CASES
 from benchmarks.record import read
 
 
@@ -84,8 +85,16 @@ def demands() -> Iterator[Demand]:
             yield Demand(text=f"{of} ce, AUROC of its cross-entropy (control)", figure=auroc, most=0.65, digits=3)
     costs = [line for line in read(mnist.RESULTS) if line["benchmark"] == cost.COST]
     ratio = costs[-1]["ratio"][cost.ONE] if costs else None
-    text = f"an epoch of {LIMIT_L} over one of ce with one network"
+    text = f"an epoch of {LIMIT_L}, in epochs of ce with one network"
     yield Demand(text=text, figure=ratio, most=2.1, digits=2)
+    speedups = {
+        (line["N"], line["C"]): line["ms"]["plain"] / line["ms"]["ours"]
+        for line in read("cpu-x86_64.jsonl")
+        if line["op"] == "limit" and line["dtype"] == "float32"
+    }
+    for rows in CASES:
+        text = f"limit_gradient on {rows.N} x {rows.C}, times as fast as its plain form"
+        yield Demand(text=text, figure=speedups.get((rows.N, rows.C)), least=4)
     pictures = cifar.records()
     for seed in SEEDS:
         limit, ce = (pictures.get((str(method), seed)) for method in (LIMIT_G, "ce"))

@@ -72,8 +72,8 @@ def _cost() -> str:
     ]
     return (
         "## An epoch's cost\n\nProcessor seconds of an epoch's training steps alone, without evaluation; medians over "
-        f"{cost.TURNS} epochs of each in\nturns (`python -m benchmarks.limit.cost`). *ce* is the loop that everybody "
-        "writes; *fused* says that Adam is in torch's fused\nform there, which it is in `LimitTrainer` by default.\n\n"
+        f"{cost.TURNS} epochs of each in turns\n(`python -m benchmarks.limit.cost`). *ce* is the loop that everybody "
+        "writes; where it says *fused*, its Adam is torch's fused one,\nwhich `LimitTrainer` takes by default.\n\n"
         + _table(["", "s", f"{mnist.LIMIT_L} takes, of it"], rows)
     )
 

@@ -20,3 +20,10 @@ def test_python_blocks_run(page):
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / link).exists(), link
+
+
+def test_limit_results_are_those_of_the_committed_lines():
+    """The page is what the benchmark writes, and every figure on it is what it must be."""
+    page = pytest.importorskip("benchmarks.limit.page")
+    assert page.PAGE.read_text() == page.text(), "run python -m benchmarks.limit --check"
+    assert not [demand.text for demand in page.demands() if not demand.holds]

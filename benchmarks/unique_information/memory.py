@@ -10,7 +10,8 @@ import time
 
 import torch
 
-from benchmarks.unique_information.record import append
+from benchmarks.record import append
+from benchmarks.unique_information import RESULTS
 from infotorch.measures.from_kernel import unique_information_from_kernel
 
 
@@ -50,7 +51,10 @@ def main() -> None:
     )
     case = {"N": N, "C": C, "M": M, "time": str(options.time), "overwrite": options.overwrite}
     append(
-        "peak memory", case, {"peak_bytes": peak, "kernel_bytes": kernel, "imports_bytes": imports, "seconds": seconds}
+        RESULTS,
+        "peak memory",
+        case,
+        {"peak_bytes": peak, "kernel_bytes": kernel, "imports_bytes": imports, "seconds": seconds},
     )
 
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmarks.unique_information import published
-from benchmarks.unique_information.record import append
+from benchmarks.record import append
+from benchmarks.unique_information import RESULTS, published
 from infotorch.measures.from_kernel import unique_information_from_kernel
 
 TIME = 3.0
@@ -64,7 +64,7 @@ def against_eigh(N: int, C: int, M: int, *, repeats: int = 5, warm_ups: int = 1,
     for name, seconds in medians.items():
         if name != "eigh":
             print(f"  {name + ':':34s} {seconds:7.3f} s = {seconds / medians['eigh']:.2f} eigh", flush=True)
-    append("against one eigh", {"N": N, "C": C, "M": M, "time": TIME}, {"seconds": times, "median": medians})
+    append(RESULTS, "against one eigh", {"N": N, "C": C, "M": M, "time": TIME}, {"seconds": times, "median": medians})
 
 
 def against_published(N: int, C: int) -> None:
@@ -94,6 +94,7 @@ def against_published(N: int, C: int) -> None:
             flush=True,
         )
         append(
+            RESULTS,
             f"against the published procedure, {name}",
             {"N": N, "C": C, **theirs},
             {

@@ -211,14 +211,14 @@ class LabelInfoMeter:
         valid = rows.valid.double() if counted is None else rows.valid.double() * counted.view_as(rows.valid)
         pen = torch.zeros_like(rows.pen) if self.predictor == "zero" else rows.pen
         kept = valid > 0
-        columns = [valid, rows.match, pen, rows.ce]
-        if self.lam is not None and self.q == "laplace":
-            columns.append(_laplace_kl(aux_logits, target, self.lam, single, kept))
-        elif self.lam is not None:
-            columns.append(self.lam * rows.match.double())
-        else:
-            columns.append(torch.zeros_like(valid))
-        return torch.stack([torch.where(kept, column.double(), 0.0).sum() for column in columns])
+        columns = [rows.match, pen, rows.ce]
+        if self.lam is not None:
+            laplace = self.q == "laplace"
+            kl = _laplace_kl(aux_logits, target, self.lam, single, kept) if laplace else self.lam * rows.match.double()
+            columns.append(kl)
+        of_rows = torch.where(kept, torch.stack(columns), 0.0).flatten(1)  # [3 or 4, N]
+        sums = [valid.sum().view(1), of_rows.sum(1, dtype=torch.float64)]
+        return torch.cat(sums if self.lam is not None else [*sums, valid.new_zeros(1)])
 
     def add(self, sums: Tensor) -> dict[str, float | None]:
         """Adds one step, given its ``sums``, and returns its numbers as ``update`` does."""

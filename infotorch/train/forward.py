@@ -1,11 +1,13 @@
 """The forward passes of one step, in parts, and what they add up to."""
 
 import contextlib
+import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from infotorch.errors import ConfigError, DataError
@@ -87,23 +89,27 @@ class Forward:
         self._add(part, rows, logits, aux_logits)
         return loss * self._scale
 
-    def numbers(self, moving: Sequence[nn.Module]) -> tuple[list[float], list[float]]:
-        """This rank's sums, and the norms of the gradients of the networks about to move: one wait for the device."""
-        scale = self.trainer.scaler.scale(torch.ones((), device=self.trainer.device))
+    def numbers(self, moving: Sequence[Sequence[Tensor]]) -> tuple[list[float], list[float]]:
+        """This rank's sums, and the norms of the gradients of the parameters about to move, of one network each.
+
+        One wait for the device.
+        """
+        device = self.trainer.device
+        grads = [[p.grad for p in parameters if p.grad is not None] for parameters in moving]
         parts = [self.sums] if self.meter_sums is None else [self.sums, self.meter_sums]
-        for network in moving:
-            grads = [p.grad for p in network.parameters() if p.grad is not None]
-            norm = nn.utils.get_total_norm(grads) if grads else torch.zeros((), device=self.trainer.device)
-            parts.append((norm / scale).double().view(1))
-        numbers = torch.cat(parts).tolist()
-        return numbers[: -len(moving)], numbers[-len(moving) :]
+        first = sum(map(len, parts))
+        parts.append(self.trainer.scaler.scale(torch.ones(1, device=device)))
+        parts += [torch.stack([norm.to(device) for norm in torch._foreach_norm(each)]) for each in grads if each]
+        numbers = torch.cat([part.double() for part in parts]).tolist()
+        unscale, of_tensors = 1 / numbers[first], iter(numbers[first + 1 :])
+        return numbers[:first], [unscale * math.hypot(*itertools.islice(of_tensors, len(each))) for each in grads]
 
     @torch.no_grad()
     def _add(self, part: Batch, rows: LimitRows, logits: Tensor, aux_logits: Tensor) -> None:
         trainer, N = self.trainer, len(part)
         right = (rows.top == given_classes(logits, part.labels).view_as(rows.top)) & rows.valid
-        columns = (rows.valid, rows.match, rows.pen, rows.ce, right)
-        self.sums = self.sums + torch.stack([column.sum(dtype=torch.float64) for column in columns])
+        columns = torch.stack([rows.valid, rows.match, rows.pen, rows.ce, right])
+        self.sums = self.sums + columns.flatten(1).sum(1, dtype=torch.float64)
         if trainer.meter is not None:
             counted = None
             if trainer.rows_left is not None:
@@ -114,5 +120,7 @@ class Forward:
             self.meter_sums = sums if self.meter_sums is None else self.meter_sums + sums
         self._rows_met += N
         if trainer.options.scores == "ema" and self.whole.ids is not None and part.ids is not None:
-            there, dist = rows.valid.reshape(N, -1), rows.dist.reshape(N, -1)  # [N, T]
-            self.distances.append((part.ids, dist.sum(1) / there.sum(1)))  # 0 / 0 = NaN: no label, no score
+            dist, there = rows.dist, rows.valid
+            if dist.dim() > 1:
+                dist, there = dist.reshape(N, -1).sum(1), there.reshape(N, -1).sum(1)  # over [N, T]
+            self.distances.append((part.ids, dist / there))  # 0 / 0 = NaN: no label, no score

@@ -166,7 +166,7 @@ def limit_gradient(
         logits.detach(), aux_logits.detach(), target, q=q, beta=beta, weight=weight, pos_weight=pos_weight,
         label_smoothing=label_smoothing, ignore_index=ignore_index, mask=mask, lam=lam, noise=noise, where=where,
     )  # fmt: skip
-    value = of_rows.match + beta * of_rows.pen  # [...]
+    value = torch.add(of_rows.match, of_rows.pen, alpha=beta)  # [...]
     share = None
     if reduction != "none":
         value = value.sum()

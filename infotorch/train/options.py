@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from infotorch.errors import ConfigError, NotSupported, unknown
 from infotorch.train.ranks import unwrapped, world_size
 
-__all__ = ["LimitOptions", "check_networks", "check_optimizer"]
+__all__ = ["LimitOptions", "check_networks", "check_optimizer", "default_optimizer"]
 
 WHERE = "LimitTrainer"
 CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -155,3 +155,9 @@ def check_optimizer(what: str, optimizer: Optimizer, own: nn.Module, other: nn.M
                 f"{WHERE}: {what} must hold parameters of {network} alone; got one of neither network, "
                 f"{list(p.shape)}. Make it after the networks have taken their final form."
             )
+
+
+def default_optimizer(network: nn.Module, lr: float) -> Optimizer:
+    """Adam on the parameters that can move, fused: one pass over them, where small networks spend a third of a step."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    return torch.optim.Adam(parameters, lr, fused=all(p.is_floating_point() for p in parameters))

@@ -1,5 +1,6 @@
 """Training that gives the classifier predicted gradients in place of those made from labels."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,7 +22,7 @@ from infotorch.train.epoch_scores import EpochScores
 from infotorch.train.evaluation import Accuracy, device_of
 from infotorch.train.fitting import fit
 from infotorch.train.forward import SUMS, Forward
-from infotorch.train.options import LimitOptions, check_networks, check_optimizer
+from infotorch.train.options import LimitOptions, check_networks, check_optimizer, default_optimizer
 from infotorch.train.ranks import total, unsynced
 from infotorch.train.result import LimitResult
 from infotorch.train.state import networks_state, save_state, set_state, state_of
@@ -52,7 +53,7 @@ class LimitTrainer:
         beta: Weight of the predicted gradient's squared norm: a brake on the auxiliary network.
         lam: Rate of noise that is added to the predicted gradient, of variance 1/(2 lam) (Gaussian) or scale 1/lam
             (Laplace), keyed by ``seed``, step and the samples' ids; ``None``: no noise.
-        optimizer: The classifier's; default Adam.
+        optimizer: The classifier's; default Adam, in torch's fused form.
         aux_optimizer: The auxiliary network's; default Adam.
         lr: Learning rate of the default optimizers.
         schedulers: Stepped at the end of each epoch, the classifier's from the end of its first one.
@@ -124,8 +125,8 @@ class LimitTrainer:
             )
         self.classifier, self.aux = classifier, aux
         self.device = device_of(classifier)
-        self.optimizer = optimizer or torch.optim.Adam([p for p in classifier.parameters() if p.requires_grad], lr)
-        self.aux_optimizer = aux_optimizer or torch.optim.Adam([p for p in aux.parameters() if p.requires_grad], lr)
+        self.optimizer = optimizer or default_optimizer(classifier, lr)
+        self.aux_optimizer = aux_optimizer or default_optimizer(aux, lr)
         check_optimizer("optimizer", self.optimizer, classifier, aux)
         check_optimizer("aux_optimizer", self.aux_optimizer, aux, classifier)
         self.schedulers = list(schedulers)
@@ -191,7 +192,9 @@ class LimitTrainer:
         warm = self.epoch < self.options.warm_up
         before = rng.device_states(self.device)
         buffers = [(b, b.clone()) for network in self.networks.values() for b in network.buffers()]
-        self._zero_grad()
+        parameters = {network: list(network.parameters()) for network in self.networks.values()}
+        for parameter in itertools.chain(*parameters.values()):
+            parameter.grad = None
         forward = Forward(self, batch_of("LimitTrainer.step", batch).to(self.device), warm)
         sums: list[float] = []
         try:
@@ -201,14 +204,15 @@ class LimitTrainer:
                     if self.options.check_finite == "sync":
                         self._check(forward, forward.sums.tolist(), [], before)
                     self.scaler.scale(loss).backward()
-            own, norms = forward.numbers([network for network, _ in self._moving(warm)])
+            own, norms = forward.numbers([parameters[network] for network, _ in self._moving(warm)])
             sums = self._check(forward, own, norms, before)
         finally:
             if not sums:  # whatever was raised, the networks are as before
                 with torch.no_grad():
                     for buffer, old in buffers:
                         buffer.copy_(old)
-                self._zero_grad()
+                for network in parameters:
+                    network.zero_grad(set_to_none=True)
         moves = all(map(math.isfinite, norms))
         self._move(norms, warm, moves)
         return self._told(forward, sums, warm, not moves)
@@ -331,10 +335,6 @@ class LimitTrainer:
         """Builds the default meter, once the number of classes is known."""
         if self._meter_wanted and self.meter is None:
             self.meter = LabelInfoMeter(num_classes, n_train, q=self.options.q, lam=self.options.lam)
-
-    def _zero_grad(self) -> None:
-        for network in self.networks.values():
-            network.zero_grad(set_to_none=True)
 
     def _moving(self, warm: bool) -> list[tuple[nn.Module, Optimizer]]:
         both = [(self.classifier, self.optimizer), (self.aux, self.aux_optimizer)]

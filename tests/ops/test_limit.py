@@ -12,8 +12,7 @@ from tests.laws import assert_same, assert_same_bits
 from tests.ops.limit_cases import CASES, GOLDEN, assert_close, assert_rows, assert_true, by_name, golden, labels, logits
 from tests.ops.limit_refusals import KEY, REFUSALS, SOFT, WRONG_KINDS, V, Y, Z, put
 
-QS = ["gaussian", "laplace", "ce"]
-every_q = pytest.mark.parametrize("q", QS)
+every_q = pytest.mark.parametrize("q", ["gaussian", "laplace", "ce"])
 every_half = pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
 
 

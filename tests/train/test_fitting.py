@@ -1,5 +1,6 @@
 """What a whole training does, measures, and refuses."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -49,6 +50,23 @@ def test_limit_sees_through_wrong_labels(rng):
     assert info.acc_noisy_labels == pytest.approx(float((predicted == noisy[train]).double().mean()))
     order = np.argsort(-result.scores["limit_distance"].values)[:wrong]
     assert (noisy[train] != true[train]).numpy()[order].mean() > 0.9
+
+
+@pytest.mark.slow
+def test_limit_withholds_what_cross_entropy_memorises(data_folder):
+    """The acceptance of benchmarks/limit in a short form: 2,000 digits, three fifths of their labels wrong."""
+    mnist, training = (pytest.importorskip(f"benchmarks.limit.{name}") for name in ("mnist", "training"))
+    data = mnist.noisy_data.mnist(data_folder, 0.6, 0, n_train=2000, n_val=500)
+    data = dataclasses.replace(data, x_test=data.x_test[:2000], y_test=data.y_test[:2000])
+    ce, limit = (
+        training.trained(method, data, mnist.mlp, seed=0, epochs=15, noise=0.6) for method in ("ce", mnist.LIMIT_L)
+    )
+    wrong = int(data.wrong.sum())
+    assert ce["mislabelled"] == limit["mislabelled"] == wrong > 1100
+    assert ce["memorised"] > 0.7 * wrong and limit["memorised"] < 0.1 * wrong
+    assert limit["test_last"] > 75 and limit["test_last"] > ce["test_last"] + 30
+    assert limit["auroc_distance"] > 0.95 and ce["auroc_ce"] < 0.75
+    assert ce["label_nats"] > 1 and limit["label_nats"] < 0.1
 
 
 def test_the_history_has_an_entry_an_epoch(rng):

@@ -11,7 +11,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from infotorch.errors import ConfigError, NotSupported
 from infotorch.measures.label_info import LabelInfoMeter
-from infotorch.train.options import LimitOptions
+from infotorch.train.options import LimitOptions, default_optimizer
 from infotorch.train.trainer import LimitTrainer
 from tests.train.problems import mlp, networks
 
@@ -104,7 +104,18 @@ def test_default_optimizers_leave_frozen_parameters_out():
     trainer = LimitTrainer(classifier, aux, lr=0.01)
     assert [len(o.param_groups[0]["params"]) for o in (trainer.optimizer, trainer.aux_optimizer)] == [4, 2]
     assert {type(o) for o in (trainer.optimizer, trainer.aux_optimizer)} == {torch.optim.Adam}
-    assert trainer.optimizer.param_groups[0]["lr"] == 0.01
+    for optimizer in (trainer.optimizer, trainer.aux_optimizer):
+        assert optimizer.defaults["lr"] == 0.01 and optimizer.defaults["fused"]
+
+
+def test_default_optimizers_take_complex_parameters():
+    """Torch's fused form doesn't."""
+    network = mlp()
+    network.register_parameter("phase", torch.nn.Parameter(torch.ones(2, dtype=torch.complex128)))
+    optimizer = default_optimizer(network, 0.01)
+    network.phase.grad = torch.ones(2, dtype=torch.complex128)
+    optimizer.step()
+    assert (network.phase != 1).all()
 
 
 @pytest.mark.parametrize("predictor", ["frozen", "zero", "uniform"])

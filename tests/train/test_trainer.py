@@ -91,6 +91,27 @@ def test_the_classifier_learns_the_auxiliary_s_soft_labels(rng):
         assert_same(got, want)
 
 
+@pytest.mark.parametrize("q", ["gaussian", "laplace"])
+def test_two_optimizers_take_the_steps_of_the_authors_one(q, rng):
+    """One Adam over both networks, a sum for the classifier and a mean for the auxiliary; the last batch is short."""
+    x, y, ids = samples(rng, N=20)
+    classifier, aux = networks()
+    f, a = copy.deepcopy(classifier), copy.deepcopy(aux)
+    trainer = LimitTrainer(classifier, aux, q=q, beta=10.0, reduction="reference")
+    together = torch.optim.Adam([*f.parameters(), *a.parameters()], 1e-3)
+    for batch in 5 * batches(x, y, ids):
+        trainer.step(batch)
+        z, v = f(batch[0]), a(batch[0])
+        s, u, t = z.detach().softmax(1), v.softmax(1), F.one_hot(batch[1], 4)
+        g, mu = s - t, s - u
+        match = (g - mu).square() if q == "gaussian" else (g - mu).abs()
+        together.zero_grad()
+        torch.autograd.backward([(match + 10 * mu.square()).sum(1).mean(), z], [None, mu.detach()])
+        together.step()
+    for got, want in zip(weights(classifier, aux), weights(f, a), strict=True):
+        assert_same(got, want)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum", "reference"])
 @pytest.mark.parametrize("options", [{}, {"lam": 5.0}])
 @pytest.mark.parametrize("parts", [2, 5, 24])

@@ -1,4 +1,4 @@
-"""Appends one JSON line a measurement to benchmarks/results/unique_information-cpu.jsonl."""
+"""JSON lines in benchmarks/results, one a measurement."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-RESULTS = pathlib.Path(__file__).parents[1] / "results" / "unique_information-cpu.jsonl"
+RESULTS = pathlib.Path(__file__).parent / "results"
 
 
 def processor() -> str:
@@ -19,8 +19,8 @@ def processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def append(benchmark: str, case: dict[str, Any], measured: dict[str, Any]) -> None:
-    """Write ``measured`` with what is needed to repeat it."""
+def append(file: str, benchmark: str, case: dict[str, Any], measured: dict[str, Any]) -> None:
+    """Write ``measured`` to ``file``, with what is needed to repeat it."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     line = {
         "benchmark": benchmark,
@@ -34,6 +34,12 @@ def append(benchmark: str, case: dict[str, Any], measured: dict[str, Any]) -> No
         "torch": torch.__version__,
         "commit": commit,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    with RESULTS.open("a") as out:
+    RESULTS.mkdir(exist_ok=True)
+    with (RESULTS / file).open("a") as out:
         out.write(json.dumps(line) + "\n")
+
+
+def read(file: str) -> list[dict[str, Any]]:
+    """The lines of ``file``, oldest first; none where there is no file."""
+    path = RESULTS / file
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -217,11 +217,11 @@ class LimitHFTrainer(Trainer):
     def _check(self) -> None:
         """Refuses what can't be trained so."""
         check_apart(WHERE, self.model, self.aux_model)
+        optim = str(getattr(self.args.optim, "value", self.args.optim))
         for name, wrong, todo in (
             ("compute_loss_func", self.compute_loss_func is not None, "Leave it out: the loss is LIMIT's."),
             ("model_init", self.model_init is not None, "Pass model itself, as aux_model is made once."),
-            ("optim", "lomo" in str(self.args.optim), "Choose an optimizer that steps after the backward pass."),
-            ("optim", "layerwise" in str(self.args.optim), "Choose an optimizer that steps after the backward pass."),
+            ("optim", optim.endswith(("lomo", "layerwise")), "Choose an optimizer that steps after the backward pass."),
         ):
             if wrong:
                 raise ConfigError(f"{WHERE}: {name} does not go with an auxiliary network; got it. {todo}")

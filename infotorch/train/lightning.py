@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -20,10 +21,11 @@ from infotorch.train.options import LimitOptions, check_apart
 __all__ = ["LimitCallback"]
 
 WHERE = "LimitCallback"
-# The classes of `lightning` and of `pytorch_lightning` differ, and either's trainer takes either's callback.
-OLD_NAME = importlib.util.find_spec("lightning") is None and importlib.util.find_spec("pytorch_lightning") is not None
-Callback: Any = require(WHERE, "pytorch_lightning" if OLD_NAME else "lightning.pytorch", "lightning").Callback
-
+# Their classes differ, and older trainers take those of their own package alone: the one that the program uses counts.
+PACKAGES = {"lightning.pytorch": "lightning", "pytorch_lightning": "pytorch_lightning"}
+FOUND = [name for name, top in PACKAGES.items() if importlib.util.find_spec(top) is not None]
+USED = [name for name in FOUND if name in sys.modules]
+Callback: Any = require(WHERE, [*USED, *FOUND, "lightning.pytorch"][0], "lightning").Callback
 PRECISIONS = ("32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed")
 
 

@@ -7,11 +7,14 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
 
 import infotorch.train
 from infotorch.errors import MissingExtraError
 from infotorch.train.adapters import ADAPTERS
 from tests.laws import assert_same_bits
+from tests.train.problems import mlp, networks, samples, weights
 
 HOUSE = pathlib.Path(__file__).parents[2]
 
@@ -42,14 +45,45 @@ def test_a_library_that_is_missing(name, absent, needed, extra, monkeypatch):
     assert isinstance(raised.value, ImportError)
 
 
-def test_the_old_name_of_lightning_will_do(monkeypatch):
-    other = pytest.importorskip("pytorch_lightning")
+def test_the_old_name_of_lightning_will_do(monkeypatch, rng):
+    """Where it alone is installed, the callback is one of its own, and trains in its Trainer."""
+    library = pytest.importorskip("pytorch_lightning")
+
+    class Module(library.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = mlp()
+
+        def training_step(self, batch, index):
+            return F.cross_entropy(self.model(batch[0]), batch[1])
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
     monkeypatch.delitem(sys.modules, "infotorch.train.lightning", raising=False)
     monkeypatch.setitem(sys.modules, "lightning", None)
     try:
-        assert issubclass(infotorch.train.LimitCallback, other.Callback)
+        limit = infotorch.train.LimitCallback(mlp(1))
     finally:
-        del sys.modules["infotorch.train.lightning"]
+        sys.modules.pop("infotorch.train.lightning", None)
+    assert isinstance(limit, library.Callback)
+    x, y, _ = samples(rng, N=8)
+    trainer = library.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, max_epochs=3, callbacks=[limit], precision="64-true",
+    )  # fmt: skip
+    module = Module()
+    trainer.fit(module, DataLoader([(x, y)], batch_size=None))
+    nets = networks()
+    optimizers = [torch.optim.SGD(nets[0].parameters(), 0.1), torch.optim.Adam(nets[1].parameters(), 1e-3)]
+    for _ in range(3):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        infotorch.train.limit_gradient(nets[0](x), nets[1](x), y).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    for mine, theirs in zip(weights(module.model, limit.aux), weights(*nets), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_a_name_that_there_is_not():

@@ -16,7 +16,6 @@ from tests.laws import assert_same_bits
 from tests.train.problems import mlp, networks, samples, weights
 
 lightning = pytest.importorskip("lightning.pytorch", reason="no lightning: it comes with the dev extra")
-pytorch_lightning = pytest.importorskip("pytorch_lightning", reason="no pytorch_lightning: lightning brings it")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 from infotorch.train import LimitCallback  # noqa: E402  needs lightning
@@ -39,18 +38,6 @@ class Plain(lightning.LightningModule):
         return self.make(self.parameters())
 
 
-class OldPlain(pytorch_lightning.LightningModule):
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-
-    def training_step(self, batch, index):
-        return F.cross_entropy(self.model(batch[0]), batch[1])
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.1, momentum=0.9)
-
-
 def batches(rng, count=5, N=6, **options):
     x, y, ids = samples(rng, N=count * N, **options)
     y[::7] = -100
@@ -62,9 +49,9 @@ def assert_close(nets, others, rtol=1e-12, atol=1e-12):
         torch.testing.assert_close(mine, theirs, rtol=rtol, atol=atol)
 
 
-def fit(module, data, *callbacks, val=None, ckpt=None, library=lightning, **options):
+def fit(module, data, *callbacks, val=None, ckpt=None, **options):
     options = {"max_epochs": 1, "precision": "64-true", **options}
-    trainer = library.Trainer(
+    trainer = lightning.Trainer(
         accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_model_summary=False,
         enable_checkpointing=False, callbacks=list(callbacks), **options,
     )  # fmt: skip
@@ -315,14 +302,6 @@ def test_a_batch_may_be_left_out(rng):
     other = copy.deepcopy(nets)
     fit(Picky(nets[0]), data, callback(nets[1]))
     by_hand(other, data[1:])
-    assert_close(nets, other)
-
-
-def test_the_library_by_its_other_name(rng):
-    data, nets = batches(rng), networks()
-    other = copy.deepcopy(nets)
-    fit(OldPlain(nets[0]), data, callback(nets[1]), library=pytorch_lightning)
-    by_hand(other, data)
     assert_close(nets, other)
 
 

@@ -42,6 +42,10 @@ LIBRARIES = {
     "typer": {"cli"},
     "click": {"cli"},
     "rich": {"cli", "train"},
+    "lightning": {"train"},
+    "pytorch_lightning": {"train"},
+    "transformers": {"train"},
+    "accelerate": {"train"},
 }
 OF_AN_OP = [
     "csrc/{op}.h",

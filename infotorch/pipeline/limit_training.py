@@ -26,7 +26,7 @@ from infotorch.table import Column, Scores
 from infotorch.task import Task
 from infotorch.train import LimitResult, LimitTrainer
 from infotorch.train.evaluation import evaluating, outputs
-from infotorch.train.options import LimitOptions
+from infotorch.train.options import LimitOptions, check_apart
 from infotorch.train.plain import PlainResult, train_plain
 
 __all__ = ["train_limit"]
@@ -94,7 +94,7 @@ def train_limit(
         StoreError: ``out`` can't be written or holds something else; what is there stays resumable.
     """
     settings = _settings(options, val_fraction)
-    _check_apart(task.model, aux)
+    check_apart(WHERE, task.model, aux)
     task = dataclasses.replace(task, model=copy.deepcopy(task.model).eval())
     aux = copy.deepcopy(aux).eval()
     if task.loss not in LOSSES:
@@ -339,16 +339,6 @@ class _Called(nn.Module):
 
 def _called(task: Task, model: nn.Module) -> nn.Module:
     return model if task.forward is None else _Called(task, model)
-
-
-def _check_apart(model: nn.Module, aux: nn.Module) -> None:
-    """Raises where the two share a parameter: copies of them would not."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    shared = next((name for name, p in aux.named_parameters() if id(p) in names), None)
-    if shared is not None:
-        raise errors.ConfigError(
-            f"{WHERE}: model and aux must share no parameter; got {shared!r} in both. Build two networks."
-        )
 
 
 def _check_range(y: Tensor, C: int, ids: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from infotorch.measures import (
 )
 from infotorch.ops import LimitNoise, LimitRows
 from infotorch.train import losses, noise
+from infotorch.train.adapters import __getattr__ as __getattr__
 from infotorch.train.gradient_noise import noisy_gradient_loss
 from infotorch.train.limit_gradient import LimitLoss, limit_gradient
 from infotorch.train.noise import flip_labels, pmd, pmd_labels, transition_matrix

@@ -16,6 +16,7 @@ from infotorch.store.files import read_bytes, write_file
 __all__ = ["check_config", "check_tensors", "read", "write"]
 
 FORMAT = "infotorch LimitTrainer 1"
+LOAD = "LimitTrainer.load_state_dict"
 KEYS = ("format", "config", "classifier", "aux", "optimizer", "aux_optimizer", "schedulers", "scaler", "epoch", "step",
         "position", "epoch_rng", "rng", "scores", "meter", "sums", "best", "history")  # fmt: skip
 
@@ -35,13 +36,14 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
     write_file(path, copy)
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The checkpoint at ``path``; it can't hold code.
+def read(
+    path: Path, *, where: str = "LimitTrainer.load", form: str = FORMAT, keys: Iterable[str] = KEYS
+) -> dict[str, Any]:
+    """The checkpoint at ``path``, in which are ``form`` and ``keys``; it can't hold code.
 
     Raises:
         StoreError: There is none, or it isn't one.
     """
-    where = "LimitTrainer.load"
     data = io.BytesIO(read_bytes(where, path))
     try:
         if not zipfile.is_zipfile(data):
@@ -51,43 +53,51 @@ def read(path: Path) -> dict[str, Any]:
     except (RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0][:80]
         raise StoreError(
-            f"{where}: {path} must be a checkpoint of LimitTrainer; got {reason!r}. Take one that save has written."
+            f"{where}: {path} must be a checkpoint of {maker(form)}; got {reason!r}. Take one that it has written."
         ) from error
-    check_format(where, str(path), state)
+    check_format(where, str(path), state, form=form, keys=keys)
     return state
 
 
-def check_format(where: str, what: str, state: Any) -> None:
+def maker(form: str) -> str:
+    """Whose checkpoints are of this form."""
+    return form.split()[1]
+
+
+def check_format(where: str, what: str, state: Any, *, form: str = FORMAT, keys: Iterable[str] = KEYS) -> None:
     """Raises where ``state`` isn't what ``state_dict`` returns."""
     found = state.get("format") if isinstance(state, dict) else type(state).__name__
-    missing = [key for key in KEYS if key not in state] if found == FORMAT else []
-    if found != FORMAT or missing:
+    missing = [key for key in keys if key not in state] if found == form else []
+    if found != form or missing:
         got = f"{missing[0]!r} missing" if missing else repr(found)
         raise StoreError(
-            f"{where}: {what} must be a checkpoint of LimitTrainer ({FORMAT}); got {got}. "
-            "Take one that save has written."
+            f"{where}: {what} must be a checkpoint of {maker(form)} ({form}); got {got}. Take one that it has written."
         )
 
 
-def check_config(saved: Mapping[str, Any], own: Mapping[str, Any], override: Iterable[str]) -> None:
+def check_config(
+    saved: Mapping[str, Any], own: Mapping[str, Any], override: Iterable[str] | None, *, where: str = LOAD
+) -> None:
     """Raises where a checkpoint was made with other settings that its weights follow from.
 
     Raises:
-        ConfigError: A setting differs and isn't in ``override``, or ``override`` names none.
+        ConfigError: A setting differs and isn't in ``override``, or ``override`` names none; ``None``: it can't be
+            given.
     """
-    override = list(override)
-    for name in override:
+    named = [] if override is None else list(override)
+    for name in named:
         if name not in own:
-            raise unknown("LimitTrainer.load_state_dict", "override", str(name), own)
+            raise unknown(where, "override", str(name), own)
     for name, value in own.items():
-        if name not in override and saved.get(name) != value:
+        if name not in named and saved.get(name) != value:
+            todo = "" if override is None else f", or pass override=[{name!r}]"
             raise ConfigError(
-                f"LimitTrainer.load_state_dict: {name} must be that of the checkpoint, {saved.get(name)!r}; got "
-                f"{value!r}. Build the trainer with it, or pass override=[{name!r}]."
+                f"{where}: {name} must be that of the checkpoint, {saved.get(name)!r}; got {value!r}. "
+                f"Build the trainer with it{todo}."
             )
 
 
-def check_tensors(what: str, saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+def check_tensors(what: str, saved: Mapping[str, Any], own: Mapping[str, Any], *, where: str = LOAD) -> None:
     """Raises where a saved network hasn't the names and shapes of the trainer's own.
 
     Raises:
@@ -97,7 +107,7 @@ def check_tensors(what: str, saved: Mapping[str, Any], own: Mapping[str, Any]) -
         mine, theirs = (_shape(state.get(name, _ABSENT)) for state in (own, saved))
         if mine != theirs:
             raise StoreError(
-                f"LimitTrainer.load_state_dict: {what} must be the network of the checkpoint, where {name} is "
+                f"{where}: {what} must be the network of the checkpoint, where {name} is "
                 f"{theirs}; got {mine}. Build the network that was saved."
             )
 

@@ -157,7 +157,7 @@ def limit_gradient(
     if not math.isfinite(inject_scale):
         raise ConfigError(f"{where}: inject_scale must be finite; got {inject_scale}. Leave it out for 1.")
     if class_dim != -1:
-        _check_class_dim(where, logits, class_dim)
+        check_class_dim(where, logits, class_dim)
         target = target.movedim(class_dim, -1) if target.shape == logits.shape else target
         logits, aux_logits = logits.movedim(class_dim, -1), aux_logits.movedim(class_dim, -1)
     if lam is not None and noise is None:
@@ -187,7 +187,7 @@ def limit_gradient(
     return (loss, of_rows) if rows else loss
 
 
-def _check_class_dim(where: str, logits: Tensor, class_dim: int) -> None:
+def check_class_dim(where: str, logits: Tensor, class_dim: int) -> None:
     if not -logits.dim() <= class_dim < logits.dim():
         raise ConfigError(
             f"{where}: class_dim must be an axis of logits; got {class_dim} for {list(logits.shape)}. "

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -14,7 +14,14 @@ from torch.optim import Optimizer
 from infotorch.errors import ConfigError, NotSupported, unknown
 from infotorch.train.ranks import unwrapped, world_size
 
-__all__ = ["LimitOptions", "check_networks", "check_optimizer", "default_optimizer"]
+__all__ = [
+    "LimitOptions",
+    "check_apart",
+    "check_networks",
+    "check_optimizer",
+    "check_trainable",
+    "default_optimizer",
+]
 
 WHERE = "LimitTrainer"
 CHOICES: dict[str, tuple[str | None, ...]] = {
@@ -34,6 +41,9 @@ class LimitOptions:
     Raises:
         ConfigError: One is unknown, out of range, or contradicts another.
     """
+
+    where: ClassVar[str] = WHERE
+    """Who asks, in errors."""
 
     q: Literal["gaussian", "laplace", "ce"] = "gaussian"
     """Law of the label gradient around the predicted one: the auxiliary network's loss."""
@@ -69,24 +79,24 @@ class LimitOptions:
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
-                raise unknown(WHERE, name, str(getattr(self, name)), map(str, choices))
+                raise unknown(self.where, name, str(getattr(self, name)), map(str, choices))
         for name, least in (("warm_up", 0), ("epochs", 1), ("grad_accum", 1), ("patience", 1), ("seed", 0)):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
             if not whole and not (value is None and name == "patience"):
                 raise ConfigError(
-                    f"{WHERE}: {name} must be a whole number, at least {least}; got {value}. Correct {name}."
+                    f"{self.where}: {name} must be a whole number, at least {least}; got {value}. Correct {name}."
                 )
         if self.seed >= 2**63:
-            raise ConfigError(f"{WHERE}: seed must be below 2^63; got {self.seed}. Take it modulo 2^63.")
+            raise ConfigError(f"{self.where}: seed must be below 2^63; got {self.seed}. Take it modulo 2^63.")
         if not 0 <= self.beta < math.inf:
-            raise ConfigError(f"{WHERE}: beta must be finite and at least 0; got {self.beta}. Correct beta.")
+            raise ConfigError(f"{self.where}: beta must be finite and at least 0; got {self.beta}. Correct beta.")
         for name, todo in (("lr", "Correct lr"), ("lam", "Pass None for none"), ("clip_norm", "Pass None for none")):
             value = getattr(self, name)
             if not (value is None and name != "lr") and not 0 < value < math.inf:
-                raise ConfigError(f"{WHERE}: {name} must be finite and above 0; got {value}. {todo}.")
+                raise ConfigError(f"{self.where}: {name} must be finite and above 0; got {value}. {todo}.")
         if self.lam is not None and self.q == "ce":
-            raise ConfigError(f"{WHERE}: lam goes with gaussian or laplace; got q='ce'. Leave lam out.")
+            raise ConfigError(f"{self.where}: lam goes with gaussian or laplace; got q='ce'. Leave lam out.")
 
     def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         """The precision of forward passes."""
@@ -100,7 +110,7 @@ class LimitOptions:
 
 
 def check_networks(classifier: nn.Module, aux: nn.Module) -> None:
-    """Raises where the two networks can't be trained side by side.
+    """Raises where ``LimitTrainer`` can't train the two networks side by side.
 
     Raises:
         ConfigError: They share a parameter, one has nothing to train, they lie on different devices, or they aren't
@@ -118,24 +128,35 @@ def check_networks(classifier: nn.Module, aux: nn.Module) -> None:
                 f"{WHERE}: {name} must be wrapped in DistributedDataParallel, as there are {world_size()} processes; "
                 f"got {type(network).__name__}. Wrap both networks."
             )
-        if not any(p.requires_grad for p in network.parameters()):
-            raise ConfigError(
-                f"{WHERE}: {name} must have a trainable parameter; got none. Set requires_grad_(True) where it learns."
-            )
-    names = {id(p): name for name, p in unwrapped(classifier).named_parameters()}
-    for name, p in unwrapped(aux).named_parameters():
-        if id(p) in names:
-            raise ConfigError(
-                f"{WHERE}: classifier and aux must share no parameter; got classifier.{names[id(p)]} = aux.{name}. "
-                "Through it the labels would reach the classifier; copy that part with copy.deepcopy."
-            )
+    check_apart(WHERE, classifier, aux)
     devices = [{p.device for p in network.parameters()} for network in (classifier, aux)]
     if devices[0] != devices[1]:
         got = " and ".join(", ".join(sorted(map(str, each))) for each in devices)
         raise ConfigError(f"{WHERE}: classifier and aux must be on one device; got {got}. Move one with .to(device).")
 
 
-def check_optimizer(what: str, optimizer: Optimizer, own: nn.Module, other: nn.Module) -> None:
+def check_apart(where: str, classifier: nn.Module, aux: nn.Module) -> None:
+    """Raises where the two networks share a parameter, or one of them has nothing to train: ``ConfigError``."""
+    check_trainable(where, "classifier", classifier)
+    check_trainable(where, "aux", aux)
+    names = {id(p): name for name, p in unwrapped(classifier).named_parameters()}
+    for name, p in unwrapped(aux).named_parameters():
+        if id(p) in names:
+            raise ConfigError(
+                f"{where}: classifier and aux must share no parameter; got classifier.{names[id(p)]} = aux.{name}. "
+                "Through it the labels would reach the classifier; copy that part with copy.deepcopy."
+            )
+
+
+def check_trainable(where: str, name: str, network: nn.Module) -> None:
+    """Raises where a network has nothing to train: ``ConfigError``."""
+    if not any(p.requires_grad for p in network.parameters()):
+        raise ConfigError(
+            f"{where}: {name} must have a trainable parameter; got none. Set requires_grad_(True) where it learns."
+        )
+
+
+def check_optimizer(what: str, optimizer: Optimizer, own: nn.Module, other: nn.Module, *, where: str = WHERE) -> None:
     """Raises where ``optimizer`` moves anything but its own network.
 
     Raises:
@@ -147,12 +168,12 @@ def check_optimizer(what: str, optimizer: Optimizer, own: nn.Module, other: nn.M
     for p in (p for group in optimizer.param_groups for p in group["params"]):
         if id(p) in names:
             raise ConfigError(
-                f"{WHERE}: {what} must hold parameters of {network} alone; got {stranger}.{names[id(p)]}. "
+                f"{where}: {what} must hold parameters of {network} alone; got {stranger}.{names[id(p)]}. "
                 "Make an optimizer for each network."
             )
         if id(p) not in known:
             raise ConfigError(
-                f"{WHERE}: {what} must hold parameters of {network} alone; got one of neither network, "
+                f"{where}: {what} must hold parameters of {network} alone; got one of neither network, "
                 f"{list(p.shape)}. Make it after the networks have taken their final form."
             )
 

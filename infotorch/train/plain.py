@@ -13,6 +13,7 @@ from infotorch.errors import DivergenceError
 from infotorch.measures.memorised import Memorised, memorised_counts
 from infotorch.train.batch import Loader, batch_of, given_classes, is_single, predicted_classes
 from infotorch.train.evaluation import accuracy, device_of, evaluating, outputs
+from infotorch.train.options import default_optimizer
 from infotorch.train.progress import TrainingBar
 
 __all__ = ["PlainResult", "cross_entropy", "train_plain"]
@@ -73,7 +74,7 @@ def train_plain(
         DivergenceError: The loss is not finite.
     """
     device = device_of(network)
-    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr)
+    optimizer = default_optimizer(network, lr)
     history: list[dict[str, Any]] = []
     network.train()
     with TrainingBar(epochs, progress, name="plain") as bar:

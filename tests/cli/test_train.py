@@ -79,7 +79,7 @@ def test_the_second_network_is_another_one(run, task, tmp_path):
         (
             ["{shared}"],
             1,
-            "train limit: model and aux must share no parameter; got 'weight' in both. Build two networks.",
+            "train limit: classifier and aux must share no parameter; got classifier.weight = aux.weight.",
         ),
         (
             ["{broken}"],

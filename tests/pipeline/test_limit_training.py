@@ -212,7 +212,9 @@ def test_refuses_before_anything_is_written(tmp_path, case):
 
 def test_refuses_one_network_for_both(tmp_path):
     classifier = net(0)
-    with pytest.raises(ConfigError, match=r"model and aux must share no parameter; got '0\.weight' in both"):
+    with pytest.raises(
+        ConfigError, match=r"classifier and aux must share no parameter; got classifier\.0\.weight = aux\.0\.weight"
+    ):
         train(tmp_path / "a", task=Task(classifier), aux=nn.Sequential(*classifier))
 
 

@@ -60,7 +60,8 @@ class LimitCallback(Callback):
         q: As for ``LimitTrainer``, like the next two.
         beta: See there.
         lam: See there; noise is keyed by ``seed``, the step and the samples' ids.
-        module: Path of the classifier in the module; it returns logits, and is called once a batch.
+        module: Path of the classifier in the module, ``""`` for the module itself; it returns logits, and is called
+            once a batch.
         grad_scale: ``"infer"``, or each label's own factor in the loss, without Lightning's (1 for a sum); the loss is
             then not checked.
         batch_labels: Gives a batch's labels: int64 [N] or [N, T], -100 where there is none; probabilities [..., C]; or

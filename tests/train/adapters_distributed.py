@@ -1,4 +1,4 @@
-"""Two processes, started as torchrun does, that train through the adapters: python -m ... FOLDER."""
+"""Two processes that train through the adapters: python -m tests.train.adapters_distributed FOLDER PORT."""
 
 import os
 import sys
@@ -40,8 +40,8 @@ class Plain(lightning.pytorch.LightningModule):
 
 def in_lightning(world, lam=5.0, ids=True):
     """Weights of both networks; ranks take samples in turn, so that their batches together are those of one process."""
-    rank = 0 if world == 1 else int(os.environ["RANK"])
-    model, aux = mlp(0), mlp(1 + rank)  # the first rank's is taken
+    own = 0 if world == 1 else int(os.environ["RANK"])
+    model, aux = mlp(0), mlp(1 + own)  # the first rank's is taken
     limit = LimitCallback(
         aux, lam=lam, batch_ids=(lambda batch: batch[2]) if ids else None,
         aux_optimizer=torch.optim.SGD(aux.parameters(), 0.2),
@@ -51,7 +51,7 @@ def in_lightning(world, lam=5.0, ids=True):
         enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, max_epochs=1,
         callbacks=[limit], accumulate_grad_batches=2, gradient_clip_val=0.1, use_distributed_sampler=False,
     )  # fmt: skip
-    sampler = DistributedSampler(data(False), world, rank, shuffle=False)
+    sampler = DistributedSampler(data(False), world, own, shuffle=False)
     trainer.fit(Plain(model), DataLoader(data(False), PER_RANK * WORLD // world, sampler=sampler))
     return weights(model, aux)
 
@@ -82,17 +82,21 @@ def in_transformers(world, folder, lam=5.0):
     return weights(model, aux)
 
 
-def main(folder):
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
+def rank(number, folder, port):
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "one", "GROUP_RANK": "0"}
+    own = dict.fromkeys(("RANK", "LOCAL_RANK"), str(number)) | dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), "2")
+    os.environ.update(shared | own)  # as torchrun does
     found = {"transformers": in_transformers(WORLD, folder), "lightning": in_lightning(WORLD)}
     try:
         in_lightning(WORLD, ids=False)
     except DataError as error:
         found["text"] = str(error)
-    torch.save(found, os.path.join(folder, os.environ["RANK"]))
+    torch.save(found, os.path.join(folder, str(number)))
     torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    # Forked, so that the libraries are imported once.
+    torch.multiprocessing.start_processes(rank, sys.argv[1:], WORLD, start_method="fork")

@@ -292,6 +292,21 @@ def test_validation_is_without_it(rng):
     assert not nets[0]._forward_hooks and here.auxiliary.steps == len(data)
 
 
+def test_the_module_itself_may_be_the_classifier(rng):
+    class Whole(Plain):
+        def forward(self, x):
+            return self.model(x)
+
+        def training_step(self, batch, index):
+            return F.cross_entropy(self(batch[0]), batch[1])
+
+    data, nets = batches(rng), networks()
+    other = copy.deepcopy(nets)
+    fit(Whole(nets[0]), data, callback(nets[1], module=""))
+    by_hand(other, data)
+    assert_close(nets, other)
+
+
 def test_a_batch_may_be_left_out(rng):
     class Picky(Plain):
         def training_step(self, batch, index):

@@ -5,6 +5,14 @@
 namespace infotorch::cuda {
 namespace {
 
+// Up to so many positions a sample is read once and multiplied in registers, whatever it costs otherwise.
+constexpr int64_t kFewPositions = 4;
+
+Tiling norms_tiling(NormsMethod method, const PairShape& s, int64_t bytes) {
+  return method == NormsMethod::gram ? triangle(s.T, edge_of(s.T, bytes))
+                                     : tiling(s.O, s.I, edge_of(std::min(s.O, s.I), bytes));
+}
+
 template <typename scalar_t>
 __device__ scalar_t never_negative(double total) {
   return static_cast<scalar_t>(total < 0 ? 0 : total);  // rounding may dip below zero; NaN stays NaN
@@ -218,6 +226,14 @@ const char* materialize(const PairShape& s, const View<stored_t>& a, const View<
 bool empty(const PairShape& s) { return s.N == 0 || s.T == 0 || s.I == 0 || s.O == 0; }
 
 }  // namespace
+
+// Both forms run the same products, so what counts is how much they multiply, whole tiles included.
+NormsMethod choose_norms_method(const PairShape& s) {
+  if (s.T <= kFewPositions) return NormsMethod::gram;
+  const double gram = norms_tiling(NormsMethod::gram, s, sizeof(float)).work() * (s.I + s.O);
+  const double materialize = norms_tiling(NormsMethod::materialize, s, sizeof(float)).work() * s.T;
+  return gram <= materialize ? NormsMethod::gram : NormsMethod::materialize;
+}
 
 int64_t norms_partials(NormsMethod method, const PairShape& s, int64_t bytes) {
   if (empty(s) || (method == NormsMethod::gram && s.T <= kFewPositions)) return 0;

@@ -118,7 +118,8 @@ class Ninja(build_ext):
         cuda = wants_cuda(torch.version.cuda)
         archs = (os.environ.get("TORCH_CUDA_ARCH_LIST") or ARCHS) if cuda else ""
         print(f"infotorch setup: {f'CUDA kernels for {archs}' if cuda else 'CPU kernels only'}", file=sys.stderr)
-        includes = (at / "include", pybind11.get_include(), sysconfig.get_paths()["include"])
+        # Torch has a pybind11 of its own, which stops where TORCH_TARGET_VERSION is defined.
+        includes = (pybind11.get_include(), at / "include", sysconfig.get_paths()["include"])
         flags = ["-std=c++17 -O3 -fPIC -fvisibility=hidden -Wall -Wextra -Wundef -Werror=undef -Wno-psabi"]
         flags += [f"-DTORCH_TARGET_VERSION={TARGET}", f"-DINFOTORCH_TORCH='\"{torch.__version__}\"'"]
         flags += [f"-DINFOTORCH_CUDA_ARCHS='\"{archs}\"'", "-DINFOTORCH_CUDA" if cuda else ""]

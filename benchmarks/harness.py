@@ -1,20 +1,26 @@
 """Races an op against pure PyTorch and appends one line per case to benchmarks/results/<device>.jsonl.
 
-Ours and every baseline run in turn, round after round, in an order that rotates, so that a change of the machine's
-pace meets all of them. The speed-up is against the fastest baseline.
+Ours and every baseline run in turn, round after round, in an order that is drawn anew, so that a change of the
+machine's pace, and the caches that the call before leaves behind, meet all of them. The speed-up is against the fastest
+baseline.
 """
 
 import json
 import math
 import pathlib
+import random
 import statistics
 import subprocess
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from benchmarks.meter import Call, Cpu, Cuda, meter_of
+from benchmarks.layers import Layer
+from benchmarks.meter import Call, Cpu, Cuda, meter_of, parts
 
+Form = Callable[[Tensor, Tensor], Tensor]
 RESULTS = pathlib.Path(__file__).parent / "results"
 AGREE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}  # up to which relative difference two agree
 
@@ -24,75 +30,83 @@ def race(meter: Cpu | Cuda, calls: dict[str, Call]) -> dict[str, list[float]]:
     once = {name: min(meter.seconds(call) for _ in range(3)) for name, call in calls.items()}
     limit = 4 * min(time for name, time in once.items() if name != "ours")
     racing = [name for name in calls if name == "ours" or once[name] <= limit]
-    counts = {name: max(1, int(2e-3 / once[name])) for name in racing}
+    counts = {name: max(1, int(meter.timing_seconds / once[name])) for name in racing}
     rounds = int(meter.race_seconds / sum(once[name] * counts[name] for name in racing))
     times: dict[str, list[float]] = {name: [] if name in racing else [once[name]] for name in calls}
-    for turn in range(min(max(rounds, 9), 101)):
-        for k in range(len(racing)):
-            name = racing[(k + turn) % len(racing)]
+    order = random.Random(0)
+    for _ in range(min(max(rounds, 9), 101)):
+        for name in order.sample(racing, len(racing)):
             times[name].append(meter.seconds(calls[name], counts[name]))
     return times
 
 
+def bind(forms: dict[str, Form], a: Tensor, b: Tensor) -> dict[str, Call]:
+    """Every form as a call on the pair; on the CPU 16-bit numbers are also widened first, as part of the call."""
+    calls: dict[str, Call] = {name: partial(form, a, b) for name, form in forms.items()}
+    if a.is_cpu and a.itemsize == 2:
+        calls |= {f"float, {name}": lambda form=form: form(a.float(), b.float()) for name, form in forms.items()}
+    return calls
+
+
 def _commit() -> str:
-    return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    """Nothing where there is no repository, or no git."""
+    try:
+        return subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _flat(result: Tensor | tuple[Tensor, ...]) -> Tensor:
-    tensors = (result,) if isinstance(result, Tensor) else result
-    return torch.cat([x.detach().double().flatten() for x in tensors])
+    return torch.cat([x.detach().double().flatten() for x in parts(result)])
+
+
+def _fastest(times: dict[str, list[float]]) -> str:
+    """The baseline of the lowest median."""
+    return min((name for name in times if name != "ours"), key=lambda name: statistics.median(times[name]))
 
 
 def compare(
-    op: str,
-    case: str,
-    sizes: dict[str, int],
-    ours: Call,
-    baselines: dict[str, Call],
-    *,
-    work: float,
-    moved: float = 0,
-    dtype: torch.dtype = torch.float32,
+    op: str, layer: Layer, ours: Call, baselines: dict[str, Call], *, work: float, moved: float, **sizes: int
 ) -> float:
     """Check that all agree, race them, print a row, append the record.
 
-    On a GPU, in bfloat16, the fastest baseline is raced once more as ``torch.compile`` makes it.
-
     Args:
         op: The op's name.
-        case: The layer's name.
-        sizes: Its sizes, by the letters of the docs.
+        layer: Its pair's sizes, and whether the fastest baseline is raced once more as ``torch.compile`` makes it.
         ours: The op.
         baselines: What a good PyTorch user would write, by name.
         work: Multiply-adds that the op cannot avoid.
         moved: Bytes that it cannot avoid to read and write; the floor is the longer of both times.
-        dtype: Of the inputs.
+        sizes: What else there is a size of, by the letters of the docs.
 
     Returns:
         The fastest baseline's median time over ours.
     """
-    result = ours()
-    meter = meter_of(result if isinstance(result, Tensor) else result[0])
-    truth = _flat(result)
-    for name, call in baselines.items():
+    meter, sizes = meter_of(layer.device), {**sizes, **layer.sizes}
+    truth = _flat(ours())
+
+    def agreeing(name: str, call: Call) -> Call:
         error = float((_flat(call()) - truth).norm() / truth.norm())
-        assert error <= AGREE[dtype], f"{op} {case}: {name} differs by {error:.1e}"  # a fast wrong answer is none
-    calls = {"ours": ours, **baselines}
-    memory = {name: meter.extra_memory(call) for name, call in calls.items()}
-    rate, speed = meter.gemm_rate(dtype), meter.bandwidth()
+        assert error <= AGREE[layer.dtype], f"{op} {layer.name}: {name} differs by {error:.1e}"
+        return call  # a fast wrong answer is none
+
+    calls = {"ours": ours} | {name: agreeing(name, call) for name, call in baselines.items()}
+    rate, speed = meter.gemm_rate(layer.dtype), meter.bandwidth()
     times = race(meter, calls)
-    if isinstance(meter, Cuda) and dtype == torch.bfloat16:  # a compilation takes seconds
-        best = min(baselines, key=lambda name: statistics.median(times[name]))
-        compiled = torch.compile(baselines[best], dynamic=False)
-        times |= race(meter, {"ours": ours, f"compiled: {best}": compiled})
-        memory[f"compiled: {best}"] = meter.extra_memory(compiled)
-    rate = max(rate, meter.gemm_rate(dtype))
+    if layer.compiled:
+        torch.compiler.reset()  # a form has one code for all layers, which torch would stop compiling after a few
+        best = _fastest(times)
+        name = f"compiled: {best}"
+        calls[name] = agreeing(name, torch.compile(calls[best], dynamic=False))
+        times |= race(meter, {"ours": ours, name: calls[name]})
+    rate = max(rate, meter.gemm_rate(layer.dtype))
+    memory = {name: meter.extra_memory(call) for name, call in calls.items()}
     median = {name: statistics.median(values) for name, values in times.items()}
-    best = min((name for name in median if name != "ours"), key=lambda name: median[name])
+    best = _fastest(times)
     speedup = median[best] / median["ours"]
     floor = max(work / rate, moved / speed)
     record = {
-        "op": op, "case": case, **sizes, "dtype": str(dtype).removeprefix("torch."),
+        "op": op, "case": layer.name, **sizes, "dtype": str(layer.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(), "torch": torch.__version__, "commit": _commit(), "device": meter.model,
         "gemm_gflops": round(2 * rate / 1e9, 1), "copy_gb_per_s": round(speed / 1e9, 1),
         "ms": {name: round(1e3 * value, 4) for name, value in median.items()},
@@ -106,7 +120,7 @@ def compare(
     }  # fmt: skip
     shape = " ".join(f"{letter}={size}" for letter, size in sizes.items())
     print(
-        f"{op:8} {case:24} {shape:34} {1e3 * median['ours']:9.3f} ms  x{speedup:5.2f} of {best} "
+        f"{op:8} {layer.name:24} {shape:34} {1e3 * median['ours']:9.3f} ms  x{speedup:5.2f} of {best} "
         f"({1e3 * median[best]:.3f} ms)  {100 * floor / median['ours']:4.0f}% of the {record['floor']}' pace  "
         f"extra {memory['ours'] / 2**20:.1f} MiB, {best} {memory[best] / 2**20:.1f} MiB",
         flush=True,

@@ -13,9 +13,15 @@ from torch import Tensor
 Call = Callable[[], Tensor | tuple[Tensor, ...]]
 
 
-def _bytes(result: Tensor | tuple[Tensor, ...]) -> int:
-    tensors = (result,) if isinstance(result, Tensor) else result
-    return sum(x.numel() * x.element_size() for x in tensors)
+def parts(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What a call returned, as if it always were several tensors."""
+    return (result,) if isinstance(result, Tensor) else result
+
+
+def _new_bytes(result: Tensor | tuple[Tensor, ...], held: Tensor | tuple[Tensor, ...]) -> int:
+    """Bytes of a result, less those that lie where a result still lies that was held meanwhile: in an ``out=``."""
+    places = {x.data_ptr() for x in parts(held)}
+    return sum(x.nbytes for x in parts(result) if x.data_ptr() not in places)
 
 
 class Cpu:
@@ -24,6 +30,7 @@ class Cpu:
     name = f"cpu-{platform.machine()}"
     model = platform.processor() or platform.machine()
     race_seconds = 2.0
+    timing_seconds = 2e-3  # that calls are repeated for until they are timed
 
     def seconds(self, call: Call, count: int = 1) -> float:
         start = time.perf_counter()
@@ -40,18 +47,19 @@ class Cpu:
         """Bytes a second, read and written, that torch's copy reaches on 64 MiB, the best of some tries."""
         x = torch.zeros(1 << 24)
         y = torch.empty_like(x)
-        return 2 * _bytes(x) / min(self.seconds(lambda: y.copy_(x)) for _ in range(8))
+        return 2 * x.nbytes / min(self.seconds(lambda: y.copy_(x)) for _ in range(8))
 
     def extra_memory(self, call: Call) -> int:
-        """Bytes that one call takes at its peak beyond what was there before it and beyond its result.
+        """Bytes that one call takes at its peak beyond what was there before it and beyond its new result.
 
         Memory that the allocator keeps is handed back first, and the kernel's high-water mark is reset.
         """
+        held = call()
         ctypes.CDLL(None).malloc_trim(0)
         pathlib.Path("/proc/self/clear_refs").write_text("5")
         before = self._memory("VmRSS:")
         result = call()
-        return max(0, self._memory("VmHWM:") - before - _bytes(result))
+        return max(0, self._memory("VmHWM:") - before - _new_bytes(result, held))
 
     def _memory(self, field: str) -> int:
         status = pathlib.Path("/proc/self/status").read_text()
@@ -59,20 +67,27 @@ class Cpu:
 
 
 class Cuda:
-    """Time between events on the current stream, each call after the second-level cache was overwritten."""
+    """Time between events on the current stream, each call after the second-level cache was filled with other numbers.
+
+    They are read: had they been written, the cache would write them back while the call runs.
+    """
 
     race_seconds = 0.25
+    timing_seconds = 0.0  # one call is a timing: each is flushed and waited for
 
     def __init__(self) -> None:
         self.model = torch.cuda.get_device_name()
         self.name = self.model.lower().replace(" ", "-")
-        self._flush = torch.empty(256 << 20, dtype=torch.uint8, device="cuda")
+
+    @functools.cached_property
+    def _others(self) -> Tensor:
+        return torch.zeros(1 << 28, device="cuda")  # 1 GiB, many times what any GPU caches
 
     def seconds(self, call: Call, count: int = 1) -> float:
         total = 0.0
         for _ in range(count):
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            self._flush.zero_()  # its run hides what the host needs to launch the call
+            self._others.sum()  # its run hides what the host needs to launch the call
             start.record()
             call()
             end.record()
@@ -89,20 +104,17 @@ class Cuda:
         """Bytes a second, read and written, that torch's copy reaches on 1 GiB, the best of some tries."""
         x = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
         y = torch.empty_like(x)
-        return 2 * _bytes(x) / min(self.seconds(lambda: y.copy_(x)) for _ in range(8))
+        return 2 * x.nbytes / min(self.seconds(lambda: y.copy_(x)) for _ in range(8))
 
     def extra_memory(self, call: Call) -> int:
-        """Bytes that one call takes at its peak beyond what was there before it and beyond its result."""
+        """Bytes that one call takes at its peak beyond what was there before it and beyond its new result."""
+        held = call()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         result = call()
-        return max(0, torch.cuda.max_memory_allocated() - before - _bytes(result))
+        return max(0, torch.cuda.max_memory_allocated() - before - _new_bytes(result, held))
 
 
 @functools.cache
-def _meter(device: str) -> Cpu | Cuda:
+def meter_of(device: str) -> Cpu | Cuda:
     return Cuda() if device == "cuda" else Cpu()
-
-
-def meter_of(x: Tensor) -> Cpu | Cuda:
-    return _meter(x.device.type)

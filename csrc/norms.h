@@ -1,6 +1,9 @@
 // norms: out[n] = ||G[n]||_F^2, the squared gradient norm of each sample. Plain C++; no torch.
 #pragma once
 
+#include <algorithm>
+
+#include "cuda/tiles.h"
 #include "pair.h"
 
 namespace infotorch {
@@ -40,11 +43,26 @@ void squared_norms(int64_t N, int64_t area, const scalar_t* g, bool add, scalar_
 
 namespace cuda {
 
-// A function of the shape alone.
-NormsMethod choose_norms_method(const PairShape& shape);
+// Up to so many positions a sample is read once and multiplied in registers, whatever it costs otherwise.
+constexpr int64_t kFewPositions = 4;
 
-// How many doubles `partial` must hold, for results of so many bytes.
-int64_t norms_partials(NormsMethod method, const PairShape& shape, int64_t bytes);
+inline Tiling norms_tiling(NormsMethod method, const PairShape& s, int64_t bytes) {
+  return method == NormsMethod::gram ? triangle(s.T, edge_of(s.T, bytes))
+                                     : tiling(s.O, s.I, edge_of(std::min(s.O, s.I), bytes));
+}
+
+// A function of the shape alone. Both forms run the same products, so what counts is how much they multiply, whole
+// tiles included.
+inline NormsMethod choose_norms_method(const PairShape& s) {
+  if (s.T <= kFewPositions) return NormsMethod::gram;
+  const double gram = norms_tiling(NormsMethod::gram, s, sizeof(float)).work() * (s.I + s.O);
+  const double materialize = norms_tiling(NormsMethod::materialize, s, sizeof(float)).work() * s.T;
+  return gram <= materialize ? NormsMethod::gram : NormsMethod::materialize;
+}
+
+// How many doubles `partial` must hold, for results of so many bytes. One-hot inputs take the gram form, whatever the
+// method is.
+int64_t norms_partials(NormsMethod method, const PairShape& shape, bool one_hot, int64_t bytes);
 
 // As on the CPU, with device pointers, on `stream`; nothing is allocated or waited for. `tf32` allows products of
 // float32 numbers that are rounded to tf32. nullptr, or what the CUDA runtime said.

@@ -17,8 +17,8 @@ struct PairShape {
 
 // Some axes of a strided tensor, counted through in row-major order.
 struct Axes {
-  static constexpr int kMax = 5;  // the samples and up to four of positions, or of features
-  int count = 0;
+  static constexpr int64_t kMax = 5;  // the samples and up to four of positions, or of features
+  int64_t count = 0;
   int64_t size[kMax] = {}, stride[kMax] = {};
 
   // Adds an axis on the right. Neighbours that one stride can walk become one axis, sizes of 1 none.
@@ -32,13 +32,13 @@ struct Axes {
 
   int64_t total() const {
     int64_t product = 1;
-    for (int d = 0; d < count; ++d) product *= size[d];
+    for (int64_t d = 0; d < count; ++d) product *= size[d];
     return product;
   }
 
   int64_t offset(int64_t index) const {
     int64_t at = 0;
-    for (int d = count - 1; d > 0; index /= size[d--]) at += index % size[d] * stride[d];
+    for (int64_t d = count - 1; d > 0; index /= size[d--]) at += index % size[d] * stride[d];
     return at + index * stride[0];
   }
 
@@ -85,7 +85,7 @@ template <typename scalar_t>
 Rows<scalar_t> stacked(const Rows<scalar_t>& x, int64_t n0, int64_t count) {
   Rows<scalar_t> rows = {x.at(n0 * x.n_stride), x.storage, 0, {}, x.i, x.bias};
   rows.t.append(count, x.n_stride);
-  for (int d = 0; d < x.t.count; ++d) rows.t.append(x.t.size[d], x.t.stride[d]);
+  for (int64_t d = 0; d < x.t.count; ++d) rows.t.append(x.t.size[d], x.t.stride[d]);
   return rows;
 }
 

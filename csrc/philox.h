@@ -66,14 +66,23 @@ INFOTORCH_HOST_DEVICE inline Words words(const Source& source, Draw draw, uint64
   return philox(counter_of(source, draw, block), source.seed);
 }
 
+// Words 0 and 1, or 2 and 3. To index words would take them out of a GPU's registers.
+struct TwoWords {
+  uint32_t first, second;
+};
+
+INFOTORCH_HOST_DEVICE inline TwoWords half_of(const Words& all, bool upper) {
+  if (upper) return {all.word[2], all.word[3]};
+  return {all.word[0], all.word[1]};
+}
+
 // Where an element of a gradient goes: its bucket, below 2^31, and its sign, - if `kMinus` is set.
 using Entry = uint32_t;
 constexpr Entry kMinus = Entry{1} << 31;
 
 INFOTORCH_HOST_DEVICE inline Entry entry(const Source& source, uint64_t j, int64_t k) {
-  const Words drawn = words(source, Draw::bucket, j / 2);
-  const uint32_t first = drawn.word[j % 2 * 2], second = drawn.word[j % 2 * 2 + 1];
-  return static_cast<Entry>(uint64_t{first} * static_cast<uint64_t>(k) >> 32) | second << 31;
+  const TwoWords drawn = half_of(words(source, Draw::bucket, j / 2), j % 2 > 0);
+  return static_cast<Entry>(uint64_t{drawn.first} * static_cast<uint64_t>(k) >> 32) | drawn.second << 31;
 }
 
 // A pair of independent normal numbers is sqrt(square) * (cosine, sine).
@@ -128,9 +137,8 @@ INFOTORCH_HOST_DEVICE inline BoxMuller<real_t> box_muller(const bits_t& u, const
 
 // Number j of a factor.
 INFOTORCH_HOST_DEVICE inline float normal(const Source& source, Draw factor, uint64_t j) {
-  const Words drawn = words(source, factor, j / 4);
-  const uint64_t u = drawn.word[j % 4 / 2 * 2], v = drawn.word[j % 4 / 2 * 2 + 1];
-  const BoxMuller<double> pair = box_muller<double, uint64_t>(u, v);
+  const TwoWords drawn = half_of(words(source, factor, j / 4), j % 4 > 1);
+  const BoxMuller<double> pair = box_muller<double, uint64_t>(drawn.first, drawn.second);
   return static_cast<float>(sqrt(pair.square) * (j % 2 == 0 ? pair.cosine : pair.sine));
 }
 

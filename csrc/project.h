@@ -50,6 +50,11 @@ void project(const Sketch& sketch, const PairShape& shape, const Rows<scalar_t>&
 template <typename scalar_t>
 void project(const Sketch& sketch, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, scalar_t* out);
 
+// out [N, k] += the sjlt sketches of elements first ... first + count of gradients that are formed already, g [N,
+// count].
+template <typename scalar_t>
+void add_sketches(const Sketch& sketch, int64_t N, const scalar_t* g, int64_t first, int64_t count, scalar_t* out);
+
 }  // namespace cpu
 
 namespace cuda {

@@ -33,7 +33,9 @@ Tensor empty(std::initializer_list<int64_t> sizes, int32_t dtype, int32_t device
   int64_t strides[8], stride = 1;
   for (size_t d = sizes.size(); d-- > 0; stride *= sizes.begin()[d]) strides[d] = stride;
   AtenTensorHandle handle;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(sizes.size(), sizes.begin(), strides, dtype, device, index, &handle));
+  if (aoti_torch_empty_strided(sizes.size(), sizes.begin(), strides, dtype, device, index, &handle))
+    throw std::runtime_error("infotorch: memory must hold what is computed; got no room for a tensor of " +
+                             join(sizes) + ". Free some, or split the batch.");
   return Tensor(handle);
 }
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import compare, summary
+from benchmarks.layers import Layer
 from infotorch import _C, ops
 
 N, T, I, O = 8, 128, 30_000, 256
@@ -126,11 +127,11 @@ OPS = [norms, gram, grads, vjp, jvp, fisher, project]
 
 def main() -> None:
     ids, b = pair()
-    sizes = {"N": N, "T": T, "I": I, "O": O}
+    layer = Layer(name="embedding", N=N, T=T, I=I, O=O)
     speedups = []
     for op in OPS:
         ours, baselines, moved = op(ids, b)
-        speedups.append(compare(op.__name__, "embedding", sizes, ours, baselines, work=0, moved=moved))
+        speedups.append(compare(op.__name__, layer, ours, baselines, work=0, moved=moved))
     summary("all", speedups)
 
 

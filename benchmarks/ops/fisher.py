@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import compare, summary
-from benchmarks.ops.layers import GOALS, MORE, Layer
+from benchmarks.layers import GOALS, MORE, Layer
 from infotorch.ops import fisher
 
 LARGEST = 1 << 13  # numbers of one gradient up to which the full matrix is raced: it squares them
@@ -23,9 +23,7 @@ def race(layer: Layer) -> float:
         baselines["matmul of squares"] = lambda: b[:, 0].square().mT @ a[:, 0].square()
     moved = layer.pair_bytes + 4 * I * O
     work = N * T * I * O
-    return compare(
-        "fisher", layer.name, layer.sizes, lambda: fisher(a, b), baselines, work=work, moved=moved, dtype=layer.dtype
-    )
+    return compare("fisher", layer, lambda: fisher(a, b), baselines, work=work, moved=moved)
 
 
 def full(layer: Layer) -> float:
@@ -43,7 +41,7 @@ def full(layer: Layer) -> float:
     moved = layer.pair_bytes + 4 * (I * O) ** 2
     work = N * T * I * O + N * (I * O) ** 2 / 2
     ours = lambda: fisher(a, b, form="full", out=out)  # noqa: E731  (a name for one argument)
-    return compare("fisher full", layer.name, layer.sizes, ours, baselines, work=work, moved=moved)
+    return compare("fisher full", layer, ours, baselines, work=work, moved=moved)
 
 
 def main() -> None:

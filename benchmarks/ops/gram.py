@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from benchmarks.harness import compare, summary
-from benchmarks.ops.layers import GOALS, MORE, Layer
+from benchmarks.harness import bind, compare, summary
+from benchmarks.layers import GOALS, HALF, MORE, Layer
 from infotorch.ops import gram
 
 
@@ -22,20 +22,22 @@ def positions(a: Tensor, b: Tensor) -> Tensor:
 def race(layer: Layer) -> float:
     a, b = layer.pair()
     N, T, I, O = layer.N, layer.T, layer.I, layer.O
-    baselines = {"bmm, matmul": lambda: materialized(a, b), "bmm transposed, matmul": lambda: materialized(b, a)}
+    forms = {"bmm, matmul": materialized, "bmm transposed, matmul": lambda a, b: materialized(b, a)}
     if N * T <= 4096:
-        baselines["matmul, matmul, mul, sum"] = lambda: positions(a, b)
+        forms["matmul, matmul, mul, sum"] = positions
     if T == 1:
-        baselines["matmul, matmul, mul"] = lambda: (a[:, 0] @ a[:, 0].mT) * (b[:, 0] @ b[:, 0].mT)
+        forms["matmul, matmul, mul"] = lambda a, b: (a[:, 0] @ a[:, 0].mT) * (b[:, 0] @ b[:, 0].mT)
     pairs = N * (N + 1) / 2
     work = min((N * T + pairs) * I * O, pairs * T * T * (I + O))
-    return compare("gram", layer.name, layer.sizes, lambda: gram(a, b), baselines, work=work, dtype=layer.dtype)
+    moved = layer.pair_bytes + 4 * N * N
+    return compare("gram", layer, lambda: gram(a, b), bind(forms, a, b), work=work, moved=moved)
 
 
 def main() -> None:
     summary("gram", [race(layer) for layer in GOALS])
     for layer in MORE:
         race(layer)
+    summary("gram bfloat16", [race(layer) for layer in HALF])
 
 
 if __name__ == "__main__":

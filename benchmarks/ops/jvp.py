@@ -3,7 +3,7 @@
 import torch
 
 from benchmarks.harness import compare, summary
-from benchmarks.ops.layers import GOALS, MORE, Layer
+from benchmarks.layers import GOALS, MORE, Layer
 from infotorch.ops import jvp
 
 
@@ -19,8 +19,7 @@ def race(layer: Layer, K: int = 1) -> float:
     }
     work = N * min(K * T, T + K) * I * O
     moved = layer.pair_bytes + K * I * O * layer.dtype.itemsize
-    sizes = {"K": K, **layer.sizes}
-    return compare("jvp", layer.name, sizes, lambda: jvp(a, b, v), baselines, work=work, moved=moved, dtype=layer.dtype)
+    return compare("jvp", layer, lambda: jvp(a, b, v), baselines, work=work, moved=moved, K=K)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import compare, summary
-from benchmarks.ops.layers import GOALS, MORE, Layer
+from benchmarks.layers import GOALS, MORE, Layer
 from infotorch.ops import kron
 
 
@@ -29,9 +29,7 @@ def race(layer: Layer, split: Literal["expand", "reduce"] = "expand") -> float:
         }
     work = (N * T if split == "expand" else N) * (I * I + O * O) / 2
     moved = layer.pair_bytes + 4 * (I * I + O * O)
-    name = f"kron {split}"
-    ours = lambda: kron(a, b, split=split)  # noqa: E731  (a name for one argument)
-    return compare(name, layer.name, layer.sizes, ours, baselines, work=work, moved=moved, dtype=layer.dtype)
+    return compare(f"kron {split}", layer, lambda: kron(a, b, split=split), baselines, work=work, moved=moved)
 
 
 def main() -> None:

@@ -2,33 +2,32 @@
 
 import torch
 
-from benchmarks.harness import compare, summary
-from benchmarks.ops.layers import GOALS, MORE, Layer
+from benchmarks.harness import Form, bind, compare, summary
+from benchmarks.layers import GOALS, HALF, MORE, Layer
 from infotorch.ops import norms
+
+LARGEST = 1 << 32  # numbers of all gradients up to which forms that write them are raced
 
 
 def race(layer: Layer) -> float:
     a, b = layer.pair()
-    T, I, O = layer.T, layer.I, layer.O
-    baselines = {
-        "bmm, square, sum": lambda: torch.bmm(b.mT, a).square().sum((1, 2)),
-        "bmm transposed, square, sum": lambda: torch.bmm(a.mT, b).square().sum((1, 2)),
-        "bmm, vector_norm": lambda: torch.linalg.vector_norm(torch.bmm(b.mT, a), dim=(1, 2)).square(),
-        "bmm, bmm, mul, sum": lambda: (torch.bmm(a, a.mT) * torch.bmm(b, b.mT)).sum((1, 2)),
-    }
+    N, T, I, O = layer.N, layer.T, layer.I, layer.O
+    forms: dict[str, Form] = {"bmm, bmm, mul, sum": lambda a, b: (torch.bmm(a, a.mT) * torch.bmm(b, b.mT)).sum((1, 2))}
+    if N * I * O <= LARGEST:
+        forms["bmm, square, sum"] = lambda a, b: torch.bmm(b.mT, a).square().sum((1, 2))
+        forms["bmm transposed, square, sum"] = lambda a, b: torch.bmm(a.mT, b).square().sum((1, 2))
+        forms["bmm, vector_norm"] = lambda a, b: torch.linalg.vector_norm(torch.bmm(b.mT, a), dim=(1, 2)).square()
     if T == 1:
-        baselines["squared norms"] = lambda: a.square().sum((1, 2)) * b.square().sum((1, 2))
-    work = layer.N * min(T * I * O, T * (T + 1) / 2 * (I + O))
-    moved = layer.pair_bytes
-    return compare(
-        "norms", layer.name, layer.sizes, lambda: norms(a, b), baselines, work=work, moved=moved, dtype=layer.dtype
-    )
+        forms["squared norms"] = lambda a, b: a.square().sum((1, 2)) * b.square().sum((1, 2))
+    work = N * min(T * I * O, T * (T + 1) / 2 * (I + O))
+    return compare("norms", layer, lambda: norms(a, b), bind(forms, a, b), work=work, moved=layer.pair_bytes + 4 * N)
 
 
 def main() -> None:
     summary("norms", [race(layer) for layer in GOALS])
     for layer in MORE:
         race(layer)
+    summary("norms bfloat16", [race(layer) for layer in HALF])
 
 
 if __name__ == "__main__":

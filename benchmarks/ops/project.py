@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from benchmarks.harness import compare, summary
+from benchmarks.layers import GOALS, MORE, Layer
 from benchmarks.meter import Call
-from benchmarks.ops.layers import GOALS, MORE, Layer
 from infotorch import _C
 from infotorch.ops import project
 from infotorch.ops.reference import factors, normals
@@ -67,9 +67,7 @@ def race(layer: Layer) -> float:
     )
     # G has to be formed and each of its elements added once; inputs are read and sketches written.
     work, moved = N * (T + 1) * I * O, layer.pair_bytes + 4 * N * K
-    sizes = {"k": K, **layer.sizes}
-    ours = lambda: project(a, b, k=K, seed=SEED)  # noqa: E731  (a name for one argument)
-    return compare("project", layer.name, sizes, ours, baselines, work=work, moved=moved, dtype=layer.dtype)
+    return compare("project", layer, lambda: project(a, b, k=K, seed=SEED), baselines, work=work, moved=moved, k=K)
 
 
 def race_kron(layer: Layer) -> float:
@@ -80,9 +78,8 @@ def race_kron(layer: Layer) -> float:
     r_I = normals(SEED, "", 1, I * k_I).reshape(I, k_I).to(a)
     baselines: dict[str, Call] = {"stored factors": lambda: torch.bmm((b @ r_O).mT, a @ r_I).flatten(1)}
     work, moved = N * T * (I * k_I + O * k_O + K), layer.pair_bytes + 4 * N * K
-    sizes = {"k_O": k_O, "k_I": k_I, **layer.sizes}
     ours = lambda: project(a, b, k=K, seed=SEED, kind="kron")  # noqa: E731  (a name for one argument)
-    return compare("project kron", layer.name, sizes, ours, baselines, work=work, moved=moved, dtype=layer.dtype)
+    return compare("project kron", layer, ours, baselines, work=work, moved=moved, k_O=k_O, k_I=k_I)
 
 
 def main() -> None:

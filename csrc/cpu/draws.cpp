@@ -15,7 +15,7 @@ using Bits = typename Lanes<uint64_t, bytes>::type;
 // which takes three times as long.
 template <int64_t bytes>
 INFOTORCH_INLINE Bits<bytes> low_product(Bits<bytes> x, Bits<bytes> y) {
-#if INFOTORCH_HAS_TARGETS
+#if INFOTORCH_HAS_CLONES
   if constexpr (bytes == 16)
     asm("pmuludq %1, %0" : "+x"(x) : "x"(y));
   else
@@ -134,7 +134,7 @@ INFOTORCH_INLINE void normals(Source source, Draw factor, uint64_t j, int64_t co
     normals<BYTES>(source, factor, j, count, to);                                                                      \
   }
 
-#if INFOTORCH_HAS_TARGETS
+#if INFOTORCH_HAS_CLONES
 INFOTORCH_DRAWS(v4, 64, __attribute__((target("arch=x86-64-v4"))))
 INFOTORCH_DRAWS(v3, 32, __attribute__((target("arch=x86-64-v3"))))
 #endif
@@ -143,7 +143,7 @@ INFOTORCH_DRAWS(any, 16, )
 }  // namespace
 
 void draw_entries(const Source& source, uint64_t j, uint64_t step, int64_t count, int64_t k, Entry* to) {
-#if INFOTORCH_HAS_TARGETS
+#if INFOTORCH_HAS_CLONES
   if (vector_bytes() == 64) return entries_v4(source, j, step, count, k, to);
   if (vector_bytes() == 32) return entries_v3(source, j, step, count, k, to);
 #endif
@@ -151,7 +151,7 @@ void draw_entries(const Source& source, uint64_t j, uint64_t step, int64_t count
 }
 
 void draw_normals(const Source& source, Draw factor, uint64_t j, int64_t count, float* to) {
-#if INFOTORCH_HAS_TARGETS
+#if INFOTORCH_HAS_CLONES
   if (vector_bytes() == 64) return normals_v4(source, factor, j, count, to);
   if (vector_bytes() == 32) return normals_v3(source, factor, j, count, to);
 #endif

@@ -88,10 +88,11 @@ class Former {
       const bool more = t + depth < T;  // then the next positions are asked for, else the next sample
       Ahead next;
       const auto panel = [&](const Rows<scalar_t>& rows, int64_t c0, int64_t count, int64_t pad, scalar_t* packed) {
+        const Panel<scalar_t> lying = in_place(rows, n, t, c0, count);
+        if (lying.data && (more || n + 1 < N))
+          next.add(Ahead::of(lying.shifted(more ? depth * lying.stride : rows.n_stride), count, depth));
         const Panel<scalar_t> found = features(rows, n, t, depth, c0, count, pad, packed);
         if (found.data == packed) return found;
-        if (more || n + 1 < N)
-          next.add(Ahead::of(found.shifted(more ? depth * found.stride : rows.n_stride), count, depth));
         const int64_t spread = depth * found.stride * static_cast<int64_t>(sizeof(scalar_t));
         if (spread <= kFormSpread && (pad == 1 || tile.rows < kFormTall)) return found;
         copy_block(found.data, found.stride, 1, depth, pad == 1 ? count : padded(count), packed, panel_stride(count));

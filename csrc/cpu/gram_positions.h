@@ -21,7 +21,7 @@ struct Groups {
  private:
   // The fewest samples of whose strips no more than a sixteenth is empty; single positions fill one tile at most.
   static int64_t best_edge(int64_t N, int64_t T, int64_t width) {
-    if (T == 1) return width * std::clamp<int64_t>(N / (8 * width), 1, kTileStrips);
+    if (T == 1) return width * std::clamp<int64_t>(N / (4 * width), 1, kTileStrips);
     const int64_t most = std::clamp<int64_t>(16 * width / T, 1, N);
     const auto filled = [&](int64_t n) { return static_cast<double>(n * T) / (ceil_div(n * T, width) * width); };
     int64_t best = 1;

@@ -17,6 +17,7 @@ constexpr int64_t kRowBytes = 1 << 20;          // of one task's packed rows
 constexpr int64_t kRowStrips = 4;               // of them at most
 constexpr int64_t kFormed = 1 << 17;            // numbers of G that one thread holds in its cache
 constexpr int64_t kSegment = 1024;              // terms of a dot product: four rows of them stay in a 32 KiB cache
+constexpr int64_t kTurned = 1 << 20;            // numbers of directions that are turned before all tiles
 
 // Samples n0 ... n0 + N, and their sums over k < K.
 struct Range {
@@ -113,11 +114,17 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
   const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, groups), 1, tiles);
   std::vector<double> partial(splits * N * K);
 
-  // Those of `some` directions from k on as G's lie in `tile`, in place where whole rows do.
+  // Directions as G's tiles lie: v itself, or turned, if there is room for all of them.
+  const int64_t area = s.O * s.I;
+  const bool turns = !by_out && K * area <= kTurned;
+  const Scratch<scalar_t> turned(turns ? K * area : 0);
+  for (int64_t k = 0; k < K && turns; ++k) copy_block(v + k * area, 1, s.I, s.I, s.O, turned.data + k * area, s.O);
+
+  // Those of `some` directions from k on in `tile`, in place where whole rows are.
   const auto directions_of = [&](const Tile& tile, int64_t k, int64_t some, scalar_t* to) -> Panel<scalar_t> {
-    const int64_t area = s.O * s.I, down = by_out ? s.I : 1, right = by_out ? 1 : s.I;
-    const scalar_t* const from = v + k * area + tile.r0 * down + tile.c0 * right;
-    if (by_out && tile.cols == s.I) return {from, area};
+    const int64_t down = by_out || turns ? form.cols : 1, right = by_out || turns ? 1 : s.I;
+    const scalar_t* const from = (turns ? turned.data : v) + k * area + tile.r0 * down + tile.c0 * right;
+    if (right == 1 && tile.cols == form.cols) return {from, area};
     for (int64_t j = 0; j < some; ++j)
       copy_block(from + j * area, down, right, tile.rows, tile.cols, to + j * size, tile.cols);
     return {to, size};

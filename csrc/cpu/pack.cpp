@@ -5,6 +5,8 @@
 namespace infotorch::cpu {
 namespace {
 
+constexpr int64_t kAhead = 6;  // vectors that are asked for before they are transposed
+
 // Whole vectors, of which the last one overlaps the one before it.
 template <int64_t bytes, typename stored_t, typename scalar_t>
 INFOTORCH_INLINE void copy_vectors(const stored_t* from, int64_t cols, scalar_t* to) {
@@ -33,7 +35,10 @@ INFOTORCH_INLINE void transpose_square(const stored_t* from, int64_t from_stride
   constexpr int64_t lanes = bytes / sizeof(scalar_t);
   vector_t line[lanes];
 #pragma GCC unroll 16
-  for (int64_t k = 0; k < lanes; ++k) line[k] = load<vector_t>(from + k * from_stride);
+  for (int64_t k = 0; k < lanes; ++k) {
+    line[k] = load<vector_t>(from + k * from_stride);
+    if (bytes == 64) __builtin_prefetch(from + k * from_stride + kAhead * lanes);  // too many rows for the hardware's
+  }
   transpose_lines<scalar_t, bytes>(line);
 #pragma GCC unroll 16
   for (int64_t k = 0; k < lanes; ++k) store(to + k * to_stride, line[k]);

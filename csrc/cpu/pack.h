@@ -90,14 +90,22 @@ bool reads_well(int64_t stride, int64_t cols, int64_t depth) {
   return stride == cols || stride % line || depth * shared <= 64 * ways;
 }
 
+// Where features c0 ... of positions t0 ... of sample n lie, rows of a panel that can be read in place; data is nullptr
+// if they don't lie so.
+template <typename scalar_t>
+Panel<scalar_t> in_place(const Rows<scalar_t>& x, int64_t n, int64_t t0, int64_t c0, int64_t cols) {
+  const bool dense = x.storage == Storage::same && x.t.count == 1 && x.i.count == 1 && x.i.step() == 1;
+  if (!dense || c0 + cols > x.i.total()) return {nullptr, 0};
+  return {x.template as<scalar_t>() + n * x.n_stride + t0 * x.t.step() + c0, x.t.step()};
+}
+
 // The same as a panel, in place if that is possible and good. Columns up to a multiple of `pad` (1 or kPad) may be
 // read.
 template <typename scalar_t>
 Panel<scalar_t> features(const Rows<scalar_t>& x, int64_t n, int64_t t0, int64_t depth, int64_t c0, int64_t cols,
                          int64_t pad, scalar_t* scratch) {
-  const bool dense = x.storage == Storage::same && x.t.count == 1 && x.i.count == 1 && x.i.step() == 1;
-  if (dense && c0 + cols <= x.i.total() && cols % pad == 0 && reads_well<scalar_t>(x.t.step(), cols, depth))
-    return {x.template as<scalar_t>() + n * x.n_stride + t0 * x.t.step() + c0, x.t.step()};
+  const Panel<scalar_t> lying = in_place(x, n, t0, c0, cols);
+  if (lying.data && cols % pad == 0 && reads_well<scalar_t>(lying.stride, cols, depth)) return lying;
   pack_features(x, n, t0, depth, c0, cols, scratch, panel_stride(cols));
   return {scratch, panel_stride(cols)};
 }

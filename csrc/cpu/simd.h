@@ -15,8 +15,10 @@
 #define INFOTORCH_HAS_TARGETS 0
 #endif
 #if INFOTORCH_HAS_TARGETS && !defined(INFOTORCH_NO_CLONES)
+#define INFOTORCH_HAS_CLONES 1
 #define INFOTORCH_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"), flatten))
 #else
+#define INFOTORCH_HAS_CLONES 0
 #define INFOTORCH_CLONES
 #endif
 #define INFOTORCH_INLINE inline __attribute__((always_inline))  // a clone optimises only what is inside it

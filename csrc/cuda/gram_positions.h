@@ -128,51 +128,69 @@ struct ProductTile {
   }
 };
 
+// Whose results a block sums, and which share of them.
+struct GroupPair {
+  Groups::Group n, m;
+  int64_t split;
+
+  __device__ __forceinline__ GroupPair(const Groups& x, const Groups& y, const Tiling& tiles, int64_t splits, int block)
+      : split(block % splits) {
+    const Tiling::Place pair = tiles[block / splits];
+    n = x[pair.row], m = y[pair.col];
+  }
+};
+
 // Block (pair of groups, split) sums every splits-th pair of their slices into the results of their samples.
 template <typename P, int kBlocks, typename stored_t>
 __global__ void __launch_bounds__(P::kThreads, kBlocks)
     whole_kernel(Groups x, Groups y, Tiling tiles, int64_t splits, const __grid_constant__ LeftSide<stored_t> a,
                  const __grid_constant__ View<stored_t> b, const __grid_constant__ LeftSide<stored_t> a2,
                  const __grid_constant__ View<stored_t> b2, Results<typename P::scalar_t> results) {
-  const int64_t split = blockIdx.x % splits, slices = x.slices * y.slices;
-  const Tiling::Place pair = tiles[blockIdx.x / splits];
-  const Groups::Group n = x[pair.row], m = y[pair.col];
+  const int64_t slices = x.slices * y.slices;
   const bool single = x.per == 1 && y.per == 1;
-  const int count = static_cast<int>(n.samples * m.samples);
   double total = 0;  // of this thread: a share of the pair's only result or, where groups have slices, one result
-  for (int64_t slice = split; slice < slices; slice += splits) {
-    const Span rows = x.positions(n, slice / y.slices, P::kEdge), cols = y.positions(m, slice % y.slices, P::kEdge);
+  for (int64_t slice = blockIdx.x % splits; slice < slices; slice += splits) {
     typename P::Accumulator aa, bb;
-    inner_products<P>(a, rows, a2, cols, aa);
-    inner_products<P>(b, rows, b2, cols, bb);
+    {
+      const GroupPair own(x, y, tiles, splits, blockIdx.x);
+      const Span rows = x.positions(own.n, slice / y.slices, P::kEdge);
+      const Span cols = y.positions(own.m, slice % y.slices, P::kEdge);
+      inner_products<P>(a, rows, a2, cols, aa);
+      inner_products<P>(b, rows, b2, cols, bb);
+    }
     if (single) {
       typename P::scalar_t sum = 0;
 #pragma unroll
       for (int k = 0; k < P::kCount; ++k) sum += aa.value[k] * bb.value[k];
       total += sum;
-    } else {
-      const int T = static_cast<int>(x.slices > 1 ? min(rows.end - rows.begin, int64_t{P::kEdge}) : x.T);
-      const int S = static_cast<int>(y.slices > 1 ? min(cols.end - cols.begin, int64_t{P::kEdge}) : y.T);
-      const ProductTile<P> tile;
-      tile.put(aa, bb);
-      tile.add_columns(static_cast<int>(m.samples), S);
-#pragma unroll 1
-      for (int r = threadIdx.x; r < count; r += P::kThreads) {
-        const int row = r / static_cast<int>(m.samples), col = r % static_cast<int>(m.samples);
-        const double sum = tile.add_rows(row, T, col);
-        if (slices > 1)
-          total += sum;  // count <= kEdge then, so r is this thread's only one
-        else
-          results.write(split, n.first + row, m.first + col, sum);
-      }
-      __syncthreads();  // the next product takes the tile's place
+      continue;
     }
+    const GroupPair own(x, y, tiles, splits, anew(blockIdx.x));
+    const Span rows = x.positions(own.n, slice / y.slices, P::kEdge);
+    const Span cols = y.positions(own.m, slice % y.slices, P::kEdge);
+    const int T = static_cast<int>(x.slices > 1 ? min(rows.end - rows.begin, int64_t{P::kEdge}) : x.T);
+    const int S = static_cast<int>(y.slices > 1 ? min(cols.end - cols.begin, int64_t{P::kEdge}) : y.T);
+    const int across = static_cast<int>(own.m.samples), count = static_cast<int>(own.n.samples) * across;
+    const ProductTile<P> tile;
+    tile.put(aa, bb);
+    tile.add_columns(across, S);
+#pragma unroll 1
+    for (int r = threadIdx.x; r < count; r += P::kThreads) {
+      const double sum = tile.add_rows(r / across, T, r % across);
+      if (slices > 1)
+        total += sum;  // count <= kEdge then, so r is this thread's only one
+      else
+        results.write(own.split, own.n.first + r / across, own.m.first + r % across, sum);
+    }
+    __syncthreads();  // the next product takes the tile's place
   }
+  const GroupPair own(x, y, tiles, splits, anew(blockIdx.x));
   if (single) {
     total = block_sum<P::kThreads>(total, dynamic_shared<double>());
-    if (threadIdx.x == 0) results.write(split, n.first, m.first, total);
-  } else if (slices > 1 && static_cast<int>(threadIdx.x) < count) {
-    results.write(split, n.first + threadIdx.x / m.samples, m.first + threadIdx.x % m.samples, total);
+    if (threadIdx.x == 0) results.write(own.split, own.n.first, own.m.first, total);
+  } else if (slices > 1 && threadIdx.x < own.n.samples * own.m.samples) {
+    results.write(own.split, own.n.first + threadIdx.x / own.m.samples, own.m.first + threadIdx.x % own.m.samples,
+                  total);
   }
 }
 

@@ -19,6 +19,8 @@ namespace infotorch::cuda {
 
 constexpr int64_t kMostBlocks = INT32_MAX;
 constexpr int kPlainShared = 48 << 10;  // bytes; a kernel must ask for more
+// Bytes that a processor (SM) has for its blocks on the smallest GPU we build for, sm_120, and keeps of each block.
+constexpr int kLeastShared = 100 << 10, kReservedShared = 1 << 10;
 
 template <typename... Params, typename... Args>
 const char* launch(void (*kernel)(Params...), int64_t blocks, int threads, int shared_bytes, void* stream,
@@ -28,7 +30,10 @@ const char* launch(void (*kernel)(Params...), int64_t blocks, int threads, int s
   cudaError_t error = cudaSuccess;
   if (shared_bytes > kPlainShared)
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
-  if (error != cudaSuccess) return cudaGetErrorString(error);
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // the runtime keeps an error until it is asked, and would report it of the next launch
+    return cudaGetErrorString(error);
+  }
   const dim3 grid(static_cast<unsigned>(blocks));
 #ifdef INFOTORCH_EMULATE
   (void)stream;

@@ -5,14 +5,6 @@
 namespace infotorch::cuda {
 namespace {
 
-// Up to so many positions a sample is read once and multiplied in registers, whatever it costs otherwise.
-constexpr int64_t kFewPositions = 4;
-
-Tiling norms_tiling(NormsMethod method, const PairShape& s, int64_t bytes) {
-  return method == NormsMethod::gram ? triangle(s.T, edge_of(s.T, bytes))
-                                     : tiling(s.O, s.I, edge_of(std::min(s.O, s.I), bytes));
-}
-
 template <typename scalar_t>
 __device__ scalar_t never_negative(double total) {
   return static_cast<scalar_t>(total < 0 ? 0 : total);  // rounding may dip below zero; NaN stays NaN
@@ -61,10 +53,13 @@ __global__ void __launch_bounds__(P::kThreads, 2)
   hand_on<P::kThreads>(sum, tiles.count(), partial, out);
 }
 
+constexpr int kFewThreads = 256, kFewWarps = kFewThreads / kWarp;
+
 // Warp n adds the blocks of sample n, each lane every 32nd of them.
 template <typename scalar_t>
-__global__ void sum_kernel(int64_t N, int64_t blocks, const double* partial, scalar_t* out) {
-  const int64_t n = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / kWarp;
+__global__ void __launch_bounds__(kFewThreads)
+    sum_kernel(int64_t N, int64_t blocks, const double* partial, scalar_t* out) {
+  const int64_t n = (static_cast<int64_t>(blockIdx.x) * kFewThreads + threadIdx.x) / kWarp;
   if (n >= N) return;
   double total = 0;
   for (int64_t p = threadIdx.x % kWarp; p < blocks; p += kWarp) total += partial[n * blocks + p];
@@ -139,7 +134,6 @@ __device__ __forceinline__ void add_pairs(const LeftSide<stored_t>& x, int64_t p
     for (int u = 0; u <= t; ++u) pairs.value[t * (t + 1) / 2 + u] += (id[t] == id[u]) + x.bias;
 }
 
-constexpr int kFewThreads = 256, kFewWarps = kFewThreads / kWarp;
 constexpr int64_t kManyFeatures = 4096;  // from here on a sample is worth a block, below it a warp
 
 // Warps n * warps ... of all blocks sum all terms of sample n, whose T positions are few; warps is 1, or a block's.
@@ -227,15 +221,8 @@ bool empty(const PairShape& s) { return s.N == 0 || s.T == 0 || s.I == 0 || s.O 
 
 }  // namespace
 
-// Both forms run the same products, so what counts is how much they multiply, whole tiles included.
-NormsMethod choose_norms_method(const PairShape& s) {
-  if (s.T <= kFewPositions) return NormsMethod::gram;
-  const double gram = norms_tiling(NormsMethod::gram, s, sizeof(float)).work() * (s.I + s.O);
-  const double materialize = norms_tiling(NormsMethod::materialize, s, sizeof(float)).work() * s.T;
-  return gram <= materialize ? NormsMethod::gram : NormsMethod::materialize;
-}
-
-int64_t norms_partials(NormsMethod method, const PairShape& s, int64_t bytes) {
+int64_t norms_partials(NormsMethod method, const PairShape& s, bool one_hot, int64_t bytes) {
+  if (one_hot) method = NormsMethod::gram;
   if (empty(s) || (method == NormsMethod::gram && s.T <= kFewPositions)) return 0;
   const int64_t tiles = norms_tiling(method, s, bytes).count();
   return tiles == 1 ? 0 : s.N * tiles;

@@ -226,6 +226,7 @@ struct Product {
   using scalar_t = typename Math::scalar_t;
   static constexpr int kThreads = Math::kThreads, kCount = Math::kCount;
   static constexpr int kSharedBytes = 4 * Math::kTile * sizeof(stored_t) + 2 * Reader::kOffsets * sizeof(int64_t);
+  static_assert(512 / kThreads * (kSharedBytes + kReservedShared) <= kLeastShared, "512 threads, as registers allow");
 
   struct Accumulator {
     scalar_t value[kCount];

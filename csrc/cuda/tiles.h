@@ -2,6 +2,7 @@
 // too: everything follows from shapes, so that equal shapes take equal routes and sum in equal orders.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 
 #include "../half.h"
@@ -40,9 +41,12 @@ struct Tiling {
     // A grid has fewer than 2^31 tiles, and a division of 64 bits is a call, around which registers are spilled.
     const auto index = static_cast<uint32_t>(tile), width = static_cast<uint32_t>(across);
     if (!triangle) return {index / width, index % width};
-    int64_t row = 0;
-    for (; tile >= down - row; ++row) tile -= down - row;
-    return {row, row + tile};
+    // From the last tile backwards, the row of r + 1 tiles begins at r (r + 1) / 2. The root is off by one at most.
+    const int64_t back = count() - 1 - tile;
+    auto r = static_cast<int64_t>((std::sqrt(8.f * static_cast<float>(back) + 1) - 1) / 2);
+    if (r * (r + 1) / 2 > back) --r;
+    if ((r + 1) * (r + 2) / 2 <= back) ++r;
+    return {down - 1 - r, down - 1 - back + r * (r + 1) / 2};
   }
 };
 

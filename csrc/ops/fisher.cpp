@@ -8,13 +8,14 @@ namespace infotorch {
 namespace {
 
 constexpr int64_t kSquares = 1 << 22;  // numbers of squared rows that are held at once
+constexpr int64_t kNarrow = 64;        // features, up to which squaring outweighs the product of squares
 
 // The diagonal by torch's products, out [O, I].
 template <typename scalar_t>
 void plain_diagonal(const Tensor& a, const Tensor& b, const PairShape& s, Tensor& out) {
   if (s.T > 1)
-    return for_formed<scalar_t>(a, b, s, 1, [&](const Formed& here, const scalar_t* g) {
-      cpu::add_squares(g, here.count, here.rows * s.I, here.n > 0,
+    return for_formed(a, b, s, 1, [&](const Formed& here, const Tensor& g) {
+      cpu::add_squares(static_cast<const scalar_t*>(g.data_ptr()), here.count, here.rows * s.I, here.n > 0,
                        static_cast<scalar_t*>(out.data_ptr()) + here.o * s.I);
     });
   const int64_t step = std::clamp<int64_t>(kSquares / (s.I + s.O), 1, s.N);
@@ -38,9 +39,7 @@ struct Call {
 
   Call(const Tensor& a, const Tensor& b, const PairOptions& options, const std::string& name)
       : a(a), b(b), options(options), shape(check_pair("fisher", a, b, options)) {
-    INFOTORCH_CHECK(name == "diagonal" || name == "full", "fisher", "form must be 'diagonal' or 'full'",
-                    "'" + name + "'", "Leave it out for 'diagonal'.");
-    form = name == "full" ? FisherForm::full : FisherForm::diagonal;
+    form = choice<FisherForm>("fisher", "form", {{"diagonal", FisherForm::diagonal}, {"full", FisherForm::full}}, name);
     rows = form == FisherForm::full ? shape.O * shape.I : shape.O;
     cols = form == FisherForm::full ? rows : shape.I;
   }
@@ -52,7 +51,7 @@ struct Call {
     for_dtype(out.scalar_type(), [&](auto zero) {
       using scalar_t = decltype(zero);
       const bool plain = is_plain(a, shape, options) && storage_of(a) == Storage::same &&
-                         (shape.T == 1 || forms_by_product(a, shape, options));
+                         (shape.T == 1 ? std::min(shape.I, shape.O) > kNarrow : forms_by_product(a, shape, options));
       if (plain && form == FisherForm::diagonal) return plain_diagonal<scalar_t>(a, b, shape, out);
       for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
         cpu::fisher(form, shape, a_side, b_side, static_cast<scalar_t*>(out.data_ptr()));
@@ -79,7 +78,7 @@ struct Call {
 Tensor fisher(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
               const std::string& form) {
   const Call call(a, b, {bias, t_dims, in_features}, form);
-  Tensor out = new_empty(b, {call.rows, call.cols});
+  Tensor out = new_result("fisher", b, {call.rows, call.cols});
   call.write(out);
   return out;
 }
@@ -87,7 +86,7 @@ Tensor fisher(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::
 void fisher_out(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features,
                 const std::string& form, Tensor out) {
   const Call call(a, b, {bias, t_dims, in_features}, form);
-  check_out("fisher", out, b, {call.rows, call.cols});
+  check_out("fisher", out, b, {call.rows, call.cols}, {&a, &b});
   call.write(out);
 }
 

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 
+#include "../parallel.h"
 #include "pair.h"
 
 namespace infotorch {
 
-constexpr int64_t kFormedBytes = int64_t{16} << 20;  // that are held at once
+constexpr int64_t kFormedBytes = int64_t{16} << 20;   // that are held at once
+constexpr int64_t kFormedSamples = int64_t{1} << 15;  // a product may add so many up in their own precision
 
 inline int64_t number_bytes(const Tensor& x) { return x.scalar_type() == ScalarType::Double ? 8 : 4; }
 
@@ -25,25 +27,29 @@ struct Formed {
   int64_t n, count, o, rows;
 };
 
-// Runs body(which, where they are [count, rows, I], contiguous) until it has seen every gradient: whole ones while some
-// megabytes hold them, so that they are still in a cache, and rows of a larger one, or of several samples `together`,
-// for which what is read beside them is read once. Samples follow each other for the same rows.
-template <typename scalar_t, typename Body>
+// Runs body(which, these [count, rows, I], contiguous, in the result's dtype) until it has seen every gradient: whole
+// ones while some megabytes hold them, so that they are still in a cache, and rows of a larger one, or of several
+// samples `together`, for which what is read beside them is read once. Samples follow each other for the same rows.
+template <typename Body>
 void for_formed(const Tensor& a, const Tensor& b, const PairShape& s, int64_t together, const Body& body) {
   constexpr int64_t least_rows = 64;
   const int64_t most = kFormedBytes / number_bytes(b), cached = most / 4;  // numbers
   const int64_t pieces = together > 1 ? std::max<int64_t>(1, std::min(s.N, together) * s.O * s.I / cached) : 1;
   const int64_t fitting = std::clamp<int64_t>(most / s.I, 1, s.O);
   const int64_t rows = std::min(fitting, std::max(least_rows, (s.O + pieces - 1) / pieces));
-  const int64_t count = std::clamp<int64_t>(cached / (rows * s.I), 1, s.N);
+  // Batches of nearly one size: torch's threads share out whole gradients.
+  const int64_t batches = (s.N * rows * s.I + cached - 1) / cached;
+  const int64_t shared = std::max<int64_t>((s.N + batches - 1) / batches, std::min<int64_t>(num_threads(), s.N));
+  const int64_t count = std::clamp<int64_t>(most / (rows * s.I), 1, std::min(shared, kFormedSamples));
   const Tensor held = new_empty(b, {count * rows * s.I});
   for (int64_t o = 0; o < s.O; o += rows)
     for (int64_t n = 0; n < s.N; n += count) {
       const Formed here = {n, std::min(count, s.N - n), o, std::min(rows, s.O - o)};
       Tensor g = as_strided(held, {here.count, here.rows, s.I}, {here.rows * s.I, s.I, 1});
-      const Tensor b_here = columns(samples(b, n, here.count), o, here.rows);
-      batched_matmul_out(transposed(b_here), samples(a, n, here.count), g);
-      body(here, static_cast<const scalar_t*>(held.data_ptr()));
+      const Tensor a_here = to_result_dtype(samples(a, n, here.count));
+      const Tensor b_here = to_result_dtype(columns(samples(b, n, here.count), o, here.rows));
+      batched_matmul_out(transposed(b_here), a_here, g);
+      body(here, g);
     }
 }
 

@@ -27,7 +27,7 @@ void write_grads(const Tensor& a, const Tensor& b, const PairOptions& options, c
 Tensor grads(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std::optional<int64_t> in_features) {
   const PairOptions options = {bias, t_dims, in_features};
   const PairShape shape = check_pair("grads", a, b, options);
-  Tensor out = new_empty(b, {shape.N, shape.O, shape.I});
+  Tensor out = new_result("grads", b, {shape.N, shape.O, shape.I});
   write_grads(a, b, options, shape, out);
   return out;
 }
@@ -36,7 +36,7 @@ void grads_out(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, std:
                Tensor out) {
   const PairOptions options = {bias, t_dims, in_features};
   const PairShape shape = check_pair("grads", a, b, options);
-  check_out("grads", out, b, {shape.N, shape.O, shape.I});
+  check_out("grads", out, b, {shape.N, shape.O, shape.I}, {&a, &b});
   write_grads(a, b, options, shape, out);
 }
 

@@ -38,8 +38,11 @@ struct Call {
                     size_text(x) + " and " + size_text(y), "Capture both from one layer.");
     INFOTORCH_CHECK(b.scalar_type() == this->b2.scalar_type(), "gram", "both sets must have one dtype",
                     dtype_text(b) + " and " + dtype_text(this->b2), "Convert one with .to(dtype).");
-    check_method("gram", {"auto", "gram", "materialize"}, name);
-    method = name == "auto" ? choose(x, y, symmetric) : name == "gram" ? GramMethod::gram : GramMethod::materialize;
+    check_device("gram", this->b2, b);
+    method = choice<GramMethod>(
+        "gram", "method",
+        {{"auto", choose(x, y, symmetric)}, {"gram", GramMethod::gram}, {"materialize", GramMethod::materialize}},
+        name);
   }
 
   void write_cpu(Tensor& out) const {
@@ -116,7 +119,7 @@ struct Call {
 Tensor gram_cpu(const Tensor& a, const Tensor& b, std::optional<Tensor> a2, std::optional<Tensor> b2, bool bias,
                 int64_t t_dims, std::optional<int64_t> in_features, const std::string& method, bool) {
   const Call call(a, b, a2, b2, {bias, t_dims, in_features}, method, cpu::choose_gram_method);
-  Tensor out = new_empty(b, {call.x.N, call.y.N});
+  Tensor out = new_result("gram", b, {call.x.N, call.y.N});
   call.write_cpu(out);
   return out;
 }
@@ -124,7 +127,7 @@ Tensor gram_cpu(const Tensor& a, const Tensor& b, std::optional<Tensor> a2, std:
 void gram_out_cpu(const Tensor& a, const Tensor& b, std::optional<Tensor> a2, std::optional<Tensor> b2, bool bias,
                   int64_t t_dims, std::optional<int64_t> in_features, const std::string& method, bool, Tensor out) {
   const Call call(a, b, a2, b2, {bias, t_dims, in_features}, method, cpu::choose_gram_method);
-  check_out("gram", out, b, {call.x.N, call.y.N});
+  check_out("gram", out, b, {call.x.N, call.y.N}, {&a, &b, &call.a2, &call.b2});
   call.write_cpu(out);
 }
 
@@ -132,7 +135,7 @@ void gram_out_cpu(const Tensor& a, const Tensor& b, std::optional<Tensor> a2, st
 Tensor gram_cuda(const Tensor& a, const Tensor& b, std::optional<Tensor> a2, std::optional<Tensor> b2, bool bias,
                  int64_t t_dims, std::optional<int64_t> in_features, const std::string& method, bool tf32) {
   const Call call(a, b, a2, b2, {bias, t_dims, in_features}, method, cuda::choose_gram_method);
-  Tensor out = new_empty(b, {call.x.N, call.y.N});
+  Tensor out = new_result("gram", b, {call.x.N, call.y.N});
   call.write_cuda(tf32, out);
   return out;
 }
@@ -141,7 +144,7 @@ void gram_out_cuda(const Tensor& a, const Tensor& b, std::optional<Tensor> a2, s
                    int64_t t_dims, std::optional<int64_t> in_features, const std::string& method, bool tf32,
                    Tensor out) {
   const Call call(a, b, a2, b2, {bias, t_dims, in_features}, method, cuda::choose_gram_method);
-  check_out("gram", out, b, {call.x.N, call.y.N});
+  check_out("gram", out, b, {call.x.N, call.y.N}, {&a, &b, &call.a2, &call.b2});
   call.write_cuda(tf32, out);
 }
 #endif

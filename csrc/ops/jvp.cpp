@@ -49,8 +49,9 @@ bool plain_jvp(JvpMethod method, const Tensor& a, const Tensor& b, const Tensor&
     apply<scalar_t>(to_a ? a : b, to_a ? b : a, v, to_a, s, K, total.data());
   } else {
     const auto* directions = static_cast<const scalar_t*>(v.data_ptr());
-    for_formed<scalar_t>(a, b, s, K > 1 ? kTogether : 1, [&](const Formed& here, const scalar_t* g) {
-      cpu::add_dots(g, here.count, directions + here.o * s.I, s.O * s.I, K, here.rows * s.I, total.data() + here.n * K);
+    for_formed(a, b, s, K > 1 ? kTogether : 1, [&](const Formed& here, const Tensor& g) {
+      cpu::add_dots(static_cast<const scalar_t*>(g.data_ptr()), here.count, directions + here.o * s.I, s.O * s.I, K,
+                    here.rows * s.I, total.data() + here.n * K);
     });
   }
   std::copy(total.begin(), total.end(), out);
@@ -89,13 +90,13 @@ Tensor jvp(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t
                   "v must be [O, I] or [K, O, I] with O = " + std::to_string(shape.O) +
                       " and I = " + std::to_string(shape.I) + (bias ? ", the bias's included" : ""),
                   shape_text(v), "Shape it as the weight.");
-  check_method("jvp", {"auto", "apply", "materialize"}, method);
   const int64_t K = axes == 2 ? 1 : v.size(0);
-  const JvpMethod chosen = method == "auto"    ? choose_method(shape, K, b)
-                           : method == "apply" ? JvpMethod::apply
-                                               : JvpMethod::materialize;
+  const auto chosen = choice<JvpMethod>(
+      "jvp", "method",
+      {{"auto", choose_method(shape, K, b)}, {"apply", JvpMethod::apply}, {"materialize", JvpMethod::materialize}},
+      method);
   const Tensor directions = as_contiguous(beside_pair("jvp", "v", v, b));
-  Tensor out = axes == 2 ? new_empty(b, {shape.N}) : new_empty(b, {shape.N, K});
+  Tensor out = axes == 2 ? new_empty(b, {shape.N}) : new_result("jvp", b, {shape.N, K});
 #ifdef INFOTORCH_CUDA
   if (b.is_cuda()) {
     jvp_cuda(chosen, a, b, directions, options, shape, K, out);

@@ -11,10 +11,9 @@ std::tuple<Tensor, Tensor> kron(const Tensor& a, const Tensor& b, bool bias, int
                                 std::optional<int64_t> in_features, const std::string& split) {
   const PairOptions options = {bias, t_dims, in_features};
   const PairShape shape = check_pair("kron", a, b, options);
-  INFOTORCH_CHECK(split == "expand" || split == "reduce", "kron", "split must be 'expand' or 'reduce'",
-                  "'" + split + "'", "Leave it out for 'expand'.");
-  const KronSplit chosen = split == "expand" ? KronSplit::expand : KronSplit::reduce;
-  Tensor A = new_empty(b, {shape.I, shape.I}), B = new_empty(b, {shape.O, shape.O});
+  const auto chosen =
+      choice<KronSplit>("kron", "split", {{"expand", KronSplit::expand}, {"reduce", KronSplit::reduce}}, split);
+  Tensor A = new_result("kron", b, {shape.I, shape.I}), B = new_result("kron", b, {shape.O, shape.O});
   for_dtype(B.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
     auto *const to_A = static_cast<scalar_t*>(A.data_ptr()), *const to_B = static_cast<scalar_t*>(B.data_ptr());

@@ -7,8 +7,9 @@ namespace {
 
 template <typename scalar_t>
 void norms_by_product(const Tensor& a, const Tensor& b, const PairShape& s, scalar_t* out) {
-  for_formed<scalar_t>(a, b, s, 1, [&](const Formed& here, const scalar_t* g) {
-    cpu::squared_norms(here.count, here.rows * s.I, g, here.o > 0, out + here.n);
+  for_formed(a, b, s, 1, [&](const Formed& here, const Tensor& g) {
+    cpu::squared_norms(here.count, here.rows * s.I, static_cast<const scalar_t*>(g.data_ptr()), here.o > 0,
+                       out + here.n);
   });
 }
 
@@ -22,8 +23,9 @@ struct Call {
   Call(const Tensor& a, const Tensor& b, const PairOptions& options, const std::string& name,
        NormsMethod (*choose)(const PairShape&))
       : a(a), b(b), options(options), shape(check_pair("norms", a, b, options)) {
-    check_method("norms", {"auto", "gram", "materialize"}, name);
-    method = name == "auto" ? choose(shape) : name == "gram" ? NormsMethod::gram : NormsMethod::materialize;
+    method = choice<NormsMethod>(
+        "norms", "method",
+        {{"auto", choose(shape)}, {"gram", NormsMethod::gram}, {"materialize", NormsMethod::materialize}}, name);
   }
 };
 
@@ -51,7 +53,8 @@ Tensor norms_cuda(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, s
   Tensor out = new_empty(b, {call.shape.N});
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
-    auto* const partial = gpu.scratch<double>(cuda::norms_partials(call.method, call.shape, sizeof(scalar_t)));
+    const int64_t partials = cuda::norms_partials(call.method, call.shape, in_features.has_value(), sizeof(scalar_t));
+    auto* const partial = gpu.scratch<double>(partials);
     for_pair<scalar_t>(a, b, call.options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
       gpu.check(cuda::norms(call.method, call.shape, a_side, b_side, tf32, partial,
                             static_cast<scalar_t*>(out.data_ptr()), gpu.stream()));

@@ -1,6 +1,8 @@
 #include "../project.h"
 
-#include "pair.h"
+#include <algorithm>
+
+#include "formed.h"
 
 namespace infotorch {
 namespace {
@@ -17,17 +19,17 @@ Sketch check_sketch(const PairShape& s, const PairOptions& options, int64_t k, i
                     const std::string& name) {
   INFOTORCH_CHECK(1 <= k && k <= kMostBuckets, "project", "k must be 1 to 2^31", std::to_string(k),
                   "Choose the number of values to keep of each gradient.");
-  INFOTORCH_CHECK(kind == "sjlt" || kind == "kron", "project", "kind must be 'sjlt' or 'kron'", "'" + kind + "'",
-                  "Leave it out for 'sjlt'.");
+  const auto chosen =
+      choice<ProjectKind>("project", "kind", {{"sjlt", ProjectKind::sjlt}, {"kron", ProjectKind::kron}}, kind);
   const int64_t in_features = s.I - options.bias;
-  if (kind == "kron" && s.O > 0 && s.I > 0 && factor_columns(k, s.O, in_features).O == 0) {
+  if (chosen == ProjectKind::kron && s.O > 0 && s.I > 0 && factor_columns(k, s.O, in_features).O == 0) {
     const std::string must = "k of kind 'kron' must be a product of two factors, one up to O = " + std::to_string(s.O) +
                              " and one up to I = " + std::to_string(std::max<int64_t>(1, in_features));
     fail("project", must, std::to_string(k),
          "Pass k = " + std::to_string(nearest_k(k, s.O, in_features)) + ", the nearest, or kind='sjlt'.");
   }
   const Source source = {static_cast<uint64_t>(seed), hash_of(name.data(), static_cast<int64_t>(name.size()))};
-  return {kind == "sjlt" ? ProjectKind::sjlt : ProjectKind::kron, k, source};
+  return {chosen, k, source};
 }
 
 // The arguments of a call, checked.
@@ -48,7 +50,7 @@ struct Call {
   // Runs body(a's Rows or Ids, b's Rows, out's numbers), and returns out.
   template <typename Body>
   Tensor sketched(const Body& body) const {
-    Tensor out = new_empty(b, {shape.N, sketch.k});
+    Tensor out = new_result("project", b, {shape.N, sketch.k});
     for_dtype(b.scalar_type(), [&](auto zero) {
       using scalar_t = decltype(zero);
       for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
@@ -62,8 +64,16 @@ struct Call {
 Tensor project_cpu(const Tensor& a, const Tensor& b, int64_t k, int64_t seed, const std::string& kind,
                    const std::string& name, bool bias, int64_t t_dims, std::optional<int64_t> in_features) {
   const Call call(a, b, {bias, t_dims, in_features}, k, seed, kind, name);
+  const PairShape& s = call.shape;
+  const bool formed = call.sketch.kind == ProjectKind::sjlt && forms_by_product(a, s, call.options);
   return call.sketched([&](const auto& a_side, const auto& b_side, auto* out) {
-    cpu::project(call.sketch, call.shape, a_side, b_side, out);
+    using scalar_t = std::decay_t<decltype(*out)>;
+    if (!formed) return cpu::project(call.sketch, s, a_side, b_side, out);
+    std::fill(out, out + s.N * k, scalar_t(0));
+    for_formed(a, b, s, 1, [&](const Formed& here, const Tensor& g) {
+      cpu::add_sketches(call.sketch, here.count, static_cast<const scalar_t*>(g.data_ptr()), here.o * s.I,
+                        here.rows * s.I, out + here.n * k);
+    });
   });
 }
 

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
-#include "pair.h"
+#include "formed.h"
 
 namespace infotorch {
 namespace {
 
-constexpr int64_t kBytes = int64_t{16} << 20;  // of what is held at once beside inputs and result
-constexpr int64_t kNarrow = 1 << 16;           // a result so small is too little for one long product to be shared out
+constexpr int64_t kNarrow = 1 << 16;  // a result so small is too little for one long product to be shared out
+constexpr int64_t kDeep = 192;        // positions from which on several short products beat a long one
 
 // to = w[n] b[n, t] for samples n that begin with w's number `at`; contiguous, in the result's dtype.
 void scale(const Tensor& b, const Tensor& w, int64_t at, Tensor& to) {
@@ -20,38 +20,42 @@ void scale(const Tensor& b, const Tensor& w, int64_t at, Tensor& to) {
   });
 }
 
-bool scales_on_cpu(const PairShape& s, int64_t K) {
-  const bool narrow = s.T > 1 && s.O * s.I < kNarrow;
-  return !narrow && cpu::choose_vjp_method(s, K) == VjpMethod::scale;
-}
-
-// The same by torch's products, some samples at a time, scaled or formed; w [K, N] contiguous, out [K, O, I].
-void plain_vjp(bool scales, const Tensor& a, const Tensor& b, const Tensor& w, const PairShape& s, int64_t K,
-               Tensor& out) {
-  const int64_t area = s.O * s.I, size = result_dtype(b) == ScalarType::Float ? 4 : 8;
-  const int64_t widened = storage_of(b) == Storage::same ? 0 : s.T * (s.I + s.O);
-  const int64_t step = std::clamp<int64_t>(kBytes / (size * ((scales ? s.T * s.O : area) + widened)), 1, s.N);
-  Tensor held = scales ? new_empty(b, {step, s.T, s.O}) : new_empty(b, {step, s.O, s.I});
+// out [K, O, I] by torch's products of rows that are scaled, some samples at a time; w [K, N] contiguous.
+void scaled_vjp(const Tensor& a, const Tensor& b, const Tensor& w, const PairShape& s, int64_t K, Tensor& out) {
+  const int64_t numbers = s.T * s.O + (storage_of(b) == Storage::same ? 0 : s.T * (s.I + s.O));
+  const int64_t step = std::clamp<int64_t>(kFormedBytes / (number_bytes(b) * numbers), 1, s.N);
+  const Tensor held = new_empty(b, {step, s.T, s.O});
   for (int64_t n = 0; n < s.N; n += step) {
     const int64_t count = std::min(step, s.N - n);
-    const double beta = n > 0;
-    const Tensor a_here = to_result_dtype(samples(a, n, count)), b_here = to_result_dtype(samples(b, n, count));
-    if (!scales) {
-      Tensor formed = samples(held, 0, count);
-      batched_matmul_out(transposed(b_here), a_here, formed);
-      Tensor to = as_strided(out, {K, area}, {area, 1});
-      matmul_out(as_strided(w, {K, count}, {s.N, 1}, n), as_strided(formed, {count, area}, {area, 1}), beta, to);
-      continue;
-    }
-    const Tensor rows = as_contiguous(a_here);
+    const Tensor b_here = to_result_dtype(samples(b, n, count));
+    const Tensor rows = as_contiguous(to_result_dtype(samples(a, n, count)));
     for (int64_t k = 0; k < K; ++k) {
-      Tensor scaled = samples(held, 0, count);
+      Tensor scaled = samples(held, 0, count), to = as_strided(out, {s.O, s.I}, {s.I, 1}, k * s.O * s.I);
       scale(b_here, w, k * s.N + n, scaled);
-      Tensor to = as_strided(out, {s.O, s.I}, {s.I, 1}, k * area);
-      matmul_out(as_strided(held, {s.O, count * s.T}, {1, s.O}), as_strided(rows, {count * s.T, s.I}, {s.I, 1}), beta,
+      matmul_out(as_strided(held, {s.O, count * s.T}, {1, s.O}), as_strided(rows, {count * s.T, s.I}, {s.I, 1}), n > 0,
                  to);
     }
   }
+}
+
+// The same by gradients that are formed by torch's product, and one product of them with all weights.
+void formed_vjp(const Tensor& a, const Tensor& b, const Tensor& w, const PairShape& s, int64_t K, Tensor& out) {
+  for_formed(a, b, s, 1, [&](const Formed& here, const Tensor& g) {
+    const int64_t size = here.rows * s.I;
+    Tensor to = as_strided(out, {K, size}, {s.O * s.I, 1}, here.o * s.I);
+    matmul_out(as_strided(w, {K, here.count}, {s.N, 1}, here.n), as_strided(g, {here.count, size}, {size, 1}),
+               here.n > 0, to);
+  });
+}
+
+bool scales_on_cpu(const Tensor& a, const PairShape& s, const PairOptions& options, int64_t K) {
+  const bool narrow = s.T > 1 && s.O * s.I < kNarrow, deep = s.T >= kDeep && forms_by_product(a, s, options);
+  return !narrow && !deep && cpu::choose_vjp_method(s, K) == VjpMethod::scale;
+}
+
+void plain_vjp(bool scales, const Tensor& a, const Tensor& b, const Tensor& w, const PairShape& s, int64_t K,
+               Tensor& out) {
+  scales ? scaled_vjp(a, b, w, s, K, out) : formed_vjp(a, b, w, s, K, out);
 }
 
 #ifdef INFOTORCH_CUDA
@@ -83,7 +87,7 @@ Tensor vjp(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int64_t
                   "Give one weight per sample.");
   const int64_t K = w.dim() == 1 ? 1 : w.size(0);
   const Tensor weights = as_contiguous(beside_pair("vjp", "w", w, b));
-  Tensor out = w.dim() == 1 ? new_empty(b, {shape.O, shape.I}) : new_empty(b, {K, shape.O, shape.I});
+  Tensor out = w.dim() == 1 ? new_empty(b, {shape.O, shape.I}) : new_result("vjp", b, {K, shape.O, shape.I});
 #ifdef INFOTORCH_CUDA
   if (b.is_cuda()) {
     vjp_cuda(a, b, weights, options, shape, K, out);
@@ -91,7 +95,7 @@ Tensor vjp(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int64_t
   }
 #endif
   if (is_plain(a, shape, options) && K > 0) {
-    plain_vjp(scales_on_cpu(shape, K), a, b, weights, shape, K, out);
+    plain_vjp(scales_on_cpu(a, shape, options, K), a, b, weights, shape, K, out);
     return out;
   }
   for_dtype(b.scalar_type(), [&](auto zero) {

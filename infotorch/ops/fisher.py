@@ -1,20 +1,23 @@
 """Empirical Fisher information."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import call, check_device, new_empty, refuse_grad, refuse_vmap, sizes
+from infotorch.ops.dispatch import call, call_out, refuse_grad, refuse_unserved, register_fake_out
+from infotorch.ops.pair import check_choice, new_empty, sizes
 
 __all__ = ["fisher"]
+
+Form = Literal["diagonal", "full"]
 
 
 def fisher(
     a: Tensor,
     b: Tensor,
     *,
-    form: Literal["diagonal", "full"] = "diagonal",
+    form: Form = "diagonal",
     bias: bool = False,
     t_dims: int = 1,
     in_features: int | None = None,
@@ -27,7 +30,7 @@ def fisher(
     Kunstner, Balles and Hennig, "Limitations of the empirical Fisher approximation for natural gradient descent"
     (arXiv:1905.12558), section 2.
 
-    ``"diagonal"`` sums squares, at N T I O multiply-adds; the gradients are formed tile by tile and never stored, and
+    ``"diagonal"`` sums squares, at N T I O multiply-adds; the gradients are formed some MiB at a time, and
     with T = 1 never formed: :math:`(b^2)^\top a^2`. ``"full"`` computes one triangle, at N (I O)² / 2, and is
     symmetric to the bit. With indices both are sums over pairs of columns that one sample looked up.
 
@@ -41,7 +44,7 @@ def fisher(
         bias: Append the in-feature that is always 1, last, without copying ``a``: I + 1 in place of I.
         t_dims: Number of T axes in ``a``.
         in_features: I, given exactly when ``a`` holds indices.
-        out: Where to write, contiguous, of the result's shape; default: a new tensor.
+        out: Where to write, contiguous, of the result's shape, apart from the inputs; default: a new tensor.
 
     Returns:
         [O, I], or [O I, O I] with rows and columns in the order o, then i; of b's dtype, or float32 where that has
@@ -57,10 +60,7 @@ def fisher(
     """
     if out is None:
         return call(torch.ops.infotorch.fisher.default, a, b, bias, t_dims, in_features, form)
-    op = torch.ops.infotorch.fisher.out
-    check_device(op, a, b, out)
-    op(a, b, bias, t_dims, in_features, form, out=out)
-    return out
+    return call_out(torch.ops.infotorch.fisher.out, a, b, bias, t_dims, in_features, form, out=out)
 
 
 @torch.library.register_fake("infotorch::fisher")
@@ -72,16 +72,11 @@ def _fake(
     in_features: int | None = None,
     form: str = "diagonal",
 ) -> Tensor:
-    _, _, I, O = sizes(a, b, bias, t_dims, in_features)
+    _, _, I, O = sizes("fisher", a, b, bias, t_dims, in_features)
+    check_choice("fisher", "form", get_args(Form), form)
     return new_empty(b, O * I, O * I) if form == "full" else new_empty(b, O, I)
 
 
-@torch.library.register_fake("infotorch::fisher.out")
-def _fake_out(
-    a: Tensor, b: Tensor, bias: bool, t_dims: int, in_features: int | None, form: str, *, out: Tensor
-) -> None:
-    return None
-
-
 refuse_grad("fisher")
-refuse_vmap("fisher")
+register_fake_out("fisher", _fake)
+refuse_unserved("fisher")

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import Gradients, call, check_device, check_no_grad, new_empty, pull, refuse_vmap, sizes
+from infotorch.ops.dispatch import call, call_out, refuse_unserved, register_autograd, register_fake_out
+from infotorch.ops.pair import Gradients, new_empty, pull, sizes
 
 __all__ = ["grads"]
 
@@ -34,14 +35,15 @@ def grads(
         bias: Append the in-feature that is always 1, last, without copying ``a``: I + 1 in place of I.
         t_dims: Number of T axes in ``a``.
         in_features: I, given exactly when ``a`` holds indices.
-        out: Where to write, contiguous [N, O, I]; default: a new tensor.
+        out: Where to write, contiguous [N, O, I], apart from the inputs; default: a new tensor.
 
     Returns:
         [N, O, I], of b's dtype, or float32 where that has 16 bits, in units of the loss over units of the weight.
 
     Raises:
         ValueError: Shapes, dtypes or devices disagree, or an index is out of range.
-        NotSupported: A tensor on a device without kernels, or ``out=`` where autograd is wanted.
+        NotSupported: A tensor on a device without kernels, one that ``torch.func`` or forward mode tracks, or ``out=``
+            where autograd is wanted.
 
     Example:
         >>> grads(torch.ones(1, 1, 3), torch.ones(1, 1, 2)).shape
@@ -49,22 +51,13 @@ def grads(
     """
     if out is None:
         return call(torch.ops.infotorch.grads.default, a, b, bias, t_dims, in_features)
-    check_no_grad("grads", a, b)
-    op = torch.ops.infotorch.grads.out
-    check_device(op, a, b, out)
-    op(a, b, bias, t_dims, in_features, out=out)
-    return out
+    return call_out(torch.ops.infotorch.grads.out, a, b, bias, t_dims, in_features, out=out)
 
 
 @torch.library.register_fake("infotorch::grads")
 def _fake(a: Tensor, b: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None) -> Tensor:
-    N, _, I, O = sizes(a, b, bias, t_dims, in_features)
+    N, _, I, O = sizes("grads", a, b, bias, t_dims, in_features)
     return new_empty(b, N, O, I)
-
-
-@torch.library.register_fake("infotorch::grads.out")
-def _fake_out(a: Tensor, b: Tensor, bias: bool, t_dims: int, in_features: int | None, *, out: Tensor) -> None:
-    return None
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -77,5 +70,6 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N, O, I]
     return *pull(grad, a, b, ctx.needs_input_grad[:2], ctx.bias, ctx.in_features), None, None, None
 
 
-torch.library.register_autograd("infotorch::grads", _backward, setup_context=_setup_context)
-refuse_vmap("grads")
+register_autograd("grads", _setup_context, _backward)
+register_fake_out("grads", _fake)
+refuse_unserved("grads")

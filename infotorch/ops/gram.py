@@ -1,14 +1,17 @@
 """Inner products of per-sample gradients."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import Gradients, allows_tf32, call, check_device, check_no_grad, new_empty, pull, refuse_vmap
+from infotorch.ops.dispatch import allows_tf32, call, call_out, refuse_unserved, register_autograd, register_fake_out
+from infotorch.ops.pair import Gradients, check, check_choice, new_empty, pull, sizes
 from infotorch.ops.vjp import vjp
 
 __all__ = ["gram"]
+
+Method = Literal["auto", "gram", "materialize"]
 
 
 def gram(
@@ -20,16 +23,17 @@ def gram(
     bias: bool = False,
     t_dims: int = 1,
     in_features: int | None = None,
-    method: Literal["auto", "gram", "materialize"] = "auto",
+    method: Method = "auto",
     out: Tensor | None = None,
 ) -> Tensor:
     r"""Inner products of the gradients of two sets of samples, :math:`\langle G_n, G'_m \rangle`.
 
-    ``"gram"`` sums :math:`\langle a_{nt}, a'_{ms}\rangle\langle b_{nt}, b'_{ms}\rangle` over pairs of positions, at
-    N M T S (I+O) multiply-adds, and ``"materialize"`` forms the gradients chunk by chunk, at (N T + M S + N M) I O;
-    neither stores them. ``"auto"`` takes the cheaper, judging by shape. Without a second set only one triangle is
-    computed, and the result is symmetric to the bit. Gradients of several layers add: sum their Gram matrices.
-    Indices have one route: columns that both samples looked up are summed and multiplied.
+    ``"gram"`` sums :math:`\langle a_{nt}, a'_{ms}\rangle\langle b_{nt}, b'_{ms}\rangle` over pairs of positions, at N M
+    T S (I+O) multiply-adds, and ``"materialize"`` forms the gradients chunk by chunk, at (N T + M S + N M) I O; neither
+    holds more than some MiB. ``"auto"`` takes the cheaper, judging by sizes. Without a second set the result is
+    symmetric to the bit, and one triangle is computed, but for more than 16 samples of a wide layer with many
+    positions, whose gradients torch's product multiplies as a square on the CPU. Gradients of several layers add: sum
+    their Gram matrices. Indices have one route: columns that both samples looked up are summed and multiplied.
 
     bfloat16 and float16 are widened where they are read: products and sums run in float32. On a GPU they are multiplied
     by tensor cores, float32 too where ``torch.backends.cuda.matmul.allow_tf32`` is set, and ``"materialize"``, whose
@@ -45,14 +49,15 @@ def gram(
         t_dims: Number of T axes in ``a`` and ``a2``.
         in_features: I, given exactly when ``a`` holds indices.
         method: How to compute it. The values differ by rounding only.
-        out: Where to write, contiguous [N, M]; default: a new tensor.
+        out: Where to write, contiguous [N, M], apart from the inputs; default: a new tensor.
 
     Returns:
         [N, M], of b's dtype, or float32 where that has 16 bits, in squared units of the loss over units of the weight.
 
     Raises:
         ValueError: Shapes, dtypes or devices disagree, an index is out of range, or ``method`` is not one of the three.
-        NotSupported: A tensor on a device without kernels, or ``out=`` where autograd is wanted.
+        NotSupported: A tensor on a device without kernels, one that ``torch.func`` or forward mode tracks, or ``out=``
+            where autograd is wanted.
 
     Example:
         >>> gram(torch.ones(2, 1, 3), torch.ones(2, 1, 2))
@@ -61,11 +66,8 @@ def gram(
     """
     if out is None:
         return call(torch.ops.infotorch.gram.default, a, b, a2, b2, bias, t_dims, in_features, method, allows_tf32(b))
-    check_no_grad("gram", a, b, a2, b2)
     op = torch.ops.infotorch.gram.out
-    check_device(op, a, b, a2, b2, out)
-    op(a, b, a2, b2, bias, t_dims, in_features, method, allows_tf32(b), out=out)
-    return out
+    return call_out(op, a, b, a2, b2, bias, t_dims, in_features, method, allows_tf32(b), out=out)
 
 
 @torch.library.register_fake("infotorch::gram")
@@ -80,24 +82,16 @@ def _fake(
     method: str = "auto",
     tf32: bool = False,
 ) -> Tensor:
-    return new_empty(b, b.shape[0], (b if b2 is None else b2).shape[0])
-
-
-@torch.library.register_fake("infotorch::gram.out")
-def _fake_out(
-    a: Tensor,
-    b: Tensor,
-    a2: Tensor | None,
-    b2: Tensor | None,
-    bias: bool,
-    t_dims: int,
-    in_features: int | None,
-    method: str,
-    tf32: bool,
-    *,
-    out: Tensor,
-) -> None:
-    return None
+    N, _, I, O = sizes("gram", a, b, bias, t_dims, in_features, a2, b2)
+    check_choice("gram", "method", get_args(Method), method)
+    if a2 is None or b2 is None:
+        todo = "Pass both, or neither for the symmetric case."
+        check("gram", a2 is b2, "a2 and b2 must come together", "a2 alone" if b2 is None else "b2 alone", todo)
+        return new_empty(b, N, N)
+    M, _, I2, O2 = sizes("gram", a2, b2, bias, t_dims, in_features)
+    got = f"O = {O}, I = {I} and O = {O2}, I = {I2}"
+    check("gram", I == I2 and O == O2, "both sets must agree on I and O", got, "Capture both from one layer.")
+    return new_empty(b, N, M)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -121,5 +115,6 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N, M]
     return *first, *second, None, None, None, None, None
 
 
-torch.library.register_autograd("infotorch::gram", _backward, setup_context=_setup_context)
-refuse_vmap("gram")
+register_autograd("gram", _setup_context, _backward)
+register_fake_out("gram", _fake)
+refuse_unserved("gram")

@@ -1,14 +1,17 @@
 """Directional derivatives of each sample's loss."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import Gradients, call, new_empty, no_autocast, pull, refuse_vmap
+from infotorch.ops.dispatch import call, refuse_unserved, register_autograd
+from infotorch.ops.pair import Gradients, check_choice, new_empty, no_autocast, pull, sizes
 from infotorch.ops.vjp import vjp
 
 __all__ = ["jvp"]
+
+Method = Literal["auto", "apply", "materialize"]
 
 
 def jvp(
@@ -19,7 +22,7 @@ def jvp(
     bias: bool = False,
     t_dims: int = 1,
     in_features: int | None = None,
-    method: Literal["auto", "apply", "materialize"] = "auto",
+    method: Method = "auto",
 ) -> Tensor:
     r"""Inner products of the samples' gradients with directions, :math:`\langle G_n, v_k \rangle`.
 
@@ -27,7 +30,7 @@ def jvp(
 
     ``"apply"`` sums :math:`b_{nt}^\top v_k a_{nt}` over positions, by one product of v with the rows of the cheaper
     side, at K T I O multiply-adds a sample; the other side's rows are multiplied in while the product is in cache.
-    ``"materialize"`` forms the gradient tile by tile for all directions, at (T + K) I O; neither stores it. ``"auto"``
+    ``"materialize"`` forms the gradient for all directions, some MiB at a time, at (T + K) I O. ``"auto"``
     takes the cheaper, judging by shape. Indices have one route: the columns of v that were looked up are gathered.
 
     Totals over tiles are kept in float64, in an order fixed by the shape. bfloat16 and float16 are widened where they
@@ -49,7 +52,7 @@ def jvp(
 
     Raises:
         ValueError: Shapes, dtypes or devices disagree, an index is out of range, or ``method`` is not one of the three.
-        NotSupported: A tensor on a device without kernels.
+        NotSupported: A tensor on a device without kernels, or one that ``torch.func`` or forward mode tracks.
 
     Example:
         >>> jvp(torch.ones(2, 1, 3), torch.ones(2, 1, 1), torch.tensor([[1.0, 2.0, 3.0]]))
@@ -68,7 +71,9 @@ def _fake(
     in_features: int | None = None,
     method: str = "auto",
 ) -> Tensor:
-    return new_empty(b, b.shape[0], *v.shape[:-2])
+    N, _, _, _ = sizes("jvp", a, b, bias, t_dims, in_features, v)
+    check_choice("jvp", "method", get_args(Method), method)
+    return new_empty(b, N, *v.shape[:-2])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -93,5 +98,5 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N] or [N, K]
     return *pair, grad_v, None, None, None, None
 
 
-torch.library.register_autograd("infotorch::jvp", _backward, setup_context=_setup_context)
-refuse_vmap("jvp")
+register_autograd("jvp", _setup_context, _backward)
+refuse_unserved("jvp")

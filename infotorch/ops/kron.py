@@ -1,20 +1,23 @@
 """Factors of a Kronecker approximation of the Fisher information."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import call, new_empty, refuse_grad, refuse_vmap, sizes
+from infotorch.ops.dispatch import call, refuse_grad, refuse_unserved
+from infotorch.ops.pair import check_choice, new_empty, sizes
 
 __all__ = ["kron"]
+
+Split = Literal["expand", "reduce"]
 
 
 def kron(
     a: Tensor,
     b: Tensor,
     *,
-    split: Literal["expand", "reduce"] = "expand",
+    split: Split = "expand",
     bias: bool = False,
     t_dims: int = 1,
     in_features: int | None = None,
@@ -28,7 +31,8 @@ def kron(
     samples, :math:`B \otimes A / N` approximates :math:`\sum_n \mathrm{vec}\,G_n (\mathrm{vec}\,G_n)^\top` with T = 1,
     and equals it for N = 1. With T = 1 both are the factors of Martens and Grosse (arXiv:1503.05671), section 3.
 
-    One triangle of each is computed, at N T (I² + O²) / 2 multiply-adds, and mirrored: both are symmetric to the bit.
+    One triangle of each is computed, at N T (I² + O²) / 2 multiply-adds, or with ``"reduce"`` N (I² + O²) / 2 and
+    N T (I + O) additions, and mirrored: both are symmetric to the bit.
 
     bfloat16 and float16 are widened where they are read: products and sums run in float32.
 
@@ -63,9 +67,10 @@ def kron(
 def _fake(
     a: Tensor, b: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None, split: str = "expand"
 ) -> tuple[Tensor, Tensor]:
-    _, _, I, O = sizes(a, b, bias, t_dims, in_features)
+    _, _, I, O = sizes("kron", a, b, bias, t_dims, in_features)
+    check_choice("kron", "split", get_args(Split), split)
     return new_empty(b, I, I), new_empty(b, O, O)
 
 
 refuse_grad("kron")
-refuse_vmap("kron")
+refuse_unserved("kron")

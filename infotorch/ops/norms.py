@@ -1,14 +1,17 @@
 """Squared gradient norm of each sample."""
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from infotorch.ops.dispatch import allows_tf32, call, refuse_unserved, register_autograd
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import Gradients, allows_tf32, as_gradient, call, new_empty, no_autocast, pull, refuse_vmap
+from infotorch.ops.pair import Gradients, as_gradient, check_choice, new_empty, no_autocast, pull, sizes
 
 __all__ = ["norms"]
+
+Method = Literal["auto", "gram", "materialize"]
 
 
 def norms(
@@ -18,20 +21,21 @@ def norms(
     bias: bool = False,
     t_dims: int = 1,
     in_features: int | None = None,
-    method: Literal["auto", "gram", "materialize"] = "auto",
+    method: Method = "auto",
 ) -> Tensor:
     r"""Squared Frobenius norm of each sample's gradient, :math:`\|\sum_t b_{nt} a_{nt}^\top\|_F^2`.
 
     Note the square: take ``.sqrt()`` for the norm. Norms of several layers add before the root.
 
     ``"gram"`` sums :math:`\langle a_t, a_s\rangle\langle b_t, b_s\rangle` over pairs of positions, at
-    T(T+1)/2 · (I+O) multiply-adds a sample, and ``"materialize"`` forms the gradient tile by tile, at
-    (T+1) · I · O; neither stores it. ``"auto"`` takes the cheaper, judging by shape. With T = 1 the gram form is the
+    T(T+1)/2 · (I+O) multiply-adds a sample, and ``"materialize"`` forms the gradient some MiB at a time, at
+    (T+1) · I · O. ``"auto"`` takes the cheaper, judging by shape. With T = 1 the gram form is the
     outer-product rule of Goodfellow, "Efficient Per-Example Gradient Computations" (arXiv:1510.01799), section 4.
     Indices have one route: columns that were looked up are summed, then squared.
 
-    Totals are kept in float64, in an order fixed by the shape: equal inputs give equal bits on one machine. Where
-    positions nearly cancel, ``"materialize"`` is the more exact: the error of ``"gram"`` is relative to
+    The same call with the same number of threads gives the same bits on one machine. Totals are kept in float64, but
+    where torch's product forms a wide layer's gradient of more than 16 MiB in pieces: these are added in the result's
+    dtype. Where positions nearly cancel, ``"materialize"`` is the more exact: the error of ``"gram"`` is relative to
     :math:`(\sum_t \|a_t\| \|b_t\|)^2`, not to the result.
 
     bfloat16 and float16 are widened where they are read: products and sums run in float32. On a GPU they are multiplied
@@ -52,7 +56,7 @@ def norms(
 
     Raises:
         ValueError: Shapes, dtypes or devices disagree, an index is out of range, or ``method`` is not one of the three.
-        NotSupported: A tensor on a device without kernels.
+        NotSupported: A tensor on a device without kernels, or one that ``torch.func`` or forward mode tracks.
 
     Example:
         >>> norms(torch.ones(1, 1, 3), torch.ones(1, 1, 2))
@@ -71,7 +75,9 @@ def _fake(
     method: str = "auto",
     tf32: bool = False,
 ) -> Tensor:
-    return new_empty(b, b.shape[0])
+    N, _, _, _ = sizes("norms", a, b, bias, t_dims, in_features)
+    check_choice("norms", "method", get_args(Method), method)
+    return new_empty(b, N)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -109,5 +115,5 @@ def _pull_by_positions(
     return as_gradient(grad_a, a, scale), as_gradient(grad_b, b, scale)
 
 
-torch.library.register_autograd("infotorch::norms", _backward, setup_context=_setup_context)
-refuse_vmap("norms")
+register_autograd("norms", _setup_context, _backward)
+refuse_unserved("norms")

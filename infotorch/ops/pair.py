@@ -1,84 +1,65 @@
-"""What the ops share in Python: loading the binary, sizes of a pair, and the way back from a gradient of G."""
+"""What the ops share about a pair in Python: what fake kernels check, and the way back from a gradient of G."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 
-from infotorch import _C  # loading it registers torch.ops.infotorch.*; torch's libraries must be loaded before
-from infotorch.errors import NotSupported
-
-LIBRARY = torch.library.Library("infotorch", "FRAGMENT")  # what is registered here stays for as long as it lives
 Sizes = tuple[int, int, int, int]
 Gradients = tuple[Tensor | None, ...]
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-def call(op: OpOverload, *args: Any) -> Any:
-    """``op(*args)``, below autograd where no gradient is wanted: its Python dispatch would cost 20 us a call.
+def check(op: str, holds: bool, must: str, got: str, todo: str) -> None:
+    """The kernels' INFOTORCH_CHECK."""
+    torch._check_value(holds, lambda: f"{op}: {must}; got {got}. {todo}")
 
-    Raises:
-        ValueError: Tensors are on several devices.
-        NotSupported: A tensor is on a device that this build has no kernels for; nothing is copied in silence.
+
+def sizes(
+    op: str, a: Tensor, b: Tensor, bias: bool, t_dims: int, in_features: int | None, *beside: Tensor | None
+) -> Sizes:
+    """(N, T, I, O) of a pair, the bias counted in I, for a fake kernel that takes the tensors ``beside`` it too.
+
+    Checks what the kernels check (csrc/ops/pair.h), in their words and order, but for the values of indices.
     """
-    check_device(op, *args)
-    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)):
-        return op(*args)
-    with torch._C._AutoDispatchBelowAutograd():
-        return op(*args)
-
-
-def check_device(op: OpOverload, *args: Any) -> None:
-    """Refuse tensors on several devices, or on one without kernels.
-
-    Raises:
-        ValueError: Tensors among ``args`` are on several devices.
-        NotSupported: This build has no kernels for their device.
-    """
-    if all(x.is_cpu for x in args if isinstance(x, Tensor)):
-        return  # to compare devices takes longer
-    device = args[1].device
-    for x in args:
-        if isinstance(x, Tensor) and x.device != device:
-            got = f"{device} and {x.device}"
-            raise ValueError(f"{name(op)}: all tensors must be on one device; got {got}. Move one with .to(device).")
-    if device.type == "cuda" and not _C.build["cuda_archs"]:
-        raise NotSupported(
-            f"{name(op)}: this build has CPU kernels only; got a tensor on cuda. "
-            "Build with INFOTORCH_CUDA=1 where nvcc is, or move it with .cpu()."
-        )
-
-
-def name(op: OpOverload) -> str:
-    """``grads`` for both torch.ops.infotorch.grads.default and .out."""
-    return op.name().removeprefix("infotorch::").removesuffix(".out")
-
-
-def allows_tf32(b: Tensor) -> bool:
-    """Whether torch may round float32 factors on b's device to tf32: ``torch.backends.cuda.matmul.allow_tf32``."""
-    return b.is_cuda and torch.backends.cuda.matmul.allow_tf32
-
-
-def check_no_grad(where: str, *tensors: Tensor | None) -> None:
-    """Refuse ``out=`` where autograd would have to follow.
-
-    Raises:
-        NotSupported: Grad mode is on and a tensor requires grad.
-    """
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors):
-        raise NotSupported(
-            f"{where}: out= takes no part in autograd; got an input that requires grad. "
-            "Leave out= away, or call under torch.no_grad()."
-        )
-
-
-def sizes(a: Tensor, b: Tensor, bias: bool, t_dims: int, in_features: int | None) -> Sizes:
-    """(N, T, I, O) of a pair, the bias counted in I."""
+    must = partial(check, op)
+    index = a.dtype == torch.int64
+    a_type, b_type = (str(x.dtype).removeprefix("torch.") for x in (a, b))
+    known = "must be float64, float32, bfloat16"
+    must(index or a.dtype in FLOATS, f"a {known}, float16, or int64 indices", a_type, "Convert with a.float().")
+    must(b.dtype in FLOATS, f"b {known} or float16", b_type, "Convert with b.float().")
+    todo = "Pass the number of embeddings as in_features, or a.float()."
+    must(not index or in_features is not None, "int64 a needs in_features", "none", todo)
+    todo = "Leave in_features out."
+    must(index or in_features is None, "in_features is for int64 indices", f"a of {a_type}", todo)
+    todo = "Convert one with .to(dtype)."
+    must(index or a.dtype == b.dtype, "a and b must have one dtype", f"{a_type} and {b_type}", todo)
+    for x in (a, *beside):
+        got = f"{b.device} and {b.device if x is None else x.device}"
+        todo = "Move one with .to(device)."
+        must(x is None or x.device == b.device, "all tensors must be on one device", got, todo)
+    rule = "t_dims must be 1 for indices" if index else "t_dims must be 1 to 4"
+    must(1 <= t_dims <= (1 if index else 4), rule, str(t_dims), "Count the axes of positions in a.")
+    got = f"a {list(a.shape)} and b {list(b.shape)}"
+    rule = "indices must be [N, T] and b [N, T, O]"
+    must(not index or (a.dim() == 2 and b.dim() == 3), rule, got, "Flatten the axes of positions.")
+    rule = "a must be [N, *T, *I] with t_dims axes of positions, and b [N, T, O]"
+    todo = "Insert the T axis with unsqueeze(1) if it is missing."
+    must(index or (t_dims + 2 <= a.dim() <= t_dims + 5 and b.dim() == 3), rule, got, todo)
+    I = a.shape[1 + t_dims :].numel() if in_features is None else in_features
+    must(I >= 0, "in_features must not be negative", str(I), "Pass the number of embeddings.")
     N, T, O = b.shape
-    I = in_features if in_features is not None else a.shape[1 + t_dims :].numel()
+    for size, same in ((a.shape[0], N), (a.shape[1 : 1 + t_dims].numel(), T)):
+        must(size == same, "a and b must agree on N and T", got, "Capture both from the same forward pass.")
     return N, T, I + bias, O
+
+
+def check_choice(op: str, what: str, names: tuple[str, ...], got: str) -> None:
+    """The kernels' refusal of a name that is none of an option's; the first is the default."""
+    *rest, last = map(repr, names)
+    check(op, got in names, f"{what} must be {', '.join(rest)} or {last}", repr(got), f"Leave it out for {names[0]!r}.")
 
 
 def result_dtype(b: Tensor) -> torch.dtype:
@@ -89,39 +70,6 @@ def result_dtype(b: Tensor) -> torch.dtype:
 def new_empty(b: Tensor, *size: int) -> Tensor:
     """A result for the pair of ``b``, as the kernels allocate it."""
     return b.new_empty(size, dtype=result_dtype(b))
-
-
-def refuse_vmap(op: str) -> None:
-    """Make ``torch.func.vmap`` over the op raise: an op takes a batch already, and a loop over it would be slow."""
-
-    def refuse(*args: Any, **kwargs: Any) -> NoReturn:
-        raise NotSupported(
-            f"{op}: no tensor may be mapped by torch.func.vmap; got a mapped one. "
-            "Fold the mapped axis into N, or pass K weights or tangents at once."
-        )
-
-    for overload in getattr(torch.ops.infotorch, op).overloads():  # register_vmap takes no out=
-        LIBRARY.impl(f"{op}.{overload}".removesuffix(".default"), refuse, "FuncTorchBatched")
-
-
-def refuse_grad(op: str) -> None:
-    """Make an op without an autograd formula raise where one is wanted: torch would only warn, on the way back."""
-
-    def guard(overload: OpOverload) -> Callable[..., Any]:
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            if torch.is_grad_enabled() and torch._C._any_requires_grad(*args, *kwargs.values()):
-                raise NotSupported(
-                    f"{op}: no tensor may require grad, for there is no way back; got one that does. "
-                    "Detach it, or call under torch.no_grad()."
-                )
-            with torch._C._AutoDispatchBelowAutograd():
-                return overload(*args, **kwargs)
-
-        return guarded
-
-    packet = getattr(torch.ops.infotorch, op)
-    for overload in packet.overloads():
-        LIBRARY.impl(f"{op}.{overload}".removesuffix(".default"), guard(getattr(packet, overload)), "Autograd")
 
 
 def no_autocast(x: Tensor) -> AbstractContextManager[Any]:

@@ -1,15 +1,18 @@
 """Sketches of per-sample gradients."""
 
 import operator
-from typing import Literal, SupportsIndex
+from typing import Literal, SupportsIndex, get_args
 
 import torch
 from torch import Tensor
 
 from infotorch.errors import ConfigError
-from infotorch.ops.pair import call, new_empty, refuse_grad, refuse_vmap
+from infotorch.ops.dispatch import call, refuse_grad, refuse_unserved
+from infotorch.ops.pair import check_choice, new_empty, sizes
 
 __all__ = ["project"]
+
+Kind = Literal["sjlt", "kron"]
 
 
 def project(
@@ -18,7 +21,7 @@ def project(
     *,
     k: int,
     seed: SupportsIndex,
-    kind: Literal["sjlt", "kron"] = "sjlt",
+    kind: Kind = "sjlt",
     name: str = "",
     bias: bool = False,
     t_dims: int = 1,
@@ -27,8 +30,8 @@ def project(
     r"""Linear sketch of each sample's gradient, k numbers, :math:`E\langle p(G), p(G')\rangle = \langle G, G'\rangle`.
 
     ``"sjlt"`` adds every element of the gradient to one of k buckets, with a sign (Kane and Nelson, "Sparser
-    Johnson-Lindenstrauss Transforms", arXiv:1012.1577, with one bucket an element). The gradient is formed tile by
-    tile and never stored, at T I O multiply-adds a sample. The inner product of two sketches has a root mean square
+    Johnson-Lindenstrauss Transforms", arXiv:1012.1577, with one bucket an element). The gradient is formed a few
+    MiB at a time, at T I O multiply-adds a sample. The inner product of two sketches has a root mean square
     error of about :math:`1/\sqrt k` of the product of the norms.
 
     ``"kron"`` is :math:`\operatorname{vec}(R_O^\top G_n R_I)` with normal factors [O, k_O] and [I, k_I] of variance
@@ -89,8 +92,10 @@ def _fake(
     t_dims: int = 1,
     in_features: int | None = None,
 ) -> Tensor:
-    return new_empty(b, b.shape[0], k)
+    N, _, _, _ = sizes("project", a, b, bias, t_dims, in_features)
+    check_choice("project", "kind", get_args(Kind), kind)
+    return new_empty(b, N, k)
 
 
 refuse_grad("project")
-refuse_vmap("project")
+refuse_unserved("project")

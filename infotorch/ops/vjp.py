@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infotorch.ops.pair import Gradients, call, new_empty, no_autocast, pull, refuse_vmap, sizes
+from infotorch.ops.dispatch import call, refuse_unserved, register_autograd
+from infotorch.ops.pair import Gradients, new_empty, no_autocast, pull, sizes
 
 __all__ = ["vjp"]
 
@@ -16,8 +17,10 @@ def vjp(
     r"""Weighted sums of the samples' gradients, :math:`\sum_n w_{kn} G_n`.
 
     One weighting is one product over all N T rows, with those of b scaled. Several share the gradients, which are
-    formed tile by tile and never stored, wherever that is cheaper: (T + K) against K T multiply-adds a sample and
-    weight.
+    formed some MiB at a time, wherever that is cheaper: (T + K) against K T multiply-adds a sample and weight.
+
+    A weight of 0 multiplies, it does not select: 0 times NaN is NaN. Take samples that are not finite out of ``a`` and
+    ``b``.
 
     bfloat16 and float16 are widened where they are read: products and sums run in float32.
 
@@ -35,7 +38,7 @@ def vjp(
 
     Raises:
         ValueError: Shapes, dtypes or devices disagree, or an index is out of range.
-        NotSupported: A tensor on a device without kernels.
+        NotSupported: A tensor on a device without kernels, or one that ``torch.func`` or forward mode tracks.
 
     Example:
         >>> vjp(torch.ones(4, 1, 3), torch.ones(4, 1, 1), torch.arange(4.0))
@@ -48,7 +51,7 @@ def vjp(
 def _fake(
     a: Tensor, b: Tensor, w: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None
 ) -> Tensor:
-    _, _, I, O = sizes(a, b, bias, t_dims, in_features)
+    _, _, I, O = sizes("vjp", a, b, bias, t_dims, in_features, w)
     return new_empty(b, *w.shape[:-1], O, I)
 
 
@@ -76,5 +79,5 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [O, I] or [K, O, I]
     return *pair, grad_w, None, None, None
 
 
-torch.library.register_autograd("infotorch::vjp", _backward, setup_context=_setup_context)
-refuse_vmap("vjp")
+register_autograd("vjp", _setup_context, _backward)
+refuse_unserved("vjp")

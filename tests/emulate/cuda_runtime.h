@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <type_traits>
 
 #define __global__
@@ -50,6 +51,12 @@ namespace emulate {
 
 extern uint64_t seed;      // of the next launch's schedule
 extern uint64_t launches;  // so far
+
+struct Launch {
+  int threads;
+  size_t shared_bytes;
+};
+extern std::map<const void*, Launch> asked;  // the most, by each kernel so far
 
 // Runs `body` once for every thread. `kernel` is the function whose opt-in allows more than 48 KiB of shared memory;
 // without it, the largest opt-in so far counts. What CUDA refuses or leaves undefined aborts, with a text and the seed.

@@ -77,8 +77,8 @@ FAULTS = [
     Fault(
         what="a write beyond the result",
         file="csrc/cpu/grads.cpp",
-        right="o < s.O; ++o) scaled(",
-        wrong="o <= s.O; ++o) scaled(",
+        right="o < s.O; ++o) multiply(",
+        wrong="o <= s.O; ++o) multiply(",
         variant="asan",
         says="heap-buffer-overflow",
         op="grads",
@@ -119,9 +119,9 @@ FAULTS = [
     ),
     Fault(
         what="numbers that nobody writes",
-        file="csrc/cpu/gram.cpp",
-        right="for (int64_t m = n0; m < n; ++m) out",
-        wrong="for (int64_t m = n0 + 1; m < n; ++m) out",
+        file="csrc/cpu/pack.h",
+        right="for (int64_t c = c0; c < r; ++c) x[",
+        wrong="for (int64_t c = c0 + 1; c < r; ++c) x[",
         variant="plain",
         says="inexact result",
         op="gram",

@@ -1,9 +1,12 @@
 """Every kernel, CPU and CUDA, against the truth on random calls: plain, and under the sanitizers."""
 
+import inspect
+
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 
+from infotorch.ops import reference
 from tests.emulate import build
 from tests.emulate.calls import calls, check
 from tests.emulate.driver import Call
@@ -37,6 +40,20 @@ def test_random_calls(variant, op, device):
 
     one()
     assert program.close() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("op", OPS)
+def test_indices_at_several_tiles_of_positions_have_room(op, rng):
+    """Whatever the method: one that is for rows alone must not say how much scratch indices have."""
+    a, b = cases.make_index_pair(2, 130, 3, 4, rng, torch.float32)
+    beside = {"v": (4, 3), "w": (2,)}
+    known = inspect.signature(getattr(reference, op)).parameters
+    tensors = {"a": a, "b": b} | {name: cases.waves(*size).float() for name, size in beside.items() if name in known}
+    options = {"bias": False, "t_dims": 1, "in_features": 3, "tf32": False, "name": "", "kind": "sjlt"}
+    for way in cases.CALLS[op].ways:
+        if way.get("method") != "auto":
+            check(driver("asan"), Call(op=op, device="cuda", tensors=tensors, options=options | way))
 
 
 def sketches(a, b, **options):

@@ -4,6 +4,7 @@ import json
 import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -149,9 +150,14 @@ def arguments(op, a, b, *, bias=False, t_dims=1, in_features=None, **way) -> tup
     return tuple(x.to(b.device, result_dtype(b)) for x in CALLS[op].args(b.shape[0], b.shape[-1], I + bias))
 
 
+def bind(op: str, a: Tensor, b: Tensor, **options: Any) -> Callable[[], Any]:
+    """``op`` of the pair, waiting to be called, with whatever else it needs on the device already."""
+    return partial(getattr(ops, op), a, b, *arguments(op, a, b, **options), **CALLS[op].ways[0] | options)
+
+
 def run(op: str, a: Tensor, b: Tensor, **options: Any) -> Any:
     """``op`` of the pair, with whatever else it needs."""
-    return getattr(ops, op)(a, b, *arguments(op, a, b, **options), **CALLS[op].ways[0] | options)
+    return bind(op, a, b, **options)()
 
 
 def truth(op: str, a: Tensor, b: Tensor, **options: Any) -> Any:

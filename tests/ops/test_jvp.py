@@ -140,15 +140,11 @@ def test_nan_stays_in_its_sample(T, method, rng):
 
 
 @every_method
-def test_how_inputs_lie_is_not_in_the_result(method, rng):
+def test_how_directions_lie_is_not_in_the_result(method, rng):
     a, b = cases.make_pair(4, 40, 32, 16, rng)
     v = make_directions(a, b, 6, rng)
-    truth = reference.jvp(a, b, v)
-    for a_too in cases.respread(a):
-        for b_too in cases.respread(b):
-            assert_same(jvp(a_too, b_too, v.mT.contiguous().mT, method=method), truth)
-    once = a[:1].expand(4, -1, -1)
-    assert_same(jvp(once, b, v, method=method), reference.jvp(once, b, v))
+    for v_too in cases.respread(v):
+        assert_same_bits(jvp(a, b, v_too, method=method), jvp(a, b, v, method=method))
 
 
 @every_method
@@ -182,7 +178,7 @@ def test_gradient_by_its_directions(shape, rng):
             r"jvp: v must be \[O, I\] or \[K, O, I\] with O = 5 and I = 9, the bias's included; got \[2, 5, 8\]. Shape",
         ),
         (torch.zeros(5), {}, r"jvp: v must be \[O, I\] or \[K, O, I\] with O = 5 and I = 8; got \[5\]. Shape it"),
-        (torch.zeros(5, 8), {}, r"jvp: v must be of b's dtype and device; got float32. Convert with v.to\(b\)."),
+        (torch.zeros(5, 8), {}, r"jvp: v must be of b's dtype; got float32. Convert with v.to\(b\)."),
         (
             torch.zeros(5, 8, dtype=torch.float64),
             {"method": "gram"},

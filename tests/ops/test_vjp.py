@@ -73,6 +73,17 @@ def test_is_linear_in_the_weights(K, rng):
     assert_same(vjp(a, b, 2 * w - v), 2 * vjp(a, b, w) - vjp(a, b, v))
 
 
+@pytest.mark.parametrize("K", [None, 4])
+@pytest.mark.parametrize("shape", [(5, 3, 4, 6), (5, 1, 300, 300), (5, 140, 300, 300)], ids=str)
+def test_a_weight_of_zero_keeps_nan(shape, K, rng):
+    """As the page says: weights multiply, and do not select."""
+    a, b = cases.make_pair(*shape, rng)
+    b[2] = torch.nan
+    w = make_weights(5, K, rng)
+    w[..., 2] = 0
+    assert vjp(a, b, w).isnan().all()
+
+
 @pytest.mark.parametrize("K", [None, 6])
 def test_same_call_gives_the_same_bits(K, dtype, rng):
     a, b = cases.make_pair(300, 10, 33, 70, rng, dtype)
@@ -92,7 +103,7 @@ def test_weights_may_be_of_either_dtype(half, rng):
     (grad,) = torch.autograd.grad(out.sum(), w)
     assert grad.dtype == half
     assert torch.equal(grad, grads(a, b).sum((1, 2)).to(half).expand(4, 5))
-    says = r"vjp: w must be of b's dtype \(or float32\) and device; got float64. Convert with w.to\(b\)."
+    says = r"vjp: w must be of b's dtype \(or float32\); got float64. Convert with w.to\(b\)."
     with pytest.raises(ValueError, match=says):
         vjp(a, b, w.double())
 
@@ -102,7 +113,7 @@ def test_weights_may_be_of_either_dtype(half, rng):
     [
         (torch.zeros(3), r"vjp: w must be \[N\] or \[K, N\] with N = 4; got \[3\]. Give one weight per sample."),
         (torch.zeros(4, 3), r"vjp: w must be \[N\] or \[K, N\] with N = 4; got \[4, 3\]."),
-        (torch.zeros(4), r"vjp: w must be of b's dtype and device; got float32. Convert with w.to\(b\)."),
+        (torch.zeros(4), r"vjp: w must be of b's dtype; got float32. Convert with w.to\(b\)."),
     ],
 )
 def test_weights_must_fit(w, says, rng):

@@ -1,6 +1,6 @@
 """Layers that people have, as pairs of random numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One pair's sizes, and where it lies."""
+    """One pair's sizes, where it lies, and how it is raced."""
 
     name: str
     N: int
@@ -17,6 +17,7 @@ class Layer:
     O: int
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
+    compiled: bool = False  # the fastest baseline once more, as torch.compile makes it
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """(a [N, T, I], b [N, T, O])."""
@@ -58,6 +59,8 @@ MORE = [
     Layer(name="transformer 768, T=128", N=8, T=128, I=768, O=768),
     Layer(name="transformer 768, T=1024", N=2, T=1024, I=768, O=768),
 ]
+# 16-bit numbers on the CPU, where torch's own products of them compete with widening first.
+HALF = [replace(layer, dtype=torch.bfloat16) for layer in GOALS[1:3]]
 # What fills a GPU.
 ON_GPU = [
     Layer(name="transformer 768, T=1024", N=32, T=1024, I=768, O=768),
@@ -67,3 +70,5 @@ ON_GPU = [
     Layer(name="mlp", N=4096, T=1, I=512, O=512),
     Layer(name="10-class head", N=4096, T=1, I=512, O=10),
 ]
+# For ops that do no more than read it: to launch a kernel takes longer than to read a pair of a few MiB.
+WIDE_BATCH = Layer(name="mlp, wide batch", N=1 << 18, T=1, I=512, O=512)

@@ -57,7 +57,7 @@ class MaterializedGram {
     const int64_t each = samples * static_cast<int64_t>(sizeof(scalar_t));  // bytes of one column of G
     const Tiling cached = tiling(kCached);
     if (cached.count() >= kTasks / 2 && cached.edge_rows * cached.edge_cols >= kLeastTile) return by_tiles(cached);
-    const int64_t budget = std::clamp<int64_t>(kBudget, each * kLeastDepth, kMostBudget);
+    const int64_t budget = std::min(std::max(kBudget, each * kLeastDepth), kMostBudget);
     const Tiling rounds = tiling(budget);
     const int64_t size = rounds.edge_rows * rounds.edge_cols;
     by_rounds(rounds, std::clamp<int64_t>(budget / (each * size), 1, rounds.count()));

@@ -58,7 +58,7 @@ inline PairShape check_pair(const char* where, const Tensor& a, const Tensor& b,
   const auto [bias, t_dims, in_features] = options;
   const bool index = a.scalar_type() == ScalarType::Long;
   INFOTORCH_CHECK(index || is_float(a), where, "a must be float64, float32, bfloat16, float16, or int64 indices",
-                  dtype_text(a), "Convert with a.float().");
+                  dtype_text(a), in_features ? "Convert with a.long()." : "Convert with a.float().");
   INFOTORCH_CHECK(is_float(b), where, "b must be float64, float32, bfloat16 or float16", dtype_text(b),
                   "Convert with b.float().");
   INFOTORCH_CHECK(!index || in_features, where, "int64 a needs in_features", "none",

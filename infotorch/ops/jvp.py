@@ -88,18 +88,12 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N] or [N, K]
     pair: Gradients = (None, None)
     if any(needs[:2]):
         directions = v.to(grad.dtype)
-        if v.dim() == 3:
+        if v.dim() == 2:  # no [N, O, I] is formed
+            pair = pull(directions, a, b, needs[:2], ctx.bias, ctx.in_features, grad)
+        else:
             with no_autocast(grad):
                 g = torch.tensordot(grad, directions, 1)  # [N, O, I]
             pair = pull(g, a, b, needs[:2], ctx.bias, ctx.in_features)
-        else:  # one direction for all samples: each sample's share is scaled on the way, and no [N, O, I] is formed
-            wide_a, wide_b = (x.to(grad.dtype) if x.is_floating_point() else x for x in (a, b))
-            g = directions.expand(len(b), *v.shape)  # [N, O, I]
-            whole = pull(g, wide_a, wide_b, needs[:2], ctx.bias, ctx.in_features)
-            pair = tuple(
-                None if x is None else (x * grad.reshape(-1, *[1] * (x.dim() - 1))).to(like.dtype)
-                for x, like in zip(whole, (a, b), strict=True)
-            )
     grad_v = vjp(a, b, grad.mT if v.dim() == 3 else grad, **options).to(v.dtype) if needs[2] else None
     return *pair, grad_v, None, None, None, None
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from infotorch.ops.dispatch import allows_tf32, call, refuse_unserved, register_autograd
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import Gradients, check_choice, new_empty, pull, sizes
+from infotorch.ops.pair import Gradients, as_gradient, check_choice, new_empty, no_autocast, pull, sizes
 
 __all__ = ["norms"]
 
@@ -87,9 +87,32 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [N]
     a, b = ctx.saved_tensors
-    g = grads(a, b, bias=ctx.bias, t_dims=ctx.t_dims, in_features=ctx.in_features)  # [N, O, I]
-    scaled = 2 * grad[:, None, None] * g
-    return *pull(scaled, a, b, ctx.needs_input_grad[:2], ctx.bias, ctx.in_features), None, None, None, None, None
+    needs = ctx.needs_input_grad[:2]
+    _, T, O = b.shape
+    I = a.shape[1 + ctx.t_dims :].numel() if ctx.in_features is None else ctx.in_features
+    if T * T <= O * I:
+        pair = _pull_by_positions(2 * grad, a, b, needs, ctx.bias, ctx.in_features)
+    else:
+        g = grads(a, b, bias=ctx.bias, t_dims=ctx.t_dims, in_features=ctx.in_features)  # [N, O, I]
+        pair = pull(g, a, b, needs, ctx.bias, ctx.in_features, 2 * grad)
+    return *pair, None, None, None, None, None
+
+
+def _pull_by_positions(
+    scale: Tensor, a: Tensor, b: Tensor, needs: tuple[bool, bool], bias: bool, in_features: int | None
+) -> Gradients:
+    """Gradients of sum(scale / 2 * norms), (b b^T) a and (a a^T) b: with few positions [N, T, T] is the smaller one."""
+    N, T, _ = b.shape
+    wide = b.to(scale.dtype)
+    grad_a = grad_b = None
+    with no_autocast(scale):
+        rows = a if in_features is not None else a.reshape(N, T, -1).to(scale.dtype)
+        if needs[0]:
+            grad_a = wide @ wide.mT @ rows
+        if needs[1]:
+            products = rows @ rows.mT if in_features is None else (a[:, :, None] == a[:, None, :]).to(scale.dtype)
+            grad_b = (products + 1 if bias else products) @ wide
+    return as_gradient(grad_a, a, scale), as_gradient(grad_b, b, scale)
 
 
 register_autograd("norms", _setup_context, _backward)

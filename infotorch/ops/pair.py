@@ -78,18 +78,37 @@ def no_autocast(x: Tensor) -> AbstractContextManager[Any]:
     return torch.autocast(x.device.type, enabled=False) if known else nullcontext()
 
 
-def pull(g: Tensor, a: Tensor, b: Tensor, needs: tuple[bool, bool], bias: bool, in_features: int | None) -> Gradients:
-    """Gradients of sum(g * G) with respect to a and b, where needed and in their dtypes; g [N, O, I]."""
+def pull(
+    g: Tensor,
+    a: Tensor,
+    b: Tensor,
+    needs: tuple[bool, bool],
+    bias: bool,
+    in_features: int | None,
+    scale: Tensor | None = None,
+) -> Gradients:
+    """Gradients of sum(g * G) with respect to a and b, where needed and in their dtypes.
+
+    ``g`` is [N, O, I], or [O, I] where all samples share it; sample n's share is then that times ``scale`` [N].
+    """
     N, T, O = b.shape
-    if in_features is not None:
-        picked = g.mT.gather(1, a[:, :, None].expand(N, T, O))  # [N, T, O]
-        return None, (picked + g[:, None, :, -1] if bias else picked).to(b.dtype) if needs[1] else None
-    weight = g[:, :, :-1] if bias else g
+    weight = g[..., :-1] if bias else g
     grad_a = grad_b = None
     with no_autocast(g):
         if needs[0]:
-            grad_a = (b.to(g.dtype) @ weight).reshape(a.shape).to(a.dtype)
+            grad_a = b.to(g.dtype) @ weight  # [N, T, I]
         if needs[1]:
-            grad_b = a.reshape(N, T, weight.shape[2]).to(g.dtype) @ weight.mT
-            grad_b = (grad_b + g[:, None, :, -1] if bias else grad_b).to(b.dtype)
-    return grad_a, grad_b
+            if in_features is None:
+                grad_b = a.reshape(N, T, weight.shape[-1]).to(g.dtype) @ weight.mT  # [N, T, O]
+            else:
+                grad_b = g.mT[a] if g.dim() == 2 else g.mT.gather(1, a[:, :, None].expand(N, T, O))
+            grad_b = grad_b + g[..., None, :, -1] if bias else grad_b
+    return as_gradient(grad_a, a, scale), as_gradient(grad_b, b, scale)
+
+
+def as_gradient(grad: Tensor | None, x: Tensor, scale: Tensor | None) -> Tensor | None:
+    """A gradient [N, T, ...] with respect to ``x``, times ``scale`` [N], in x's shape and rounded to its dtype."""
+    if grad is None:
+        return None
+    scaled = grad if scale is None else grad * scale[:, None, None]
+    return scaled.reshape(x.shape).to(x.dtype)

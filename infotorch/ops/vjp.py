@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from infotorch.ops.dispatch import call, refuse_unserved, register_autograd
-from infotorch.ops.grads import grads
 from infotorch.ops.pair import Gradients, new_empty, no_autocast, pull, sizes
 
 __all__ = ["vjp"]
@@ -66,15 +65,17 @@ def _backward(ctx: Any, grad: Tensor) -> Gradients:  # grad [O, I] or [K, O, I]
     needs = ctx.needs_input_grad
     pair: Gradients = (None, None)
     if any(needs[:2]):
-        rows = torch.atleast_2d(w).to(grad.dtype)  # [K, N]
-        with no_autocast(grad):
-            g = torch.tensordot(rows, grad.reshape(-1, *grad.shape[-2:]), ([0], [0]))  # [N, O, I]
-        pair = pull(g, a, b, needs[:2], ctx.bias, ctx.in_features)
+        weights = w.to(grad.dtype)
+        if w.dim() == 1:  # no [N, O, I] is formed
+            pair = pull(grad, a, b, needs[:2], ctx.bias, ctx.in_features, weights)
+        else:
+            with no_autocast(grad):
+                g = torch.tensordot(weights, grad, ([0], [0]))  # [N, O, I]
+            pair = pull(g, a, b, needs[:2], ctx.bias, ctx.in_features)
     grad_w = None
-    if needs[2]:
-        g = grads(a, b, bias=ctx.bias, t_dims=ctx.t_dims, in_features=ctx.in_features)  # [N, O, I]
-        with no_autocast(grad):
-            grad_w = torch.tensordot(grad, g, ([-2, -1], [-2, -1])).to(w.dtype)
+    if needs[2]:  # [N] or [N, K]; not by ops.jvp, which needs this op on its own way back
+        grad_w = torch.ops.infotorch.jvp(a, b, grad, ctx.bias, ctx.t_dims, ctx.in_features)
+        grad_w = (grad_w.mT if w.dim() == 2 else grad_w).to(w.dtype)
     return *pair, grad_w, None, None, None
 
 

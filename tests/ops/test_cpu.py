@@ -1,11 +1,15 @@
 """What holds for every op's kernels on the CPU: long sums stay exact, and memory is bounded."""
 
+import pathlib
+
 import pytest
 import torch
 
+from benchmarks.meter import Cpu
 from infotorch import ops
 from infotorch.ops import reference
 from tests.laws import assert_same
+from tests.ops import cases
 from tests.ops.cases import WAYS, parts
 
 # (N, T, I, O) with many positions, many samples, and both.
@@ -44,3 +48,69 @@ def test_long_sums_of_one_sign_stay_exact(op, way, shape, kind, dtype):
     p, q = POWERS[way.get("split", op)]
     for x, x_one in zip(parts(got), parts(one), strict=True):
         assert_same(x, (x_one * float(N) ** p * float(T) ** q).expand(x.shape))
+
+
+def many_samples(rng):
+    pair, other = cases.make_pair(100_000, 2, 40, 30, rng, torch.float32), cases.make_pair(10, 2, 40, 30, rng)
+    return lambda: ops.gram(*pair, *(x.float() for x in other), method="materialize")
+
+
+def large_samples(rng):
+    pair = cases.make_pair(2, 1024, 8192, 64, rng, torch.float32)
+    return lambda: ops.gram(*pair, method="gram")
+
+
+def many_weights(rng):
+    a, b = cases.make_pair(20_000, 2, 8, 4, rng, torch.float32)
+    w = torch.rand(1500, 20_000, generator=rng)
+    return lambda: ops.vjp(a, b, w, bias=True)
+
+
+def many_lookups(op, **way):
+    def make(rng):
+        ids = torch.stack([torch.randperm(8192, generator=rng) for _ in range(2)])
+        b = torch.rand(2, 8192, 2048, generator=rng)
+        args = {"vjp": (torch.ones(2),), "jvp": (torch.rand(2048, 8192, generator=rng),)}.get(op, ())
+        return lambda: getattr(ops, op)(ids, b, *args, in_features=8192, **way)
+
+    return make
+
+
+def way_back(op, wrt, T, **options):
+    """Of samples whose gradients take 256 MiB."""
+
+    def make(rng):
+        a, b = cases.make_pair(64, T, 1024, 1024, rng, torch.float32)
+        if options:
+            a = torch.randint(1024, (64, T), generator=rng)
+        w = torch.rand(64, generator=rng)
+        inputs = [(a, b, w)[k].requires_grad_() for k in wrt]
+        out = getattr(ops, op)(a, b, *([w] if op == "vjp" else []), **options)
+        weights = torch.rand(out.shape, generator=rng)
+        return lambda: torch.autograd.grad(out, inputs, weights, retain_graph=True)
+
+    return make
+
+
+HUNGRY = {
+    "gram of many samples": many_samples,
+    "gram of large samples": large_samples,
+    "vjp of many weights": many_weights,
+    "norms of many lookups": many_lookups("norms"),
+    "gram of many lookups": many_lookups("gram"),
+    "jvp of many lookups": many_lookups("jvp"),
+    "vjp of many lookups": many_lookups("vjp"),
+    "fisher of many lookups": many_lookups("fisher"),
+    "project of many lookups": many_lookups("project", k=64, seed=0),
+    "the way back of vjp": way_back("vjp", (0, 1, 2), 8),
+    "the way back of norms": way_back("norms", (0, 1), 8),
+    "the way back of norms of lookups": way_back("norms", (1,), 8, in_features=1024),
+}
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/clear_refs").exists(), reason="no account of memory but Linux's")
+@pytest.mark.parametrize("case", HUNGRY)
+def test_no_call_takes_more_than_64_mib_beyond_inputs_and_result(case, rng):
+    call = HUNGRY[case](rng)
+    extra = min(Cpu().extra_memory(call) for _ in range(2))  # the first call starts threads and loads libraries
+    assert extra <= 64 << 20, f"{extra / 2**20:.0f} MiB"

@@ -31,18 +31,20 @@ def positional(op: str, a: Tensor, b: Tensor) -> tuple[Any, ...]:
 
 
 @every_differentiable_op
+@pytest.mark.parametrize("T", [6, 2])  # many and few beside a gradient's 20 numbers
 @pytest.mark.parametrize("bias", [False, True])
-def test_gradient(op, bias, rng):
-    a, b = (x.requires_grad_() for x in cases.make_pair(2, 6, 4, 5, rng))
+def test_gradient(op, bias, T, rng):
+    a, b = (x.requires_grad_() for x in cases.make_pair(2, T, 4, 5, rng))
     assert torch.autograd.gradcheck(lambda a, b: run(op, a, b, bias=bias), (a, b))
-    patches = a.detach().reshape(2, 2, 3, 2, 2).requires_grad_()
+    patches = a.detach().reshape(2, 2, T // 2, 2, 2).requires_grad_()
     assert torch.autograd.gradcheck(lambda a, b: run(op, a, b, bias=bias, t_dims=2), (patches, b))
 
 
 @every_differentiable_op
+@pytest.mark.parametrize("T", [6, 4])
 @pytest.mark.parametrize("bias", [False, True])
-def test_gradient_with_indices(op, bias, rng):
-    ids, b = cases.make_index_pair(2, 6, 4, 5, rng)
+def test_gradient_with_indices(op, bias, T, rng):
+    ids, b = cases.make_index_pair(2, T, 4, 5, rng)
     assert torch.autograd.gradcheck(lambda b: run(op, ids, b, bias=bias, in_features=4), b.requires_grad_())
 
 
@@ -53,11 +55,15 @@ def test_gradient_of_gram_of_two_sets(bias, rng):
     assert torch.autograd.gradcheck(lambda *pairs: ops.gram(*pairs, bias=bias), pairs)
 
 
-@pytest.mark.parametrize("shape", [(2,), (3, 2)], ids=str)
-def test_gradient_of_vjp_by_its_weights(shape, rng):
+@pytest.mark.parametrize("op, shape", [("vjp", (2,)), ("vjp", (3, 2)), ("jvp", (5, 5)), ("jvp", (3, 5, 5))], ids=str)
+def test_gradient_by_what_is_beside_the_pair(op, shape, rng):
     a, b = cases.make_pair(2, 3, 4, 5, rng)
-    w = torch.randn(shape, dtype=torch.float64, generator=rng, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda w: ops.vjp(a, b, w, bias=True), w)
+    beside = torch.randn(shape, dtype=torch.float64, generator=rng)
+    inputs = [x.requires_grad_() for x in (a, b, beside)]
+    assert torch.autograd.gradcheck(lambda *inputs: getattr(ops, op)(*inputs, bias=True), inputs)
+    ids, b = cases.make_index_pair(2, 3, 4, 5, rng)
+    inputs = [x.requires_grad_() for x in (b, beside)]
+    assert torch.autograd.gradcheck(lambda *inputs: getattr(ops, op)(ids, *inputs, bias=True, in_features=4), inputs)
 
 
 @every_op

@@ -175,7 +175,7 @@ REFUSALS = {
     ),
     "int32 indices": (
         lambda a, b: (a[..., 0].int(), b, {"in_features": 8}),
-        "a must be float64, float32, bfloat16, float16, or int64 indices; got int32. Convert",
+        "a must be float64, float32, bfloat16, float16, or int64 indices; got int32. Convert with a.long().",
     ),
     "indices without in_features": (
         lambda a, b: (a.long(), b, {}),

@@ -16,7 +16,9 @@ def built(monkeypatch):
     """A build that loads, whatever was built here."""
     real = importlib.import_module
     fake = types.SimpleNamespace(build=BUILD)
-    monkeypatch.setattr(importlib, "import_module", lambda name: fake if name == "infotorch._C" else real(name))
+    monkeypatch.setattr(
+        importlib, "import_module", lambda name, package=None: fake if name == "infotorch._C" else real(name, package)
+    )
 
 
 class Distribution:
@@ -56,10 +58,10 @@ def test_a_person_reads_the_same_in_lines(run, built):
 def test_a_missing_extension_is_said_and_fails(run, monkeypatch):
     real = importlib.import_module
 
-    def absent(name):
+    def absent(name, package=None):
         if name == "infotorch._C":
             raise ImportError("no _C here")
-        return real(name)
+        return real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", absent)
     done = run("doctor")

@@ -80,3 +80,26 @@ def test_where_a_loss_ceases_to_be_cross_entropy(times, aside, says, rng):
         return
     with pytest.raises(ConfigError, match=f"^here: the loss on the hooked logits must be .*; got {says}. Leave mixup"):
         check_cross_entropy("here", G, g, k)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_classifier_that_is_sure_of_each_label_has_no_other_loss(dtype, rng):
+    """S - t is then rounding and hardly more, of which no multiple can be told; a loss that is far off still is."""
+    y = torch.randint(4, (6,), generator=rng)
+    z = 17 * F.one_hot(y, 4).to(dtype) + torch.rand(6, 4, generator=rng, dtype=dtype)
+    z.requires_grad_()
+    (G,) = torch.autograd.grad(F.cross_entropy(z, y), z)
+    k = torch.tensor(1 / 6, dtype=dtype)
+    check_cross_entropy("here", G, label_gradient(z.detach(), y), k)
+    (G,) = torch.autograd.grad(F.cross_entropy(z, y, label_smoothing=0.01), z)
+    with pytest.raises(ConfigError, match="is no multiple of s - t"):
+        check_cross_entropy("here", G, label_gradient(z.detach(), y), k)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_loss_that_half_numbers_round_is_cross_entropy(dtype, rng):
+    for scale in (0.1, 3.0, 10.0):
+        z = (scale * torch.randn(64, 77, generator=rng)).to(dtype).requires_grad_()
+        y = torch.randint(77, (64,), generator=rng)
+        (G,) = torch.autograd.grad(F.cross_entropy(z, y), z)
+        check_cross_entropy("here", G, label_gradient(z.detach(), y), torch.tensor(1 / 64))

@@ -124,7 +124,6 @@ def test_the_classifiers_gradient_knows_no_label(options, precision, rng):
         fit(Plain(nets[0]), [(x, labels)], LimitCallback(nets[1], **options), seen, precision=precision)
         found.append(seen.found)
         moved.append(weights(nets[1]))
-    assert not torch.equal(y, y.flip(0))
     for a, b in zip(*found, strict=True):
         assert_same_bits(a, b)
     assert not all(map(torch.equal, *moved))
@@ -156,7 +155,6 @@ LOSSES = {
     "weighted": (lambda z, y: F.cross_entropy(z, y, torch.tensor([1.0, 2.0, 1.0, 1.0]).to(z)), "no multiple of s - t"),
     "half": (lambda z, y: F.cross_entropy(z, y) / 2, "a gradient 0.5 times as large"),
     "sum": (lambda z, y: F.cross_entropy(z, y, reduction="sum"), "a gradient 6 times as large"),
-    "squares": (lambda z, y: (z.softmax(1) - F.one_hot(y, 4)).square().sum(), "no multiple of s - t"),
 }
 
 
@@ -188,17 +186,6 @@ def test_grad_scale_takes_any_loss_for_its_scale_alone(name, rng):
     else:
         by_hand(other, [(x, y, ids)])
     assert_close((nets[0],), (other[0],))
-
-
-def test_a_classifier_that_is_sure_of_each_label_is_no_other_loss(rng):
-    """S - t is then nothing but rounding, of which no multiple can be told."""
-    x, y, _ = samples(rng, N=6, dtype=torch.float32)
-    head = nn.Linear(6, 4)
-    x = F.one_hot(y, 6).float()
-    with torch.no_grad():
-        head.weight.copy_(17 * torch.eye(4, 6))
-        head.bias.zero_()
-    fit(Plain(head), [(x, y)], LimitCallback(nn.Linear(6, 4)), precision="32-true")
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])

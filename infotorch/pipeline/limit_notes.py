@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from infotorch.data import Samples
-from infotorch.measures import detection
+from infotorch.measures import detection, fano_min_error
 from infotorch.pipeline.label_noise import Noise
 from infotorch.table import Estimate, Scores
 from infotorch.train import LimitResult
@@ -74,6 +74,8 @@ def notes_of(
             "num_val": 0 if held is None else len(held),
             "num_test": 0 if test is None else len(test),
             "history": [{key: entry[key] for key in SHOWN} for entry in result.history],
+            "acc_noisy_labels": info.acc_noisy_labels,
+            "fano": _fano(noise, num_classes, info.info_lower_nats),
             "estimates": [estimate.to_dict() for estimate in info.estimates()],
             "memorised": {"count": info.memorised_count, "mislabelled": info.mislabelled, "recovered": info.recovered},
             "detection": None if found is None else dataclasses.asdict(found),
@@ -81,6 +83,13 @@ def notes_of(
             "compared": None if plain is None else _compared(plain, flipped),
         },
     }
+
+
+def _fano(noise: Noise, num_classes: int, info_lower: float | None) -> dict[str, float] | None:
+    """What the observed error stands beside: the least one that weights without label information have."""
+    if noise.entropy is None or info_lower is None:
+        return None
+    return {"min_error": fano_min_error(noise.entropy, 0.0, num_classes), "info_lower": info_lower}
 
 
 def _accuracy(entry: dict[str, Any], settings: LimitOptions) -> Estimate | None:

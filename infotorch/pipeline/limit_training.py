@@ -24,7 +24,7 @@ from infotorch.pipeline.limit_notes import notes_of
 from infotorch.pipeline.provenance import data_facts, environment, outputs_digest, task_facts
 from infotorch.table import Column, Scores
 from infotorch.task import Task
-from infotorch.train import LimitResult, LimitTrainer
+from infotorch.train import LimitResult, LimitTrainer, rng
 from infotorch.train.evaluation import evaluating, outputs
 from infotorch.train.options import LimitOptions, check_apart
 from infotorch.train.plain import PlainResult, train_plain
@@ -292,11 +292,13 @@ class _Training:
 
     @contextlib.contextmanager
     def _seeded(self) -> Iterator[None]:
-        """Random layers draw by the seed, and leave torch's generators as they were."""
-        devices = sorted({p.device for p in self.classifier.parameters() if p.device.type == "cuda"}, key=str)
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(self.settings.seed)
+        """Random layers draw by the seed; all generators are left as they were."""
+        before = rng.states()
+        torch.manual_seed(self.settings.seed)
+        try:
             yield
+        finally:
+            rng.restore(before)
 
     def _measured(self) -> dict[str, Any]:
         """What both trainings are measured on."""
@@ -309,12 +311,11 @@ class _Training:
         }
 
     def _shuffled(self) -> DataLoader:
-        # A single sample left over would have no variance for BatchNorm: it comes in other epochs.
         N, B = len(self.splits.train), self.batch_size
-        rng = torch.Generator().manual_seed(self.settings.seed)
-        return DataLoader(
-            self._data(self.splits.train), B, shuffle=True, generator=rng, drop_last=N > B > 1 and N % B == 1
-        )
+        while N > B > 1 and N % B == 1:  # a single sample left over has no variance for BatchNorm
+            B += 1
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        return DataLoader(self._data(self.splits.train), B, shuffle=True, generator=generator)
 
     def _in_order(self, samples: Samples) -> DataLoader:
         return DataLoader(self._data(samples), self.batch_size)

@@ -54,9 +54,22 @@ def _says(note: Mapping[str, Any]) -> str:
         parts.append(text + f"; of {count(counts['recovered'])} it predicts the right class (diagnostic).")
     if found is not None and found["auroc"] is not None:
         parts.append(
-            f"The label score ranks a wrong label above a right one with chance {number(found['auroc'])} (AUROC, "
-            "diagnostic)."
+            f"The label score ranks a wrong label above a right one with chance {number(found['auroc'])} (AUROC); of "
+            f"the {count(found['num_wrong'])} labels with the largest score {number(100 * found['precision'])} % are "
+            "wrong (diagnostics)."
         )
+    named = {estimate["name"]: estimate["value"] for estimate in note["estimates"]}
+    error = f"On the given labels its error is {number(100 * (1 - note['acc_noisy_labels']))} %"
+    if note["fano"] is not None:
+        fano = note["fano"]
+        error += (
+            f"; without information of the labels it would be at least {number(100 * fano['min_error'])} % (bound, in "
+            f"expectation), so its weights hold at least {quantity(fano['info_lower'], 'nats')} a label (estimate)"
+        )
+    parts.append(error + ".")
+    gap = named.get("label information memorised by the auxiliary network")
+    if gap is not None:
+        parts.append(f"The auxiliary network has memorised about {quantity(gap, 'nats')} of its labels (estimate).")
     return " ".join(parts)
 
 

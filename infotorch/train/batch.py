@@ -95,8 +95,12 @@ def batch_of(where: str, item: Any) -> Batch:
 
 
 def is_soft(logits: Tensor, labels: Tensor) -> bool:
-    """Whether labels are probabilities [..., C], one row a label; a single logit's targets are not."""
-    return labels.is_floating_point() and labels.shape == logits.shape and labels.dim() > 1 and labels.shape[-1] > 1
+    """Whether labels are probabilities [..., C], one row a label; a single logit's targets are not.
+
+    The logits may be of some of the samples only.
+    """
+    rows_alike = labels.dim() > 1 and labels.shape[-1] > 1 and labels.shape[1:] == logits.shape[1:]
+    return labels.is_floating_point() and rows_alike
 
 
 def labelled(logits: Tensor, labels: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def _check_ids(item: Any) -> None:
 
 
 def _stalled(trainer: "LimitTrainer") -> bool:
-    """Whether no epoch was better for ``patience`` epochs."""
+    """Whether no epoch of the classifier's was better for ``patience`` epochs."""
     patience, best = trainer.options.patience, trainer.best
     return patience is not None and best is not None and trainer.epoch - 1 - best["epoch"] >= patience
 
@@ -169,7 +169,7 @@ def _on_training_samples(
     rows, wanted = ScoreRows(), trainer.options.scores is not None
     predicted: list[Tensor] = []
     given: list[Tensor] = []
-    ids: list[Tensor] = []
+    right: list[Tensor] = []
     xent = labels = 0.0
     with evaluating(trainer.classifier, trainer.aux):
         for batch, (logits, aux_logits) in outputs(
@@ -180,18 +180,14 @@ def _on_training_samples(
             labels += int(there.sum())
             if wanted:
                 rows.add(WHERE, batch, found, aux_logits)
-            predicted.append(predicted_classes(logits, batch.labels).cpu())
-            given.append(given_classes(logits, batch.labels).cpu())
+            predicted.append(predicted_classes(logits, batch.labels).cpu().flatten())  # batches may differ in T
+            given.append(given_classes(logits, batch.labels).cpu().flatten())
             if truth is not None and batch.ids is not None:
-                ids.append(batch.ids)
-    pieces = gathered([predicted, given, ids])
-    predictions, labels_given, places = (
-        torch.cat([part for rank in pieces for part in rank[k]]) if k < 2 or truth is not None else None
-        for k in range(3)
-    )
+                right.append(torch.as_tensor(_at(truth, batch.ids)).flatten())
+    pieces = gathered([predicted, given, right])
+    of_all = [torch.cat([part for rank in pieces for part in rank[k]]) for k in range(2 if truth is None else 3)]
     xent, labels = total([xent, labels], trainer.device)
-    right = None if places is None or truth is None else _at(truth, places)
-    counts = memorised_counts(predictions, labels_given, right)  # type: ignore[arg-type]  # the first two are there
+    counts = memorised_counts(*of_all)
     if not wanted:
         return None, counts, xent, labels
     scores = rows.scores(WHERE, main="limit_distance")

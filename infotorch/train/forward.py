@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from infotorch.errors import ConfigError, DataError
 from infotorch.ops import LimitNoise, LimitRows
 from infotorch.train.batch import Batch, given_classes, is_single, labelled
 from infotorch.train.limit_gradient import limit_gradient
+from infotorch.train.options import by_memory, memory_of
 from infotorch.train.ranks import total, world_size
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class Forward:
                     f"{WHERE}: {name} must return its logits, a tensor; got {type(output).__name__}. "
                     "Wrap it in a module that returns them."
                 )
+        if trainer.options.amp is not None:  # one network may end in an operation that autocast leaves wide
+            dtype = torch.promote_types(logits.dtype, aux_logits.dtype)
+            logits, aux_logits = logits.to(dtype), aux_logits.to(dtype)
+        if self._scale is None and not trainer.steps:
+            check_sight(trainer.classifier, aux_logits)
         if self._scale is None:
             there = float(labelled(logits, self.whole.labels).sum())
             labels = max(total([there], trainer.device)[0], 1.0)
@@ -124,3 +130,25 @@ class Forward:
             if dist.dim() > 1:
                 dist, there = dist.reshape(N, -1).sum(1), there.reshape(N, -1).sum(1)  # over [N, T]
             self.distances.append((part.ids, dist / there))  # 0 / 0 = NaN: no label, no score
+
+
+def check_sight(classifier: nn.Module, aux_logits: Tensor) -> None:
+    """Raises where the auxiliary's logits are made with a parameter of the classifier: ``ConfigError``.
+
+    The auxiliary network may hold it where nobody lists it, as in a closure.
+    """
+    names = by_memory(classifier)
+    nodes, seen = [aux_logits.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and memory_of(leaf) in names:
+            name = names[memory_of(leaf)]
+            raise ConfigError(
+                f"{WHERE}: aux must not use the classifier's parameters; got classifier.{name} in its output. "
+                "Through it the labels would reach the classifier; copy that part, or detach what it returns."
+            )
+        nodes += [following for following, _ in node.next_functions]

@@ -1,10 +1,12 @@
 """Cross-entropy with noise on its gradient: training that hides labels by noise alone."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from infotorch import ops
 from infotorch.errors import ConfigError, ShapeError, unknown
@@ -68,6 +70,21 @@ def noisy_gradient_loss(
         raise ShapeError(f"{where}: noise.ids must be [{len(logits)}]; got {list(noise.ids.shape)}. One id a sample.")
     unit = 1.0 if kind == "gaussian" else math.sqrt(0.5)  # a Laplace draw of scale 1 has variance 2
     draws = ops.limit_noise(noise, logits.shape[1], kind=kind).to(logits) * (std * unit)
-    shift = (logits * draws).sum(1)  # worth nothing, and its gradient in the logits is the noise
-    rows = F.cross_entropy(logits, target, reduction="none") + (shift - shift.detach())
+    draws = draws.masked_fill(logits.detach() == -math.inf, 0.0)  # a masked class has no gradient
+    rows = _WithNoise.apply(F.cross_entropy(logits, target, reduction="none"), logits, draws)
     return rows.mean() if reduction == "mean" else rows.sum()
+
+
+class _WithNoise(torch.autograd.Function):
+    """The rows as they are; on the way back each adds its noise to the gradient of its logits."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, logits: Tensor, draws: Tensor) -> Tensor:
+        ctx.save_for_backward(draws)
+        return rows.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        (draws,) = ctx.saved_tensors
+        return grad, grad[:, None].to(draws.dtype) * draws, None

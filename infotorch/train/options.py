@@ -3,19 +3,22 @@
 import contextlib
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from infotorch.errors import ConfigError, NotSupported, unknown
 from infotorch.train.ranks import unwrapped, world_size
 
 __all__ = [
     "LimitOptions",
+    "by_epoch",
     "check_apart",
     "check_networks",
     "check_optimizer",
@@ -139,13 +142,23 @@ def check_apart(where: str, classifier: nn.Module, aux: nn.Module) -> None:
     """Raises where the two networks share a parameter, or one of them has nothing to train: ``ConfigError``."""
     check_trainable(where, "classifier", classifier)
     check_trainable(where, "aux", aux)
-    names = {id(p): name for name, p in unwrapped(classifier).named_parameters()}
+    names = by_memory(classifier)
     for name, p in unwrapped(aux).named_parameters():
-        if id(p) in names:
+        if own := names.get(memory_of(p)):
             raise ConfigError(
-                f"{where}: classifier and aux must share no parameter; got classifier.{names[id(p)]} = aux.{name}. "
+                f"{where}: classifier and aux must share no parameter; got classifier.{own} = aux.{name}. "
                 "Through it the labels would reach the classifier; copy that part with copy.deepcopy."
             )
+
+
+def by_memory(network: nn.Module) -> dict[int, str]:
+    """Its parameters' names by where their numbers lie: two parameters may lie in one place."""
+    return {memory_of(p): name for name, p in unwrapped(network).named_parameters()}
+
+
+def memory_of(p: Tensor) -> int:
+    """Where the numbers begin, or, where there are none, the parameter itself."""
+    return p.untyped_storage().data_ptr() or id(p)
 
 
 def check_trainable(where: str, name: str, network: nn.Module) -> None:
@@ -182,3 +195,17 @@ def default_optimizer(network: nn.Module, lr: float) -> Optimizer:
     """Adam on the parameters that can move, fused: one pass over them, where small networks spend a third of a step."""
     parameters = [p for p in network.parameters() if p.requires_grad]
     return torch.optim.Adam(parameters, lr, fused=all(p.is_floating_point() for p in parameters))
+
+
+def by_epoch(schedulers: Sequence[LRScheduler]) -> list[LRScheduler]:
+    """The schedulers, if all follow from the epoch alone.
+
+    Raises:
+        ConfigError: One doesn't.
+    """
+    if any(isinstance(scheduler, ReduceLROnPlateau) for scheduler in schedulers):
+        raise ConfigError(
+            f"{WHERE}: schedulers must follow from the epoch alone; got ReduceLROnPlateau. "
+            "Step it in a loop of your own, by the entry that end_epoch returns."
+        )
+    return list(schedulers)

@@ -22,7 +22,7 @@ from infotorch.train.epoch_scores import EpochScores
 from infotorch.train.evaluation import Accuracy, device_of
 from infotorch.train.fitting import fit
 from infotorch.train.forward import SUMS, Forward
-from infotorch.train.options import LimitOptions, check_networks, check_optimizer, default_optimizer
+from infotorch.train.options import LimitOptions, by_epoch, check_networks, check_optimizer, default_optimizer
 from infotorch.train.ranks import total, unsynced
 from infotorch.train.result import LimitResult
 from infotorch.train.state import networks_state, save_state, set_state, state_of
@@ -66,7 +66,8 @@ class LimitTrainer:
         grad_accum: Parts into which each batch is split; the step is the same but for BatchNorm.
         clip_norm: Largest norm of each network's gradient.
         seed: Of the noise, below 2^63.
-        meter: Count nats: ``True``, ``False``, or a ``LabelInfoMeter`` with settings of its own.
+        meter: Count nats: ``True``, ``False``, or a ``LabelInfoMeter``, which with a ``lam`` of its own counts what
+            noise of that rate would pass on.
         scores: Label-noise scores of the training samples: ``"ema"`` with an exponential mean over epochs, ``"last"``
             without, or ``None``. They need ids.
         select: The best epoch: ``"val_noisy"``, highest accuracy on noisy validation labels, or ``"last"``.
@@ -129,7 +130,7 @@ class LimitTrainer:
         self.aux_optimizer = aux_optimizer or default_optimizer(aux, lr)
         check_optimizer("optimizer", self.optimizer, classifier, aux)
         check_optimizer("aux_optimizer", self.aux_optimizer, aux, classifier)
-        self.schedulers = list(schedulers)
+        self.schedulers = by_epoch(schedulers)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == "fp16")
         self.meter = meter if isinstance(meter, LabelInfoMeter) else None
         self._meter_wanted = meter is True
@@ -250,7 +251,7 @@ class LimitTrainer:
             "test_acc": None if test is None else test.value,
         }
         self.history.append(entry)
-        if val is not None and (self.best is None or val.value > self.best["value"]):
+        if val is not None and not entry["warm_up"] and (self.best is None or val.value > self.best["value"]):
             self.best = {"epoch": self.epoch, "value": val.value, "state": networks_state(self)}
         self.epoch, self.position, self.sums = self.epoch + 1, 0, dict.fromkeys(SUMS, 0.0)
         return entry
@@ -349,7 +350,7 @@ class LimitTrainer:
         """
         sums = total(own, self.device)
         sound = all(map(math.isfinite, sums[: len(SUMS)]))
-        if sound and (self.scaler.is_enabled() or all(map(math.isfinite, norms))):
+        if sound and (all(map(math.isfinite, norms)) or self.scaler.get_scale() > 1):  # overflow may be the scale's
             return sums
         labels, match, pen, ce = sums[:4]
         loss = (match + self.options.beta * pen) / max(labels, 1.0)

@@ -27,7 +27,11 @@ def test_a_run_without_the_note_has_no_chapter():
 def test_it_says_what_was_memorised():
     says = chapter().says
     assert "12 of 200 wrong labels (6.0\N{NO-BREAK SPACE}%), plain cross-entropy 190 (95\N{NO-BREAK SPACE}%)" in says
-    assert "chance 0.987 (AUROC, diagnostic)" in says and chapter().does_not_say
+    assert "chance 0.987 (AUROC); of the 200 labels with the largest score 95.0 % are wrong" in says
+    assert "error is 45.0 %; without information of the labels it would be at least 40.0 % (bound" in says
+    assert "at least 0.0123 nats a label (estimate)" in says and "memorised about 57.0 nats" in says
+    assert chapter().does_not_say
+    assert "bound" not in chapter(fano=None).says
     alone = chapter(compared=None, detection=None, memorised={"count": None, "mislabelled": None, "recovered": None})
     assert "wrong labels" not in alone.says and "AUROC" not in alone.says
 

@@ -152,6 +152,26 @@ def test_patience_ends_a_training_that_stands_still(rng):
     assert len(trainer.fit([(x, y, ids)], [(x, y)]).history) == 4  # and doesn't go on when asked again
 
 
+def test_patience_and_the_best_epoch_begin_after_warm_up(rng):
+    x, y, ids = samples(rng)
+    trainer = LimitTrainer(*networks(), lr=1e-9, epochs=50, patience=2, warm_up=5)
+    result = trainer.fit([(x, y, ids)], [(x, y)])
+    assert len(result.history) == 8 and trainer.best["epoch"] == 5
+
+
+def test_sequences_of_several_lengths(rng):
+    """Batches [N, T] of tokens, each padded to its own T."""
+    data = []
+    for k, T in enumerate((5, 3)):
+        x, y, _ = samples(rng, N=4 * T)
+        y[0] = -100
+        data.append((x.view(4, T, 6), y.view(4, T), torch.arange(4) + 4 * k))
+    trainer = LimitTrainer(*networks(), epochs=1)
+    result = trainer.fit(data)
+    right = sum(int((trainer.classifier(x).argmax(-1) == y).sum()) for x, y, _ in data)
+    assert result.info.acc_noisy_labels == right / 30 and len(result.scores) == 8
+
+
 def test_scores_are_those_of_the_last_auxiliary(rng):
     x, y, ids = samples(rng)
     trainer = LimitTrainer(*networks(dropout=0.5), epochs=2)

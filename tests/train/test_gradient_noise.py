@@ -96,3 +96,11 @@ def test_refusals(change, error, text, batch):
     given = {"logits": logits, "target": y, "std": 1.0, "noise": noise(), **change}
     with pytest.raises(error, match=text):
         noisy_gradient_loss(given.pop("logits"), given.pop("target"), **given)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_masked_and_large_logits_have_a_finite_loss(dtype):
+    logits = torch.tensor([[2.0, 6e4, -torch.inf], [1.0, -6e4, 3.0]], dtype=dtype, requires_grad=True)
+    loss = noisy_gradient_loss(logits, torch.tensor([1, 2]), std=10.0)
+    loss.backward()
+    assert loss.isfinite() and logits.grad.isfinite().all() and logits.grad[0, 2] == 0

@@ -13,7 +13,7 @@ from infotorch.errors import ConfigError, NotSupported
 from infotorch.measures.label_info import LabelInfoMeter
 from infotorch.train.options import LimitOptions, default_optimizer
 from infotorch.train.trainer import LimitTrainer
-from tests.train.problems import mlp, networks
+from tests.train.problems import mlp, networks, samples
 
 
 @pytest.mark.parametrize(
@@ -125,3 +125,38 @@ def test_a_meter_that_would_call_the_sum_a_bound(predictor):
         ConfigError, match=f"predictor='trained', as aux is; got '{predictor}', whose sum is called a b"
     ):
         LimitTrainer(*networks(), lam=5.0, meter=meter)
+
+
+def test_a_scheduler_that_needs_a_metric():
+    nets = networks()
+    optimizer = torch.optim.Adam(nets[0].parameters())
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    with pytest.raises(ConfigError, match="schedulers must follow from the epoch alone; got ReduceLROnPlateau"):
+        LimitTrainer(*nets, optimizer=optimizer, schedulers=[plateau])
+
+
+def test_a_classifier_that_the_auxiliary_hides(rng):
+    """Sharing that no list of parameters shows, with and without a way around it."""
+    x, y, ids = samples(rng)
+    classifier, _ = networks()
+
+    class Hiding(torch.nn.Module):
+        def __init__(self, detach):
+            super().__init__()
+            self.head = torch.nn.Linear(8, 4).double()
+            self.body = lambda x: classifier[:2](x).detach() if detach else classifier[:2](x)
+
+        def forward(self, x):
+            return self.head(self.body(x))
+
+    with pytest.raises(ConfigError, match=r"must not use the classifier's parameters; got classifier\.0\.\w+"):
+        LimitTrainer(classifier, Hiding(False)).step((x, y, ids))
+    LimitTrainer(classifier, Hiding(True)).step((x, y, ids))
+
+
+def test_parameters_that_lie_in_one_place():
+    """Two objects, one memory: what loading with assign=True, or setting p.data, leaves."""
+    classifier, aux = networks()
+    aux.load_state_dict(classifier.state_dict(), assign=True)
+    with pytest.raises(ConfigError, match=r"must share no parameter; got classifier\.0\.weight = aux\.0\.weight"):
+        LimitTrainer(classifier, aux)

@@ -188,9 +188,9 @@ def test_a_checkpoint_larger_than_the_disk_allows(tmp_path, rng):
 
 def test_a_meter_of_one_s_own_goes_on(rng):
     batch = samples(rng)
-    first = LimitTrainer(*networks(), lam=5.0, meter=LabelInfoMeter(4, 24, lam=2.0))
+    first = LimitTrainer(*networks(), lam=5.0, meter=LabelInfoMeter(4, 24, lam=5.0))
     first.step(batch)
-    second = LimitTrainer(*networks(), lam=5.0, meter=LabelInfoMeter(4, 24, lam=2.0))
+    second = LimitTrainer(*networks(), lam=5.0, meter=LabelInfoMeter(4, 24, lam=5.0))
     second.load_state_dict(first.state_dict())
     assert second.meter.result() == first.meter.result() and second.meter.result().num_steps == 1
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from infotorch.errors import ConfigError, DataError
+from infotorch.errors import ConfigError, DataError, DivergenceError
 from infotorch.measures.label_info import LabelInfoMeter
 from infotorch.train.limit_gradient import limit_gradient
 from infotorch.train.trainer import LimitTrainer
@@ -115,9 +115,12 @@ def test_two_optimizers_take_the_steps_of_the_authors_one(q, rng):
 @pytest.mark.parametrize("reduction", ["mean", "sum", "reference"])
 @pytest.mark.parametrize("options", [{}, {"lam": 5.0}])
 @pytest.mark.parametrize("parts", [2, 5, 24])
-def test_accumulation_equals_the_whole_batch(reduction, options, parts, rng):
+@pytest.mark.parametrize("soft", [False, True])
+def test_accumulation_equals_the_whole_batch(reduction, options, parts, soft, rng):
     x, y, ids = samples(rng)
-    y = torch.where(torch.arange(24) % 5 == 3, -100, y)  # labels spread unevenly over the parts
+    # Labels spread unevenly over the parts; or probabilities.
+    y = F.one_hot(y, 4) * 0.9 + 0.025 if soft else torch.where(torch.arange(24) % 5 == 3, -100, y)
+    y = y.double() if soft else y
     ends = []
     for grad_accum in (1, parts):
         classifier, aux = networks()
@@ -131,7 +134,7 @@ def test_accumulation_equals_the_whole_batch(reduction, options, parts, rng):
         ends.append((weights(classifier, aux), told, trainer.epoch_scores))
     for whole, split in zip(ends[0][0], ends[1][0], strict=True):
         assert_same(split, whole)
-    assert [step["labels"] for step in ends[1][1]] == [19] * 3
+    assert [step["labels"] for step in ends[1][1]] == [24 if soft else 19] * 3
     assert ends[1][1][2]["loss"] == pytest.approx(ends[0][1][2]["loss"], rel=1e-13)
     assert (ends[0][2].ids == ends[1][2].ids).all() and abs(ends[0][2].values - ends[1][2].values).max() < 1e-6
 
@@ -342,3 +345,16 @@ def test_golden_optimum_is_what_an_auxiliary_learns(q, beta, rng):
         expected(v).sum().backward()
         optimizer.step()
     assert (v.softmax(1) - best).abs().max() < 0.01
+
+
+def test_a_gradient_that_no_scale_mends_is_told_of(rng):
+    """Under fp16 a step whose gradient overflows is skipped, at a lower scale each time, and not for ever."""
+    x, y, ids = samples(rng, dtype=torch.float32)
+    classifier, aux = networks(dtype=torch.float32)
+    trainer = LimitTrainer(classifier, aux, amp="fp16")
+    aux[0].weight.register_hook(lambda grad: torch.full_like(grad, torch.nan))
+    skipped = 0
+    with pytest.raises(DivergenceError, match=r"aux\.0\.weight"):
+        for _ in range(40):
+            skipped += trainer.step((x, y, ids))["skipped"]
+    assert skipped == 16

@@ -84,7 +84,7 @@ def command(
     own |= {"batch_size": batch_size, "beside": beside, "compare": compare}
     with flags.spoken(REGISTRY):
         run = pipeline.train_limit(
-            loaded.task, source, aux=second.task.model, out=out, noise=noise, val_fraction=val_fraction,
+            loaded.task, source, aux=second.task, out=out, noise=noise, val_fraction=val_fraction,
             batch_size=batch_size, test_data=test, beside=beside, compare=compare,
             progress=False if terminal.quiet else True,
             command={"command": "train", "task": task, "aux": aux, "argv": line(method, task, own | settings)},

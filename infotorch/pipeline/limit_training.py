@@ -18,6 +18,7 @@ from infotorch import errors, store
 from infotorch.data import Samples, samples_of
 from infotorch.measures import LabelInfoMeter
 from infotorch.measures.digest import digest_of_model
+from infotorch.pipeline.beside import scores_beside
 from infotorch.pipeline.keeping import keep_samples, with_classes
 from infotorch.pipeline.label_noise import Noise, noise_of
 from infotorch.pipeline.limit_notes import notes_of
@@ -39,7 +40,7 @@ def train_limit(
     task: Task,
     data: Any,
     *,
-    aux: nn.Module,
+    aux: nn.Module | Task,
     out: str | Path,
     noise: str | Tensor | np.ndarray | None = None,
     val_fraction: float = 0.1,
@@ -62,9 +63,11 @@ def train_limit(
     read.
 
     Args:
-        task: Model, and ``"cross_entropy"`` or ``"binary_cross_entropy"``. The model is left as it is.
+        task: Model, and ``"cross_entropy"`` or ``"binary_cross_entropy"``. The parameters selected are trained, in a
+            copy of the model.
         data: Whatever ``infotorch.data.samples_of`` takes, with class labels.
-        aux: The auxiliary network, with the model's inputs and outputs and other parameters; it is left as it is.
+        aux: The auxiliary network, with the model's inputs and outputs and other parameters; it is left as it is. A
+            task, where it has a ``forward`` of its own.
         out: Folder of the run: new, empty, or begun by this very command.
         noise: Labels to train on in place of the data's, which then count as the right ones: a model and its rate
             (``"uniform:0.4"``, ``"pair:0.3"``, ``"symmetric_inclusive:0.4"``, ``"cifar10_asym:0.4"``), ``"file:PATH"``
@@ -94,9 +97,9 @@ def train_limit(
         StoreError: ``out`` can't be written or holds something else; what is there stays resumable.
     """
     settings = _settings(options, val_fraction)
-    check_apart(WHERE, task.model, aux)
-    task = dataclasses.replace(task, model=copy.deepcopy(task.model).eval())
-    aux = copy.deepcopy(aux).eval()
+    other = aux if isinstance(aux, Task) else dataclasses.replace(task, model=aux, params=None)
+    check_apart(WHERE, task.model, other.model)
+    task, other = _copied(task), _copied(other)
     if task.loss not in LOSSES:
         raise errors.ConfigError(
             f"{WHERE}: the task's loss must be {' or '.join(LOSSES)}; got {task.loss!r}. LIMIT trains classifiers."
@@ -111,7 +114,7 @@ def train_limit(
     probed = outputs_digest(task, samples)
     splits = _Splits.of(task, samples, noise, val_fraction, settings.seed)
     test = None if test_data is None else with_classes(task, samples_of(test_data))
-    others = None if beside is None else _beside(beside, splits.train)
+    others = None if beside is None else scores_beside(WHERE, beside, splits.train)
     with store.create(
         out,
         command={
@@ -125,7 +128,7 @@ def train_limit(
                 "test": None if test is None else data_facts(test),
                 "beside": None if others is None else {"columns": list(others.columns), "main": others.main},
                 "task": task_facts(task),
-                "aux": task_facts(dataclasses.replace(task, model=aux, params=None)),
+                "aux": task_facts(other),
             },
         },
         num_rows=len(splits.train),
@@ -133,19 +136,19 @@ def train_limit(
         data=data_facts(samples),
         provenance={
             "parameters": digest_of_model(task.model),
-            "aux": digest_of_model(aux),
+            "aux": digest_of_model(other.model),
             "outputs": probed,
             **environment(task),
         },
     ) as run:
         if not run.finished:
             keep_samples(run, splits.train, None)
-            training = _Training(task, aux, splits, test, settings, batch_size)
+            training = _Training(task, other, splits, test, settings, batch_size)
             result = training.fit(run.training_file, progress)
             plain = training.plain(progress) if compare else None
             scores = training.scores(result)
             for name, state in (("best", result.best_state), ("last", result.last_state)):
-                run.attach(name, _bytes(task, state or result.last_state))
+                run.attach(name, _bytes({"classifier": task, "aux": other}, state or result.last_state))
             given, flipped = splits.train.y.numpy(), splits.flipped
             found = notes_of(
                 settings, splits.noise, given, splits.num_classes, splits.held, test, scores, flipped, result, plain
@@ -245,12 +248,11 @@ class _Training:
     """One training of both networks, in place."""
 
     def __init__(
-        self, task: Task, aux: nn.Module, splits: _Splits, test: Samples | None, settings: LimitOptions, batch_size: int
+        self, task: Task, aux: Task, splits: _Splits, test: Samples | None, settings: LimitOptions, batch_size: int
     ) -> None:
         self.splits, self.test, self.settings, self.batch_size = splits, test, settings, batch_size
-        self.classifier, self.aux = _called(task, task.model), _called(task, aux)
+        self.classifier, self.aux = _called(task), _called(aux)
         self.start = copy.deepcopy(self.classifier)
-        self.binary = task.loss == "binary_cross_entropy"
 
     def fit(self, checkpoint: Path, progress: bool | None) -> LimitResult:
         """LIMIT to the last epoch, from the checkpoint where there is one."""
@@ -322,24 +324,32 @@ class _Training:
 
     def _data(self, samples: Samples) -> TensorDataset:
         """Inputs, labels and ids."""
-        y = samples.y.to(torch.get_default_dtype()) if self.binary else samples.y
-        return TensorDataset(samples.x, y, torch.arange(len(samples)))
+        return TensorDataset(samples.x, samples.y, torch.arange(len(samples)))
 
 
 class _Called(nn.Module):
     """A model as the task's own ``forward`` calls it."""
 
-    def __init__(self, task: Task, model: nn.Module) -> None:
+    def __init__(self, task: Task) -> None:
         super().__init__()
-        self.model, self._forward = model, task.forward
+        self.model, self._forward = task.model, task.forward
 
     def forward(self, x: Any) -> Tensor:
         assert self._forward is not None
         return self._forward(self.model, x)
 
 
-def _called(task: Task, model: nn.Module) -> nn.Module:
-    return model if task.forward is None else _Called(task, model)
+def _called(task: Task) -> nn.Module:
+    return task.model if task.forward is None else _Called(task)
+
+
+def _copied(task: Task) -> Task:
+    """The task with a model of its own, of which what isn't selected is frozen."""
+    model = copy.deepcopy(task.model).eval()
+    chosen = task.parameters()
+    for name, p in model.named_parameters():
+        p.requires_grad_(name in chosen)
+    return dataclasses.replace(task, model=model)
 
 
 def _check_range(y: Tensor, C: int, ids: tuple[str, ...]) -> None:
@@ -356,32 +366,12 @@ def _named(labels: np.ndarray, names: tuple[str, ...] | None) -> np.ndarray:
     return labels if names is None else np.array([names[label] for label in labels.tolist()])
 
 
-def _beside(path: str | Path, samples: Samples) -> Scores:
-    """The other run's scores of these samples, by their ids."""
-    other = store.open(path)
-    table = other.scores()
-    column = other.samples(["index", "id"])
-    names = column["id"].to_pylist() if "id" in column.column_names else list(map(str, table.index.tolist()))
-    place = {name: row for row, name in enumerate(names)}
-    missing = [name for name in samples.ids if name not in place]
-    if missing:
-        raise errors.DataError(
-            f"{WHERE}: the run beside must have every sample that is trained on; got {path} without {len(missing)} of "
-            f"{len(samples)}, the first {missing[0][:40]!r}. Score the same data there, or leave it out."
-        )
-    rows = np.array([place[name] for name in samples.ids])
-    columns = {
-        name: dataclasses.replace(column, values=column.values[rows])
-        for name, column in table.columns.items()
-        if not name.startswith("suggested_label")
-    }
-    return Scores(index=np.arange(len(samples)), columns=columns, main=table.main)
-
-
-def _bytes(task: Task, state: Mapping[str, Any]) -> bytes:
-    """The state dicts of both networks as a file that holds no code."""
-    inner = 0 if task.forward is None else len("model.")  # the networks' own names, without that of _Called
-    plain = {network: {key[inner:]: value for key, value in weights.items()} for network, weights in state.items()}
+def _bytes(tasks: Mapping[str, Task], state: Mapping[str, Any]) -> bytes:
+    """The state dicts of both networks, under their own names without that of ``_Called``; a file without code."""
+    plain = {}
+    for network, weights in state.items():
+        inner = 0 if tasks[network].forward is None else len("model.")
+        plain[network] = {key[inner:]: value for key, value in weights.items()}
     buffer = io.BytesIO()
     torch.save(plain, buffer)
     return buffer.getvalue()

@@ -170,3 +170,29 @@ def test_noise_is_that_of_the_truth_on_both_devices(C, kind):
             assert torch.equal(got, truth)
         else:
             assert ((got - truth).abs() / (1 + truth.abs())).max() <= 1e-13
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("C", [1, 5, 20, 70, 1030, 12300])
+@pytest.mark.parametrize("kind", ["labels", "weighted", "smooth", "soft"])
+def test_no_bit_of_what_is_injected_depends_on_the_labels(C, device, kind):
+    """On every path: rows in lanes, in a thread, a warp, a block. The draw around it, too."""
+    rng = torch.Generator().manual_seed(0)
+    N = 6
+    z, v = (3 * torch.randn(N, C, generator=rng) for _ in range(2))
+    options = {"q": "laplace", "beta": 10.0}
+    if kind == "weighted" and C > 1:
+        options["weight"] = torch.rand(C, generator=rng) + 0.1
+    if kind == "smooth":
+        options["label_smoothing"] = 0.1
+    found = set()
+    for seed in range(3):
+        draw = torch.Generator().manual_seed(seed)
+        target = torch.randint(max(2, C), (N,), generator=draw)
+        if kind == "soft":
+            target = torch.rand(N, C, generator=draw)
+            target = target[:, 0] if C == 1 else target.softmax(1)
+        noise = ({"seed": 3, "step": 7, "ids": torch.arange(N)}, 1)
+        got = results(driver("plain")(call_of(device, ((z, v, target), options, noise), 1, 2, False)), z, True)
+        found.add((got["inject"].numpy().tobytes(), got["sample"].numpy().tobytes()))
+    assert len(found) == 1

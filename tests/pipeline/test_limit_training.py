@@ -148,7 +148,7 @@ def test_a_single_logit(tmp_path):
         train(tmp_path / name, task=task, aux=net(1, out=1), data=each, noise="pair:0.3")
         for name, each in (("a", samples), ("b", float_labels))
     ]
-    assert np.shape(runs[0].notes()["limit"]["confusion"]) == (2, 2)
+    assert np.shape(runs[0].notes()["limit"]["confusion"]) == (2, 2) and "limit_margin" in runs[0].scores().columns
     assert set(runs[0].scores()["suggested_label"].values) <= {0, 1}
     assert np.array_equal(runs[0].scores().values, runs[1].scores().values)
 
@@ -159,6 +159,27 @@ def test_the_tasks_own_forward(tmp_path):
     train(tmp_path / "a", task=task)
     kept = torch.load(tmp_path / "a/checkpoints/best.pt", weights_only=True)
     assert list(kept["classifier"]) == list(net(0).state_dict()) == list(kept["aux"])
+
+
+def test_an_auxiliary_task_is_called_in_its_own_way(tmp_path):
+    plain = train(tmp_path / "a").scores()
+    other = train(tmp_path / "b", aux=Task(net(1), forward=lambda model, x: 2 * model(x))).scores()
+    same = train(tmp_path / "c", aux=Task(net(1))).scores()
+    assert np.array_equal(plain.values, same.values) and not np.array_equal(plain.values, other.values)
+
+
+def test_only_the_selected_parameters_move(tmp_path):
+    train(tmp_path / "a", task=Task(net(0), params=["2.*"]))
+    kept = torch.load(tmp_path / "a/checkpoints/last.pt", weights_only=True)["classifier"]
+    moved = [name for name, start in net(0).state_dict().items() if not torch.equal(kept[name], start)]
+    assert moved == ["2.weight", "2.bias"]
+
+
+def test_a_run_of_the_same_columns_is_refused_before_training(tmp_path):
+    train(tmp_path / "a", val_fraction=0)
+    with pytest.raises(ConfigError, match="run beside must have other columns than this one; got 'limit_ema'"):
+        train(tmp_path / "b", beside=tmp_path / "a")
+    assert not (tmp_path / "b").exists()
 
 
 def test_no_batch_is_of_one_sample(tmp_path):

@@ -16,6 +16,7 @@ bench: .built
 	$(PY) -m benchmarks.ops
 	$(PY) -m benchmarks.blocks.kernel
 	$(PY) -m benchmarks.unique_information.speed
+	$(PY) -m benchmarks.limit
 
 .ready: constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "make: Python must be 3.10 or newer; \

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infotorch.errors import ConfigError, DataError, unknown
+from infotorch.measures.digest import digest
 from infotorch.train.noise import flip_labels, transition_matrix
 
 __all__ = ["KINDS", "Noise", "noise_of"]
@@ -38,10 +39,10 @@ class Noise:
 
     def facts(self) -> dict[str, Any]:
         """What the labels follow from, besides the right ones and the seed."""
-        return {"name": self.name, "given": None if self.given is None else self.given.tolist()}
+        return {"name": self.name, "given": None if self.given is None else digest([self.given])}
 
 
-def noise_of(where: str, noise: str | Tensor | np.ndarray | None, y: Tensor, num_classes: int, seed: int) -> Noise:
+def noise_of(where: str, noise: str | Tensor | np.ndarray | None, y: Tensor, num_classes: int) -> Noise:
     """The noise that was named, checked against the labels ``y`` [N].
 
     Raises:

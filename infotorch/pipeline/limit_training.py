@@ -75,7 +75,7 @@ def train_limit(
             says which are right.
         val_fraction: Share of the samples, drawn by the seed, that is not trained on: the best epoch is that of the
             highest accuracy on their labels. 0: train on all, take the last epoch.
-        batch_size: Samples in one step.
+        batch_size: Samples in one step; a few more where else one sample would be left over, which BatchNorm refuses.
         test_data: Samples with right labels, for the history alone.
         beside: A run of the same samples whose scores are to stand beside these, joined by the samples' ids.
         compare: Train the model by plain cross-entropy too, from the same weights in the same batches.
@@ -112,6 +112,7 @@ def train_limit(
         raise errors.ConfigError(f"{WHERE}: batch_size must be at least 1; got {batch_size}. Correct batch_size.")
     samples = with_classes(task, samples_of(data))
     probed = outputs_digest(task, samples)
+    _check_outputs(task, other, samples)
     splits = _Splits.of(task, samples, noise, val_fraction, settings.seed)
     test = None if test_data is None else with_classes(task, samples_of(test_data))
     others = None if beside is None else scores_beside(WHERE, beside, splits.train)
@@ -200,7 +201,7 @@ class _Splits:
         with torch.no_grad():
             C = max(2, task.outputs(samples.x[:1]).shape[-1])
         _check_range(y, C, samples.ids)
-        model = noise_of(WHERE, noise, y, C, seed)
+        model = noise_of(WHERE, noise, y, C)
         given = model.labels(y, seed)
         _check_range(given, C, samples.ids)
         metadata = dict(samples.metadata)
@@ -350,6 +351,16 @@ def _copied(task: Task) -> Task:
     for name, p in model.named_parameters():
         p.requires_grad_(name in chosen)
     return dataclasses.replace(task, model=model)
+
+
+def _check_outputs(task: Task, aux: Task, samples: Samples) -> None:
+    with torch.no_grad():
+        sizes = [list(each.outputs(samples.x[:1]).shape[1:]) for each in (task, aux)]
+    if sizes[0] != sizes[1] or len(sizes[0]) != 1:
+        raise errors.ConfigError(
+            f"{WHERE}: model and aux must both return one row of logits a sample; got {sizes[0]} and {sizes[1]}. "
+            "Give both the same number of outputs."
+        )
 
 
 def _check_range(y: Tensor, C: int, ids: tuple[str, ...]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from infotorch.errors import ConfigError, DataError
 from infotorch.measures.label_bounds import label_info_lower
@@ -79,7 +80,19 @@ def fit(
             bar.epoch(trainer.end_epoch(val=val, test=test))
             if checkpoint is not None:
                 trainer.save(checkpoint)
-    return _result(trainer, train_loader if eval_loader is None else eval_loader, val_loader, truth)
+    return _result(trainer, _whole(train_loader) if eval_loader is None else eval_loader, val_loader, truth)
+
+
+def _whole(loader: Loader) -> Loader:
+    """The loader, or one of the same data set without those that are dropped at an epoch's end."""
+    if not isinstance(loader, DataLoader) or not loader.drop_last:
+        return loader
+    if not isinstance(loader.sampler, RandomSampler | SequentialSampler):
+        raise ConfigError(
+            f"{WHERE}: train_loader must hold every sample, to measure on; got drop_last=True with a sampler. "
+            "Pass eval_loader."
+        )
+    return DataLoader(loader.dataset, loader.batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers)
 
 
 def _check_length(name: str, loader: Loader) -> None:

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from infotorch.errors import ConfigError, DataError
 from infotorch.ops import LimitNoise, LimitRows
-from infotorch.train.batch import Batch, given_classes, is_single, labelled
+from infotorch.train.batch import IGNORED_LABEL, Batch, given_classes, is_single, labelled
 from infotorch.train.limit_gradient import limit_gradient
 from infotorch.train.options import by_memory, memory_of
 from infotorch.train.ranks import total, world_size
@@ -73,8 +73,7 @@ class Forward:
         if self._scale is None and not trainer.steps:
             check_sight(trainer.classifier, aux_logits)
         if self._scale is None:
-            there = float(labelled(logits, self.whole.labels).sum())
-            labels = max(total([there], trainer.device)[0], 1.0)
+            labels = self._count_labels(logits)
             # Ranks' gradients are averaged, so that each rank's sum is multiplied by their number.
             self._scale = world_size() / (1.0 if options.reduction == "sum" else labels)
             self._inject_scale = 0.0 if self.warm else labels if options.reduction == "reference" else 1.0
@@ -94,6 +93,28 @@ class Forward:
         )  # fmt: skip
         self._add(part, rows, logits, aux_logits)
         return loss * self._scale
+
+    def _count_labels(self, logits: Tensor) -> float:
+        """The step's labels on all ranks.
+
+        Raises:
+            DataError: Another rank has one out of range, which it is about to refuse: nobody waits for that rank.
+        """
+        given = self.whole.labels
+        there = float(labelled(logits, given).sum())
+        if world_size() == 1:
+            return max(there, 1.0)
+        wrong = 0.0
+        if not given.is_floating_point():
+            C = 2 if is_single(logits, given) else logits.shape[-1]
+            wrong = float(((given != IGNORED_LABEL) & ((given < 0) | (given >= C))).any())
+        there, wrong_ranks = total([there, wrong], self.trainer.device)
+        if wrong_ranks and not wrong:
+            raise DataError(
+                f"{WHERE}: labels must be in range on every rank; got one that isn't on {int(wrong_ranks)} other rank. "
+                "Read that rank's error."
+            )
+        return max(there, 1.0)
 
     def numbers(self, moving: Sequence[Sequence[Tensor]]) -> tuple[list[float], list[float]]:
         """This rank's sums, and the norms of the gradients of the parameters about to move, of one network each.

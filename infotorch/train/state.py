@@ -79,11 +79,11 @@ def set_state(trainer: "LimitTrainer", state: Mapping[str, Any], override: Itera
                 f"{WHERE}: {name} must have the parameter groups of the checkpoint, of {saved} tensors; got {mine}. "
                 "Make the same optimizer."
             )
-        kinds = [sorted(d["param_groups"][0]) for d in (state[name], optimizer.state_dict())]
-        if kinds[0] != kinds[1]:
+        missing = [key for key in optimizer.defaults if key not in state[name]["param_groups"][0]]
+        if missing:
             raise StoreError(
-                f"{WHERE}: {name} must be of the kind in the checkpoint, with {', '.join(kinds[0])}; got "
-                f"{type(optimizer).__name__}. Make the same optimizer."
+                f"{WHERE}: {name} must be of the kind in the checkpoint; got {type(optimizer).__name__}, whose "
+                f"{missing[0]} isn't there. Make the same optimizer."
             )
     for name, optimizer in optimizers.items():
         optimizer.load_state_dict(state[name])

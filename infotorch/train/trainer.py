@@ -304,8 +304,8 @@ class LimitTrainer:
     def load_state_dict(self, state: Mapping[str, Any], *, override: Iterable[str] = ()) -> None:
         """Goes on from ``state_dict``: on one kind of machine, with the bits of a training that wasn't interrupted.
 
-        Torch's, NumPy's and Python's generators are set to where they were; those of a DataLoader's persistent workers
-        can't be.
+        Learning rates are the checkpoint's. Torch's, NumPy's and Python's generators are set to where they were; those
+        of a DataLoader's persistent workers can't be.
 
         Args:
             state: What ``state_dict`` returned.

@@ -224,6 +224,12 @@ REFUSALS = {
 }  # fmt: skip
 
 
+def test_refuses_an_auxiliary_with_other_outputs(tmp_path):
+    with pytest.raises(ConfigError, match=r"must both return one row of logits a sample; got \[3\] and \[4\]"):
+        train(tmp_path / "a", aux=net(1, out=4))
+    assert not (tmp_path / "a").exists()
+
+
 @pytest.mark.parametrize("case", REFUSALS)
 def test_refuses_before_anything_is_written(tmp_path, case):
     changes, kind, says = REFUSALS[case]

@@ -101,13 +101,17 @@ def resumed(path, rank):
 
 
 def refused(folder, rank):
-    """Every rank learns of what befell one: a full disk, a number that isn't finite."""
+    """Every rank learns of what befell one: a full disk, a wrong label, a number that isn't finite."""
     here, texts = trainer(DistributedDataParallel), []
     try:
         here.save(f"{folder}/no/such/folder")
     except StoreError as error:
         texts.append(str(error))
     x, y, ids = batch(0, rank)
+    try:
+        here.step((x, torch.full_like(y, 7) if rank == 1 else y, ids))
+    except ValueError as error:
+        texts.append(str(error))
     if rank == 1:
         with torch.no_grad():
             here.classifier.module[3].bias[0] = torch.nan

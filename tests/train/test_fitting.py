@@ -172,6 +172,19 @@ def test_sequences_of_several_lengths(rng):
     assert result.info.acc_noisy_labels == right / 30 and len(result.scores) == 8
 
 
+def test_samples_that_an_epoch_drops_are_measured_all_the_same(rng):
+    x, y, ids = samples(rng, N=22)
+    data = torch.utils.data.TensorDataset(x, y, ids)
+    dropping = torch.utils.data.DataLoader(data, 8, shuffle=True, drop_last=True)
+    trainer = LimitTrainer(*networks(), epochs=1, scores="last")
+    result = trainer.fit(dropping, true_labels=y)
+    assert result.scores.index.tolist() == list(range(22))
+    sampler = torch.utils.data.WeightedRandomSampler(torch.ones(22), 22, replacement=False)
+    chosen = torch.utils.data.DataLoader(data, 8, sampler=sampler, drop_last=True)
+    with pytest.raises(ConfigError, match="train_loader must hold every sample, to measure on; got drop_last=True"):
+        LimitTrainer(*networks(), epochs=1).fit(chosen)
+
+
 def test_scores_are_those_of_the_last_auxiliary(rng):
     x, y, ids = samples(rng)
     trainer = LimitTrainer(*networks(dropout=0.5), epochs=2)

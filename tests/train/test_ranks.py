@@ -64,8 +64,9 @@ def test_two_processes_go_on_with_the_same_bits(ranks):
 def test_every_rank_learns_of_what_befell_one(ranks):
     for number, texts in enumerate(each["refused"] for each in ranks):
         assert "must be written; got 'no such file or directory'" in texts[0]
-        assert "LimitTrainer.step: the loss must be finite; got nan at step 0" in texts[1]
-        assert ("first non-finite output in classifier.3" if number else "in another process, which names") in texts[1]
+        assert ("labels must lie in 0..3" if number else "must be in range on every rank; got one") in texts[1]
+        assert "LimitTrainer.step: the loss must be finite; got nan at step 0" in texts[2]
+        assert ("first non-finite output in classifier.3" if number else "in another process, which names") in texts[2]
 
 
 def test_misuse_in_several_processes(ranks):

@@ -217,3 +217,19 @@ def test_divergence_names_the_last_checkpoint(rng, tmp_path):
         ArithmeticError, match=r"at step 2 .* in aux\.0\. Lower lr, raise beta, or resume from step 1\."
     ):
         trainer.step((x, y, ids))
+
+
+@pytest.mark.parametrize("made", [(torch.optim.Adam, torch.optim.SGD), (torch.optim.SGD, torch.optim.Adam)])
+def test_an_optimizer_of_another_kind(made, rng):
+    first, second = (
+        LimitTrainer(*nets, aux_optimizer=make(nets[1].parameters(), 0.1))
+        for make, nets in ((make, networks()) for make in made)
+    )
+    torch.optim.lr_scheduler.StepLR(second.aux_optimizer, 1)  # which leaves a key of its own in the groups
+    first.step(samples(rng))
+    with pytest.raises(StoreError, match=f"must be of the kind in the checkpoint; got {made[1].__name__}"):
+        second.load_state_dict(first.state_dict())
+    nets = networks()
+    same = LimitTrainer(*nets, aux_optimizer=made[0](nets[1].parameters(), 0.1))
+    torch.optim.lr_scheduler.StepLR(same.aux_optimizer, 1)
+    same.load_state_dict(first.state_dict())

@@ -3,6 +3,7 @@
 import inspect
 import re
 import shlex
+import textwrap
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -18,10 +19,11 @@ from infotorch.cli.rows import Rows
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number
 from infotorch.errors import ConfigError
+from infotorch.measures.label_info import NLL
 from infotorch.train.options import LimitOptions
 
 WHERE = "train"
-TOP = 10
+TOP, WIDTH = 10, 80
 REGISTRY: Mapping[str, type] = {"limit": LimitOptions}
 OWN = ("scores", "select", "check_finite")
 """Settings that follow from the command's own."""
@@ -129,9 +131,10 @@ def show(terminal: Terminal, run: store.Run, out: str) -> None:
     top = rows.suspicious(TOP)
     terminal.say(f"{len(scores):,} labels trained on; the {len(top)} to look at first:")
     terminal.say()
-    rows.print(terminal, top, [scores.main or "", "limit_margin"])
+    rows.print(terminal, top, [scores.main or "", "limit_xent"])
     terminal.say()
-    terminal.say(notes["finding"]["text"])
+    for part in textwrap.wrap(notes["finding"]["text"], WIDTH):
+        terminal.say(part)
     terminal.facts([*facts(notes["limit"]), ("run", out), ("report", f"infotorch report {shlex.quote(out)} --open")])
 
 
@@ -141,7 +144,7 @@ def facts(note: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = []
     for name, key in (("test", "test_acc"), ("validation", "val_acc")):
         if last[key] is not None:
-            of = "right labels" if key == "test_acc" else "noisy labels"
+            of = "right labels" if key == "test_acc" else "given labels"
             text = f"{100 * last[key]:.1f} % of {of} at the last epoch"
             found.append(
                 (name, text + ("" if plain is None else f"; cross-entropy {100 * plain['history'][-1][key]:.1f} %"))
@@ -153,7 +156,7 @@ def facts(note: Mapping[str, Any]) -> list[tuple[str, str]]:
         found.append(("memorised", text + more))
     if note["detection"] is not None and note["detection"]["auroc"] is not None:
         found.append(("AUROC", f"{note['detection']['auroc']:.3f} of the label score for wrong labels"))
-    if last["nats"] is not None:
+    if last["nats"] is not None and last["nats_of"] != NLL:
         found.append(("nats", f"{number(last['nats'])} {last['nats_of']}"))
     return found
 

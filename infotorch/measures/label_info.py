@@ -21,6 +21,7 @@ Predictor = Literal["trained", "frozen", "zero", "uniform"]
 CHANNELS = ("gaussian", "laplace", "ce")
 PREDICTORS = ("trained", "frozen", "zero", "uniform")
 SOURCE = "arXiv 2002.07933, section 3"
+NLL = "nll of gradients"
 _SUMS = ("rows", "match", "pen", "ce", "kl")
 
 
@@ -50,7 +51,7 @@ class LabelInfo:
         for value, what in (
             (self.total_nats, "at most in the weights"),
             (self.transfer_nats, "passed on"),
-            (self.nll_nats, "nll of gradients"),
+            (self.nll_nats, NLL),
         ):
             if value is not None:
                 return value, what

@@ -28,7 +28,8 @@ def sizes(
     index = a.dtype == torch.int64
     a_type, b_type = (str(x.dtype).removeprefix("torch.") for x in (a, b))
     known = "must be float64, float32, bfloat16"
-    must(index or a.dtype in FLOATS, f"a {known}, float16, or int64 indices", a_type, "Convert with a.float().")
+    todo = f"Convert with a.{'float' if in_features is None else 'long'}()."
+    must(index or a.dtype in FLOATS, f"a {known}, float16, or int64 indices", a_type, todo)
     must(b.dtype in FLOATS, f"b {known} or float16", b_type, "Convert with b.float().")
     todo = "Pass the number of embeddings as in_features, or a.float()."
     must(not index or in_features is not None, "int64 a needs in_features", "none", todo)

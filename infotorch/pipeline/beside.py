@@ -22,8 +22,8 @@ def scores_beside(where: str, path: str | Path, samples: Samples) -> Scores:
     """
     other = store.open(path)
     table = other.scores()
-    column = other.samples(["index", "id"])
-    names = column["id"].to_pylist() if "id" in column.column_names else list(map(str, table.index.tolist()))
+    known = other.samples(["index", "id", "label"]).to_pydict()
+    names = known.get("id") or list(map(str, table.index.tolist()))
     place = {name: row for row, name in enumerate(names)}
     missing = [name for name in samples.ids if name not in place]
     if missing:
@@ -32,6 +32,16 @@ def scores_beside(where: str, path: str | Path, samples: Samples) -> Scores:
             f"{len(samples)}, the first {missing[0][:40]!r}. Score the same data there, or leave it out."
         )
     rows = np.array([place[name] for name in samples.ids])
+    if "label" in known:
+        differ = [
+            name for name, row, y in zip(samples.ids, rows, samples.y.tolist(), strict=True) if known["label"][row] != y
+        ]
+        if differ:
+            raise errors.DataError(
+                f"{where}: the run beside must be of the same labels; got {path}, where {len(differ)} of "
+                f"{len(samples)} differ, the first of {differ[0][:40]!r}. Score the data with the labels "
+                "that are trained on."
+            )
     clash = next((name for name in table.columns if name.startswith("limit_")), None)
     if clash is not None:
         raise errors.ConfigError(

@@ -16,6 +16,8 @@ from infotorch.train.plain import PlainResult
 __all__ = ["notes_of"]
 
 SHOWN = ("epoch", "acc_train", "val_acc", "val_stderr", "test_acc", "nats", "nats_of", "warm_up")
+CHANCE = 1.5
+"""So many times the accuracy of guessing tell nothing yet."""
 MAX_CLASSES = 1000
 """Beyond so many the confusion of labels is left out: it has their square of numbers."""
 
@@ -60,6 +62,11 @@ def notes_of(
     text = f"{int(differ.sum()):,} of {len(given):,} labels differ from what the network predicts"
     if flipped is not None:
         text += f"; of the {int(flipped.sum()):,} wrong ones {int((differ & flipped).sum()):,} are among them"
+    if info.acc_noisy_labels < CHANCE / num_classes:
+        text += (
+            f". Of all labels it predicts {100 * info.acc_noisy_labels:.0f} %, hardly more than by chance: train it "
+        )
+        text += "longer, or otherwise, before you look at single ones"
     return {
         "title": {
             "sentence": f"LIMIT on {len(given):,} samples for {len(result.history)} epochs: {law}, beta "

@@ -171,7 +171,13 @@ def _settings(options: Mapping[str, Any], val_fraction: float) -> LimitOptions:
     for name in options:
         if name not in names:
             raise errors.unknown(WHERE, "option", name, names)
-    return LimitOptions(scores="ema", select="val_noisy" if val_fraction else "last", **options)
+    settings = LimitOptions(scores="ema", select="val_noisy" if val_fraction else "last", **options)
+    if settings.warm_up >= settings.epochs:
+        raise errors.ConfigError(
+            f"{WHERE}: warm_up must be below epochs; got {settings.warm_up} of {settings.epochs}, in which the "
+            "classifier never moves. Lower warm_up."
+        )
+    return settings
 
 
 @dataclass(frozen=True, kw_only=True)

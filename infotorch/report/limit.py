@@ -140,7 +140,7 @@ def _nats(note: Mapping[str, Any]) -> Figure | None:
         kind="bound" if what == "at most in the weights" else "diagnostic",
         alt=f"Line of nats ({what}) over epochs, {quantity(history[-1]['nats'], 'nats')} at the last.",
         caption=f"{meaning} At the last epoch {quantity(history[-1]['nats'], 'nats')}.",
-        spec=specification(_lines("Nats", rows), rows=rows, names=[]),
+        spec=specification(_lines("Nats", rows), rows=rows),
         table=Table(
             caption="Nats by epoch",
             header=("Epoch", what),
@@ -170,10 +170,10 @@ def _lines(title: str, rows: Sequence[Mapping[str, Any]]) -> Any:
     layers = [
         base.mark_line(strokeWidth=2).encode(strokeDash=dash),
         base.mark_point(filled=True, opacity=1, size=10).encode(fill=alt.Fill("color:N", scale=None)),
-        alt.Chart(alt.NamedData(name="names"))
-        .mark_text(align="left", dx=6, fontSize=12, fill="var(--ink)")
-        .encode(x=x, y=y, text="line:N"),
     ]
+    if room:
+        names = alt.Chart(alt.NamedData(name="names")).mark_text(align="left", dx=6, fontSize=12, fill="var(--ink)")
+        layers.append(names.encode(x=x, y=y, text="line:N"))
     return alt.layer(*layers).properties(width="container", height=300)
 
 

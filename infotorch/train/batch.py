@@ -81,6 +81,8 @@ def batch_of(where: str, item: Any) -> Batch:
     if not isinstance(labels, Tensor) or not labels.dim():
         got = f"{labels.dtype} []" if isinstance(labels, Tensor) else type(labels).__name__
         raise DataError(f"{where}: labels must be a tensor [N, ...]; got {got}. Convert them with torch.as_tensor.")
+    if not labels.is_floating_point() and labels.dtype != torch.bool:
+        labels = labels.long()  # as torch's losses want them
     N = num_samples(inputs) if len(labels) else 0
     if N != len(labels):
         raise DataError(f"{where}: inputs and labels must agree on N; got {N} and {len(labels)}. Collate both alike.")

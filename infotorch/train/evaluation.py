@@ -11,7 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.errors import DataError
-from infotorch.train.batch import Batch, batch_of, given_classes, labelled, predicted_classes
+from infotorch.train.batch import (
+    IGNORED_LABEL,
+    Batch,
+    batch_of,
+    given_classes,
+    is_single,
+    labelled,
+    predicted_classes,
+)
 from infotorch.train.ranks import dealt_out, real_rows, share_buffers, total, unwrapped, world_size
 
 __all__ = ["Accuracy", "accuracy", "device_of", "evaluating", "outputs"]
@@ -69,11 +77,30 @@ def outputs(
         batch = batch_of(where, item).to(device)
         with autocast():
             logits = [unwrapped(network)(batch.inputs) for network in networks]
+        _check(where, batch, logits[0])
         if left is not None and left < len(batch):
             yield batch.rows(slice(left)), [each[:left] for each in logits]
         else:
             yield batch, logits
         left = None if left is None else max(0, left - len(batch))
+
+
+def _check(where: str, batch: Batch, logits: Tensor) -> None:
+    """Raises where nothing can be measured: a label out of range, or logits of nan."""
+    if not batch.labels.is_floating_point():
+        C = 2 if is_single(logits, batch.labels) else logits.shape[-1]
+        wrong = (batch.labels != IGNORED_LABEL) & ((batch.labels < 0) | (batch.labels >= C))
+        if wrong.any():
+            row = int(wrong.reshape(len(batch), -1).any(1).int().argmax())
+            raise DataError(
+                f"{where}: labels must lie in 0..{C - 1} or equal {IGNORED_LABEL}; got "
+                f"{int(batch.labels[wrong][0])} at row {row} of a batch to measure on. Check the label map."
+            )
+    if logits.isnan().any():
+        row = int(logits.isnan().reshape(len(batch), -1).any(1).int().argmax())
+        raise DataError(
+            f"{where}: outputs must be numbers; got nan at row {row} of a batch to measure on. Look at its inputs."
+        )
 
 
 def accuracy(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
-from infotorch.errors import ConfigError, DataError
+from infotorch.errors import ConfigError, DataError, StoreError
 from infotorch.measures.label_bounds import label_info_lower
 from infotorch.measures.memorised import Memorised, memorised_counts
 from infotorch.table import Scores
@@ -56,6 +56,11 @@ def fit(
     for name, loader in (("train_loader", train_loader), ("val_loader", val_loader), ("test_loader", test_loader)):
         if loader is not None:
             _check_length(name, loader)
+    if checkpoint is not None and checkpoint.exists() and not trainer.steps:
+        raise StoreError(
+            f"{WHERE}: checkpoint must be a new file, or one that was loaded; got {checkpoint}, which is there. "
+            "Call load with it to go on, or delete it."
+        )
     truth = None if true_labels is None else np.asarray(true_labels)
     needs_ids = options.scores is not None or truth is not None
     trainer.loader, trainer.num_classes = train_loader, num_classes

@@ -9,6 +9,8 @@ from typing import Any, TextIO
 from rich import progress as bars
 from rich.console import Console
 
+from infotorch.measures.label_info import NLL
+
 __all__ = ["TrainingBar", "summary"]
 
 
@@ -51,14 +53,13 @@ class TrainingBar:
             self._bar = bars.Progress(
                 bars.TextColumn("{task.description}", markup=False),
                 bars.BarColumn(bar_width=None),
-                bars.MofNCompleteColumn(),
                 bars.TimeRemainingColumn(),
                 bars.TextColumn("{task.fields[found]}", markup=False),
                 console=Console(file=self._file, highlight=False),
                 auto_refresh=False,  # a drawing thread would be forked into the workers of a DataLoader
             )
             self._bar.start()
-            self._line = self._bar.add_task("", total=None, found="")
+            self._line = self._bar.add_task("", total=None, found="", visible=False)
         return self
 
     def __exit__(
@@ -71,9 +72,10 @@ class TrainingBar:
     def step(self, epoch: int, done: int, total: int, loss: float) -> None:
         """A step was done: the ``done``-th of ``total`` of this epoch, counted from 0."""
         if self._bar is not None:
-            found = " ".join(filter(None, (f"loss {loss:.3g}", summary(self._last))))
+            found = summary(self._last) or f"loss {loss:.3g}"
             name = f"{self._name} {epoch + 1}/{self._epochs}"
-            self._bar.update(self._line, description=name, completed=done, total=total, found=found)
+            done, total = epoch * total + done, self._epochs * total
+            self._bar.update(self._line, description=name, completed=done, total=total, found=found, visible=True)
             self._bar.refresh()
 
     def epoch(self, entry: Mapping[str, Any]) -> None:
@@ -90,6 +92,6 @@ def summary(entry: Mapping[str, Any]) -> str:
     found = []
     if entry.get("val_acc") is not None:
         found.append(f"noisy val {100 * entry['val_acc']:.1f} ± {100 * entry['val_stderr']:.1f} %")
-    if entry.get("nats") is not None:
+    if entry.get("nats") is not None and entry["nats_of"] != NLL:  # a density's logarithm tells nobody anything here
         found.append(f"{entry['nats']:.4g} nats {entry['nats_of']}")
     return ", ".join(found)

@@ -1,6 +1,6 @@
 """What a LIMIT training leaves behind."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from infotorch.measures.label_info import LabelInfo
@@ -53,15 +53,15 @@ class LimitInfo(Memorised):
 class LimitResult:
     """A finished training."""
 
-    best_state: dict[str, Any] | None
+    best_state: dict[str, Any] | None = field(repr=False)
     """State dicts ``classifier`` and ``aux`` of the best epoch; ``None`` where none could be told from the others."""
-    last_state: dict[str, Any]
+    last_state: dict[str, Any] = field(repr=False)
     """The same of the last epoch, which the networks themselves are in."""
-    history: list[dict[str, Any]]
+    history: list[dict[str, Any]] = field(repr=False)
     """One entry an epoch: ``epoch`` (from 0), ``step`` (steps so far), ``warm_up``, the means a label ``loss``,
     ``match``, ``pen`` and ``ce_noisy`` (nats), ``acc_train`` (on noisy labels, in training mode), ``nats`` (so far, see
     ``nats_of``), ``val_acc`` and ``val_stderr`` (on noisy validation labels), ``test_acc``."""
-    scores: Scores | None
+    scores: Scores | None = field(repr=False)
     """Label-noise scores of the training samples by id; ``None`` where none were asked for."""
     info: LimitInfo
     """What the networks hold of the labels."""

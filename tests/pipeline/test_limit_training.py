@@ -131,13 +131,15 @@ def test_scores_of_another_run_stand_beside_by_id(tmp_path):
     task = Task(net(0).eval())
     score(task, backwards, [Sum()], out=tmp_path / "other")
     other = store.open(tmp_path / "other").scores()["sum"].values[::-1]
-    run = train(tmp_path / "a", beside=tmp_path / "other")
+    run = train(tmp_path / "a", beside=tmp_path / "other", noise=None)
     places = [int(name[1:]) for name in run.samples(["id"])["id"].to_pylist()]
     assert np.array_equal(run.scores()["sum"].values, other[places]) and run.scores().main == "limit_ema"
     fewer = select(whole, torch.tensor([k for k in range(N) if k != places[0]]))
     score(task, fewer, [Sum()], out=tmp_path / "fewer")
     with pytest.raises(DataError, match=f"must have every sample that is trained on; .* the first 's{places[0]}'"):
-        train(tmp_path / "b", beside=tmp_path / "fewer")
+        train(tmp_path / "b", beside=tmp_path / "fewer", noise=None)
+    with pytest.raises(DataError, match=r"must be of the same labels; got .*, where \d+ of 54 differ, the first of 's"):
+        train(tmp_path / "c", beside=tmp_path / "other", noise="pair:0.4")
 
 
 def test_a_single_logit(tmp_path):
@@ -182,6 +184,12 @@ def test_a_run_of_the_same_columns_is_refused_before_training(tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+def test_a_network_that_has_learnt_nothing_is_told_of(tmp_path):
+    text = train(tmp_path / "a", lr=1e-9, noise="uniform:0.6").notes()["finding"]["text"]
+    assert "hardly more than by chance: train it longer" in text
+    assert "chance" not in train(tmp_path / "b", noise=None, epochs=30, lr=3e-2).notes()["finding"]["text"]
+
+
 def test_no_batch_is_of_one_sample(tmp_path):
     """Which BatchNorm would refuse; every sample has a score after the first epoch all the same."""
     options = {"task": Task(net(0, norm=True)), "aux": net(1, norm=True), "val_fraction": 0, "epochs": 1}
@@ -218,6 +226,7 @@ REFUSALS = {
     "too few labels": ({"noise": torch.zeros(5, dtype=torch.int64)}, DataError, "one whole number for each of 60"),
     "an unknown option": ({"betta": 1.0}, ConfigError, "Did you mean 'beta'"),
     "beta": ({"beta": -1.0}, ConfigError, "beta must be finite and at least 0; got -1.0"),
+    "warm-up alone": ({"warm_up": 3}, ConfigError, "warm_up must be below epochs; got 3 of 3, in which the class"),
     "no validation left": ({"val_fraction": 0.001}, DataError, "must leave samples to train on and to validate with"),
     "all validation": ({"val_fraction": 1.0}, ConfigError, "val_fraction must be at least 0 and below 1; got 1.0"),
     "no batch": ({"batch_size": 0}, ConfigError, "batch_size must be at least 1"),

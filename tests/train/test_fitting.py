@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from infotorch.errors import ConfigError, DataError
+from infotorch.errors import ConfigError, DataError, StoreError
 from infotorch.measures.label_bounds import label_info_lower
 from infotorch.measures.label_info import LabelInfoMeter
 from infotorch.train.noise import flip_labels, transition_matrix
@@ -170,6 +170,45 @@ def test_sequences_of_several_lengths(rng):
     result = trainer.fit(data)
     right = sum(int((trainer.classifier(x).argmax(-1) == y).sum()) for x, y, _ in data)
     assert result.info.acc_noisy_labels == right / 30 and len(result.scores) == 8
+
+
+def test_what_is_measured_on_is_checked(rng):
+    x, y, ids = samples(rng)
+    bad, spoilt = torch.where(ids == 5, 9, y), x.clone()
+    spoilt[7] = torch.nan
+    for val, says in (
+        ((x, bad), r"labels must lie in 0\.\.3 or equal -100; got 9 at row 5"),
+        ((spoilt, y), "got nan at row 7"),
+    ):
+        with pytest.raises(DataError, match=says):
+            LimitTrainer(*networks(), epochs=1).fit([(x, y, ids)], [val])
+    with pytest.raises(DataError, match="limit_scores: labels must lie in"):
+        limit_scores(networks()[1], [(x, bad, ids)])
+
+
+def test_a_checkpoint_that_is_there_is_not_lost(rng, tmp_path):
+    data = [samples(rng)]
+    LimitTrainer(*networks(), epochs=1).fit(data, checkpoint=tmp_path / "a.pt")
+    with pytest.raises(StoreError, match=r"checkpoint must be a new file, .* got .*a\.pt, which is there. Call load"):
+        LimitTrainer(*networks(), epochs=2).fit(data, checkpoint=tmp_path / "a.pt")
+    again = LimitTrainer(*networks(), epochs=2)
+    again.load(tmp_path / "a.pt")
+    assert len(again.fit(data, checkpoint=tmp_path / "a.pt").history) == 2
+
+
+def test_labels_of_any_whole_number_type(rng):
+    x, y, ids = samples(rng)
+    ends = []
+    for labels in (y, y.int(), y.to(torch.uint8)):
+        trainer = LimitTrainer(*networks())
+        trainer.step((x, labels, ids))
+        ends.append(weights(*trainer.networks.values()))
+    assert all(torch.equal(a, b) for end in ends[1:] for a, b in zip(ends[0], end, strict=True))
+
+
+def test_a_result_is_short_to_print(rng):
+    x, y, ids = samples(rng)
+    assert len(repr(LimitTrainer(*networks(), epochs=1).fit([(x, y, ids)]))) < 1500
 
 
 def test_samples_that_an_epoch_drops_are_measured_all_the_same(rng):

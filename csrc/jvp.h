@@ -28,13 +28,13 @@ inline JvpMethod choose_jvp_method(const PairShape& s, int64_t K) {
 }
 
 // a [N, *T, *I] or one-hot [N, T], b [N, T, O] as they lie, v [K, O, I] contiguous -> out [N, K]. A one-hot a has one
-// route.
+// route, for which v may also lie `turned`, as [K, I, O].
 template <typename scalar_t>
 void jvp(JvpMethod method, const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* v,
          int64_t K, scalar_t* out);
 template <typename scalar_t>
 void jvp(JvpMethod method, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, const scalar_t* v, int64_t K,
-         scalar_t* out);
+         scalar_t* out, bool turned = false);
 
 // What is left to do where torch computes the products.
 //   row_dots   out[r] = <z[r], position t0 + r of x>, z [rows, features] contiguous

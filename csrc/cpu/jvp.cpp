@@ -178,7 +178,7 @@ void jvp(JvpMethod method, const PairShape& s, const Rows<scalar_t>& a, const Ro
 
 template <typename scalar_t>
 void jvp(JvpMethod, const PairShape& s, const Ids& a, const Rows<scalar_t>& b, const scalar_t* v, int64_t K,
-         scalar_t* out) {
+         scalar_t* out, bool turned) {
   parallel_for(s.N, ceil_div(1 << 14, s.T * s.O * K + 1), [&](int64_t begin, int64_t end) {
     const Scratch<scalar_t> picked(s.O);
     std::vector<double> total(K);
@@ -189,8 +189,13 @@ void jvp(JvpMethod, const PairShape& s, const Ids& a, const Rows<scalar_t>& b, c
       for (int64_t c = 0; c < lookups.count(); ++c) {
         const scalar_t* column = sum(lookups.begin(c), lookups.end(c), 0, s.O);
         for (int64_t k = 0; k < K; ++k) {
-          copy_block(v + k * s.O * s.I + lookups.column[c], s.I, 1, s.O, 1, picked.data, 1);
-          total[k] += dot(picked.data, column, s.O);
+          const int64_t at = lookups.column[c];
+          const scalar_t* direction = v + k * s.O * s.I + at * s.O;
+          if (!turned) {
+            copy_block(v + k * s.O * s.I + at, s.I, 1, s.O, 1, picked.data, 1);
+            direction = picked.data;
+          }
+          total[k] += dot(direction, column, s.O);
         }
       }
       std::copy(total.begin(), total.end(), out + n * K);
@@ -233,7 +238,7 @@ template void add_dots(const double*, int64_t, const double*, int64_t, int64_t, 
 template void jvp(JvpMethod, const PairShape&, const Rows<float>&, const Rows<float>&, const float*, int64_t, float*);
 template void jvp(JvpMethod, const PairShape&, const Rows<double>&, const Rows<double>&, const double*, int64_t,
                   double*);
-template void jvp(JvpMethod, const PairShape&, const Ids&, const Rows<float>&, const float*, int64_t, float*);
-template void jvp(JvpMethod, const PairShape&, const Ids&, const Rows<double>&, const double*, int64_t, double*);
+template void jvp(JvpMethod, const PairShape&, const Ids&, const Rows<float>&, const float*, int64_t, float*, bool);
+template void jvp(JvpMethod, const PairShape&, const Ids&, const Rows<double>&, const double*, int64_t, double*, bool);
 
 }  // namespace infotorch::cpu

@@ -1,6 +1,7 @@
 #include "../jvp.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "formed.h"
@@ -14,6 +15,12 @@ constexpr int64_t kProduct = 1 << 20;  // numbers of a product of rows that are 
 
 // Whether the rows of all samples lie as those of one matrix.
 bool is_matrix(const Tensor& x) { return x.stride(2) == 1 && x.stride(0) == x.size(1) * x.stride(1); }
+
+// Whether v [O, I] or [K, O, I] lies as [K, I, O] does: as an embedding's own weight, turned.
+bool is_turned(const Tensor& v) {
+  const int64_t axes = v.dim(), O = v.size(axes - 2), I = v.size(axes - 1);
+  return v.stride(axes - 2) == 1 && v.stride(axes - 1) == O && (axes == 2 || v.stride(0) == O * I);
+}
 
 // total[n, k] by torch's products of rows of one side with v, and dot products with rows of the other.
 template <typename scalar_t>
@@ -95,7 +102,9 @@ Tensor jvp(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t
       "jvp", "method",
       {{"auto", choose_method(shape, K, b)}, {"apply", JvpMethod::apply}, {"materialize", JvpMethod::materialize}},
       method);
-  const Tensor directions = as_contiguous(beside_pair("jvp", "v", v, b));
+  const Tensor beside = beside_pair("jvp", "v", v, b);
+  const bool turned = in_features && b.is_cpu() && is_turned(beside);
+  const Tensor directions = turned ? beside : as_contiguous(beside);
   Tensor out = axes == 2 ? new_empty(b, {shape.N}) : new_result("jvp", b, {shape.N, K});
 #ifdef INFOTORCH_CUDA
   if (b.is_cuda()) {
@@ -109,7 +118,11 @@ Tensor jvp(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t
     const bool plain = is_plain(a, shape, options) && storage_of(a) == Storage::same && K > 0;
     if (plain && plain_jvp(chosen, a, b, directions, shape, options, K, to)) return;
     for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
-      cpu::jvp(chosen, shape, a_side, b_side, static_cast<const scalar_t*>(directions.data_ptr()), K, to);
+      const auto* const from = static_cast<const scalar_t*>(directions.data_ptr());
+      if constexpr (std::is_same_v<std::decay_t<decltype(a_side)>, Ids>)
+        cpu::jvp(chosen, shape, a_side, b_side, from, K, to, turned);
+      else
+        cpu::jvp(chosen, shape, a_side, b_side, from, K, to);
     });
   });
   return out;

@@ -189,3 +189,13 @@ def test_gradient_by_its_directions(shape, rng):
 def test_errors(v, options, says, rng):
     with pytest.raises(ValueError, match=says):
         jvp(*cases.make_pair(4, 3, 8, 5, rng), v.to(rng.device), **options)
+
+
+@pytest.mark.parametrize("K", [None, 3])
+@pytest.mark.parametrize("bias", [False, True])
+def test_directions_of_an_embedding_may_lie_as_its_weight(bias, K, dtype, rng):
+    """[I, O], turned: the same bits as of a copy, without one."""
+    ids, b = cases.make_index_pair(6, 5, 7, 9, rng, dtype)
+    v = torch.randn(*([] if K is None else [K]), 7 + bias, 9, generator=rng, device=rng.device).to(dtype).mT
+    assert not v.is_contiguous()
+    assert_same_bits(jvp(ids, b, v, bias=bias, in_features=7), jvp(ids, b, v.contiguous(), bias=bias, in_features=7))

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,7 @@ import torch
 from infotorch.ops import reference
 from tests.emulate import build
 from tests.emulate.driver import Call, Driver
+from tests.emulate.programs import pool
 from tests.ops import cases
 
 FOLDER = build.HOUSE / "build/cuda"
@@ -112,9 +114,19 @@ def kernel_files() -> list[pathlib.Path]:
     return sorted((build.HOUSE / "csrc/cuda").glob("*.cu"))
 
 
-@functools.cache
 def module() -> pathlib.Path:
-    """Builds the module with its kernels for every architecture. What is on the host alone needs no optimizing here."""
+    """The module with its kernels for every architecture."""
+    return building().result()
+
+
+@functools.cache
+def building() -> Future:
+    """Its build, which takes minutes: what else there is to do goes before it."""
+    return pool().submit(built)
+
+
+def built() -> pathlib.Path:
+    """Builds the module. What is on the host alone needs no optimizing here."""
     kept = FOLDER / "kept"
     kept.mkdir(parents=True, exist_ok=True)
     env = {name: value for name, value in os.environ.items() if name != "TORCH_CUDA_ARCH_LIST"} | {
@@ -124,7 +136,7 @@ def module() -> pathlib.Path:
         "NVCC_APPEND_FLAGS": f"--keep --keep-dir {kept}",
     }
     where = ["--build-temp", FOLDER / "objects", "--build-lib", FOLDER / "lib"]
-    command = [sys.executable, "setup.py", "-q", "build_ext", *where]
+    command = ["nice", sys.executable, "setup.py", "-q", "build_ext", *where]
     done = subprocess.run(command, cwd=build.HOUSE, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (binary,) = (FOLDER / "lib/infotorch").glob("_C.*")

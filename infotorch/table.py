@@ -210,6 +210,13 @@ class Scores:
         return pandas.DataFrame(flat, index=pandas.Index(self.index, name="index"))
 
 
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Float64 [N], ranks from 1; equal values share the mean of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
     """One number about a data set or a model.

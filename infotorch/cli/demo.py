@@ -24,20 +24,22 @@ def command(
     seed: Annotated[int, typer.Option(parser=whole(0), metavar="INTEGER", help="Of split, flips and weights.")] = 0,
 ) -> None:
     """Shows one of the two on digits; prints the ten most suspicious and how well the wrong labels were found."""
+    found: demo.DemoResult | demo.LimitDemoResult
     if what == "limit":
-        limit(terminal, pathlib.Path(out or "infotorch-demo-limit"), seed)
+        progress = False if terminal.quiet else True
+        found = demo.run_limit(pathlib.Path(out or "infotorch-demo-limit"), seed=seed, progress=progress)
     else:
-        scores(terminal, pathlib.Path(out or "infotorch-demo"), seed)
-
-
-def scores(terminal: Terminal, out: pathlib.Path, seed: int) -> None:
-    """Trains, scores, retrains a few for real."""
-    with terminal.progress() as progress:
-        found = demo.run(out, seed=seed, progress=progress)
+        with terminal.progress() as live:
+            found = demo.run(pathlib.Path(out or "infotorch-demo"), seed=seed, progress=live)
     if terminal.json:
-        result = dataclasses.asdict(found)
-        terminal.result(result | {"run": str(found.run), "report": str(found.report)})
-        return
+        terminal.result(dataclasses.asdict(found) | {"run": str(found.run), "report": str(found.report)})
+    elif isinstance(found, demo.LimitDemoResult):
+        show_limit(terminal, found)
+    else:
+        show_scores(terminal, found)
+
+
+def show_scores(terminal: Terminal, found: demo.DemoResult) -> None:
     terminal.say("The ten most suspicious digits:")
     terminal.say()
     terminal.table(
@@ -67,13 +69,7 @@ def scores(terminal: Terminal, out: pathlib.Path, seed: int) -> None:
     ])  # fmt: skip
 
 
-def limit(terminal: Terminal, out: pathlib.Path, seed: int) -> None:
-    """Trains by LIMIT and by plain cross-entropy."""
-    found = demo.run_limit(out, seed=seed, progress=False if terminal.quiet else True)
-    if terminal.json:
-        result = dataclasses.asdict(found)
-        terminal.result(result | {"run": str(found.run), "report": str(found.report)})
-        return
+def show_limit(terminal: Terminal, found: demo.LimitDemoResult) -> None:
     terminal.say("The ten most suspicious labels:")
     terminal.say()
     terminal.table(

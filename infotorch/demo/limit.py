@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from infotorch.demo.digits import split
-from infotorch.errors import StoreError
+from infotorch.demo.folder import free_folder
 from infotorch.pipeline import train_limit
 from infotorch.report import build
 from infotorch.store import Run
@@ -71,9 +71,7 @@ def run_limit(
         MissingExtraError: scikit-learn or what the report needs is not installed.
         StoreError: ``out`` is a run, or holds the run of another command, or can't be written.
     """
-    out = pathlib.Path(out)
-    if (out / "manifest.json").exists():
-        raise StoreError(f"demo: {out} must be free for the demo's folder; got a run. Give another --out.")
+    out = free_folder(out)
     train, test = split(NUM_TRAIN, NUM_TEST, torch.Generator().manual_seed(seed))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

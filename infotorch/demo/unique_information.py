@@ -14,7 +14,8 @@ from torch.func import functional_call, grad, vmap
 from infotorch import store
 from infotorch.data import Samples
 from infotorch.demo.digits import split
-from infotorch.errors import StoreError, require
+from infotorch.demo.folder import free_folder
+from infotorch.errors import require
 from infotorch.measures import Progress, UniqueInformation
 from infotorch.pipeline import score
 from infotorch.report import build
@@ -191,9 +192,7 @@ def run(out: str | pathlib.Path = "infotorch-demo", *, seed: int = 0, progress: 
         MissingExtraError: scikit-learn or what the report needs is not installed.
         StoreError: ``out`` is a run, or holds the run of another command, or can't be written.
     """
-    out = pathlib.Path(out)
-    if (out / "manifest.json").exists():
-        raise StoreError(f"demo: {out} must be free for the demo's folder; got a run. Give another --out.")
+    out = free_folder(out)
     samples, test, truth = digits(seed)
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 10)).eval()

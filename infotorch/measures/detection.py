@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from infotorch.errors import ShapeError
+from infotorch.table import ranks
 
 __all__ = ["Detection", "detection"]
 
@@ -40,8 +41,6 @@ def detection(scores: Tensor | np.ndarray, wrong: Tensor | np.ndarray) -> Detect
     num_wrong, num_right = int(mask.sum()), int((~mask).sum())
     auroc = None
     if num_wrong and num_right:
-        _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-        ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # equal values share the mean of theirs
-        auroc = float((ranks[mask].sum() - num_wrong * (num_wrong + 1) / 2) / (num_wrong * num_right))
+        auroc = float((ranks(values)[mask].sum() - num_wrong * (num_wrong + 1) / 2) / (num_wrong * num_right))
     first = np.argsort(-values, kind="stable")[:num_wrong]
     return Detection(auroc=auroc, precision=float(mask[first].mean()) if num_wrong else None, num_wrong=num_wrong)

@@ -97,7 +97,7 @@ def _accuracies(note: Mapping[str, Any]) -> Figure:
         title="Accuracy over training",
         kind="diagnostic",
         alt=f"Lines of accuracy over epochs. At the last: {said}.",
-        caption=f"At the last epoch: {said}. Labels of training and validation are the noisy ones.{dashed}",
+        caption=f"At the last epoch: {said}. Training and validation are on the given labels.{dashed}",
         spec=specification(_lines("Accuracy (%)", rows), rows=rows, names=_names(rows)),
         table=Table(
             caption="Accuracy by epoch",

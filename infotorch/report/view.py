@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from infotorch.errors import StoreError
 from infotorch.report.numbers import UNITS
-from infotorch.table import Scores
+from infotorch.table import Scores, ranks
 
-__all__ = ["FULL_ROWS", "Run", "Score", "View", "ranks", "spearman", "view"]
+__all__ = ["FULL_ROWS", "Run", "Score", "View", "spearman", "view"]
 
 FULL_ROWS = 5000  # with more rows the page holds charts of bins, and single samples only at the ends of each score
 KEPT_WRONG, KEPT_END = 500, 200
@@ -227,13 +227,6 @@ def view(run: Run) -> View:
         manifest=run.manifest,
         notes=run.notes(),
     )
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Float64 [N], ranks from 1; equal values share the mean of their ranks."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[inverse]
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

@@ -11,7 +11,8 @@ from torch import Tensor
 from infotorch.errors import DataError
 from infotorch.task.nest import num_samples, select
 
-__all__ = ["Batch", "Loader", "batch_of", "given_classes", "is_single", "is_soft", "labelled", "predicted_classes"]
+__all__ = ["Batch", "Loader", "batch_of", "given_classes", "is_single", "is_soft", "labelled", "out_of_range",
+           "predicted_classes"]  # fmt: skip
 
 IGNORED_LABEL = -100
 
@@ -108,6 +109,14 @@ def is_soft(logits: Tensor, labels: Tensor) -> bool:
 def labelled(logits: Tensor, labels: Tensor) -> Tensor:
     """Which labels are there, bool, [...] for logits [..., C]."""
     return labels[..., 0].isfinite() if is_soft(logits, labels) else labels != IGNORED_LABEL
+
+
+def out_of_range(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which labels are no class of the logits', bool, of the labels' shape; none of probabilities."""
+    if labels.is_floating_point():
+        return torch.zeros_like(labels, dtype=torch.bool)
+    C = 2 if is_single(logits, labels) else logits.shape[-1]
+    return (labels != IGNORED_LABEL) & ((labels < 0) | (labels >= C))
 
 
 def is_single(logits: Tensor, labels: Tensor) -> bool:

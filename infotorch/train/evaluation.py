@@ -18,6 +18,7 @@ from infotorch.train.batch import (
     given_classes,
     is_single,
     labelled,
+    out_of_range,
     predicted_classes,
 )
 from infotorch.train.ranks import dealt_out, real_rows, share_buffers, total, unwrapped, world_size
@@ -87,15 +88,14 @@ def outputs(
 
 def _check(where: str, batch: Batch, logits: Tensor) -> None:
     """Raises where nothing can be measured: a label out of range, or logits of nan."""
-    if not batch.labels.is_floating_point():
+    wrong = out_of_range(logits, batch.labels)
+    if wrong.any():
+        row = int(wrong.reshape(len(batch), -1).any(1).int().argmax())
         C = 2 if is_single(logits, batch.labels) else logits.shape[-1]
-        wrong = (batch.labels != IGNORED_LABEL) & ((batch.labels < 0) | (batch.labels >= C))
-        if wrong.any():
-            row = int(wrong.reshape(len(batch), -1).any(1).int().argmax())
-            raise DataError(
-                f"{where}: labels must lie in 0..{C - 1} or equal {IGNORED_LABEL}; got "
-                f"{int(batch.labels[wrong][0])} at row {row} of a batch to measure on. Check the label map."
-            )
+        raise DataError(
+            f"{where}: labels must lie in 0..{C - 1} or equal {IGNORED_LABEL}; got "
+            f"{int(batch.labels[wrong][0])} at row {row} of a batch to measure on. Check the label map."
+        )
     if logits.isnan().any():
         row = int(logits.isnan().reshape(len(batch), -1).any(1).int().argmax())
         raise DataError(

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from infotorch.errors import ConfigError, DataError
 from infotorch.ops import LimitNoise, LimitRows
-from infotorch.train.batch import IGNORED_LABEL, Batch, given_classes, is_single, labelled
+from infotorch.train.batch import Batch, given_classes, is_single, labelled, out_of_range
 from infotorch.train.limit_gradient import limit_gradient
 from infotorch.train.options import by_memory, memory_of
 from infotorch.train.ranks import total, world_size
@@ -104,10 +104,7 @@ class Forward:
         there = float(labelled(logits, given).sum())
         if world_size() == 1:
             return max(there, 1.0)
-        wrong = 0.0
-        if not given.is_floating_point():
-            C = 2 if is_single(logits, given) else logits.shape[-1]
-            wrong = float(((given != IGNORED_LABEL) & ((given < 0) | (given >= C))).any())
+        wrong = float(out_of_range(logits, given).any())
         there, wrong_ranks = total([there, wrong], self.trainer.device)
         if wrong_ranks and not wrong:
             raise DataError(

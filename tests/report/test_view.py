@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from infotorch.errors import StoreError
-from infotorch.report.view import ranks, spearman, view
-from infotorch.table import Column, Scores
+from infotorch.report.view import spearman, view
+from infotorch.table import Column, Scores, ranks
 from tests.report.double import SOURCE, DoubleRun, digits_run, image_columns, noise_run
 
 

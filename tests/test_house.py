@@ -24,6 +24,7 @@ ARROWS = {
     "measures": {"blocks", "ops", "linalg", "capture", "task", "table", "errors"},
     "store": {"table", "errors"},
     "train": {"measures", "capture", "ops", "task", "store", "table", "errors"},
+    "bounds": {"measures", "blocks", "store", "task", "table", "errors", "_C"},
     "report": {"store", "table", "errors"},
     "pipeline": {"train", "store", "measures", "blocks", "capture", "data", "task", "table", "errors"},
     "demo": {"pipeline", "measures", "blocks", "report", "store", "data", "task", "table", "errors"},

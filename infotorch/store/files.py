@@ -67,15 +67,16 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_file(path: Path, write: Callable[[io.RawIOBase], None]) -> str:
+def write_file(path: Path, write: Callable[[io.RawIOBase], None], *, temporary: Path | None = None) -> str:
     """Writes ``path`` so that it is there whole or, after any crash, not at all; returns its SHA-256.
 
-    The bytes go to ``<path>.tmp``, which is flushed to the disk and renamed; then the folder is flushed.
+    The bytes go to ``temporary``, by default ``<path>.tmp``, which is flushed to the disk and renamed; then the folder
+    is flushed. Processes that may write one path at the same time need temporary names of their own.
 
     Raises:
         StoreError: The system refuses; nothing is left of the new file.
     """
-    temporary = path.with_name(path.name + TEMPORARY)
+    temporary = temporary or path.with_name(path.name + TEMPORARY)
     with refusals("store", path):
         try:
             with open(temporary, "wb") as file:
@@ -91,13 +92,13 @@ def write_file(path: Path, write: Callable[[io.RawIOBase], None]) -> str:
     return hashing.sha256.hexdigest()
 
 
-def write_bytes(path: Path, data: bytes) -> str:
+def write_bytes(path: Path, data: bytes, *, temporary: Path | None = None) -> str:
     """Writes ``data`` as ``write_file`` does; returns its SHA-256."""
 
     def write(file: io.RawIOBase) -> None:
         file.write(data)
 
-    return write_file(path, write)
+    return write_file(path, write, temporary=temporary)
 
 
 def _check_there(where: str, path: Path) -> None:

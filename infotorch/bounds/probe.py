@@ -1,0 +1,89 @@
+"""Does the learner follow its seed and its indices? Two more trainings tell."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from infotorch.bounds.cells import Job
+from infotorch.bounds.grid import Cell, Grid
+from infotorch.store.files import TEMPORARY, write_bytes
+from infotorch.store.manifest import decoded, encoded
+
+__all__ = ["CONTROL", "REPEAT", "Probe", "probe_jobs", "read_probe"]
+
+REPEAT, CONTROL = "repeat", "control"
+FILE = "probe.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What came of training cell (0, 0) again, and of training it on its test samples with the same seed."""
+
+    asked: int
+    """Predictions compared."""
+    repeat_differs: int
+    """Of them, those that differ after the same training."""
+    control_differs: int
+    """Of them, those that differ after training on the other items."""
+
+    def warnings(self) -> list[str]:
+        """What is to be told of it."""
+        found = []
+        if self.repeat_differs:
+            found.append(
+                f"The learner isn't deterministic in its seed: of {self.asked:,} predictions {self.repeat_differs:,} "
+                "changed when a run was repeated. A restarted run gives another estimate."
+            )
+        if not self.control_differs:
+            found.append(
+                f"None of {self.asked:,} predictions changed when a run was trained on other samples with the same "
+                "seed. The learner may ignore its train_indices; then the estimates say nothing."
+            )
+        return found
+
+
+def probe_jobs(grid: Grid) -> list[Job]:
+    plan = grid.plan
+    pairs, mask = plan.supersamples[0], plan.masks[0, 0]
+    trained = {name: pairs[np.arange(plan.n), bits] for name, bits in ((REPEAT, mask), (CONTROL, 1 - mask))}
+    return [
+        Job(
+            k1=0,
+            k2=(0,),
+            train=(train,),
+            seeds=(int(plan.run_seeds[0, 0]),),
+            indices=pairs.reshape(-1),
+            checkpoints=grid.checkpoints,
+            name=name,
+        )
+        for name, train in trained.items()
+    ]
+
+
+def probe_of(first: Cell, repeat: Cell, control: Cell) -> Probe:
+    """The predictions of cell (0, 0) against those of the two jobs."""
+    differs = [_differs(first, other) for other in (repeat, control)]
+    return Probe(asked=differs[0].size, repeat_differs=int(differs[0].sum()), control_differs=int(differs[1].sum()))
+
+
+def _differs(first: Cell, other: Cell) -> np.ndarray:
+    pairs = [(first.labels, other.labels), (first.losses, other.losses)]
+    found = [a != b for a, b in pairs if a is not None and b is not None]
+    return np.logical_or.reduce(found) if found else np.zeros(0, bool)
+
+
+def write_probe(grid: Grid, probe: Probe, temporary: Path) -> None:
+    content = {"grid": grid.digest, **asdict(probe)}
+    write_bytes(grid.path / FILE, encoded(content, sort_keys=False), temporary=temporary / (FILE + TEMPORARY))
+
+
+def read_probe(grid: Grid) -> Probe | None:
+    """``None`` where the learner wasn't tried, or a learner of another grid was."""
+    path = grid.path / FILE
+    if not path.exists():
+        return None
+    content = decoded("open", path)
+    if content.pop("grid", None) != grid.digest:
+        return None
+    return Probe(**content)

@@ -1,0 +1,158 @@
+"""What an estimate of bounds is made of, and how it reads."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from infotorch import errors
+from infotorch.table import Kind
+
+__all__ = ["BoundEstimate", "Report"]
+
+WIDTH = 79
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BoundEstimate:
+    """One bound, estimated from training runs."""
+
+    id: str
+    """Its name in ``infotorch.bounds.BOUNDS``."""
+    value: float
+    """The mean over supersamples; for ``kl`` and ``interp`` the bound of the mean train error and information."""
+    std: float | None
+    """Standard deviation over supersamples, divided by K1 and not by K1 - 1; ``None`` of a single one."""
+    interval: tuple[float, float] | None
+    """95 % of 2000 bootstrap means over supersamples lie in it; ``None`` of fewer than five."""
+    per_supersample: np.ndarray
+    """[K1]; of ``ld_flat``, which is one number of all supersamples, [1]."""
+    information: np.ndarray
+    """[K1, U] nats, of each pair, or of each subset of m pairs, with its bits; [1, U] of ``ld_flat``."""
+    null_mean: float
+    """Mean of ``information`` if the predictions had nothing to do with the masks, in nats."""
+    null_value: float
+    """The bound at the informations of that case: what the estimate shows where there is nothing to see."""
+    of: Literal["expected gap", "population risk"]
+    """What is below it."""
+    gap: float
+    """Test minus train loss, of the loss that it bounds."""
+    m: int
+    """Pairs of a subset."""
+    kind: Kind = "estimate"
+    """What the number may be taken for."""
+
+    @property
+    def vacuous(self) -> bool:
+        """It says nothing: no loss in [0, 1] can have a gap, or a risk, above 1."""
+        return self.value >= 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report:
+    """Bounds estimated from a grid of training runs, beside the gap that was seen. ``report["fcmi"]`` is one of them.
+
+    Printed, it holds no date and no time: equal runs give equal texts.
+    """
+
+    bounds: Mapping[str, BoundEstimate]
+    """By name, in the order in which they were asked for."""
+    gap: float
+    """Mean over supersamples of test minus train error."""
+    gap_interval: tuple[float, float] | None
+    """As of a bound."""
+    train_error: np.ndarray
+    """[K1]: share of wrong predictions of trained samples, or their mean loss where there are losses alone."""
+    test_error: np.ndarray
+    """[K1]: of the pairs' other samples."""
+    n: int
+    """Training samples of a run."""
+    num_runs: tuple[int, ...]
+    """Runs of each supersample."""
+    num_classes: int
+    """C."""
+    mask_design: str
+    """``"balanced"`` or ``"iid"``."""
+    correction: str
+    """Of the information's bias."""
+    checkpoint: int | None
+    """The epoch that the predictions are of; ``None``: of the trained network."""
+    independence: float | None
+    """Share of permutations of the masks with as much information as was found: large where predictions don't depend
+    on the masks."""
+    warnings: tuple[str, ...]
+    """What else is to be known of it."""
+
+    def __getitem__(self, id: str) -> BoundEstimate:
+        if id not in self.bounds:
+            raise errors.unknown("report", "a bound", id, self.bounds)
+        return self.bounds[id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.bounds)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self.bounds
+
+    @property
+    def runs(self) -> str:
+        """``3 × 20``, or the runs of each supersample where they differ."""
+        if len(set(self.num_runs)) == 1:
+            return f"{len(self.num_runs)} × {self.num_runs[0]}"
+        return " + ".join(map(str, self.num_runs))
+
+    @property
+    def statement(self) -> str:
+        """What the numbers are worth, in one sentence."""
+        return f"This is an estimate of a bound from {self.runs} runs. It is not a certified bound."
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the informations, as JSON has it."""
+        return {
+            "n": self.n, "num_runs": list(self.num_runs), "num_classes": self.num_classes, "masks": self.mask_design,
+            "correction": self.correction, "checkpoint": self.checkpoint, "gap": self.gap,
+            "gap_interval": self.gap_interval, "train_error": self.train_error.tolist(),
+            "test_error": self.test_error.tolist(), "independence": self.independence,
+            "statement": self.statement, "warnings": list(self.warnings),
+            "bounds": {
+                each.id: {
+                    "value": each.value, "std": each.std, "interval": each.interval, "kind": each.kind,
+                    "of": each.of, "vacuous": each.vacuous, "m": each.m, "gap": each.gap,
+                    "per_supersample": each.per_supersample.tolist(),
+                    "information_mean": float(each.information.mean()), "null_mean": each.null_mean,
+                    "null_value": each.null_value,
+                }
+                for each in self.bounds.values()
+            },
+        }  # fmt: skip
+
+    def __str__(self) -> str:
+        after = "" if self.checkpoint is None else f", after epoch {self.checkpoint}"
+        lines = [
+            f"{self.runs} runs on n = {self.n} samples, {self.num_classes} classes, {self.mask_design} masks{after}"
+        ]
+        lines += ["", f"{'':<9}{'value':>9}{'sd':>9}{'interval':>19}{'information':>15}{'if independent':>17}"]
+        for each in self.bounds.values():
+            marks = ("  vacuous" if each.vacuous else "") + ("  (risk)" if each.of == "population risk" else "")
+            lines.append(
+                f"{each.id:<9}{_number(each.value):>9}{_number(each.std):>9}{_interval(each.interval):>19}"
+                f"{_number(float(each.information.mean())) + ' nats':>15}{_number(each.null_mean) + ' nats':>17}{marks}"
+            )
+        gaps = self.test_error - self.train_error
+        std = float(gaps.std()) if len(gaps) > 1 else None
+        lines.append(f"{'gap':<9}{_number(self.gap):>9}{_number(std):>9}{_interval(self.gap_interval):>19}")
+        train, test = float(self.train_error.mean()), float(self.test_error.mean())
+        lines += ["", f"train error {_number(train)}, test error {_number(test)}", "", self.statement]
+        return "\n".join([*lines, *(line for text in self.warnings for line in textwrap.wrap(text, WIDTH))])
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "n/a"
+    return f"{value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
+
+
+def _interval(pair: tuple[float, float] | None) -> str:
+    return "n/a" if pair is None else f"{_number(pair[0])} … {_number(pair[1])}"

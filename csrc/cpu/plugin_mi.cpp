@@ -10,7 +10,8 @@
 namespace infotorch::cpu {
 namespace {
 
-constexpr int64_t kBlock = 64;             // samples whose keys are made together: reads are then whole cache lines
+constexpr int64_t kMostSamples = 64;       // whose keys are made together: reads are then whole cache lines
+constexpr int64_t kMostKeys = 1 << 16;     // made together, so that they stay in cache
 constexpr int64_t kRunsPerTask = 1 << 14;  // keys that outweigh waking a thread
 constexpr int64_t kDirectWidth = 17;       // values of so many binary digits are their own slots, others are hashed
 constexpr double kRounding = 1e-14;        // nats below which nothing but rounding is left
@@ -91,14 +92,15 @@ void tally_samples(const Runs<state_t, bit_t>& runs, const MakeWorker& make_work
     decltype(make_worker()) worker;
   };
   const int64_t K = runs.K, N = runs.N, bit_width = width_of(runs.num_bits), state_width = width_of(runs.num_states);
-  const int64_t blocks = (N + kBlock - 1) / kBlock, grain = kRunsPerTask / (kBlock * K) + 1;
+  const int64_t block = std::clamp<int64_t>(kMostKeys / K, 1, kMostSamples);
+  const int64_t blocks = (N + block - 1) / block, grain = kRunsPerTask / (block * K) + 1;
   const auto make_thread = [&] {
-    return Thread{std::vector<uint64_t>(kBlock * K),
+    return Thread{std::vector<uint64_t>(block * K),
                   {{state_width + bit_width, K}, {state_width, K}, {bit_width, K}},
                   make_worker()};
   };
   parallel_tasks(blocks, grain, make_thread, [&](int64_t p, Thread& thread) {
-    const int64_t first = p * kBlock, here = std::min(kBlock, N - first);
+    const int64_t first = p * block, here = std::min(block, N - first);
     for (int64_t k = 0; k < K; ++k)
       for (int64_t q = 0; q < here; ++q) {
         const int64_t at = k * N + first + q;

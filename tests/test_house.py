@@ -28,7 +28,21 @@ ARROWS = {
     "report": {"store", "table", "errors"},
     "pipeline": {"bounds", "train", "store", "measures", "blocks", "capture", "data", "task", "table", "errors"},
     "demo": {"bounds", "pipeline", "measures", "blocks", "report", "store", "data", "task", "table", "errors"},
-    "cli": {"bounds", "demo", "pipeline", "train", "report", "store", "data", "task", "measures", "table", "errors", "ops", "_C"},
+    "cli": {
+        "bounds",
+        "demo",
+        "pipeline",
+        "train",
+        "report",
+        "store",
+        "data",
+        "task",
+        "measures",
+        "table",
+        "errors",
+        "ops",
+        "_C",
+    },
 }
 # Third-party library -> rooms that may import it. torch and numpy are everywhere, the standard library too.
 LIBRARIES = {

@@ -38,7 +38,9 @@ def plan(
     out: Annotated[str, typer.Option(metavar="DIR", help=DIR_HELP)],
     seed: Annotated[int, typer.Option(parser=whole(0), metavar="INTEGER", help="Of every draw.")] = 0,
     block: Annotated[int, typer.Option(parser=whole(1), metavar="INTEGER", help=BLOCK_HELP)] = 10,
-    masks: Annotated[Literal["balanced", "iid"], typer.Option(metavar="balanced|iid", help="Kind of masks.")] = "balanced",
+    masks: Annotated[
+        Literal["balanced", "iid"], typer.Option(metavar="balanced|iid", help="Kind of masks.")
+    ] = "balanced",
 ) -> None:
     """Writes the plan of K1 x K2 runs."""
     made = write_plan(out, bounds.plan(pool_size, n, k1, k2, seed=seed, masks=masks, block=block))
@@ -89,7 +91,9 @@ def status(terminal: Terminal, out: Annotated[str, typer.Argument(metavar="DIR",
     found = bounds.status(out)
     if terminal.json:
         missing = [list(cell) for cell in found.missing]
-        terminal.result({"done": found.num_done, "planned": found.done.size, "missing": missing, "seconds": found.seconds})
+        terminal.result(
+            {"done": found.num_done, "planned": found.done.size, "missing": missing, "seconds": found.seconds}
+        )
         return
     terminal.say(str(found))
     folder = shlex.quote(out)

@@ -85,9 +85,16 @@ def run_bounds(
         plan = bounds.plan(len(what.labels), n, K1, K2, seed=seed)
         grids.append(
             bounds.run(
-                plan, None, out / f"n={n}", labels=what.labels, ensemble=what.ensemble, checkpoints=what.checkpoints,
-                items=what.items, workers=1, progress=told,
-            )  # fmt: skip
+                plan,
+                None,
+                out / f"n={n}",
+                labels=what.labels,
+                ensemble=what.ensemble,
+                checkpoints=what.checkpoints,
+                items=what.items,
+                workers=1,
+                progress=told,
+            )
         )
     kept = keep_bounds(
         grids, out / "run", experiment=what, bounds=("fcmi", "ecmi", "ld", "kl"),

@@ -159,8 +159,8 @@ def _finding(report: room.Report, scores: Scores) -> str:
     if first.vacuous:
         text += ": vacuous, for no gap of a loss in [0, 1] is larger than 1"
     return text + (
-        f". The predictions tell of {revealing:,} of {len(information):,} samples, by half a bit and more, whether they "
-        "were trained on."
+        f". The predictions tell of {revealing:,} of {len(information):,} samples, by half a bit and more, whether "
+        "they were trained on."
     )
 
 

@@ -194,7 +194,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry)
 
 
 def affine(weight: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
-    """weight [E, O, I] x [E, I, L] + bias [E, O]."""
+    """Weight [E, O, I] x [E, I, L] + bias [E, O]."""
     return torch.bmm(weight, x) if bias is None else torch.baddbmm(bias[..., None], weight, x)
 
 
@@ -230,9 +230,7 @@ class _Normalize(torch.autograd.Function):
         return dx, dweight, dbias, None, None
 
 
-def normalize(
-    x: Tensor, weight: Tensor, bias: Tensor, *, eps: float, relu: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+def normalize(x: Tensor, weight: Tensor, bias: Tensor, *, eps: float, relu: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Batch norm of x [E, C, H, W, B], with its mean and variance [E, C]."""
     y, mean, var = _Normalize.apply(x.flatten(2), weight, bias, eps, relu)
     return y.view(x.shape), mean, var

@@ -2,15 +2,20 @@
 // NumPy arrays are added here; tensors go through ops/*.cpp, so no torch header is included.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <array>
 #include <string>
 
+#include "cpu/member_conv.h"
 #include "cpu/tile.h"
 #include "philox.h"
 
 namespace py = pybind11;
 
 namespace {
+
+namespace cpu = infotorch::cpu;
 
 // Philox4x32-10 of one counter.
 py::tuple philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint64_t key) {
@@ -28,6 +33,28 @@ py::array_t<uint32_t> sketch_words(uint64_t seed, const std::string& name, uint3
   return all;
 }
 
+// Convolutions of an ensemble, from two arrays into a third. infotorch/bounds/conv_layers.py checks what it passes on.
+template <typename scalar_t>
+void bind_member_conv(py::module_& m) {
+  using Array = py::array_t<scalar_t, py::array::c_style>;
+  using Kernel = void (*)(const cpu::MemberConv&, const scalar_t*, const scalar_t*, scalar_t*);
+  const auto def = [&m](const char* name, Kernel kernel) {
+    m.def(
+        name,
+        [kernel](const std::array<int64_t, 16>& s, const Array& left, const Array& right, Array out) {
+          const cpu::MemberConv shape = {s[0], s[1], s[2],  s[3],  s[4],  s[5],  s[6],  s[7],
+                                         s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15]};
+          scalar_t* to = out.mutable_data();
+          py::gil_scoped_release others_may_run;
+          kernel(shape, left.data(), right.data(), to);
+        },
+        py::arg("shape"), py::arg("left").noconvert(), py::arg("right").noconvert(), py::arg("out").noconvert());
+  };
+  def("member_conv", cpu::member_conv<scalar_t>);
+  def("member_conv_dx", cpu::member_conv_dx<scalar_t>);
+  def("member_conv_dw", cpu::member_conv_dw<scalar_t>);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
@@ -37,4 +64,6 @@ PYBIND11_MODULE(_C, m) {
   m.def("philox", &philox, py::arg("c0"), py::arg("c1"), py::arg("c2"), py::arg("c3"), py::arg("key"));
   m.def("sketch_words", &sketch_words, py::arg("seed"), py::arg("name"), py::arg("draw"), py::arg("first"),
         py::arg("count"));
+  bind_member_conv<float>(m);
+  bind_member_conv<double>(m);
 }

@@ -16,6 +16,7 @@ bench: .built
 	$(PY) -m benchmarks.ops
 	$(PY) -m benchmarks.blocks.kernel
 	$(PY) -m benchmarks.unique_information.speed
+	$(PY) -m benchmarks.measures.gradient_variance
 	$(PY) -m benchmarks.limit
 
 .ready: constraints.txt pyproject.toml

@@ -3,14 +3,19 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <stdexcept>
 #include <string>
+#include <vector>
 
+#include "cpu/plugin_mi.h"
 #include "cpu/tile.h"
 #include "philox.h"
 
 namespace py = pybind11;
 
 namespace {
+
+namespace cpu = infotorch::cpu;
 
 // Philox4x32-10 of one counter.
 py::tuple philox(uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3, uint64_t key) {
@@ -28,6 +33,56 @@ py::array_t<uint32_t> sketch_words(uint64_t seed, const std::string& name, uint3
   return all;
 }
 
+// An array of this shape that `fill` writes, while other Python threads run.
+template <typename T, typename Fill>
+py::array_t<T> filled(std::vector<int64_t> shape, const Fill& fill) {
+  py::array_t<T> out(shape);
+  {
+    T* to = out.mutable_data();
+    py::gil_scoped_release released;
+    fill(to);
+  }
+  return out;
+}
+
+cpu::Correction correction_of(const std::string& name) {
+  if (name == "none") return cpu::Correction::none;
+  if (name == "miller_madow") return cpu::Correction::miller_madow;
+  if (name == "jackknife") return cpu::Correction::jackknife;
+  throw std::invalid_argument("plugin_mi: no correction is named " + name);
+}
+
+// Information from counts. infotorch/bounds/information.py checks what it passes on.
+template <typename state_t, typename bit_t>
+void bind_counts(py::module_& m) {
+  using States = py::array_t<state_t, py::array::c_style>;
+  using Bits = py::array_t<bit_t, py::array::c_style>;
+  const auto runs = [](const States& states, const Bits& bits, int64_t num_states, int64_t num_bits) {
+    return cpu::Runs<state_t, bit_t>{states.shape(0), states.shape(1), num_states,
+                                     num_bits,        states.data(),   bits.data()};
+  };
+  const auto def = [&m](const char* name, auto call, auto... more) {
+    m.def(name, call, py::arg("states").noconvert(), py::arg("bits").noconvert(), py::arg("num_states"),
+          py::arg("num_bits"), more...);
+  };
+  def(
+      "plugin_mi",
+      [runs](const States& states, const Bits& bits, int64_t num_states, int64_t num_bits, const std::string& name) {
+        const auto of = runs(states, bits, num_states, num_bits);
+        const cpu::Correction correction = correction_of(name);
+        return filled<double>({of.N}, [&](double* out) { cpu::plugin_mi(of, correction, out); });
+      },
+      py::arg("correction"));
+  def("null_mean", [runs](const States& states, const Bits& bits, int64_t num_states, int64_t num_bits) {
+    const auto of = runs(states, bits, num_states, num_bits);
+    return filled<double>({of.N}, [&](double* out) { cpu::null_mean(of, out); });
+  });
+  def("occupied", [runs](const States& states, const Bits& bits, int64_t num_states, int64_t num_bits) {
+    const auto of = runs(states, bits, num_states, num_bits);
+    return filled<int64_t>({3, of.N}, [&](int64_t* out) { cpu::occupied(of, out); });
+  });
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
@@ -37,4 +92,6 @@ PYBIND11_MODULE(_C, m) {
   m.def("philox", &philox, py::arg("c0"), py::arg("c1"), py::arg("c2"), py::arg("c3"), py::arg("key"));
   m.def("sketch_words", &sketch_words, py::arg("seed"), py::arg("name"), py::arg("draw"), py::arg("first"),
         py::arg("count"));
+  bind_counts<int32_t, uint8_t>(m);
+  bind_counts<int64_t, int64_t>(m);
 }

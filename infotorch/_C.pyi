@@ -1,4 +1,18 @@
 """The compiled module. Importing it registers ``torch.ops.infotorch``."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 build: dict[str, str]
 """Facts of the build: compiler, torch."""
+
+# Contiguous [K, N] each: int32 states with uint8 bits, or both int64, all in range.
+def plugin_mi(
+    states: NDArray[np.integer], bits: NDArray[np.integer], num_states: int, num_bits: int, correction: str
+) -> NDArray[np.float64]: ...
+def null_mean(
+    states: NDArray[np.integer], bits: NDArray[np.integer], num_states: int, num_bits: int
+) -> NDArray[np.float64]: ...
+def occupied(
+    states: NDArray[np.integer], bits: NDArray[np.integer], num_states: int, num_bits: int
+) -> NDArray[np.int64]: ...

@@ -26,9 +26,23 @@ ARROWS = {
     "train": {"measures", "capture", "ops", "task", "store", "table", "errors"},
     "bounds": {"measures", "blocks", "store", "task", "table", "errors", "_C"},
     "report": {"store", "table", "errors"},
-    "pipeline": {"train", "store", "measures", "blocks", "capture", "data", "task", "table", "errors"},
-    "demo": {"pipeline", "measures", "blocks", "report", "store", "data", "task", "table", "errors"},
-    "cli": {"demo", "pipeline", "train", "report", "store", "data", "task", "measures", "table", "errors", "ops", "_C"},
+    "pipeline": {"bounds", "train", "store", "measures", "blocks", "capture", "data", "task", "table", "errors"},
+    "demo": {"bounds", "pipeline", "measures", "blocks", "report", "store", "data", "task", "table", "errors"},
+    "cli": {
+        "bounds",
+        "demo",
+        "pipeline",
+        "train",
+        "report",
+        "store",
+        "data",
+        "task",
+        "measures",
+        "table",
+        "errors",
+        "ops",
+        "_C",
+    },
 }
 # Third-party library -> rooms that may import it. torch and numpy are everywhere, the standard library too.
 LIBRARIES = {

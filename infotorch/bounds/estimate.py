@@ -8,14 +8,12 @@ import numpy as np
 
 from infotorch import errors
 from infotorch.bounds.estimation import Runs, report_of
-from infotorch.bounds.grid import Cell, Grid, read_grid
+from infotorch.bounds.grid import Grid, read_grid
 from infotorch.bounds.information import Correction
-from infotorch.bounds.probe import read_probe
 from infotorch.bounds.result import Report
+from infotorch.bounds.taken import taken_runs
 
 __all__ = ["estimate", "from_predictions"]
-
-MISSING_SHOWN = 10
 
 
 def estimate(
@@ -51,38 +49,10 @@ def estimate(
         StoreError: There are no runs, a block of them is incomplete, or a cell is damaged, altered or foreign.
     """
     grid = out if isinstance(out, Grid) else read_grid(out)
-    place = _place(grid, checkpoint)
-    done = grid.done()
-    taken, partial = _taken(grid, done, allow_partial)
-    pairs = grid.pair_labels
-    supersamples, versions = [], set()
-    for k1 in range(grid.plan.K1):
-        rows = np.flatnonzero(taken[k1])
-        if not len(rows):
-            continue
-        cells = [grid.read(k1, int(k2)) for k2 in rows]
-        versions |= {cell.versions for cell in cells}
-        supersamples.append(
-            Runs(
-                bits=grid.plan.masks[k1, rows],
-                blocks=rows // grid.plan.block,
-                predicted=_stacked(cells, "labels", place),
-                labels=pairs[k1],
-                losses=_stacked(cells, "losses", place),
-            )
-        )
-    notes = []
-    missing = int((~taken).sum())
-    if missing:
-        notes.append(f"{missing:,} of {taken.size:,} planned runs are missing.")
-    probe = read_probe(grid)
-    notes += probe.warnings() if probe is not None else []
-    if len(versions) > 1:
-        notes.append(f"The runs were made by different versions: {'; '.join(sorted(versions))}.")
+    taken = taken_runs(grid, checkpoint=checkpoint, allow_partial=allow_partial)
     return report_of(
-        supersamples, num_classes=grid.num_classes, bounds=bounds, m=m, correction=correction,
-        design="iid" if partial else grid.plan.mask_design,
-        checkpoint=grid.checkpoints[place] if grid.checkpoints else None, notes=notes,
+        taken.runs, num_classes=grid.num_classes, bounds=bounds, m=m, correction=correction,
+        design=taken.design, checkpoint=taken.checkpoint, notes=taken.notes,
     )  # fmt: skip
 
 
@@ -150,50 +120,6 @@ def from_predictions(
         supersamples, num_classes=C, bounds=bounds, m=m, correction=correction,
         design="balanced" if balanced else "iid", checkpoint=None, notes=[],
     )  # fmt: skip
-
-
-def _place(grid: Grid, checkpoint: int | None) -> int:
-    """Where a checkpoint lies on the axis T."""
-    if checkpoint is None:
-        return -1
-    if checkpoint not in grid.checkpoints:
-        kept = ", ".join(map(str, grid.checkpoints)) or "no checkpoints"
-        raise errors.ConfigError(
-            f"estimate: checkpoint must be one of the run's; got {checkpoint}, where there are {kept}. Choose one of "
-            "these, or leave it out for the last."
-        )
-    return grid.checkpoints.index(checkpoint)
-
-
-def _taken(grid: Grid, done: np.ndarray, allow_partial: bool) -> tuple[np.ndarray, bool]:
-    """The cells [K1, K2] that are taken, and whether any of their blocks is incomplete.
-
-    Raises:
-        StoreError: A block is incomplete, and that isn't allowed, or there is no run at all.
-    """
-    plan = grid.plan
-    if not done.any():
-        raise errors.StoreError(
-            f"estimate: there must be runs in {grid.path}; got a plan of {done.size} and none trained. Call run first."
-        )
-    block = plan.block if plan.mask_design == "balanced" else 1
-    whole = np.repeat(done.reshape(plan.K1, -1, block).all(2), block, axis=1)
-    if allow_partial:
-        return done, bool((done != whole).any())
-    if (done != whole).any() or not whole.any(1).all():
-        missing = [f"(k1={k1}, k2={k2})" for k1, k2 in np.argwhere(~done).tolist()]
-        shown = ", ".join(missing[:MISSING_SHOWN]) + (", …" if len(missing) > MISSING_SHOWN else "")
-        raise errors.StoreError(
-            f"estimate: every block of {block} runs must be whole in {grid.path}; got {len(missing)} of {done.size} "
-            f"missing: {shown}. Call run to train them, or pass allow_partial=True."
-        )
-    return whole, False
-
-
-def _stacked(cells: Sequence[Cell], name: str, place: int) -> np.ndarray | None:
-    """[R, n, 2] of one checkpoint, where every cell has it."""
-    parts = [getattr(cell, name) for cell in cells]
-    return None if any(part is None for part in parts) else np.stack([part[place] for part in parts])
 
 
 def _array(where: str, name: str, values: Any) -> np.ndarray:

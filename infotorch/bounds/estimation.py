@@ -15,6 +15,7 @@ from infotorch.bounds.information import (
     occupied,
     pair_states,
     plugin_mi,
+    subset_bits,
     subset_states,
 )
 from infotorch.bounds.result import BoundEstimate, Report
@@ -73,13 +74,13 @@ class _Counted:
     num_bits: int
 
     def information(self, correction: Correction) -> np.ndarray:
-        return plugin_mi(self.states, self.bits, self.num_states, num_bits=self.num_bits, correction=correction)
+        return plugin_mi(self.states, self.bits, self.num_states, num_bits_states=self.num_bits, correction=correction)
 
     def null(self) -> np.ndarray:
-        return null_mean(self.states, self.bits, self.num_states, num_bits=self.num_bits)
+        return null_mean(self.states, self.bits, self.num_states, num_bits_states=self.num_bits)
 
     def most_states(self) -> int:
-        return int(occupied(self.states, self.bits, self.num_states, num_bits=self.num_bits).states.max())
+        return int(occupied(self.states, self.bits, self.num_states, num_bits_states=self.num_bits).states.max())
 
 
 def report_of(
@@ -179,7 +180,7 @@ def _counted(id: str, runs: Runs, num_classes: int, m: int) -> _Counted:
         states, num_states = loss_states(runs.loss)
     bits = runs.bits
     if m > 1:
-        states, bits = subset_states(states, num_states, m), subset_states(bits, 2, m)
+        states, bits = subset_states(states, num_states, m), subset_bits(bits, m)
     return _Counted(states=states, bits=bits, num_states=num_states**m, num_bits=2**m)
 
 
@@ -222,14 +223,19 @@ def _bound(id: str, supersamples: Sequence[Runs], num_classes: int, m: int, corr
 
 
 def _value(id: str, n: int, m: int, train: np.ndarray) -> Callable[..., float]:
-    """(information [K, U], the supersamples it is of) -> the bound."""
+    """(information [K, U], the supersamples it is of) -> the bound.
+
+    Corrected informations may be below 0 or above m ln 2: then the one under a root is moved to there, the one that is
+    averaged only if its mean is.
+    """
 
     def of(information: np.ndarray, rows: slice | np.ndarray) -> float:
         if id in ("kl", "interp"):
-            mean = max(float(information.mean()), 0.0)  # corrected ones may be below zero, one by one and in the mean
+            mean = float(np.clip(information.mean(), 0, np.log(2)))
             more = {"train_risk": float(train[rows].mean())} if id == "kl" else {}
             return formula(id, mean, n=n, **more)
-        return formula(id, np.maximum(information, 0), n=n, m=m)
+        information = np.clip(information, 0, m * np.log(2))
+        return formula(id, information[0] if id == "ld_flat" else information, n=n, m=m)
 
     return of
 
@@ -285,13 +291,16 @@ def _warnings(
             "understated."
         )
     runs = min(len(each.bits) for each in supersamples)
+    crowded = []
     for id in found:
         if id == "ld_flat" or (m == 1 and num_classes == 2 and supersamples[0].losses is None):
             continue
         most = max(_counted(id, each, num_classes, m).most_states() for each in supersamples)
         if runs < CROWDED * most:
-            said.append(
-                f"{id}: {runs} runs for up to {most} different states: below {CROWDED} runs a state the plug-in "
-                "information is mostly bias, upwards."
-            )
+            crowded.append(f"{most} ({id})")
+    if crowded:
+        said.append(
+            f"{runs} runs meet up to {', '.join(crowded)} states: below {CROWDED} runs a state the plug-in information "
+            "is mostly bias, upwards."
+        )
     return said

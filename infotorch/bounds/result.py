@@ -13,6 +13,7 @@ from infotorch.table import Kind
 __all__ = ["BoundEstimate", "Report"]
 
 WIDTH = 79
+COLUMNS = (9, 8, 18, 10, 18)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,19 +134,22 @@ class Report:
         lines = [
             f"{self.runs} runs on n = {self.n} samples, {self.num_classes} classes, {self.mask_design} masks{after}"
         ]
-        lines += ["", f"{'':<9}{'value':>9}{'sd':>9}{'interval':>19}{'information':>15}{'if independent':>17}"]
+        lines += ["", _row("", "value", "sd", "interval", "I [nats]", "by chance [nats]")]
         for each in self.bounds.values():
-            marks = ("  vacuous" if each.vacuous else "") + ("  (risk)" if each.of == "population risk" else "")
-            lines.append(
-                f"{each.id:<9}{_number(each.value):>9}{_number(each.std):>9}{_interval(each.interval):>19}"
-                f"{_number(float(each.information.mean())) + ' nats':>15}{_number(each.null_mean) + ' nats':>17}{marks}"
-            )
+            mark = "  vacuous" if each.vacuous else "  risk" if each.of == "population risk" else ""
+            information = _number(float(each.information.mean()))
+            numbers = (_number(each.value), _number(each.std), _interval(each.interval))
+            lines.append(_row(each.id, *numbers, information, _number(each.null_mean)) + mark)
         gaps = self.test_error - self.train_error
         std = float(gaps.std()) if len(gaps) > 1 else None
-        lines.append(f"{'gap':<9}{_number(self.gap):>9}{_number(std):>9}{_interval(self.gap_interval):>19}")
+        lines.append(_row("gap", _number(self.gap), _number(std), _interval(self.gap_interval)))
         train, test = float(self.train_error.mean()), float(self.test_error.mean())
         lines += ["", f"train error {_number(train)}, test error {_number(test)}", "", self.statement]
         return "\n".join([*lines, *(line for text in self.warnings for line in textwrap.wrap(text, WIDTH))])
+
+
+def _row(id: str, *cells: str) -> str:
+    return f"{id:<8}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, COLUMNS, strict=False))
 
 
 def _number(value: float | None) -> str:

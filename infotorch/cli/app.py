@@ -10,7 +10,7 @@ import inspect
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
@@ -28,10 +28,18 @@ class Command(NamedTuple):
     resumable: Literal["never", "always", "with --out"] = "never"
 
 
+class Part(NamedTuple):
+    """One of the commands that a command is made of: ``plan`` of ``bound plan``. Its module lists them as ``PARTS``."""
+
+    function: Callable[..., None]
+    help: str
+
+
 COMMANDS = {
     "demo": Command("infotorch.cli.demo", "Find mislabeled handwritten digits, as a demonstration.", "always"),
     "score": Command("infotorch.cli.score", "Score every sample of a task of your own.", "with --out"),
     "train": Command("infotorch.cli.train", "Train a classifier that doesn't memorise wrong labels.", "with --out"),
+    "bound": Command("infotorch.cli.bound", "Bound the generalization gap, from many training runs.", "always"),
     "report": Command("infotorch.cli.report", "Write a run as one HTML file that opens without a network."),
     "show": Command("infotorch.cli.show", "Print the highest scores of a run."),
     "verify": Command("infotorch.cli.verify", "Check every file of a run against its hash."),
@@ -91,8 +99,15 @@ def parse(argv: list[str], name: str | None) -> Callable[[], None] | int:
     )
     app.callback()(options)
     for each, command in COMMANDS.items():
-        function = importlib.import_module(command.module).command if each == name else unasked
-        app.command(each, help=command.help)(bound(function))
+        module = importlib.import_module(command.module) if each == name else None
+        parts: Mapping[str, Part] | None = getattr(module, "PARTS", None)
+        if parts is None:
+            app.command(each, help=command.help)(bound(unasked if module is None else module.command))
+            continue
+        group = typer.Typer(no_args_is_help=True)
+        for word, part in parts.items():
+            group.command(word, help=part.help)(bound(part.function))
+        app.add_typer(group, name=each, help=command.help)
     return app(args=argv or ["--help"], prog_name="infotorch", standalone_mode=False)
 
 

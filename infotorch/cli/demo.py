@@ -11,27 +11,35 @@ from infotorch.cli.flags import whole
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number
 
-OUT_HELP = "Folder for the run and the report. \\[default: infotorch-demo or infotorch-demo-limit]"
+OUT_HELP = "Folder for the run and the report. \\[default: infotorch-demo, infotorch-demo-limit or …-bounds]"
 
 
 def command(
     terminal: Terminal,
     what: Annotated[
-        Literal["scores", "limit"],
-        typer.Argument(metavar="[scores|limit]", help="Score every digit, or train in spite of wrong labels."),
+        Literal["scores", "limit", "bounds"],
+        typer.Argument(
+            metavar="[scores|limit|bounds]",
+            help="Score every digit, train in spite of wrong labels, or bound the generalization gap.",
+        ),
     ] = "scores",
     out: Annotated[str | None, typer.Option(metavar="DIR", help=OUT_HELP)] = None,
     seed: Annotated[int, typer.Option(parser=whole(0), metavar="INTEGER", help="Of split, flips and weights.")] = 0,
 ) -> None:
-    """Shows one of the two on digits; prints the ten most suspicious and how well the wrong labels were found."""
-    found: demo.DemoResult | demo.LimitDemoResult
+    """Shows one of the three on digits; prints what was found."""
+    found: demo.DemoResult | demo.LimitDemoResult | demo.BoundsDemoResult
     if what == "limit":
         progress = False if terminal.quiet else True
         found = demo.run_limit(pathlib.Path(out or "infotorch-demo-limit"), seed=seed, progress=progress)
+    elif what == "bounds":
+        with terminal.progress() as live:
+            found = demo.run_bounds(pathlib.Path(out or "infotorch-demo-bounds"), seed=seed, progress=live)
     else:
         with terminal.progress() as live:
             found = demo.run(pathlib.Path(out or "infotorch-demo"), seed=seed, progress=live)
-    if terminal.json:
+    if isinstance(found, demo.BoundsDemoResult):
+        show_bounds(terminal, found)
+    elif terminal.json:
         terminal.result(dataclasses.asdict(found) | {"run": str(found.run), "report": str(found.report)})
     elif isinstance(found, demo.LimitDemoResult):
         show_limit(terminal, found)
@@ -96,6 +104,41 @@ def show_limit(terminal: Terminal, found: demo.LimitDemoResult) -> None:
          " flipped on purpose"),
         ("AUROC", f"{found.auroc:.3f}, the chance that a flipped label ranks above another, by label score"),
         ("precision", f"{found.precision:.3f} among the first {found.num_wrong}, as many as were flipped"),
+        ("run", str(found.run)),
+        ("report", str(found.report)),
+    ])  # fmt: skip
+
+
+def show_bounds(terminal: Terminal, found: demo.BoundsDemoResult) -> None:
+    if terminal.json:
+        counts = {"num_revealing": found.num_revealing, "num_items": found.num_items}
+        reports = [report.as_dict() for report in found.reports]
+        terminal.result({"reports": reports, **counts, "run": str(found.run), "report": str(found.report)})
+        return
+    terminal.say("Fours and nines, 3 × 20 networks for each n:")
+    terminal.say()
+    terminal.table(
+        ["n", "train error", "test error", "gap", "f-CMI bound", "bound / gap", "risk at most (kl)"],
+        [
+            [
+                str(report.n),
+                f"{report.train_error.mean():.4f}",
+                f"{report.test_error.mean():.4f}",
+                f"{report.gap:.4f}",
+                f"{report['fcmi'].value:.4f}",
+                f"{report['fcmi'].value / report.gap:.1f}" if report.gap > 0 else "",
+                f"{report['kl'].value:.4f}",
+            ]
+            for report in found.reports
+        ],
+        right=list(range(7)),
+    )
+    terminal.say()
+    last = found.reports[-1]
+    terminal.say(last.statement)
+    terminal.facts([
+        ("membership", f"of {found.num_revealing} of {found.num_items} digits the predictions tell by half a bit and "
+         "more whether they were trained on"),
         ("run", str(found.run)),
         ("report", str(found.report)),
     ])  # fmt: skip

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType, TracebackType
 from typing import Any
 
+from infotorch.bounds.experiment import Experiment
 from infotorch.cli.failures import Usage, named
 from infotorch.errors import ConfigError
 from infotorch.task import Task
@@ -69,6 +70,34 @@ def load(spec: str, *, where: str = "score") -> Loaded:
         Usage: ``spec`` has no colon.
         ConfigError: The module doesn't import, has no such callable, or returns something else.
     """
+    what, function, file = function_of(spec, where, "Write: def {name}(): return Task(model).")
+
+    def call() -> Loaded:
+        return returned(where, what, function, file)
+
+    return replace(call(), again=call)
+
+
+def load_experiment(spec: str, *, where: str) -> Experiment:
+    """What the user's function returns for bounds.
+
+    Raises:
+        Usage: ``spec`` has no colon.
+        ConfigError: The module doesn't import, has no such callable, or returns something else.
+    """
+    todo = "Write: def {name}(): return Experiment(labels=labels, train_fn=train_fn)."
+    what, function, file = function_of(spec, where, todo)
+    result = called(where, f"{what} must return an Experiment", function, file)
+    if not isinstance(result, Experiment):
+        raise BadTaskError(
+            f"{where}: {what} must return an infotorch.bounds.Experiment; got {kind_of(result)}. "
+            "Return Experiment(labels=labels, train_fn=train_fn)."
+        )
+    return result
+
+
+def function_of(spec: str, where: str, todo: str) -> tuple[str, Callable[..., Any], str | None]:
+    """What ``spec`` names, in words; the function itself; its file."""
     place, colon, name = spec.rpartition(":")
     if not colon or not place or not name:
         raise Usage(
@@ -80,19 +109,15 @@ def load(spec: str, *, where: str = "score") -> Loaded:
         names = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         own = [n for n in names if getattr(getattr(module, n), "__module__", None) == module.__name__]
-        todo = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(own) or 'no function of its own'}."
-        raise BadTaskError(f"{where}: {place} must have the callable that TASK names; got {name!r}. {todo}")
+        hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(own) or 'no function of its own'}."
+        raise BadTaskError(f"{where}: {place} must have the callable that TASK names; got {name!r}. {hint}")
     function = getattr(module, name)
     if not callable(function):
         raise BadTaskError(
             f"{where}: {name} in {place} must be a function that returns a Task; got {kind_of(function)}. "
-            f"Write: def {name}(): return Task(model)."
+            f"{todo.format(name=name)}"
         )
-
-    def call() -> Loaded:
-        return returned(where, f"{name}() in {place}", function, getattr(module, "__file__", None))
-
-    return replace(call(), again=call)
+    return f"{name}() in {place}", function, getattr(module, "__file__", None)
 
 
 def module_of(where: str, place: str) -> ModuleType:
@@ -131,9 +156,9 @@ def beside(path: pathlib.Path) -> str:
     return f" Did you mean {near[0]!r}?" if near else " Check the path."
 
 
-def returned(where: str, what: str, function: Any, file: str | None) -> Loaded:
-    """What the function returns, checked."""
-    with Blame(where, f"{what} must return a Task", file):
+def called(where: str, doing: str, function: Any, file: str | None) -> Any:
+    """What the function returns; it must need no arguments."""
+    with Blame(where, doing, file):
         needed = [
             p.name
             for p in inspect.signature(function).parameters.values()
@@ -141,10 +166,15 @@ def returned(where: str, what: str, function: Any, file: str | None) -> Loaded:
         ]
         if needed:
             raise BadTaskError(
-                f"{where}: {what} must need no arguments; got {', '.join(needed)}. "
+                f"{where}: {doing.partition(' must ')[0]} must need no arguments; got {', '.join(needed)}. "
                 "Give them defaults, or name a function that calls it."
             )
-        result = function()
+        return function()
+
+
+def returned(where: str, what: str, function: Any, file: str | None) -> Loaded:
+    """What the function returns, checked."""
+    result = called(where, f"{what} must return a Task", function, file)
     parts = result if isinstance(result, tuple) else (result,)
     if not parts or len(parts) > 3 or not isinstance(parts[0], Task):
         raise BadTaskError(

@@ -15,7 +15,7 @@ REFRESH = 0.1  # seconds between redrawings of the live line
 
 
 class Progress:
-    """``progress(stage, done, total)`` as every room calls it, shown to a person.
+    """``progress(stage, done, total)`` as every room calls it, some with a note, shown to a person.
 
     Args:
         quiet: Show nothing.
@@ -54,8 +54,8 @@ class Progress:
             self._bar.stop()
             self._bar = None
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Shows that ``done`` of ``total`` are done of a stage."""
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Shows that ``done`` of ``total`` are done of a stage, and what else is known so far."""
         if self._quiet:
             return
         now = self._clock()
@@ -70,7 +70,7 @@ class Progress:
         if done >= total:
             self._ended.add(stage)
         self._shown = now
-        pace = self.pace(done, total, now - self._begun)
+        pace = "  ".join(part for part in (self.pace(done, total, now - self._begun), note) if part)
         if self._bar is None:
             print(f"{plain(stage, 40)}: {pace}", file=sys.stderr, flush=True)
         else:

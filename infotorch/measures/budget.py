@@ -12,7 +12,14 @@ MATRICES_BY_EIGEN, MATRICES_BY_INVERSE = 4, 3
 
 
 def room_beside_kernel(
-    num_captured: tuple[int, int], num_solved: tuple[int, int] | None, *, converges: bool, memory_limit: int
+    num_captured: tuple[int, int],
+    num_solved: tuple[int, int] | None,
+    *,
+    converges: bool,
+    memory_limit: int,
+    where: str = "UniqueInformation",
+    remedy: str = "Give layers='last' (the last layer alone), outputs='trace' (the kernel averaged over outputs) or "
+    "fewer samples",
 ) -> int:
     """Bytes of ``memory_limit`` that are free while the kernel is built.
 
@@ -21,6 +28,8 @@ def room_beside_kernel(
         num_solved: Rows of the problem that is solved where that is another matrix, which then lies beside the first.
         converges: Whether one inverse will do; else eigenvectors.
         memory_limit: Bytes for all of it.
+        where: Who is refused.
+        remedy: What the user may do beside raising ``memory_limit``.
 
     Raises:
         ConfigError: Building or solving needs more; the text names the ways out.
@@ -32,8 +41,7 @@ def room_beside_kernel(
     needed = max(kernels, solving) + FIXED
     if needed > memory_limit:
         raise ConfigError(
-            f"UniqueInformation: the exact form needs {needed / 2**20:,.0f} MiB of memory for {m:,} rows; "
-            f"got a limit of {memory_limit / 2**20:,.0f} MiB. Give layers='last' (the last layer alone), "
-            "outputs='trace' (the kernel averaged over outputs) or fewer samples; or raise memory_limit."
+            f"{where}: the exact form needs {needed / 2**20:,.0f} MiB of memory for {m:,} rows; "
+            f"got a limit of {memory_limit / 2**20:,.0f} MiB. {remedy}; or raise memory_limit."
         )
     return memory_limit - kernels

@@ -49,8 +49,7 @@ class ByEigen:
             delta[values == 0] = 0  # K q = 0 means J.T q = 0: it grows with time but moves neither weights nor outputs
             prediction = values[:, None, None] * (base[:, None] - removed)  # [m, n, V]
             own = torch.stack([(row[..., None] * prediction).sum(0) for row in Q], dim=1)
-            squared = values @ delta.square().sum(-1)
-            yield place, Change(delta=delta, squared=squared, own=own, error=error)
+            yield place, Change(delta=delta, squared=self.squared(delta), own=own, error=error)
 
     def _removed(self, Q: Tensor, training: Training) -> tuple[Tensor, Tensor]:
         """What leaving out subtracts from the rotated solution, [m, n, V], and its estimated relative error, [n]."""
@@ -106,6 +105,9 @@ class ByEigen:
 
     def trained(self, training: Training) -> Tensor:
         return self.eigen.vectors.mT @ (training.gain(self.eigen.values)[:, None] * self.rotated)
+
+    def squared(self, delta: Tensor) -> Tensor:
+        return self.eigen.values @ delta.square().sum(-1)
 
     def outputs(self, test_kernel: Tensor, num_columns: int) -> Callable[[Tensor], Tensor]:
         to_samples = linear(self.eigen.vectors.mT)

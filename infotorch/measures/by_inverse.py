@@ -67,12 +67,12 @@ class ByInverse:
             delta.addcmul_(columns[:, c, :, None], gamma[None, :, c], value=-1)
         if moved is not None:
             delta += moved[:, None]
-            squared = self._squared(delta)
+            squared = self.squared(delta)
         else:
             first = (gamma * alpha).sum((1, 2))
             squared = first - self.ridge * delta.square().sum((0, 2)) if self.ridge else first
             vague = ~(squared > SMALLEST_DIFFERENCE * first)
-            squared[vague] = self._squared(delta[:, vague])
+            squared[vague] = self.squared(delta[:, vague])
         G = columns.square().sum((0, 1)).sqrt()  # [n]
         norm = gamma.square().sum((1, 2)).sqrt()
         growth = self.largest * (G * G * norm + 2 * G * self.alpha.norm()) / (pivot * norm.where(norm > 0, torch.inf))
@@ -89,9 +89,9 @@ class ByInverse:
         beta[stays] = torch.cholesky_solve(self.residual[stays], torch.linalg.cholesky(kept))
         delta = (beta - full)[:, None]
         error = delta.new_tensor([2 * EPS * self.largest * self.norm])
-        return Change(delta=delta, squared=self._squared(delta), own=(self.kernel[rows] @ beta)[None], error=error)
+        return Change(delta=delta, squared=self.squared(delta), own=(self.kernel[rows] @ beta)[None], error=error)
 
-    def _squared(self, delta: Tensor) -> Tensor:
+    def squared(self, delta: Tensor) -> Tensor:
         return (delta * linear(self.kernel)(delta)).sum((0, 2))
 
     def trained(self, training: Training) -> Tensor:

@@ -34,7 +34,7 @@ class BySteps:
                 beta_full = self._step(beta_full, full[place])
                 taken += 1
             delta = beta - beta_full
-            squared = (delta * linear(self.kernel)(delta)).sum((0, 2))
+            squared = self.squared(delta)
             own = torch.einsum("nbm,mnv->nbv", self.kernel[rows], beta)
             yield place, Change(delta=delta, squared=squared, own=own, error=torch.zeros_like(squared))
 
@@ -48,6 +48,9 @@ class BySteps:
         for _ in range(int(training.duration)):
             beta = self._step(beta, training)
         return beta[:, 0]
+
+    def squared(self, delta: Tensor) -> Tensor:
+        return (delta * linear(self.kernel)(delta)).sum((0, 2))
 
     def outputs(self, test_kernel: Tensor, num_columns: int) -> Callable[[Tensor], Tensor]:
         return linear(test_kernel)

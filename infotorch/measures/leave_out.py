@@ -65,6 +65,10 @@ class LeftOut:
     """Outputs without minus with, [times, n, t, V]."""
     trained: Tensor | None
     """beta [times, m, V] of the training with all, of the first removal."""
+    summed_weights: Tensor | None
+    """Squared norm of the changes' sum over the sets, [times]."""
+    summed_functions: Tensor | None
+    """That of the sum's change of test outputs, over outputs and averaged over M, [times]."""
 
 
 def leave_out(
@@ -74,13 +78,14 @@ def leave_out(
     nodes: int,
     return_changes: bool = False,
     return_trained: bool = False,
+    return_sums: bool = False,
     overwrite: bool = False,
 ) -> LeftOut:
     """Left-out sets of every removal, in order.
 
     Stepping comes first, because the eigendecomposition may ``overwrite`` the kernel.
     """
-    out = _empty(problem, removals, return_changes, return_trained)
+    out = _empty(problem, removals, return_changes, return_trained, return_sums)
     largest = _checked_largest(problem, removals)
     stepped = [
         [a.must_step(largest) or b.must_step(largest) for a, b in zip(r.full, r.without, strict=True)] for r in removals
@@ -97,7 +102,7 @@ def leave_out(
     return out
 
 
-def _empty(problem: Problem, removals: Sequence[Removal], changes: bool, trained: bool) -> LeftOut:
+def _empty(problem: Problem, removals: Sequence[Removal], changes: bool, trained: bool, sums: bool) -> LeftOut:
     n, T = sum(len(r.rows) for r in removals), len(removals[0].full)
     m, V = problem.residual.shape
     zeros = problem.residual.new_zeros
@@ -110,6 +115,8 @@ def _empty(problem: Problem, removals: Sequence[Removal], changes: bool, trained
         error=zeros(T, n),
         change_test=zeros(T, n, t, V) if changes and t is not None else None,
         trained=zeros(T, m, V) if trained else None,
+        summed_weights=zeros(T) if sums else None,
+        summed_functions=zeros(T) if sums and t is not None else None,
     )
 
 
@@ -118,7 +125,7 @@ def _fill(
 ) -> None:
     """Run ``solver`` over the wanted times of every removal, in tiles of sets, and write into ``out``."""
     m, V = problem.residual.shape
-    outputs = None
+    outputs, sums = None, dict[int, Tensor]()
     if problem.test_kernel is not None:
         num_columns = V * sum(len(r.rows) * sum(w) for r, w in zip(removals, wanted, strict=True))
         outputs = solver.outputs(problem.test_kernel, num_columns)
@@ -134,6 +141,9 @@ def _fill(
                 time = times[place]
                 out.weights[time, tile] = change.squared
                 out.error[time, tile] = change.error
+                if out.summed_weights is not None:
+                    part = change.delta.sum(1, keepdim=True)  # [m, 1, V]
+                    sums[time] = sums[time] + part if time in sums else part
                 if out.own is not None:
                     out.own[time, tile] = change.own
                 if outputs is not None and out.functions is not None:
@@ -141,6 +151,11 @@ def _fill(
                     out.functions[time, tile] = moved.square().sum((0, 2)) / problem.num_test
                     if out.change_test is not None:
                         out.change_test[time, tile] = moved.permute(1, 0, 2)
+    for time, total in sums.items():
+        assert out.summed_weights is not None
+        out.summed_weights[time] = solver.squared(total)[0]
+        if outputs is not None and out.summed_functions is not None:
+            out.summed_functions[time] = outputs(total).square().sum() / problem.num_test
     if out.trained is not None:
         for time, wants in enumerate(wanted[0]):
             if wants:

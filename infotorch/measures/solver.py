@@ -37,6 +37,9 @@ class Solver(Protocol):
     def trained(self, training: Training) -> Tensor:
         """Coefficients beta [m, V] of the training on all rows, in sample coordinates."""
 
+    def squared(self, delta: Tensor) -> Tensor:
+        """Squared change of the weights, summed over V, [n], of ``delta`` [m, n, V]."""
+
     def outputs(self, test_kernel: Tensor, num_columns: int) -> Callable[[Tensor], Tensor]:
         """The map from ``delta`` to the change of test outputs, [t, n, V]; ``num_columns`` n V will pass in all."""
 

@@ -1,6 +1,7 @@
-"""From a task and its data to a run: samples scored, or a network trained."""
+"""From a task and its data to a run: samples scored, a network trained, bounds kept."""
 
+from infotorch.pipeline.bound_notes import keep_bounds
 from infotorch.pipeline.limit_training import train_limit
 from infotorch.pipeline.scoring import score
 
-__all__ = ["score", "train_limit"]
+__all__ = ["keep_bounds", "score", "train_limit"]

@@ -128,7 +128,7 @@ class HuggingFaceLearner:
         with tempfile.TemporaryDirectory() as folder, seeded(seed):
             trainer = transformers.Trainer(
                 args=transformers.TrainingArguments(**{**self.options, **QUIET, **seeds, "output_dir": folder}),
-                model_init=self.model_init,
+                model_init=lambda: self.model_init(),  # of a function with options the Trainer would want one
                 train_dataset=Subset(self.dataset, train_indices.tolist()),
                 data_collator=self.data_collator,
                 processing_class=self.processing_class,
@@ -138,7 +138,8 @@ class HuggingFaceLearner:
         return partial(self._predict, trainer)
 
     def _predict(self, trainer: Any, indices: np.ndarray) -> np.ndarray:
-        found = trainer.predict(Subset(self.dataset, indices.tolist())).predictions
+        with seeded(trainer.args.seed):  # its loader draws, even in order
+            found = trainer.predict(Subset(self.dataset, indices.tolist())).predictions
         logits = np.asarray(found[0] if isinstance(found, tuple) else found)
         if logits.ndim != 2 or logits.shape[1] < 2:
             raise errors.ConfigError(

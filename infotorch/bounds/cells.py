@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,24 @@ import torch
 from infotorch import errors
 from infotorch.bounds.grid import Cell, Grid
 
-__all__ = ["Ensemble", "Extra", "Failure", "Job", "Learner", "TrainFn", "cell_of", "train"]
+__all__ = [
+    "CELLS",
+    "Ensemble",
+    "Extra",
+    "Failure",
+    "Job",
+    "Learner",
+    "TrainFn",
+    "cell_of",
+    "failure_of",
+    "seeded",
+    "train",
+]
+
+CELLS = "cells"
+"""The name of jobs whose predictions are kept."""
+LONGEST = 300
+"""Characters of an exception that are shown."""
 
 Predict = Callable[[np.ndarray], Any]
 """Pool indices [M] -> int labels or float losses in [0, 1], or (labels, losses), each [M]; with checkpoints [T, M]."""
@@ -64,7 +82,7 @@ class Job:
     """[2n]: both items of every pair."""
     checkpoints: tuple[int, ...] = ()
     """Epochs after which predictions are wanted."""
-    name: str = "cells"
+    name: str = CELLS
     """What its predictions are for."""
 
 
@@ -102,31 +120,44 @@ class Learner:
     """Threads of one worker: their number changes sums in the last bits, so it's the same for every run."""
 
 
+_turn = threading.RLock()
+"""The generators and the number of threads are the whole process's, so jobs in threads of one take turns."""
+
+
 def train(learner: Learner, job: Job) -> Trained | Failure:
     """The predictions of the job's cells."""
-    begun = time.perf_counter()
-    try:
-        with _threads(learner.threads):
-            if learner.ensemble is not None:
-                with seeded(job.seeds[0]):
-                    cells = list(zip(job.train, job.seeds, strict=True))
-                    found = _plain(
-                        learner.ensemble(cells, job.indices, *([job.checkpoints] if job.checkpoints else []))
-                    )
-                if not isinstance(found, tuple):
-                    predictions = list(found)
-                else:
-                    predictions = list(zip(*found, strict=True))
-                if len(predictions) != len(cells):
-                    return Failure(reason=f"the ensemble gave predictions of {len(predictions)} for {len(cells)} cells")
-            else:
-                predictions = [_one(learner, job, place) for place in range(len(job.k2))]
-    except Exception as error:  # the learner is the user's: whatever it raises is told of, and other cells go on
-        return Failure(reason=f"{type(error).__name__}: {_line(str(error))}", trace=traceback.format_exc())
-    seconds = (time.perf_counter() - begun) / len(job.k2)
-    return Trained(
-        predictions=predictions, seconds=seconds, versions=f"torch {torch.__version__}, numpy {np.__version__}"
-    )
+    with _turn, _threads(learner.threads):
+        begun = time.perf_counter()
+        try:
+            predictions = _together(learner.ensemble, job) if learner.ensemble is not None else _singly(learner, job)
+        except (Exception, SystemExit) as error:  # it's the user's, and may raise anything: other cells go on
+            return failure_of(error)
+        seconds = (time.perf_counter() - begun) / len(job.k2)
+    versions = f"torch {torch.__version__}, numpy {np.__version__}"
+    return Trained(predictions=predictions, seconds=seconds, versions=versions)
+
+
+def failure_of(error: BaseException, before: str = "") -> Failure:
+    """What is told of an exception."""
+    lines = str(error).strip().splitlines() or ["(no text)"]
+    trace = "".join(traceback.format_exception(error))
+    return Failure(reason=f"{before}{type(error).__name__}: {lines[0][:LONGEST]}", trace=trace)
+
+
+def _together(ensemble: Ensemble, job: Job) -> list[Any]:
+    cells = list(zip(job.train, job.seeds, strict=True))
+    with seeded(job.seeds[0]):
+        found = _plain(ensemble(cells, job.indices, *([job.checkpoints] if job.checkpoints else [])))
+    predictions = list(zip(*found, strict=True)) if isinstance(found, tuple) else list(found)
+    if len(predictions) != len(cells):
+        raise errors.ShapeError(
+            f"ensemble: predictions must be those of {len(cells)} cells; got {len(predictions)}. Return [E, M]."
+        )
+    return predictions
+
+
+def _singly(learner: Learner, job: Job) -> list[Any]:
+    return [_one(learner, job, place) for place in range(len(job.k2))]
 
 
 def _one(learner: Learner, job: Job, place: int) -> Any:
@@ -206,17 +237,18 @@ def seeded(seed: int) -> Iterator[None]:
     So a learner that forgets its seed in one place is deterministic in it all the same.
     """
     python, numpy, state = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.random.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
+    torch.manual_seed(seed)  # those of devices too, the ones that are yet to be initialized included
     try:
         yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
         torch.random.set_rng_state(state)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
 
 
 @contextlib.contextmanager
@@ -237,8 +269,3 @@ def _plain(predictions: Any) -> Any:
     if isinstance(predictions, torch.Tensor):
         return predictions.detach().cpu().numpy()
     return np.asarray(predictions)
-
-
-def _line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[0][:300] if lines else "(no text)"

@@ -3,15 +3,16 @@
 import time
 import warnings
 from collections import Counter, deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from infotorch import errors
-from infotorch.bounds.cells import Failure, Job, Trained, cell_of
+from infotorch.bounds.cells import CELLS, Failure, Job, Trained, cell_of
 from infotorch.bounds.estimation import Runs, summary
 from infotorch.bounds.grid import Cell, Grid
-from infotorch.bounds.probe import CONTROL, REPEAT, probe_of, write_probe
+from infotorch.bounds.probe import CONTROL, FIRST, REPEAT, probe_of, write_probe
 
 __all__ = ["Collector", "RunError"]
 
@@ -20,16 +21,20 @@ SHOWN = 5
 NOTED = 5.0
 """Seconds between two computations of the running estimate."""
 HOPELESS = 3
-"""So many cells that fail before any is trained say that it's the learner."""
+"""So many jobs that fail before any cell is trained say that it's the learner."""
 
 
 class RunError(errors.InfotorchError, RuntimeError):
     """Cells of a grid could not be trained; the others are on disk."""
 
-    def __init__(self, message: str, cells: dict[tuple[int, int], str]) -> None:
-        super().__init__(message, cells)  # both, for pickle
+    def __init__(
+        self, message: str, cells: dict[tuple[int, int], str], traces: dict[tuple[int, int], str] | None = None
+    ) -> None:
+        super().__init__(message, cells, traces)  # all, for pickle
         self.cells = cells
         """Each failed cell (k1, k2) with the reason."""
+        self.traces = traces or {}
+        """The learner's traceback of each, where it raised."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -42,15 +47,17 @@ class Collector:
         self.grid, self.temporary, self.queue, self.retries = grid, temporary, queue, retries
         self.num_new = 0
         self.failed: dict[tuple[int, int], str] = {}
-        self._refused = 0
+        self._traces: dict[tuple[int, int], str] = {}
+        self._refused, self._lost, self._untried = 0, 0, ""
         self._tries: Counter[tuple[str, int, tuple[int, ...]]] = Counter()
         self._trials: dict[str, Cell] = {}
+        self._awaited = {job.name for job in queue} - {CELLS}
         self._kept: dict[tuple[int, int], Cell] = {}
         self._note, self._noted = "", -NOTED
 
     @property
     def hopeless(self) -> bool:
-        return len(self.failed) >= HOPELESS and not self.num_new
+        return self._lost >= HOPELESS and not self.num_new
 
     def take(self, job: Job, outcome: Trained | Failure) -> None:
         """Keeps what came of the job."""
@@ -59,23 +66,25 @@ class Collector:
             self._tries[key] += 1
             if self._tries[key] <= self.retries:
                 self.queue.append(job)
-            elif job.name == "cells":
-                self.failed |= {(job.k1, k2): outcome.reason for k2 in job.k2}
+            else:
+                self._lose(job, job.k2, outcome.reason, outcome.trace)
             return
+        wrong: list[tuple[int, str]] = []
         for k2, predictions in zip(job.k2, outcome.predictions, strict=True):
             try:
                 cell = cell_of(predictions, grid=self.grid, trained=outcome)
             except errors.DataError as error:
-                if job.name == "cells":
-                    self.failed[job.k1, k2] = str(error)
-                    self._refused += 1
+                wrong.append((k2, str(error)))
                 continue
-            if job.name in (REPEAT, CONTROL):
+            if job.name != CELLS:
                 self._trials[job.name] = cell
             elif not self.grid.cell_path(job.k1, k2).exists():
                 self.grid.write(job.k1, k2, cell, temporary=self.temporary)
                 self._kept[job.k1, k2] = cell
                 self.num_new += 1
+        if wrong:
+            self._refused += len(wrong) if job.name == CELLS else 0
+            self._lose(job, [k2 for k2, _ in wrong], wrong[0][1])
         self._judge()
 
     def note(self) -> str:
@@ -105,10 +114,21 @@ class Collector:
         bound, gap = summary(supersamples, self.grid.num_classes)
         return f"bound ~{bound:.3g}, gap {gap:.3g}"
 
-    def _judge(self) -> None:
-        if len(self._trials) < 2 or not self.grid.cell_path(0, 0).exists():
+    def _lose(self, job: Job, cells: Sequence[int], reason: str, trace: str = "") -> None:
+        if job.name != CELLS:
+            self._untried = reason
             return
-        probe = probe_of(self.grid.read(0, 0), self._trials.pop(REPEAT), self._trials.pop(CONTROL))
+        self._lost += 1
+        self.failed |= {(job.k1, k2): reason for k2 in cells}
+        if trace:
+            self._traces |= {(job.k1, k2): trace for k2 in cells}
+
+    def _judge(self) -> None:
+        trials, alone = self._trials, FIRST in self._awaited
+        if not trials or trials.keys() != self._awaited or not (alone or self.grid.cell_path(0, 0).exists()):
+            return
+        first = trials.pop(FIRST) if alone else self.grid.read(0, 0)
+        probe = probe_of(first, trials.pop(REPEAT), trials.pop(CONTROL))
         write_probe(self.grid, probe, self.temporary)
         for text in probe.warnings():
             warnings.warn(f"run: {text}", stacklevel=4)
@@ -116,6 +136,11 @@ class Collector:
     def raise_failures(self) -> None:
         """Raises for the cells that failed, if any."""
         if not self.failed:
+            if self._untried:
+                warnings.warn(
+                    f"run: whether the learner follows its seed and its indices is unknown: {self._untried}",
+                    stacklevel=3,
+                )
             return
         cells = sorted(self.failed.items())
         listed = "; ".join(f"(k1={k1}, k2={k2}): {reason}" for (k1, k2), reason in cells[:SHOWN])
@@ -127,4 +152,5 @@ class Collector:
             f"run: every cell must train; got {len(cells)} that failed {self.retries + 1} times: {listed}{more}. "
             f"{rest}: mend the learner and call run again, which trains the missing cells only.",
             dict(cells),
+            self._traces,
         )

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +22,8 @@ __all__ = ["Cell", "Grid"]
 
 SCHEMA_VERSION = 1
 PLAN, LABELS, CELLS, SHARDS = "plan.json", "labels.npy", "cells", "shards"
+UNREADABLE = (ValueError, KeyError, EOFError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
+"""What NumPy and zipfile raise of damaged bytes, wherever the damage is."""
 MOST_CLASSES = 46_340  # C² states of a pair are counted in int32
 REMEDY = "Delete it and call run again: it trains the missing cells only."
 
@@ -114,12 +118,13 @@ class Grid:
             StoreError: It is missing, damaged, altered, or of another grid; the text names it.
         """
         path = self.cell_path(k1, k2)
+        data = read_bytes("open", path)
         try:
-            with np.load(io.BytesIO(read_bytes("open", path))) as file:
+            with np.load(io.BytesIO(data)) as file:
                 content = {name: file[name] for name in file.files}
             digest, grid, mask = str(content["digest"]), str(content["grid"]), content["mask"]
             seconds, versions = float(content["seconds"]), str(content["versions"])
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise damaged("open", path, f"what is no cell ({error})") from error
         if grid != self.digest or not np.array_equal(mask, self.plan.masks[k1, k2]):
             raise errors.StoreError(
@@ -159,23 +164,34 @@ def write_plan(path: str | Path, plan: Plan) -> Grid:
     return grid
 
 
-def begin(
-    path: str | Path, plan: Plan, *, labels: np.ndarray, num_classes: int, checkpoints: Sequence[int], temporary: str
-) -> tuple[Grid, Path]:
-    """The grid of these runs, begun or gone on with, and a folder for this writer's unfinished files.
+def writers_folder(path: str | Path, writer: str) -> Path:
+    """A folder inside of the grid's for one writer's lock and its unfinished files, made.
 
     Raises:
-        StoreError: The folder holds something else, or runs of another plan, pool or learner's checkpoints (the text
-            names the first field that differs).
+        StoreError: The grid's folder holds something else, or the system refuses.
+    """
+    folder = Path(path)
+    own = folder / SHARDS / writer
+    if not (folder / PLAN).exists():
+        _make_folder(folder)
+    with refusals("store", own):
+        own.mkdir(parents=True, exist_ok=True)
+    return own
+
+
+def begin(
+    path: str | Path, plan: Plan, *, labels: np.ndarray, num_classes: int, checkpoints: Sequence[int], temporary: Path
+) -> Grid:
+    """The grid of these runs, begun or gone on with; ``temporary`` is a folder that this writer has locked.
+
+    Raises:
+        StoreError: The folder holds runs of another plan, pool or learner's checkpoints (the text names the first field
+            that differs), or the system refuses.
     """
     folder = Path(path)
     grid = Grid(path=folder, plan=plan, labels=labels, num_classes=num_classes, checkpoints=tuple(checkpoints))
-    if not (folder / PLAN).exists():
-        _make_folder(folder)
-    own = folder / SHARDS / temporary
-    with refusals("store", own):
-        own.mkdir(parents=True, exist_ok=True)
-        for leftover in own.glob(f"*{TEMPORARY}"):
+    with refusals("store", temporary):
+        for leftover in temporary.glob(f"*{TEMPORARY}"):
             leftover.unlink()
     if (folder / PLAN).exists():
         old = _head_of(folder)
@@ -184,12 +200,12 @@ def begin(
             head = grid._head()
             _check_same(folder, {"pool": old["pool"]}, {"pool": head["pool"]})
             read_grid(folder)
-            return grid, own
+            return grid
     buffer = io.BytesIO()
     np.save(buffer, labels)
-    write_bytes(folder / LABELS, buffer.getvalue(), temporary=own / (LABELS + TEMPORARY))
-    write_bytes(folder / PLAN, encoded(grid._head(), sort_keys=False), temporary=own / (PLAN + TEMPORARY))
-    return grid, own
+    write_bytes(folder / LABELS, buffer.getvalue(), temporary=temporary / (LABELS + TEMPORARY))
+    write_bytes(folder / PLAN, encoded(grid._head(), sort_keys=False), temporary=temporary / (PLAN + TEMPORARY))
+    return grid
 
 
 def read_grid(path: str | Path) -> Grid:
@@ -200,20 +216,21 @@ def read_grid(path: str | Path) -> Grid:
     """
     folder = Path(path)
     head = _head_of(folder)
+    pool = head["pool"]
     try:
-        plan, pool = Plan(**head["plan"]), head["pool"]
-    except TypeError as error:
-        raise damaged("open", folder / PLAN, "what is no plan") from error
+        plan = Plan(**head["plan"])
+        num_classes, checkpoints = (0, ()) if pool is None else (int(pool["num_classes"]), tuple(pool["checkpoints"]))
+    except (TypeError, KeyError, ValueError) as error:
+        raise damaged("open", folder / PLAN, f"what is no plan ({error})") from error
     if pool is None:
         return Grid(path=folder, plan=plan, labels=None, num_classes=0, checkpoints=())
     file = folder / LABELS
+    data = read_bytes("open", file)
     try:
-        labels = np.load(io.BytesIO(read_bytes("open", file)))
-    except (ValueError, EOFError) as error:
+        labels = np.load(io.BytesIO(data))
+    except UNREADABLE as error:
         raise damaged("open", file, f"what is no array ({error})") from error
-    grid = Grid(
-        path=folder, plan=plan, labels=labels, num_classes=pool["num_classes"], checkpoints=tuple(pool["checkpoints"])
-    )
+    grid = Grid(path=folder, plan=plan, labels=labels, num_classes=num_classes, checkpoints=checkpoints)
     if grid._head()["pool"] != pool or labels.shape != (plan.pool_size,):
         raise damaged("open", file, "content of another hash")
     return grid

@@ -8,11 +8,11 @@ import numpy as np
 from infotorch.bounds.cells import Job
 from infotorch.bounds.grid import Cell, Grid
 from infotorch.store.files import TEMPORARY, write_bytes
-from infotorch.store.manifest import decoded, encoded
+from infotorch.store.manifest import damaged, decoded, encoded
 
-__all__ = ["CONTROL", "REPEAT", "Probe", "probe_jobs", "read_probe"]
+__all__ = ["CONTROL", "FIRST", "REPEAT", "Probe", "probe_jobs", "read_probe"]
 
-REPEAT, CONTROL = "repeat", "control"
+FIRST, REPEAT, CONTROL = "first", "repeat", "control"
 FILE = "probe.json"
 
 
@@ -43,26 +43,32 @@ class Probe:
         return found
 
 
-def probe_jobs(grid: Grid) -> list[Job]:
+def probe_jobs(grid: Grid, *, alone: bool) -> list[Job]:
+    """The trainings to compare with cell (0, 0); with ``alone`` this too, by itself.
+
+    What many cells are trained at once rounds with their number, so one trained by itself is no measure of one that
+    was trained among others.
+    """
     plan = grid.plan
     pairs, mask = plan.supersamples[0], plan.masks[0, 0]
-    trained = {name: pairs[np.arange(plan.n), bits] for name, bits in ((REPEAT, mask), (CONTROL, 1 - mask))}
+    columns = {FIRST: mask, REPEAT: mask, CONTROL: 1 - mask}
     return [
         Job(
             k1=0,
             k2=(0,),
-            train=(train,),
+            train=(pairs[np.arange(plan.n), column],),
             seeds=(int(plan.run_seeds[0, 0]),),
             indices=pairs.reshape(-1),
             checkpoints=grid.checkpoints,
             name=name,
         )
-        for name, train in trained.items()
+        for name, column in columns.items()
+        if alone or name != FIRST
     ]
 
 
 def probe_of(first: Cell, repeat: Cell, control: Cell) -> Probe:
-    """The predictions of cell (0, 0) against those of the two jobs."""
+    """The predictions of cell (0, 0) against those of its repetition and of the training on the other items."""
     differs = [_differs(first, other) for other in (repeat, control)]
     return Probe(asked=differs[0].size, repeat_differs=int(differs[0].sum()), control_differs=int(differs[1].sum()))
 
@@ -84,6 +90,7 @@ def read_probe(grid: Grid) -> Probe | None:
     if not path.exists():
         return None
     content = decoded("open", path)
-    if content.pop("grid", None) != grid.digest:
-        return None
-    return Probe(**content)
+    try:
+        return Probe(**content) if content.pop("grid") == grid.digest else None
+    except (AttributeError, KeyError, TypeError) as error:
+        raise damaged("open", path, f"what is no probe ({error})") from error

@@ -1,9 +1,7 @@
 """Trains the cells of a plan that are missing."""
 
 import concurrent.futures as futures
-import hashlib
 import os
-import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -17,6 +15,7 @@ from infotorch import errors
 from infotorch.bounds import grid as grids
 from infotorch.bounds.cells import Ensemble, Job, Learner, TrainFn
 from infotorch.bounds.collect import Collector
+from infotorch.bounds.duplicates import warn_of_duplicates
 from infotorch.bounds.grid import MOST_CLASSES, Grid
 from infotorch.bounds.plan import Plan
 from infotorch.bounds.probe import probe_jobs, read_probe
@@ -55,9 +54,9 @@ def run(
     same bits whatever the number of workers. Every run has the same number of threads for this, and its generators
     (Python's, NumPy's, torch's) start from its seed.
 
-    Before the first cell counts, the learner is tried twice more (``probe``): trained again on the first cell, and on
-    that cell's test samples. Where the first differs it isn't deterministic in its seed, where the second doesn't it
-    may ignore its indices; both are warned of, and told by every estimate.
+    The learner is tried besides (``probe``): trained again on the first cell, and on that cell's test samples. Where
+    the first differs it isn't deterministic in its seed, where the second doesn't it may ignore its indices; both are
+    warned of, and told by every estimate.
 
     Args:
         plan: What ``infotorch.bounds.plan`` gave.
@@ -76,7 +75,7 @@ def run(
         ensemble_size: Cells of one call; default all K2 of a supersample.
         checkpoints: Numbers of epochs after which predictions are kept; these are [T, M] then.
         items: [pool_size, ...], the pool's inputs, where equal ones are to be found: with an item in both columns of a
-            supersample, membership is undefined, which is warned of.
+            supersample, membership is undefined, which is warned of. Default: the ``x`` of a ready learner.
         shard: (i, N): do only each N-th cell, beginning with the i-th, counted from 1: for array jobs on one folder.
         timeout: Seconds after which a job of an own process is given up, its process's start included.
         retries: How often a cell that fails is tried again.
@@ -97,20 +96,21 @@ def run(
     marks = _checkpoints(checkpoints)
     index, count = _shard(shard)
     _check(train_fn, ensemble, ensemble_size, workers, executor, timeout, retries, threads)
-    _warn_of_duplicates(plan, items)
+    items = getattr(train_fn, "x", None) if items is None else items
+    if items is not None:
+        warn_of_duplicates(plan, items)
     learner = Learner(train_fn=train_fn, ensemble=ensemble, threads=threads)
-    grid, own = grids.begin(
-        out, plan, labels=labels, num_classes=num_classes, checkpoints=marks, temporary=f"{index}-of-{count}"
-    )
+    own = grids.writers_folder(out, f"{index}-of-{count}")
     with locked(own):
+        grid = grids.begin(out, plan, labels=labels, num_classes=num_classes, checkpoints=marks, temporary=own)
         queue, total = _jobs(grid, ensemble_size or plan.K2 if ensemble is not None else 1, index, count)
         done = total - sum(len(job.k2) for job in queue)
         if probe and index == 1 and read_probe(grid) is None:
-            queue.extendleft(reversed(probe_jobs(grid)))
+            queue.extendleft(reversed(probe_jobs(grid, alone=ensemble is not None)))
         collector = Collector(grid, own, queue, retries)
         if executor is not None:
             outcomes = elsewhere(queue, learner, executor)
-        elif workers == 1 and timeout is None:
+        elif not queue or (workers == 1 and timeout is None):
             outcomes = here(queue, learner)
         else:
             outcomes = processes(queue, learner, min(workers or _cores(), len(queue)), timeout)
@@ -228,28 +228,6 @@ def _check(
             )
     if timeout is not None and not timeout > 0:
         raise errors.ConfigError(f"run: timeout must be above 0 seconds; got {timeout}. Leave it out for none.")
-
-
-def _warn_of_duplicates(plan: Plan, items: Any) -> None:
-    """Equal items in one supersample: being trained on one is being trained on the other."""
-    if items is None:
-        return
-    array = items.detach().cpu().numpy() if isinstance(items, torch.Tensor) else np.asarray(items)
-    if len(array) != plan.pool_size:
-        raise errors.DataError(
-            f"run: items must be those of the pool, {plan.pool_size}; got {len(array)}. Pass the pool's inputs."
-        )
-    digests = np.array([hashlib.sha256(np.ascontiguousarray(item).tobytes()).digest() for item in array])
-    for k1, pairs in enumerate(plan.supersamples):
-        _, counts = np.unique(digests[pairs.reshape(-1)], return_counts=True)
-        twice = int((counts > 1).sum())
-        if twice:
-            warnings.warn(
-                f"run: {twice} items of supersample {k1} come more than once: whether they were trained on is "
-                "undefined, and estimates are too low. Remove duplicates from the pool.",
-                stacklevel=3,
-            )
-            return
 
 
 def _cores() -> int:

@@ -2,20 +2,26 @@
 
 import concurrent.futures as futures
 import contextlib
+import os
 import pickle
+import threading
 import time
 from collections import deque
 from collections.abc import Generator
 
 import loky
+from loky.backend import reduction
 
 from infotorch import errors
-from infotorch.bounds.cells import Failure, Job, Learner, Trained, train
+from infotorch.bounds.cells import Failure, Job, Learner, Trained, failure_of, train
 
 __all__ = ["elsewhere", "here", "processes"]
 
 Outcomes = Generator[tuple[Job, Trained | Failure], None, None]
 """Each job with what came of it. A consumer who appends to the queue in between has that done too."""
+Future = futures.Future[Trained | Failure]
+WATCH = 1.0
+"""Seconds between two looks of a worker whether its parent is alive."""
 
 
 def here(queue: deque[Job], learner: Learner) -> Outcomes:
@@ -27,12 +33,15 @@ def here(queue: deque[Job], learner: Learner) -> Outcomes:
 
 def elsewhere(queue: deque[Job], learner: Learner, executor: futures.Executor) -> Outcomes:
     """All at once in the user's executor, which decides on their order and on what a lost worker means."""
-    running: dict[futures.Future[Trained | Failure], Job] = {}
+    running: dict[Future, Job] = {}
     try:
         while queue or running:
             while queue:
                 job = queue.popleft()
-                running[executor.submit(train, learner, job)] = job
+                try:
+                    running[executor.submit(train, learner, job)] = job
+                except RuntimeError as error:  # it's broken, or shut down
+                    yield job, failure_of(error)
             done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
             for future in done:
                 yield running.pop(future), _outcome(future)
@@ -41,13 +50,11 @@ def elsewhere(queue: deque[Job], learner: Learner, executor: futures.Executor) -
             future.cancel()
 
 
-def _outcome(future: "futures.Future[Trained | Failure]") -> Trained | Failure:
-    try:
-        return future.result()
-    except futures.CancelledError:
+def _outcome(future: Future) -> Trained | Failure:
+    if future.cancelled():
         return Failure(reason="the executor cancelled it")
-    except Exception as error:  # an executor's own: a worker that died, a result that can't be sent
-        return Failure(reason=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
+    error = future.exception()  # not the learner's: a worker that died, a result that can't be sent
+    return future.result() if error is None else failure_of(error)
 
 
 def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float | None) -> Outcomes:
@@ -56,17 +63,18 @@ def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float 
     A job is handed over when a worker is free for it, so its time runs from there. When a process dies, the executor
     can't say which job killed it: the ones that ran are run again one by one, and who dies alone is the one.
     """
+    sent = _sent(learner)
     suspects: deque[Job] = deque()
-    running: dict[futures.Future[Trained | Failure], tuple[Job, float]] = {}
+    running: dict[Future, tuple[Job, float]] = {}
     alone = False
-    pool = _pool(learner, workers)
+    pool = _pool(sent, workers)
     try:
         while queue or suspects or running:
             alone = alone and bool(running)
             while (queue or suspects) and not alone and len(running) < (1 if suspects else workers):
                 alone = bool(suspects)
                 job = suspects.popleft() if alone else queue.popleft()
-                running[_sent(pool, job)] = (job, time.monotonic())
+                running[pool.submit(_train_here, job)] = (job, time.monotonic())
             left = None
             if timeout is not None:
                 left = max(0.0, min(begun for _, begun in running.values()) + timeout - time.monotonic())
@@ -80,7 +88,7 @@ def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float 
             if dead:
                 jobs = [job for job, _ in running.values()]
                 running.clear()
-                pool = _replaced(pool, learner, workers)
+                pool = _replaced(pool, sent, workers)
                 if len(jobs) == 1:
                     yield jobs[0], Failure(reason="its process died, perhaps out of memory")
                 else:
@@ -89,40 +97,61 @@ def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float 
                 hung = [running.pop(future)[0] for future in late]
                 queue.extendleft(reversed([job for job, _ in running.values()]))
                 running.clear()
-                pool = _replaced(pool, learner, workers)
+                pool = _replaced(pool, sent, workers)
                 for job in hung:
                     yield job, Failure(reason=f"it took longer than timeout={timeout:g} s")
     finally:
-        pool.shutdown(wait=True, kill_workers=bool(running))
+        _end(pool)
 
 
-def _pool(learner: Learner, workers: int) -> loky.ProcessPoolExecutor:
-    return loky.ProcessPoolExecutor(workers, initializer=_keep, initargs=(learner,))
-
-
-def _sent(pool: loky.ProcessPoolExecutor, job: Job) -> "futures.Future[Trained | Failure]":
+def _sent(learner: Learner) -> bytes:
+    """The learner as every worker gets it: made once, and read by a worker at its first job, which can tell of it."""
     try:
-        return pool.submit(_train_here, job)
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        return bytes(reduction.dumps(learner))
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise errors.ConfigError(
             f"run: the learner must be something that can be sent to another process; got {error}. "
             "Open files and connections inside of it, or set workers=1."
         ) from error
 
 
-def _replaced(pool: loky.ProcessPoolExecutor, learner: Learner, workers: int) -> loky.ProcessPoolExecutor:
+def _pool(sent: bytes, workers: int) -> loky.ProcessPoolExecutor:
+    return loky.ProcessPoolExecutor(workers, initializer=_keep, initargs=(sent, os.getpid()))
+
+
+def _replaced(pool: loky.ProcessPoolExecutor, sent: bytes, workers: int) -> loky.ProcessPoolExecutor:
+    _end(pool)
+    return _pool(sent, workers)
+
+
+def _end(pool: loky.ProcessPoolExecutor) -> None:
+    """Ends the workers and what they started; those that are idle have nothing to lose."""
     with contextlib.suppress(OSError):  # workers that are gone already
         pool.shutdown(wait=True, kill_workers=True)
-    return _pool(learner, workers)
 
 
+_unread: list[bytes] = []
 _kept: list[Learner] = []
 """A worker process's learner: it is sent once, for it may hold the whole data."""
 
 
-def _keep(learner: Learner) -> None:
-    _kept[:] = [learner]
+def _keep(sent: bytes, parent: int) -> None:
+    _unread[:] = [sent]
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    """Ends this process when its parent is gone: killed, it can't tell, and a worker would wait for jobs for ever."""
+    while os.getppid() == parent:
+        time.sleep(WATCH)
+    os._exit(1)
 
 
 def _train_here(job: Job) -> Trained | Failure:
+    if not _kept:
+        try:
+            _kept.append(pickle.loads(_unread[0]))
+        except (Exception, SystemExit) as error:  # a module of the user's that raises when it is imported
+            return failure_of(error, before="the learner can't be read in another process: ")
+        _unread.clear()
     return train(_kept[0], job)

@@ -90,13 +90,13 @@ def formula(
     _check_options(where, bound, given, m=m, sigma=sigma)
     if n is None and (bound.information or "n" in bound.required):
         raise ConfigError(f"{where}: n must be given; got none. Pass n=, the number of training samples.")
-    own = {"m": m, "sigma": sigma} | ({} if n is None else {"n": n})
-    for name, value in (own | given).items():
+    given |= {"m": m, "sigma": sigma} | ({} if n is None else {"n": n})
+    for name, value in given.items():
         _check_range(where, name, value)
-    for name in {"m", "k"} & set(bound.options):
-        if n is not None and (own | given)[name] > n:
-            raise ConfigError(f"{where}: {name} must be at most n = {n}; got {(own | given)[name]}. Lower {name}.")
-    arguments = {name: value for name, value in (own | given).items() if name in bound.options}
+    for name, value in (("m", m), ("k", k)):
+        if name in bound.options and n is not None and value is not None and value > n:
+            raise ConfigError(f"{where}: {name} must be at most n = {n}; got {value}. Lower {name}.")
+    arguments = {name: value for name, value in given.items() if name in bound.options}
     if not bound.information:
         if information is not None or weights is not None:
             what = "information" if information is not None else "weights"
@@ -211,7 +211,7 @@ def _informations(where: str, bound: Bound, information: Array | None, *, n: int
         every = {"samples": n, "subsets": math.comb(n, m), "pairs": math.comb(n, 2)}[bound.entries]
         some = bound.entries == "subsets" and m > 1  # a mean over all samples, but over as many subsets as one likes
         if shape[-1] > every or (shape[-1] < every and not some):
-            what = f"{'at most ' if some else ''}{every} {'samples' if m == 1 and not axes == 0 else bound.entries}"
+            what = f"{'at most ' if some else ''}{every} {bound.entries}"
             raise ShapeError(f"{where}: information must end in an axis of {what}; got {shape}. Pass one number each.")
     if bound.entries == "pairs" and n < 2:
         raise ConfigError(f"{where}: n must be at least 2; got {n}. One sample makes no pair.")
@@ -237,7 +237,6 @@ def _chances(where: str, nats: np.ndarray, weights: Array | None) -> np.ndarray 
         want = f"[{len(nats)}]" if nats.ndim == 2 else "left out, as information has no axis Z"
         raise ShapeError(f"{where}: weights must be {want}; got {list(chances.shape)}. Pass one weight a supersample.")
     if not (chances >= 0).all() or not abs(chances.sum() - 1) <= 1e-9:
-        raise ConfigError(
-            f"{where}: weights must be at least 0 and add up to 1; got a sum of {chances.sum():.6g}. Divide by their sum."
-        )
+        got = f"a sum of {chances.sum():.6g}"
+        raise ConfigError(f"{where}: weights must be at least 0 and add up to 1; got {got}. Divide by their sum.")
     return chances

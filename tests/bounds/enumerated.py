@@ -55,7 +55,7 @@ class Problem:
 
     @cached_property
     def sets(self):
-        """int [P^n, n], all training sets."""
+        """All training sets, int [P^n, n]."""
         return np.array(list(product(range(len(self.p)), repeat=self.n)))
 
     def number_of(self, sets):
@@ -148,8 +148,10 @@ class Problem:
 
     @cached_property
     def stability(self):
-        """Root of the largest mean squared move of the predictions when sample i is drawn anew: at the sample itself,
-        at a fresh point, at another training point. Of deterministic learners."""
+        """Root mean squared moves of a deterministic learner's predictions when sample i is drawn anew, largest over i.
+
+        At the sample itself, at a fresh point, and at another training point.
+        """
         assert ((self.chance == 0) | (self.chance == 1)).all()
         P, f = len(self.p), self.prediction[self.chance.argmax(-1)].astype(float)  # [P^n, P]
         itself, fresh, other = np.zeros(self.n), np.zeros(self.n), np.zeros((self.n, self.n))

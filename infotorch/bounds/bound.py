@@ -14,7 +14,7 @@ Status = Literal["checked", "derived", "recalled"]
 """``checked``: holds on learning problems that the tests enumerate. ``derived``: the derivation stands in
 ``closed_forms``. ``recalled``: the paper's statement, not read again; its constant follows from a derivation here."""
 
-NOT_THIS_RUN = "Bounds the expected gap over training sets, not the gap of this run."
+NOT_THIS_RUN = "bounds the expected gap over training sets, not the gap of this run"
 """What is printed next to every bound of the expected gap."""
 
 AXES = {"": "a number", "U": "a number or [U]", "Z": "a number or [Z]", "ZU": "a number, [U] or [Z, U]"}
@@ -78,4 +78,4 @@ class Bound:
         lines.append(f"  assumes: {self.assumption}")
         lines.append(f"  source: {self.source}; {self.status}")
         lines.append(f"  note: {self.note}")
-        return "\n".join([*lines, f"  {NOT_THIS_RUN}"] if self.of == "expected gap" else lines)
+        return "\n".join([*lines, f"  {self.id} {NOT_THIS_RUN}"] if self.of == "expected gap" else lines)

@@ -93,9 +93,9 @@ def formula(
     given |= {"m": m, "sigma": sigma} | ({} if n is None else {"n": n})
     for name, value in given.items():
         _check_range(where, name, value)
-    for name, value in (("m", m), ("k", k)):
-        if name in bound.options and n is not None and value is not None and value > n:
-            raise ConfigError(f"{where}: {name} must be at most n = {n}; got {value}. Lower {name}.")
+    for name, part in (("m", m), ("k", k)):
+        if name in bound.options and n is not None and part is not None and part > n:
+            raise ConfigError(f"{where}: {name} must be at most n = {n}; got {part}. Lower {name}.")
     arguments = {name: value for name, value in given.items() if name in bound.options}
     if not bound.information:
         if information is not None or weights is not None:
@@ -162,7 +162,7 @@ def _check_options(where: str, bound: Bound, given: dict[str, Any], *, m: int, s
     missing = [name for name in bound.required if name not in given and name not in ("n", "m", "sigma")]
     if missing:
         raise ConfigError(
-            f"{where}: {', '.join(bound.required)} must be given; got no {missing[0]}. Pass {missing[0]}=."
+            f"{where}: {', '.join(bound.required)} must be given; got no {missing[0]}. Add {missing[0]}=."
         )
 
 

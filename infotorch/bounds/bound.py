@@ -1,7 +1,7 @@
 """What a bound is: its statement, what it needs and assumes, and the function that computes it."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,7 +40,7 @@ class Bound:
     note: str
     """How tight it is, and when another one is better."""
     value: Callable[..., float]
-    """The right-hand side; the parameters after information and weights are the options that the id takes."""
+    """The right-hand side; its keyword-only parameters are options of the id."""
     information: str = ""
     """Which information it needs, in nats; empty where none."""
     axes: str = ""
@@ -53,17 +53,20 @@ class Bound:
     """A bound where its information is exact; with an estimated information, its value is an estimate."""
 
     @property
-    def required(self) -> tuple[str, ...]:
-        """The options that must be given."""
-        return tuple(p.name for p in self._parameters() if p.default is p.empty)
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The options of ``value``."""
+        return {name: p for name, p in inspect.signature(self.value).parameters.items() if p.kind is p.KEYWORD_ONLY}
 
     @property
     def options(self) -> tuple[str, ...]:
-        """All options that the id takes."""
-        return tuple(p.name for p in self._parameters())
+        """All options that the id takes; n belongs to every information, whose shape and ceiling it sets."""
+        return tuple(self.parameters if not self.information else {"n": None, **self.parameters})
 
-    def _parameters(self) -> list[inspect.Parameter]:
-        return [p for p in inspect.signature(self.value).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The options without a default; ``formula`` has those of m and sigma."""
+        optional = {name for name, p in self.parameters.items() if p.default is not p.empty} | {"m", "sigma"}
+        return tuple(name for name in self.options if name not in optional)
 
     @property
     def trivial(self) -> float | None:
@@ -72,7 +75,7 @@ class Bound:
 
     def __str__(self) -> str:
         """The statement with its kind, and what it doesn't say."""
-        lines = [f"{self.id}: {self.kind} of the {self.of}. {self.statement}"]
+        lines = [f"{self.id}: {self.kind} of the {self.of}: {self.statement}"]
         if self.information:
             lines.append(f"  needs: {self.information} ({AXES[self.axes]}), nats; from an estimate it is an estimate")
         lines.append(f"  assumes: {self.assumption}")

@@ -87,16 +87,14 @@ def formula(
     named = {"constant": constant, "train_risk": train_risk, "zero_one": zero_one, "c": c, "size": size, "d": d}
     named |= {"gamma": gamma, "beta": beta, "beta1": beta1, "beta2": beta2, "k": k}
     given = {name: value for name, value in named.items() if value is not None}
-    _check_options(where, bound, given, m=m, sigma=sigma)
-    if n is None and (bound.information or "n" in bound.required):
-        raise ConfigError(f"{where}: n must be given; got none. Pass n=, the number of training samples.")
+    _check_options(where, bound, given, n=n, m=m, sigma=sigma)
     given |= {"m": m, "sigma": sigma} | ({} if n is None else {"n": n})
     for name, value in given.items():
         _check_range(where, name, value)
     for name, part in (("m", m), ("k", k)):
         if name in bound.options and n is not None and part is not None and part > n:
             raise ConfigError(f"{where}: {name} must be at most n = {n}; got {part}. Lower {name}.")
-    arguments = {name: value for name, value in given.items() if name in bound.options}
+    arguments = {name: value for name, value in given.items() if name in bound.parameters}
     if not bound.information:
         if information is not None or weights is not None:
             what = "information" if information is not None else "weights"
@@ -151,15 +149,14 @@ def plain_lipschitz(*, gamma: float, beta: float) -> float:
     return gamma * beta
 
 
-def _check_options(where: str, bound: Bound, given: dict[str, Any], *, m: int, sigma: float) -> None:
-    """Each option that is given is one of the bound's, and none is missing."""
-    wrong = [name for name in given if name not in bound.options]
-    wrong += [name for name, value, default in (("m", m, 1), ("sigma", sigma, 0.5)) if value != default]
-    wrong = [name for name in wrong if name not in bound.options]
+def _check_options(where: str, bound: Bound, given: dict[str, Any], *, n: int | None, m: int, sigma: float) -> None:
+    """Each option that is given is one of the bound's, and none is missing. n is welcome everywhere."""
+    chosen = [name for name, value, default in (("m", m, 1), ("sigma", sigma, 0.5)) if value != default]
+    wrong = [name for name in [*given, *chosen] if name not in bound.options]
     if wrong:
         takes = ", ".join(bound.options) or "none"
         raise ConfigError(f"{where}: options must be of {takes}; got {wrong[0]}. Leave {wrong[0]} out.")
-    missing = [name for name in bound.required if name not in given and name not in ("n", "m", "sigma")]
+    missing = [name for name in bound.required if name not in given and (name != "n" or n is None)]
     if missing:
         raise ConfigError(
             f"{where}: {', '.join(bound.required)} must be given; got no {missing[0]}. Add {missing[0]}=."

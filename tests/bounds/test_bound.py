@@ -9,7 +9,7 @@ from infotorch.table import KINDS
 
 def test_a_bound_in_words():
     assert str(BOUNDS["kl"]) == (
-        "kl: bound of the population risk. the largest R in [r, 1] with d(r‖(r+R)/2) ≤ (1/n) Σ I(L_i;J_i|Z)\n"
+        "kl: bound of the population risk: the largest R in [r, 1] with d(r‖(r+R)/2) ≤ (1/n) Σ I(L_i;J_i|Z)\n"
         "  needs: I(L_i;J_i|Z) (a number, [U] or [Z, U]), nats; from an estimate it is an estimate\n"
         "  assumes: loss in [0, 1]; r = train_risk is the expected train risk\n"
         "  source: Hellström & Durisi, arXiv 2210.06511; checked\n"
@@ -28,7 +28,8 @@ def test_its_kind_is_named_and_the_gap_of_one_run_disclaimed(id):
 def test_options_are_those_of_the_function():
     assert BOUNDS["stable"].options == ("d", "gamma", "beta", "constant")
     assert BOUNDS["stable"].required == ("d", "gamma", "beta")
-    assert BOUNDS["ld"].options == ()
+    assert BOUNDS["subset"].options == ("n", "m", "sigma") and BOUNDS["subset"].required == ("n",)
+    assert BOUNDS["ld"].options == BOUNDS["ld"].required == ("n",)
 
 
 @pytest.mark.parametrize("id", BOUNDS)

@@ -9,6 +9,7 @@ from infotorch.bounds.examples import Pair, example_scores, membership_pairs
 from infotorch.bounds.experiment import Experiment
 from infotorch.bounds.formulas import formula, vacuous
 from infotorch.bounds.grid import Cell, Grid
+from infotorch.bounds.huggingface_learner import huggingface_learner
 from infotorch.bounds.information import mutual_information, null_mean, plugin_mi
 from infotorch.bounds.langevin import Langevin
 from infotorch.bounds.leave_one_out import leave_one_out
@@ -17,8 +18,10 @@ from infotorch.bounds.plan import Plan, plan
 from infotorch.bounds.result import BoundEstimate, Report
 from infotorch.bounds.run import run
 from infotorch.bounds.sgld import sgld, sgld_account
+from infotorch.bounds.sklearn_learner import sklearn_learner
 from infotorch.bounds.statements import BOUNDS
 from infotorch.bounds.status import Status, status
+from infotorch.bounds.torch_learner import torch_learner
 from infotorch.bounds.vmap_ensemble import VmapEnsemble, vmap_ensemble
 from infotorch.measures.gradient_variance import gradient_variance
 
@@ -47,6 +50,7 @@ __all__ = [
     "formula",
     "from_predictions",
     "gradient_variance",
+    "huggingface_learner",
     "leave_one_out",
     "membership_pairs",
     "mlp_ensemble",
@@ -57,7 +61,9 @@ __all__ = [
     "run",
     "sgld",
     "sgld_account",
+    "sklearn_learner",
     "status",
+    "torch_learner",
     "vacuous",
     "vmap_ensemble",
 ]

@@ -1,0 +1,1 @@
+"""Speed of what bounds are estimated with."""

@@ -1,1 +1,1 @@
-"""Speed of what bounds are estimated with."""
+"""Benchmarks of generalization bounds."""

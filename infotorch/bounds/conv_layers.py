@@ -1,8 +1,7 @@
 """Convolution and batch norm of many networks, with the samples innermost: [E, C, H, W, B].
 
-In this layout a row of an image is a run of B numbers. A patch of all samples is copied run by run, the statistics of
-a channel are sums over one long row, and a convolution is a product [O, K] x [K, positions * B] whose second factor
-needs no transposition.
+In this layout a pixel is a run of B numbers: whole vectors of samples meet an entry of a kernel, so that a convolution
+needs nothing unfolded, and the statistics of a channel are sums over one long row.
 """
 
 from dataclasses import dataclass
@@ -42,6 +41,11 @@ class Geometry:
             )
         )  # fmt: skip
         return H, W
+
+    @property
+    def is_product(self) -> bool:
+        """Whether the input is its only patch."""
+        return self.kernel == self.size and self.padding == (0, 0) and self.dilation == (1, 1)
 
     def sizes(self, E: int, O: int, B: int) -> tuple[int, ...]:
         """All sizes in the kernels' order."""
@@ -86,7 +90,7 @@ class _Columns(torch.autograd.Function):
 
 def columns(x: Tensor, geometry: Geometry) -> Tensor:
     """The patches of x [E, C, H, W, B] under the kernel, [E, C * kh * kw, Ho * Wo * B]."""
-    if geometry.kernel == geometry.size and geometry.padding == (0, 0):  # one position: the input is its patch
+    if geometry.is_product:
         return x.flatten(1, 3)
     return _Columns.apply(x, geometry)
 
@@ -122,8 +126,7 @@ class _Kernel(torch.autograd.Function):
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """The convolutions of x [E, C, H, W, B] with weight [E, O, C, kh, kw] and bias [E, O], [E, O, Ho, Wo, B]."""
-    one_position = geometry.kernel == geometry.size and geometry.padding == (0, 0)  # a plain product, on views
-    if x.is_cpu and x.shape[-1] >= LANES[x.dtype] and not one_position:
+    if x.is_cpu and x.shape[-1] >= LANES[x.dtype] and not geometry.is_product:
         y = _Kernel.apply(x, weight, geometry)
         return y if bias is None else y + bias[:, :, None, None, None]
     patches = columns(x, geometry)
@@ -132,7 +135,7 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry)
 
 
 def affine(weight: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
-    """Weight [E, O, I] x [E, I, L] + bias [E, O]."""
+    """The product of weight [E, O, I] and x [E, I, L], plus bias [E, O]."""
     return torch.bmm(weight, x) if bias is None else torch.baddbmm(bias[..., None], weight, x)
 
 

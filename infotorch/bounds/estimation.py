@@ -171,6 +171,7 @@ def _check(supersamples: Sequence[Runs], bounds: Sequence[str], m: int, num_clas
 
 
 def _counted(id: str, runs: Runs, num_classes: int, m: int) -> _Counted:
+    states: np.ndarray
     if id == "fcmi":
         assert runs.predicted is not None
         states, num_states = pair_states(runs.predicted, num_classes), num_classes**2
@@ -178,7 +179,7 @@ def _counted(id: str, runs: Runs, num_classes: int, m: int) -> _Counted:
         states, num_states = difference_states(runs.loss)
     else:
         states, num_states = loss_states(runs.loss)
-    bits = runs.bits
+    bits: np.ndarray = runs.bits
     if m > 1:
         states, bits = subset_states(states, num_states, m), subset_bits(bits, m)
     return _Counted(states=states, bits=bits, num_states=num_states**m, num_bits=2**m)
@@ -232,8 +233,7 @@ def _value(id: str, n: int, m: int, train: np.ndarray) -> Callable[..., float]:
     def of(information: np.ndarray, rows: slice | np.ndarray) -> float:
         if id in ("kl", "interp"):
             mean = float(np.clip(information.mean(), 0, np.log(2)))
-            more = {"train_risk": float(train[rows].mean())} if id == "kl" else {}
-            return formula(id, mean, n=n, **more)
+            return formula(id, mean, n=n, train_risk=float(train[rows].mean()) if id == "kl" else None)
         information = np.clip(information, 0, m * np.log(2))
         return formula(id, information[0] if id == "ld_flat" else information, n=n, m=m)
 

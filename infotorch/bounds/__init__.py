@@ -1,5 +1,6 @@
 """Generalization bounds from training runs: f-CMI and its family, with what their estimates are worth."""
 
+from infotorch.bounds import limits
 from infotorch.bounds.bound import Bound
 from infotorch.bounds.cells import Ensemble, Extra, TrainFn
 from infotorch.bounds.collect import RunError
@@ -7,7 +8,7 @@ from infotorch.bounds.conv_ensemble import ConvEnsemble, conv_ensemble
 from infotorch.bounds.estimate import estimate, from_predictions
 from infotorch.bounds.examples import Pair, example_scores, membership_pairs
 from infotorch.bounds.experiment import Experiment
-from infotorch.bounds.formulas import formula, vacuous
+from infotorch.bounds.formulas import formula, plain_lipschitz, vacuous
 from infotorch.bounds.grid import Cell, Grid
 from infotorch.bounds.huggingface_learner import huggingface_learner
 from infotorch.bounds.information import mutual_information, null_mean, plugin_mi
@@ -19,7 +20,7 @@ from infotorch.bounds.result import BoundEstimate, Report
 from infotorch.bounds.run import run
 from infotorch.bounds.sgld import sgld, sgld_account
 from infotorch.bounds.sklearn_learner import sklearn_learner
-from infotorch.bounds.statements import BOUNDS
+from infotorch.bounds.statements import BOUNDS, bounds_table
 from infotorch.bounds.status import Status, status
 from infotorch.bounds.torch_learner import torch_learner
 from infotorch.bounds.vmap_ensemble import VmapEnsemble, vmap_ensemble
@@ -44,6 +45,7 @@ __all__ = [
     "Status",
     "TrainFn",
     "VmapEnsemble",
+    "bounds_table",
     "conv_ensemble",
     "estimate",
     "example_scores",
@@ -52,10 +54,12 @@ __all__ = [
     "gradient_variance",
     "huggingface_learner",
     "leave_one_out",
+    "limits",
     "membership_pairs",
     "mlp_ensemble",
     "mutual_information",
     "null_mean",
+    "plain_lipschitz",
     "plan",
     "plugin_mi",
     "run",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from infotorch import errors
+from infotorch.bounds.bound import NOT_THIS_RUN
 from infotorch.bounds.formulas import formula
 from infotorch.bounds.information import (
     Correction,
@@ -282,7 +283,7 @@ def _warnings(
     if correction != "none":
         said.append(f"The correction {correction} lessens the bias; the plug-in's one-sidedness is lost with it.")
     if any(each.of == "expected gap" for each in found.values()):
-        said.append("Bounds the expected gap over training sets, not the gap of this run.")
+        said.append(f"{NOT_THIS_RUN[0].upper()}{NOT_THIS_RUN[1:]}.")
     if any(each.of == "population risk" for each in found.values()):
         said.append("kl and interp bound the risk on the population, test error, not the gap.")
     if len(supersamples) >= FEWEST:

@@ -66,3 +66,14 @@ def test_no_constant_beats_the_best_one(nats, c):
 def test_the_plain_lipschitz_bound_is_smaller_where_the_other_says_anything(d, gamma, beta, constant):
     if (bound := formula("stable", d=d, gamma=gamma, beta=beta, constant=constant)) < 1:
         assert plain_lipschitz(gamma=gamma, beta=beta) <= bound
+
+
+def test_squared_stability_by_hand():
+    """2 · 0.01 + 50 · 0.04 + 50 · 0.09 = 6.52 under the root, 12³ = 1728; a derivation has 8√2 in place of 12^{3/2}."""
+    setting = {"d": 4, "gamma": 0.5, "beta": 0.1, "beta1": 0.2, "beta2": 0.3, "n": 50}
+    got = formula("stable2", **setting)
+    assert got == pytest.approx(0.64 + math.sqrt(1728 * 6.52), rel=1e-12)
+    noise = [0.1 * 1.02**k for k in range(300)]  # s: information left, and what the noise costs
+    derived = min(32 / 50 + 4 * 6.52 / s**2 + 8 * 0.5**2 * s**2 * 4 for s in noise)
+    assert derived == pytest.approx(0.64 + 8 * math.sqrt(2 * 6.52), rel=1e-3)
+    assert derived < got

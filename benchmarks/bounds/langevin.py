@@ -104,8 +104,9 @@ def main() -> None:
         }
         found = bounds.estimate(grid, bounds=("fcmi", "ld", "kl"), checkpoint=epoch)
         case = {"n": N, "K1": K1, "K2": K2, "epoch": epoch, "epochs": EPOCHS}
-        append(RESULTS, "langevin, mnist 4 v 9", case, {"report": found.as_dict(), "account": accounts,
-                                                        "wall_seconds": round(time.perf_counter() - begun, 1)})  # fmt: skip
+        seconds = round(time.perf_counter() - begun, 1)
+        measured = {"report": found.as_dict(), "account": accounts, "wall_seconds": seconds}
+        append(RESULTS, "langevin, mnist 4 v 9", case, measured)
         print(epoch, found.gap, found["fcmi"].value, accounts["derived"]["value"], flush=True)
 
 

@@ -89,7 +89,7 @@ class Collector:
 
     def note(self) -> str:
         """``bound ~0.026, gap 0.009``: of the runs that were made by this call so far."""
-        if time.monotonic() - self._noted >= NOTED:
+        if not self.queue or time.monotonic() - self._noted >= NOTED:
             self._note, self._noted = self._estimate(), time.monotonic()
         return self._note
 

@@ -2,7 +2,8 @@
 
 Thirty perceptrons 64-32-2 (n = 75, batches of 25, 20 epochs, SGD with momentum) and the four-layer CNN of the f-CMI
 paper (n = 75, one batch a step, Adam). The loop indexes whole batches, has no DataLoader, and is also run with torch's
-fused optimiser. All train on the same samples, in turns. Of the CNN a few members and epochs are timed, because its
+fused optimiser. All train on the same samples, in turns. With one thread the seconds are the processor's, which other
+work on the machine disturbs less; with more they are the clock's. Of the CNN a few members and epochs are timed, because its
 steps are all alike; the time is given for a member and epoch, with the rate of multiply-adds as a share of this
 machine's rate for a large matrix product.
 """
@@ -101,14 +102,15 @@ def measure(case: str, threads: int) -> None:
     ours = f"{case}_ensemble" if case == "mlp" else "conv_ensemble"
     calls = rivals | {ours: lambda: ensemble.logits(cells, range(N))}
     times: dict[str, list[float]] = {name: [] for name in calls}
+    clock = time.process_time if threads == 1 else time.perf_counter
     rates = []
     for turn in range(1 + TURNS[case]):
         rates.append(gemm_rate())
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             call()
             if turn:  # the first one is warm-up
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     median = {name: statistics.median(values) for name, values in times.items()}
     best = min(median[name] for name in ("loop", "loop, fused"))
     ratios = {name: best / seconds for name, seconds in median.items()}

@@ -66,7 +66,7 @@ def _main(point: Point) -> str:
     if not vacuous:
         return f"{text}."
     which = "All bounds are" if len(vacuous) == len(point.bounds) else f"{', '.join(vacuous)}:"
-    return f"{text}. {which} vacuous: at 1 or above, where every loss between 0 and 1 lies below."
+    return f"{text}. {which} vacuous: at 1 or above, where it says nothing of a loss between 0 and 1."
 
 
 def _information(point: Point) -> str:
@@ -117,6 +117,8 @@ def _does_not_say(note: Mapping[str, Any], series: Sequence[Point]) -> str:
             "The supersamples are drawn from one pool and overlap, so their spread, and intervals made of it, are too "
             "small."
         )
+    if any(len(point.report["num_runs"]) == 1 for point in series):
+        parts.append("Of a single supersample the spread is not known.")
     parts.append("It says nothing of other data, another learner, or how far the gaps of single runs lie apart.")
     return " ".join(parts)
 

@@ -8,7 +8,7 @@ from typing import Any
 from infotorch.errors import require
 from infotorch.report.bounds_series import GAP, Point, thinned, trained, within
 from infotorch.report.figure import Figure, Table
-from infotorch.report.lines import line_names
+from infotorch.report.lines import line_names, room
 from infotorch.report.numbers import count, number
 from infotorch.report.plots import ABOVE, specification
 
@@ -20,8 +20,6 @@ COLORS = ("var(--accent)", "var(--class-4)", "var(--class-2)")
 """Of the drawn bounds, or of the drawn sizes: as many as one chart can hold."""
 MOST_EPOCHS, MOST_TOLD = 100, 4
 """Epochs that one chart can tell apart; lines that a caption can."""
-LETTER, NARROW, MOST_ROOM = 7, 300, 0.4
-"""Pixels of a letter and of a chart on a phone; the share of it that names of lines may take."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,10 +35,10 @@ class _Line:
 
 def curves(series: Sequence[Point]) -> list[Figure]:
     """Charts over n and over epochs, each of bounds on the gap and of bounds on the risk; those that have a line."""
-    found = []
-    for what in SEEN:
-        both = [figure for figure in (_over_n(series, what), _over_epochs(series, what)) if figure is not None]
-        found += both if len(both) == 2 else [dataclasses.replace(figure, wide=True) for figure in both]
+    drawn = [draw(series, what) for what in SEEN for draw in (_over_n, _over_epochs)]
+    found = [figure for figure in drawn if figure is not None]
+    if len(found) % 2:
+        found[-1] = dataclasses.replace(found[-1], wide=True)
     return found
 
 
@@ -97,9 +95,8 @@ def _lines(
     ]
     known = [p for p in chosen if ids[0] in p.bounds and p.seen(ids[0]) is not None]
     if known:
-        drawn.append(
-            _Line(name=f"{(SEEN_SHORT if of else SEEN)[what]}{of}", id=ids[0], points=known, color=color or "var(--ink)", seen=True)
-        )  # fmt: skip
+        name = f"{SEEN_SHORT[what]}{of}" if of else SEEN[what]
+        drawn.append(_Line(name=name, id=ids[0], points=known, color=color or "var(--ink)", seen=True))
     return drawn
 
 
@@ -151,22 +148,21 @@ def _spec(rows: list[dict[str, Any]], intervals: list[dict[str, Any]], x: str, w
     names = line_names(rows, x, height=max(ends) - min(ends))
     top = max(*ends, *(name["y"] for name in names)) or 1.0
     chart = _chart(rows, x, what, (1.04 * min(ends), 1.04 * top))
-    ceiling = [{x: min(row[x] for row in rows), "y": 1, "word": "vacuous from here up"}]
+    ceiling = [{"y": 1, "word": "vacuous from here up"}]
     return specification(chart, rows=rows, intervals=intervals, ceiling=ceiling, names=names)
 
 
 def _chart(rows: Sequence[dict[str, Any]], x: str, what: str, domain: tuple[float, float]) -> Any:
     alt = require("report", "altair", "report")
     low, high = min(row[x] for row in rows), max(row[x] for row in rows)
-    share = min(MOST_ROOM, LETTER * (2 + max(len(row["line"]) for row in rows)) / NARROW)
-    room = share / (1 - share)
+    beside = room(row["line"] for row in rows)
     if x == "n":
-        scale = alt.Scale(type="log", domain=[low, high * (high / low) ** room], nice=False)
+        scale = alt.Scale(type="log", domain=[low, high * (high / low) ** beside], nice=False)
         axis = alt.Axis(values=sorted({row[x] for row in rows}), format=",d", labelOverlap="greedy")
         place = alt.X("n:Q", title="Training samples (n)", scale=scale, axis=axis)
     else:
         ticks = sorted({low, *(round(low + k * (high - low) / 5) for k in range(1, 6))})
-        scale = alt.Scale(domain=[low, high + room * (high - low)], nice=False)
+        scale = alt.Scale(domain=[low, high + beside * (high - low)], nice=False)
         place = alt.X("epoch:Q", title="Epoch", scale=scale, axis=alt.Axis(values=ticks, format=",d"))
     height = alt.Scale(domain=domain, nice=False)
     y = alt.Y("y:Q", title=f"Bound, {SEEN[what]}", scale=height, axis=alt.Axis(**ABOVE))
@@ -196,7 +192,9 @@ def _chart(rows: Sequence[dict[str, Any]], x: str, what: str, domain: tuple[floa
         ceiling = alt.Chart(alt.NamedData(name="ceiling"))
         layers += [
             ceiling.mark_rule(stroke="var(--ink-2)", strokeWidth=1).encode(y="y:Q"),
-            ceiling.mark_text(align="left", baseline="bottom", dx=4, dy=-3).encode(x=place, y="y:Q", text="word:N"),
+            ceiling.mark_text(align="right", baseline="bottom", dy=-3).encode(
+                x=alt.value("width"), y="y:Q", text="word:N"
+            ),
         ]
     named = alt.Chart(alt.NamedData(name="names")).mark_text(align="left", dx=8, fontSize=12, fill="var(--ink)")
     layers.append(named.encode(x=place, y="y:Q", text="line:N"))

@@ -6,13 +6,12 @@ from typing import Any
 from infotorch.errors import require
 from infotorch.report.bounds_series import GAP, Point, named, within
 from infotorch.report.figure import Figure, Table
+from infotorch.report.lines import room
 from infotorch.report.numbers import bits, count, number, quantity
 from infotorch.report.plots import specification
 
 __all__ = ["information", "spread", "terms"]
 
-ROOM = 1.4
-"""Of the longest bar, for the number beside it."""
 ROW = 34
 """Height of a row, in pixels."""
 RARE = 0.05
@@ -116,13 +115,15 @@ def spread(point: Point) -> Figure | None:
     for id, bound in point.bounds.items():
         of_each[id] = bound["per_supersample"], bound["value"]
     whole = [id for id, (values, _) in of_each.items() if len(values) != K1]
-    dots = [
+    dots: list[dict[str, Any]] = [
         {"row": name, "x": value, "vacuous": name in point.bounds and value >= 1, "of": f"supersample {k + 1}",
          "shown": number(value) + (", vacuous" if name in point.bounds and value >= 1 else "")}
         for name, (values, _) in of_each.items() if name not in whole
         for k, value in enumerate(values)
     ]  # fmt: skip
-    means = [{"row": name, "x": value, "shown": number(value)} for name, (_, value) in of_each.items()]
+    means: list[dict[str, Any]] = [
+        {"row": name, "x": value, "shown": number(value)} for name, (_, value) in of_each.items()
+    ]
     main = next(iter(point.bounds))
     values = of_each[main][0]
     said = f"{main} of {count(K1)} supersamples lies between {number(min(values))} and {number(max(values))}"
@@ -156,9 +157,9 @@ def _bars(rows: Sequence[dict[str, Any]], title: str) -> Any:
     alt = require("report", "altair", "report")
     low = min(0.0, *(value for row in rows for value in (row["value"], row["null"], row["seen"]) if value is not None))
     high = max(row["end"] for row in rows) or 1.0
-    scale = alt.Scale(domain=[ROOM * low, ROOM * high], nice=False)
+    scale = alt.Scale(domain=[1.04 * low, high + room(row["word"] for row in rows) * (high - low)], nice=False)
     y = alt.Y("id:N", sort=[row["id"] for row in rows], title=None, axis=alt.Axis(grid=False, labelLimit=110))
-    x = alt.X("value:Q", title=title, scale=scale)
+    x = alt.X("value:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5))
     tooltip = [alt.Tooltip("of:N", title="Bound"), alt.Tooltip("shown:N", title="Value"),
                alt.Tooltip("chance:N", title="By chance alone")]  # fmt: skip
     if any("beside" in row for row in rows):
@@ -181,7 +182,7 @@ def _strips(names: Sequence[str], values: Sequence[float]) -> Any:
     alt = require("report", "altair", "report")
     y = alt.Y("row:N", sort=list(names), title=None, axis=alt.Axis(grid=False, labelLimit=110))
     domain = [1.04 * min(0.0, *values), 1.04 * max(0.0, *values) or 1.0]
-    x = alt.X("x:Q", title="Bound, gap", scale=alt.Scale(domain=domain, nice=False))
+    x = alt.X("x:Q", title="Bound, gap", axis=alt.Axis(tickCount=8), scale=alt.Scale(domain=domain, nice=False))
     tooltip = [alt.Tooltip("row:N", title="Of"), alt.Tooltip("of:N", title="Where"),
                alt.Tooltip("shown:N", title="Value")]  # fmt: skip
     dots = alt.Chart(alt.NamedData(name="dots")).encode(x=x, y=y, tooltip=tooltip)

@@ -1,13 +1,21 @@
 """Lines of a chart named at their ends instead of in a legend."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["ROOM", "line_names"]
+__all__ = ["ROOM", "line_names", "room"]
 
 ROOM, GAP = 0.25, 0.06
 """Beside a chart's lines for their names, as a share of its width; between two names, of its height."""
+LETTER, NARROW, MOST = 7, 300, 0.4
+"""Pixels of a letter, and of a chart on a phone; the share of such a chart that names may take."""
+
+
+def room(texts: Iterable[str]) -> float:
+    """What texts beside a chart's marks take on a phone, as a share of the width that the marks have."""
+    share = min(MOST, LETTER * (2 + max(map(len, texts))) / NARROW)
+    return share / (1 - share)
 
 
 def line_names(rows: Sequence[Mapping[str, Any]], at: str, *, height: float | None = None) -> list[dict[str, Any]]:

@@ -66,7 +66,7 @@ def _main(point: Point) -> str:
     if not vacuous:
         return f"{text}."
     which = "All bounds are" if len(vacuous) == len(point.bounds) else f"{', '.join(vacuous)}:"
-    return f"{text}. {which} vacuous: at 1 or above, where it says nothing of a loss between 0 and 1."
+    return f"{text}. {which} vacuous: at 1 or above, where a bound says nothing of a loss between 0 and 1."
 
 
 def _information(point: Point) -> str:

@@ -205,12 +205,12 @@ def _table(shown: Sequence[Point], what: str, caption: str) -> Table:
     ids = list(dict.fromkeys(id for point in shown for id in point.of(what)))
     rows = []
     for point in shown:
-        cells = [number(100 * point.error(key)) + " %" for key in ("train_error", "test_error")]
+        errors = [number(100 * point.error(key)) + " %" for key in ("train_error", "test_error")]
         gap = f"{number(point.report['gap'])} ({within(point.report['gap_interval'])})"
-        rows.append((point.name, *cells, gap, *(_cell(point, id) for id in ids)))
+        rows.append((point.name, gap, *(_cell(point, id) for id in ids), *errors))
     return Table(
         caption=caption,
-        header=("Runs", "Train error", "Test error", "Gap (95 % interval)", *(f"{id} (95 % interval)" for id in ids)),
+        header=("Runs", "Gap (95 % interval)", *(f"{id} (95 % interval)" for id in ids), "Train error", "Test error"),
         rows=tuple(rows),
     )
 

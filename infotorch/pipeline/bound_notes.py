@@ -83,7 +83,8 @@ def keep_bounds(
         "figures": [figure.to_dict() for figure in _figures(last)],
         "bounds": {
             "series": [
-                {"name": "", "n": each.n, "checkpoint": each.checkpoint, "report": each.as_dict()} for each in reports
+                {"name": _name(each), "n": each.n, "checkpoint": each.checkpoint, "report": each.as_dict()}
+                for each in reports
             ],
             "warnings": list(last.warnings),
             "statement": last.statement,
@@ -141,6 +142,10 @@ def _samples(grid: Grid, places: np.ndarray, experiment: room.Experiment | None)
         images=images,
         texts=texts,
     )
+
+
+def _name(report: room.Report) -> str:
+    return f"n = {report.n}" + ("" if report.checkpoint is None else f", epoch {report.checkpoint}")
 
 
 def _sentence(grids: Sequence[Grid], last: room.Report) -> str:

@@ -7,6 +7,7 @@ from infotorch.bounds.collect import RunError
 from infotorch.bounds.conv_ensemble import ConvEnsemble, conv_ensemble
 from infotorch.bounds.estimate import estimate, from_predictions
 from infotorch.bounds.examples import Pair, example_scores, membership_pairs
+from infotorch.bounds.ensemble import DivergedCells
 from infotorch.bounds.experiment import Experiment
 from infotorch.bounds.formulas import formula, plain_lipschitz, vacuous
 from infotorch.bounds.grid import Cell, Grid
@@ -32,6 +33,7 @@ __all__ = [
     "BoundEstimate",
     "Cell",
     "ConvEnsemble",
+    "DivergedCells",
     "Ensemble",
     "Experiment",
     "Extra",

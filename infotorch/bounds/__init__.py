@@ -5,9 +5,9 @@ from infotorch.bounds.bound import Bound
 from infotorch.bounds.cells import Ensemble, Extra, TrainFn
 from infotorch.bounds.collect import RunError
 from infotorch.bounds.conv_ensemble import ConvEnsemble, conv_ensemble
+from infotorch.bounds.ensemble import DivergedCells
 from infotorch.bounds.estimate import estimate, from_predictions
 from infotorch.bounds.examples import Pair, example_scores, membership_pairs
-from infotorch.bounds.ensemble import DivergedCells
 from infotorch.bounds.experiment import Experiment
 from infotorch.bounds.formulas import formula, plain_lipschitz, vacuous
 from infotorch.bounds.grid import Cell, Grid

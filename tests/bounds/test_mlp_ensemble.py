@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from infotorch import bounds
 from infotorch.bounds.ensemble import DivergedCells, initial_seed
-from infotorch.bounds.mlp_ensemble import mlp_ensemble
+from infotorch.bounds.mlp_ensemble import MlpEnsemble, mlp_ensemble
 from infotorch.errors import ConfigError
 from tests.bounds import loop
 from tests.laws import assert_same_bits
@@ -114,3 +115,24 @@ def test_inputs_of_any_shape_are_rows(pool, cells):
 def test_refuses_layers_without_width(pool):
     with pytest.raises(ConfigError, match=r"mlp_ensemble: hidden must be positive; got \[4, 0\]"):
         mlp_ensemble(*pool, hidden=(4, 0), num_classes=C, **TRAINING)
+
+
+def test_a_run_keeps_the_members_that_did_not_diverge(tmp_path, monkeypatch):
+    """The one that did is named, with its cell."""
+    x, y = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 2
+    ensemble = mlp_ensemble(x, y, hidden=4, num_classes=2, lr=0.1, batch_size=5, epochs=1)
+    plan = bounds.plan(60, 10, 1, 4, block=4)
+    bad = int(plan.run_seeds[0, 1])
+    start = MlpEnsemble._start
+
+    def started(self, seeds):
+        state, parameters = start(self, seeds)
+        with torch.no_grad():
+            state[0][[seed == bad for seed in seeds]] = torch.nan
+        return state, parameters
+
+    monkeypatch.setattr(MlpEnsemble, "_start", started)
+    with pytest.raises(bounds.RunError, match=r"got 1 that failed .* \(k1=0, k2=1\): DivergedCells") as error:
+        bounds.run(plan, None, tmp_path, labels=y, ensemble=ensemble, workers=1, probe=False, retries=0)
+    assert list(error.value.cells) == [(0, 1)]
+    assert bounds.status(tmp_path).missing == [(0, 1)]

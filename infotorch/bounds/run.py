@@ -77,7 +77,7 @@ def run(
         items: [pool_size, ...], the pool's inputs, where equal ones are to be found: with an item in both columns of a
             supersample, membership is undefined, which is warned of. Default: the ``x`` of a ready learner.
         shard: (i, N): do only each N-th cell, beginning with the i-th, counted from 1: for array jobs on one folder.
-        timeout: Seconds after which a job of an own process is given up, its process's start included.
+        timeout: Seconds after which a job of an own process is given up; a process's start doesn't count.
         retries: How often a cell that fails is tried again.
         threads: Threads of one worker.
         probe: Try the learner as said above.

@@ -34,17 +34,21 @@ def here(queue: deque[Job], learner: Learner) -> Outcomes:
 def elsewhere(queue: deque[Job], learner: Learner, executor: futures.Executor) -> Outcomes:
     """All at once in the user's executor, which decides on their order and on what a lost worker means."""
     running: dict[Future, Job] = {}
+    refused: deque[tuple[Job, Failure]] = deque()
     try:
-        while queue or running:
+        while queue or running or refused:
             while queue:
                 job = queue.popleft()
                 try:
                     running[executor.submit(train, learner, job)] = job
-                except RuntimeError as error:  # it's broken, or shut down
-                    yield job, failure_of(error)
-            done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
-            for future in done:
-                yield running.pop(future), _outcome(future)
+                except RuntimeError as error:  # it's broken, or shut down; what it has done is still to be had
+                    refused.append((job, failure_of(error)))
+            if running:
+                done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+                for future in [each for each in running if each in done]:
+                    yield running.pop(future), _outcome(future)
+            else:
+                yield refused.popleft()
     finally:
         for future in running:
             future.cancel()
@@ -63,45 +67,68 @@ def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float 
     A job is handed over when a worker is free for it, so its time runs from there. When a process dies, the executor
     can't say which job killed it: the ones that ran are run again one by one, and who dies alone is the one.
     """
-    sent = _sent(learner)
     suspects: deque[Job] = deque()
     running: dict[Future, tuple[Job, float]] = {}
     alone = False
-    pool = _pool(sent, workers)
+    crew = _Crew(learner, workers, warm=timeout is not None)
     try:
         while queue or suspects or running:
             alone = alone and bool(running)
             while (queue or suspects) and not alone and len(running) < (1 if suspects else workers):
                 alone = bool(suspects)
                 job = suspects.popleft() if alone else queue.popleft()
-                running[pool.submit(_train_here, job)] = (job, time.monotonic())
+                future = crew.submit(job)
+                running[future] = (job, time.monotonic())
             left = None
             if timeout is not None:
                 left = max(0.0, min(begun for _, begun in running.values()) + timeout - time.monotonic())
             done, _ = futures.wait(running, left, futures.FIRST_COMPLETED)
             dead = [future for future in done if isinstance(future.exception(), futures.BrokenExecutor)]
-            for future in done:
-                if future not in dead:
-                    yield running.pop(future)[0], _outcome(future)
+            for future in [each for each in running if each in done and each not in dead]:
+                yield running.pop(future)[0], _outcome(future)
             now = time.monotonic()
             late = [f for f, (_, begun) in running.items() if timeout is not None and now - begun >= timeout]
             if dead:
+                crew.end()
                 jobs = [job for job, _ in running.values()]
                 running.clear()
-                pool = _replaced(pool, sent, workers)
                 if len(jobs) == 1:
                     yield jobs[0], Failure(reason="its process died, perhaps out of memory")
                 else:
                     suspects.extend(jobs)
             elif late:
+                crew.end()
                 hung = [running.pop(future)[0] for future in late]
                 queue.extendleft(reversed([job for job, _ in running.values()]))
                 running.clear()
-                pool = _replaced(pool, sent, workers)
                 for job in hung:
                     yield job, Failure(reason=f"it took longer than timeout={timeout:g} s")
     finally:
-        _end(pool)
+        crew.end()
+
+
+class _Crew:
+    """Worker processes, which are there from the first job to the end, and again from the next job on."""
+
+    def __init__(self, learner: Learner, workers: int, *, warm: bool) -> None:
+        self._sent, self._workers, self._warm = _sent(learner), workers, warm
+        self._pool: loky.ProcessPoolExecutor | None = None
+
+    def submit(self, job: Job) -> Future:
+        """Begins the job; where crews are warm every process has read the learner before the first one."""
+        if self._pool is None:
+            self._pool = loky.ProcessPoolExecutor(self._workers, initializer=_keep, initargs=(self._sent, os.getpid()))
+            there: set[int] = set()
+            while self._warm and len(there) < self._workers:
+                there |= set(self._pool.map(_there, range(self._workers)))
+        return self._pool.submit(_train_here, job)
+
+    def end(self) -> None:
+        """Ends the processes and what they started; those that are idle have nothing to lose."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            with contextlib.suppress(OSError):  # workers that are gone already
+                pool.shutdown(wait=True, kill_workers=True)
 
 
 def _sent(learner: Learner) -> bytes:
@@ -113,21 +140,6 @@ def _sent(learner: Learner) -> bytes:
             f"run: the learner must be something that can be sent to another process; got {error}. "
             "Open files and connections inside of it, or set workers=1."
         ) from error
-
-
-def _pool(sent: bytes, workers: int) -> loky.ProcessPoolExecutor:
-    return loky.ProcessPoolExecutor(workers, initializer=_keep, initargs=(sent, os.getpid()))
-
-
-def _replaced(pool: loky.ProcessPoolExecutor, sent: bytes, workers: int) -> loky.ProcessPoolExecutor:
-    _end(pool)
-    return _pool(sent, workers)
-
-
-def _end(pool: loky.ProcessPoolExecutor) -> None:
-    """Ends the workers and what they started; those that are idle have nothing to lose."""
-    with contextlib.suppress(OSError):  # workers that are gone already
-        pool.shutdown(wait=True, kill_workers=True)
 
 
 _unread: list[bytes] = []
@@ -147,11 +159,22 @@ def _leave_with(parent: int) -> None:
     os._exit(1)
 
 
+def _there(_: int) -> int:
+    """Which process this is, once it has read the learner."""
+    _read()
+    time.sleep(0.01)  # so that one process doesn't answer for all
+    return os.getpid()
+
+
 def _train_here(job: Job) -> Trained | Failure:
+    return _read() or train(_kept[0], job)
+
+
+def _read() -> Failure | None:
     if not _kept:
         try:
             _kept.append(pickle.loads(_unread[0]))
         except (Exception, SystemExit) as error:  # a module of the user's that raises when it is imported
             return failure_of(error, before="the learner can't be read in another process: ")
         _unread.clear()
-    return train(_kept[0], job)
+    return None

@@ -289,7 +289,7 @@ def test_dask_loses_a_worker_and_no_run(tmp_path):
 
     def train_fn(train, seed, extra):
         (trace / str(os.getpid())).touch()
-        time.sleep(0.2)
+        time.sleep(0.1)
         return inner(train, seed, extra)
 
     killed = []

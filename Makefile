@@ -17,6 +17,8 @@ bench: .built
 	$(PY) -m benchmarks.blocks.kernel
 	$(PY) -m benchmarks.unique_information.speed
 	$(PY) -m benchmarks.measures.gradient_variance
+	$(PY) -m benchmarks.bounds.plugin
+	$(PY) -m benchmarks.bounds.ensembles
 	$(PY) -m benchmarks.limit
 
 .ready: constraints.txt pyproject.toml

@@ -2,11 +2,14 @@
 // NumPy arrays are added here; tensors go through ops/*.cpp, so no torch header is included.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <array>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "cpu/member_conv.h"
 #include "cpu/plugin_mi.h"
 #include "cpu/tile.h"
 #include "philox.h"
@@ -83,6 +86,28 @@ void bind_counts(py::module_& m) {
   });
 }
 
+// Convolutions of an ensemble, from two arrays into a third. infotorch/bounds/conv_layers.py checks what it passes on.
+template <typename scalar_t>
+void bind_member_conv(py::module_& m) {
+  using Array = py::array_t<scalar_t, py::array::c_style>;
+  using Kernel = void (*)(const cpu::MemberConv&, const scalar_t*, const scalar_t*, scalar_t*);
+  const auto def = [&m](const char* name, Kernel kernel) {
+    m.def(
+        name,
+        [kernel](const std::array<int64_t, 16>& s, const Array& left, const Array& right, Array out) {
+          const cpu::MemberConv shape = {s[0], s[1], s[2],  s[3],  s[4],  s[5],  s[6],  s[7],
+                                         s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15]};
+          scalar_t* to = out.mutable_data();
+          py::gil_scoped_release others_may_run;
+          kernel(shape, left.data(), right.data(), to);
+        },
+        py::arg("shape"), py::arg("left").noconvert(), py::arg("right").noconvert(), py::arg("out").noconvert());
+  };
+  def("member_conv", cpu::member_conv<scalar_t>);
+  def("member_conv_dx", cpu::member_conv_dx<scalar_t>);
+  def("member_conv_dw", cpu::member_conv_dw<scalar_t>);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
@@ -94,4 +119,6 @@ PYBIND11_MODULE(_C, m) {
         py::arg("count"));
   bind_counts<int32_t, uint8_t>(m);
   bind_counts<int64_t, int64_t>(m);
+  bind_member_conv<float>(m);
+  bind_member_conv<double>(m);
 }

@@ -1,6 +1,6 @@
 """What a neural network learnt from each of its training samples, on C++ kernels for PyTorch."""
 
-from infotorch import ops, store, train
+from infotorch import bounds, ops, store, train
 from infotorch.blocks import Gram, ntk
 from infotorch.capture import Capture, LayerPair, capture
 from infotorch.data import Samples
@@ -52,6 +52,7 @@ __all__ = [
     "Task",
     "UniqueInformation",
     "UniqueInformationResult",
+    "bounds",
     "capture",
     "cross_entropy_unique_information",
     "laplace_sample_information",

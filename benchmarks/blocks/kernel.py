@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
 
-from benchmarks.unique_information.record import append
+from benchmarks.record import append
 from benchmarks.unique_information.speed import interleaved
 from infotorch import Task, ntk
 

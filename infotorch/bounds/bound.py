@@ -1,7 +1,7 @@
 """What a bound is: its statement, what it needs and assumes, and the function that computes it."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ Status = Literal["checked", "derived", "recalled"]
 """``checked``: holds on learning problems that the tests enumerate. ``derived``: the derivation stands in
 ``closed_forms``. ``recalled``: the paper's statement, not read again; its constant follows from a derivation here."""
 
-NOT_THIS_RUN = "Bounds the expected gap over training sets, not the gap of this run."
+NOT_THIS_RUN = "bounds the expected gap over training sets, not the gap of this run"
 """What is printed next to every bound of the expected gap."""
 
 AXES = {"": "a number", "U": "a number or [U]", "Z": "a number or [Z]", "ZU": "a number, [U] or [Z, U]"}
@@ -40,7 +40,7 @@ class Bound:
     note: str
     """How tight it is, and when another one is better."""
     value: Callable[..., float]
-    """The right-hand side; the parameters after information and weights are the options that the id takes."""
+    """The right-hand side; its keyword-only parameters are options of the id."""
     information: str = ""
     """Which information it needs, in nats; empty where none."""
     axes: str = ""
@@ -53,17 +53,20 @@ class Bound:
     """A bound where its information is exact; with an estimated information, its value is an estimate."""
 
     @property
-    def required(self) -> tuple[str, ...]:
-        """The options that must be given."""
-        return tuple(p.name for p in self._parameters() if p.default is p.empty)
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The options of ``value``."""
+        return {name: p for name, p in inspect.signature(self.value).parameters.items() if p.kind is p.KEYWORD_ONLY}
 
     @property
     def options(self) -> tuple[str, ...]:
-        """All options that the id takes."""
-        return tuple(p.name for p in self._parameters())
+        """All options that the id takes; n belongs to every information, whose shape and ceiling it sets."""
+        return tuple(self.parameters if not self.information else {"n": None, **self.parameters})
 
-    def _parameters(self) -> list[inspect.Parameter]:
-        return [p for p in inspect.signature(self.value).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The options without a default; ``formula`` has those of m and sigma."""
+        optional = {name for name, p in self.parameters.items() if p.default is not p.empty} | {"m", "sigma"}
+        return tuple(name for name in self.options if name not in optional)
 
     @property
     def trivial(self) -> float | None:
@@ -72,10 +75,10 @@ class Bound:
 
     def __str__(self) -> str:
         """The statement with its kind, and what it doesn't say."""
-        lines = [f"{self.id}: {self.kind} of the {self.of}. {self.statement}"]
+        lines = [f"{self.id}: {self.kind} of the {self.of}: {self.statement}"]
         if self.information:
             lines.append(f"  needs: {self.information} ({AXES[self.axes]}), nats; from an estimate it is an estimate")
         lines.append(f"  assumes: {self.assumption}")
         lines.append(f"  source: {self.source}; {self.status}")
         lines.append(f"  note: {self.note}")
-        return "\n".join([*lines, f"  {NOT_THIS_RUN}"] if self.of == "expected gap" else lines)
+        return "\n".join([*lines, f"  {self.id} {NOT_THIS_RUN}"] if self.of == "expected gap" else lines)

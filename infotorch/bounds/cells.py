@@ -14,6 +14,7 @@ import threadpoolctl
 import torch
 
 from infotorch import errors
+from infotorch.bounds.ensemble import DivergedCells
 from infotorch.bounds.grid import Cell, Grid
 
 __all__ = [
@@ -101,7 +102,7 @@ class Trained:
     """What came of a job."""
 
     predictions: list[Any]
-    """Of each cell, unchecked."""
+    """Of each cell, unchecked; a failure in place of those of an ensemble's member that diverged."""
     seconds: float
     """Of each cell, on average."""
     versions: str
@@ -146,14 +147,18 @@ def failure_of(error: BaseException, before: str = "") -> Failure:
 
 def _together(ensemble: Ensemble, job: Job) -> list[Any]:
     cells = list(zip(job.train, job.seeds, strict=True))
+    diverged: dict[int, Failure] = {}
     with seeded(job.seeds[0]):
-        found = _plain(ensemble(cells, job.indices, *([job.checkpoints] if job.checkpoints else [])))
+        try:
+            found = _plain(ensemble(cells, job.indices, *([job.checkpoints] if job.checkpoints else [])))
+        except DivergedCells as error:
+            found, diverged = error.labels, {place: failure_of(error) for place in error.cells}
     predictions = list(zip(*found, strict=True)) if isinstance(found, tuple) else list(found)
     if len(predictions) != len(cells):
         raise errors.ShapeError(
             f"ensemble: predictions must be those of {len(cells)} cells; got {len(predictions)}. Return [E, M]."
         )
-    return predictions
+    return [diverged.get(place, each) for place, each in enumerate(predictions)]
 
 
 def _singly(learner: Learner, job: Job) -> list[Any]:

@@ -159,7 +159,7 @@ def squared_stable(*, d: int, gamma: float, beta: float, beta1: float, beta2: fl
 
     With B the sum under the root: noise N(0, s^2) leaves at most :math:`n B / (4 s^2)` nats (chain rule over the bits),
     so :math:`2 \cdot \frac8n (I + 2)` is :math:`32/n + 4 B / s^2`, and the noise costs :math:`8 \gamma^2 s^2 d`. At
-    the best s that is :math:`32/n + 8 \sqrt2\, \sqrt d\, \gamma \sqrt B`, and 8 √2 < 12^{3/2}: the recalled form follows.
+    the best s that is :math:`32/n + 8 \sqrt2\, \sqrt d\, \gamma \sqrt B`; :math:`8 \sqrt2 < 12^{3/2}`.
     """
     moved = 2 * beta**2 + n * (beta1**2 + beta2**2)
     return 32 / n + 12**1.5 * math.sqrt(d) * gamma * math.sqrt(moved)

@@ -71,6 +71,9 @@ class Collector:
             return
         wrong: list[tuple[int, str]] = []
         for k2, predictions in zip(job.k2, outcome.predictions, strict=True):
+            if isinstance(predictions, Failure):
+                self._lose(job, [k2], predictions.reason, predictions.trace)
+                continue
             try:
                 cell = cell_of(predictions, grid=self.grid, trained=outcome)
             except errors.DataError as error:
@@ -89,7 +92,7 @@ class Collector:
 
     def note(self) -> str:
         """``bound ~0.026, gap 0.009``: of the runs that were made by this call so far."""
-        if time.monotonic() - self._noted >= NOTED:
+        if not self.queue or time.monotonic() - self._noted >= NOTED:
             self._note, self._noted = self._estimate(), time.monotonic()
         return self._note
 
@@ -143,7 +146,7 @@ class Collector:
                 )
             return
         cells = sorted(self.failed.items())
-        listed = "; ".join(f"(k1={k1}, k2={k2}): {reason}" for (k1, k2), reason in cells[:SHOWN])
+        listed = "; ".join(f"(k1={k1}, k2={k2}): {reason.rstrip('.')}" for (k1, k2), reason in cells[:SHOWN])
         more = f"; and {len(cells) - SHOWN} more" if len(cells) > SHOWN else ""
         if self._refused == len(cells):
             raise errors.DataError(f"{cells[0][1]} This was cell (k1={cells[0][0][0]}, k2={cells[0][0][1]}).")

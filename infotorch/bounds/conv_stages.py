@@ -280,8 +280,7 @@ def _stage(where: str, name: str, layer: nn.Module, x: Tensor) -> Stage:
             return Pool(layer)
         case _ if type(layer) in ELEMENTWISE:
             layer = copy.deepcopy(layer)
-            if hasattr(layer, "inplace"):
-                layer.inplace = False  # the stage before may need what it returned
+            vars(layer).update({"inplace": False} if "inplace" in vars(layer) else {})  # what comes in is needed again
             return Elementwise(layer)
     if refused:
         raise NotSupported(

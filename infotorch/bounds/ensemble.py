@@ -8,6 +8,7 @@ yields depends on nothing but itself.
 import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -68,8 +69,11 @@ class Ensemble(abc.ABC):
     """Where networks are trained."""
 
     name: ClassVar[str] = "ensemble"
-    width: ClassVar[int] = 32
-    """Members of a stack."""
+
+    @property
+    def width(self) -> int:
+        """Members of a stack."""
+        return 32
 
     def __post_init__(self) -> None:
         x, y = (torch.as_tensor(a) for a in (self.x, self.y))
@@ -232,7 +236,7 @@ class Ensemble(abc.ABC):
 
     def _stops(self, checkpoints: Sequence[int]) -> list[int]:
         stops = [int(t) for t in checkpoints] or [self.epochs]
-        if stops[0] < 1 or stops[-1] > self.epochs or any(a >= b for a, b in zip(stops, stops[1:], strict=False)):
+        if stops[0] < 1 or stops[-1] > self.epochs or any(a >= b for a, b in pairwise(stops)):
             raise ConfigError(
                 f"{self.name}: checkpoints must increase within 1..{self.epochs}; got {list(checkpoints)}. "
                 "Pass numbers of epochs."

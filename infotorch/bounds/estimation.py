@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from infotorch import errors
+from infotorch.bounds.bound import NOT_THIS_RUN
 from infotorch.bounds.formulas import formula
 from infotorch.bounds.information import (
     Correction,
@@ -171,6 +172,7 @@ def _check(supersamples: Sequence[Runs], bounds: Sequence[str], m: int, num_clas
 
 
 def _counted(id: str, runs: Runs, num_classes: int, m: int) -> _Counted:
+    states: np.ndarray
     if id == "fcmi":
         assert runs.predicted is not None
         states, num_states = pair_states(runs.predicted, num_classes), num_classes**2
@@ -178,7 +180,7 @@ def _counted(id: str, runs: Runs, num_classes: int, m: int) -> _Counted:
         states, num_states = difference_states(runs.loss)
     else:
         states, num_states = loss_states(runs.loss)
-    bits = runs.bits
+    bits: np.ndarray = runs.bits
     if m > 1:
         states, bits = subset_states(states, num_states, m), subset_bits(bits, m)
     return _Counted(states=states, bits=bits, num_states=num_states**m, num_bits=2**m)
@@ -232,8 +234,7 @@ def _value(id: str, n: int, m: int, train: np.ndarray) -> Callable[..., float]:
     def of(information: np.ndarray, rows: slice | np.ndarray) -> float:
         if id in ("kl", "interp"):
             mean = float(np.clip(information.mean(), 0, np.log(2)))
-            more = {"train_risk": float(train[rows].mean())} if id == "kl" else {}
-            return formula(id, mean, n=n, **more)
+            return formula(id, mean, n=n, train_risk=float(train[rows].mean()) if id == "kl" else None)
         information = np.clip(information, 0, m * np.log(2))
         return formula(id, information[0] if id == "ld_flat" else information, n=n, m=m)
 
@@ -282,7 +283,7 @@ def _warnings(
     if correction != "none":
         said.append(f"The correction {correction} lessens the bias; the plug-in's one-sidedness is lost with it.")
     if any(each.of == "expected gap" for each in found.values()):
-        said.append("Bounds the expected gap over training sets, not the gap of this run.")
+        said.append(f"{NOT_THIS_RUN[0].upper()}{NOT_THIS_RUN[1:]}.")
     if any(each.of == "population risk" for each in found.values()):
         said.append("kl and interp bound the risk on the population, test error, not the gap.")
     if len(supersamples) >= FEWEST:

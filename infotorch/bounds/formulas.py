@@ -87,16 +87,14 @@ def formula(
     named = {"constant": constant, "train_risk": train_risk, "zero_one": zero_one, "c": c, "size": size, "d": d}
     named |= {"gamma": gamma, "beta": beta, "beta1": beta1, "beta2": beta2, "k": k}
     given = {name: value for name, value in named.items() if value is not None}
-    _check_options(where, bound, given, m=m, sigma=sigma)
-    if n is None and (bound.information or "n" in bound.required):
-        raise ConfigError(f"{where}: n must be given; got none. Pass n=, the number of training samples.")
-    own = {"m": m, "sigma": sigma} | ({} if n is None else {"n": n})
-    for name, value in (own | given).items():
+    _check_options(where, bound, given, n=n, m=m, sigma=sigma)
+    given |= {"m": m, "sigma": sigma} | ({} if n is None else {"n": n})
+    for name, value in given.items():
         _check_range(where, name, value)
-    for name in {"m", "k"} & set(bound.options):
-        if n is not None and (own | given)[name] > n:
-            raise ConfigError(f"{where}: {name} must be at most n = {n}; got {(own | given)[name]}. Lower {name}.")
-    arguments = {name: value for name, value in (own | given).items() if name in bound.options}
+    for name, part in (("m", m), ("k", k)):
+        if name in bound.options and n is not None and part is not None and part > n:
+            raise ConfigError(f"{where}: {name} must be at most n = {n}; got {part}. Lower {name}.")
+    arguments = {name: value for name, value in given.items() if name in bound.parameters}
     if not bound.information:
         if information is not None or weights is not None:
             what = "information" if information is not None else "weights"
@@ -151,18 +149,17 @@ def plain_lipschitz(*, gamma: float, beta: float) -> float:
     return gamma * beta
 
 
-def _check_options(where: str, bound: Bound, given: dict[str, Any], *, m: int, sigma: float) -> None:
-    """Each option that is given is one of the bound's, and none is missing."""
-    wrong = [name for name in given if name not in bound.options]
-    wrong += [name for name, value, default in (("m", m, 1), ("sigma", sigma, 0.5)) if value != default]
-    wrong = [name for name in wrong if name not in bound.options]
+def _check_options(where: str, bound: Bound, given: dict[str, Any], *, n: int | None, m: int, sigma: float) -> None:
+    """Each option that is given is one of the bound's, and none is missing. n is welcome everywhere."""
+    chosen = [name for name, value, default in (("m", m, 1), ("sigma", sigma, 0.5)) if value != default]
+    wrong = [name for name in [*given, *chosen] if name not in bound.options]
     if wrong:
         takes = ", ".join(bound.options) or "none"
         raise ConfigError(f"{where}: options must be of {takes}; got {wrong[0]}. Leave {wrong[0]} out.")
-    missing = [name for name in bound.required if name not in given and name not in ("n", "m", "sigma")]
+    missing = [name for name in bound.required if name not in given and (name != "n" or n is None)]
     if missing:
         raise ConfigError(
-            f"{where}: {', '.join(bound.required)} must be given; got no {missing[0]}. Pass {missing[0]}=."
+            f"{where}: {', '.join(bound.required)} must be given; got no {missing[0]}. Add {missing[0]}=."
         )
 
 
@@ -211,7 +208,7 @@ def _informations(where: str, bound: Bound, information: Array | None, *, n: int
         every = {"samples": n, "subsets": math.comb(n, m), "pairs": math.comb(n, 2)}[bound.entries]
         some = bound.entries == "subsets" and m > 1  # a mean over all samples, but over as many subsets as one likes
         if shape[-1] > every or (shape[-1] < every and not some):
-            what = f"{'at most ' if some else ''}{every} {'samples' if m == 1 and not axes == 0 else bound.entries}"
+            what = f"{'at most ' if some else ''}{every} {bound.entries}"
             raise ShapeError(f"{where}: information must end in an axis of {what}; got {shape}. Pass one number each.")
     if bound.entries == "pairs" and n < 2:
         raise ConfigError(f"{where}: n must be at least 2; got {n}. One sample makes no pair.")
@@ -237,7 +234,6 @@ def _chances(where: str, nats: np.ndarray, weights: Array | None) -> np.ndarray 
         want = f"[{len(nats)}]" if nats.ndim == 2 else "left out, as information has no axis Z"
         raise ShapeError(f"{where}: weights must be {want}; got {list(chances.shape)}. Pass one weight a supersample.")
     if not (chances >= 0).all() or not abs(chances.sum() - 1) <= 1e-9:
-        raise ConfigError(
-            f"{where}: weights must be at least 0 and add up to 1; got a sum of {chances.sum():.6g}. Divide by their sum."
-        )
+        got = f"a sum of {chances.sum():.6g}"
+        raise ConfigError(f"{where}: weights must be at least 0 and add up to 1; got {got}. Divide by their sum.")
     return chances

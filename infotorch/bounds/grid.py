@@ -66,6 +66,12 @@ class Grid:
         """SHA-256 of plan, labels, classes and checkpoints: a cell with another one belongs to other runs."""
         return hashlib.sha256(encoded(self._head(), sort_keys=True)).hexdigest()
 
+    @cached_property
+    def labels_digest(self) -> str:
+        """SHA-256 of the pool's labels: two grids with the same are over one pool."""
+        labels = np.empty(0) if self.labels is None else self.labels
+        return hashlib.sha256(np.ascontiguousarray(labels, np.int64).tobytes()).hexdigest()
+
     @property
     def pair_labels(self) -> np.ndarray:
         """int64 [K1, n, 2]: the labels of the supersamples' items."""
@@ -140,7 +146,7 @@ class Grid:
         pool = None
         if self.labels is not None:
             pool = {
-                "labels_sha256": hashlib.sha256(np.ascontiguousarray(self.labels, np.int64).tobytes()).hexdigest(),
+                "labels_sha256": self.labels_digest,
                 "num_classes": self.num_classes,
                 "checkpoints": list(self.checkpoints),
             }

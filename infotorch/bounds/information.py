@@ -55,7 +55,7 @@ def plugin_mi(
         states: What each run showed of each sample, [K, n], any integer dtype, in [0, n_states); see
             :func:`pair_states`, :func:`loss_states`, :func:`difference_states`, :func:`subset_states`.
         bits: The column that each run trained on, [K, n], 0 or 1; for subsets see :func:`subset_bits`.
-        n_states: How many states there are. Up to 65536 are counted in a table, more in a hash table, exactly as well.
+        n_states: How many states there are; no table of that size is made beyond 65536.
         correction: ``"none"``; ``"miller_madow"`` subtracts the bias above with r the numbers of values that came;
             ``"jackknife"`` is :math:`K \hat I - \frac{K-1}{K} \sum_{bs} c_{bs} \hat I(c - e_{bs})`. Corrected values
             may be negative and are left so, for means over samples.

@@ -42,7 +42,7 @@ def initial_network(where: str, network: Network, seed: int) -> nn.Module:
                 named = ".".join(filter(None, (path, own[0])))
                 raise NotSupported(
                     f"{where}: each layer must be able to draw its parameters anew; got {named!r} in "
-                    f"{type(layer).__name__}, which has no reset_parameters. Pass a function that returns a new network."
+                    f"{type(layer).__name__}, without reset_parameters. Pass a function that returns a new network."
                 )
         return made
 
@@ -54,10 +54,15 @@ def stacked_state(networks: Sequence[nn.Module], like: Tensor) -> tuple[dict[str
     """
     parameters: dict[str, Tensor] = {}
     buffers: dict[str, Tensor] = {}
-    for name, first in networks[0].named_parameters():
-        stack = torch.stack([dict(network.named_parameters())[name].detach() for network in networks]).to(like)
-        (parameters if first.requires_grad else buffers)[name] = stack
-    for name, first in networks[0].named_buffers():
-        stack = torch.stack([dict(network.named_buffers())[name] for network in networks])
-        buffers[name] = stack.to(like) if first.is_floating_point() else stack.to(like.device)
+
+    def stack(name: str, owners: list[dict[str, Tensor]]) -> Tensor:
+        same = torch.stack([own[name].detach() for own in owners])
+        return same.to(like) if same.is_floating_point() else same.to(like.device)
+
+    trained = [dict[str, Tensor](network.named_parameters()) for network in networks]
+    for name, first in trained[0].items():
+        (parameters if first.requires_grad else buffers)[name] = stack(name, trained)
+    kept = [dict[str, Tensor](network.named_buffers()) for network in networks]
+    for name in kept[0]:
+        buffers[name] = stack(name, kept)
     return parameters, buffers

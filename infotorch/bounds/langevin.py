@@ -36,7 +36,8 @@ class Langevin(Optimizer):
         params: Parameters, all on one device.
         lr: Step size :math:`\eta`, above 0.
         beta: Inverse temperature :math:`\beta`, above 0.
-        seed: Of the noise.
+        seed: Of the noise; default one drawn by torch's own generator, so that it follows ``torch.manual_seed``, and in
+            ``infotorch.bounds.run`` the run's seed.
 
     Raises:
         ConfigError: ``lr`` or ``beta`` is not a finite number above 0, at the start or at a step; a parameter is not
@@ -59,7 +60,7 @@ class Langevin(Optimizer):
         lr: Schedule,
         beta: Schedule,
         *,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__(params, {"lr": lr, "beta": beta})
         group = self.param_groups[0]
@@ -78,6 +79,8 @@ class Langevin(Optimizer):
                     f"langevin: parameters must be floating; got {p.dtype} for {self._name(place)}. Leave it out."
                 )
         # Under a key that is no parameter torch keeps and loads what is there as it is.
+        if seed is None:
+            seed = int(torch.randint(2**63 - 1, ()))
         noise = torch.Generator(devices.pop()).manual_seed(seed).get_state()
         cast(dict[str, Any], self.state)["langevin"] = {"lr": [], "beta": [], "noise": noise}
 

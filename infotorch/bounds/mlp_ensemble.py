@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from infotorch.bounds.ensemble import Ensemble, Optimizer, initial_seed
@@ -34,7 +34,7 @@ class MlpEnsemble(Ensemble):
 
     def _start(self, seeds: list[int]) -> tuple[Weights, Weights]:
         sizes = [self.x.shape[1], *self.hidden, self.num_classes]
-        shapes = [shape for I, O in zip(sizes, sizes[1:], strict=False) for shape in ((O, I), (O,))]
+        shapes = [shape for I, O in pairwise(sizes) for shape in ((O, I), (O,))]
         fans = [I for I in sizes[:-1] for _ in "wb"]
         members = []
         for seed in seeds:
@@ -50,14 +50,15 @@ class MlpEnsemble(Ensemble):
         return weights, weights
 
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        # The gradient of the mean loss is (softmax - this) / b.
-        return self.x[rows], F.one_hot(self.y[rows], self.num_classes).to(self.x)
+        flat = rows.flatten()
+        x = self.x.index_select(0, flat).view(*rows.shape, -1)
+        return x, (self.y[flat, None] == torch.arange(self.num_classes, device=x.device)).to(x).view(*rows.shape, -1)
 
     @torch.no_grad()
     def _backward(self, weights: Weights, batch: tuple[Tensor, Tensor]) -> None:
         x, target = batch
         inputs = self._layers(weights, x)  # of each layer, [width, b, I], and at the end the logits
-        g = (inputs.pop().softmax(-1) - target).div_(x.shape[1])  # [width, b, O]
+        g = inputs.pop().softmax(-1).sub_(target).div_(x.shape[1])  # [width, b, O]
         for layer in reversed(range(len(inputs))):
             w, b = weights[2 * layer], weights[2 * layer + 1]
             a = inputs[layer]

@@ -283,7 +283,7 @@ _ROWS = (
         assumption="predictions in R^d; loss γ-Lipschitz in them and in [0, 1]",
         source=F_CMI + '; constant="sharp" derived here',
         status="recalled",
-        note='The plain Lipschitz value γβ bounds the same and is smaller wherever this one is below 1. "paper": 2^{3/2}.',
+        note='The plain Lipschitz value γβ bounds the same, and is smaller wherever this is below 1. "paper": 2^{3/2}.',
         value=forms.stable,
     ),
     Bound(
@@ -300,7 +300,7 @@ _ROWS = (
         id="bagging",
         statement="stable with β k/n in place of β",
         of="expected gap",
-        assumption="as stable; the average over all subsets of size k, or over a family with each sample in k/n of them",
+        assumption="as stable; an average over all subsets of size k, or over some with each sample in k/n of them",
         source="derived here",
         status="derived",
         note="β is a member's. The plain Lipschitz value γβk/n is smaller wherever this one is below 1.",

@@ -72,7 +72,7 @@ def _checked(where: str, network: nn.Module, x: Tensor) -> int:
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ConfigError(f"{where}: module must have parameters to train; got none. Set requires_grad.")
     for path, layer in network.named_modules():
-        if isinstance(layer, RANDOM) and (not hasattr(layer, "p") or layer.p > 0):
+        if isinstance(layer, RANDOM) and getattr(layer, "p", 1.0) > 0:
             raise NotSupported(
                 f"{where}: module must not draw random numbers, which vmap can't draw from each cell's seed; got "
                 f"{type(layer).__name__} in layer {path!r}. Set its p to 0, or train by a loop."

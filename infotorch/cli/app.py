@@ -104,11 +104,19 @@ def parse(argv: list[str], name: str | None) -> Callable[[], None] | int:
         if parts is None:
             app.command(each, help=command.help)(bound(unasked if module is None else module.command))
             continue
+        check_part(each, argv, parts)
         group = typer.Typer(no_args_is_help=True)
         for word, part in parts.items():
             group.command(word, help=part.help)(bound(part.function))
         app.add_typer(group, name=each, help=command.help)
     return app(args=argv or ["--help"], prog_name="infotorch", standalone_mode=False)
+
+
+def check_part(name: str, argv: Sequence[str], parts: Mapping[str, Part]) -> None:
+    """Refuses a word after ``name`` that is none of its parts."""
+    word = next((word for word in argv[argv.index(name) + 1 :] if not word.startswith("-")), None)
+    if word is not None and word not in parts:
+        raise Usage(str(errors.unknown(name, "a command", word, parts)))
 
 
 def unasked(terminal: Terminal) -> None:

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -124,8 +124,8 @@ def estimate(
     if task is not None and out is None:
         raise Usage("bound estimate: --task must come with --out; got --task alone. Give --out RUN, or leave it out.")
     grids: list[Grid] = [read_grid(each) for each in dirs]
-    options = {"bounds": names, "m": m, "correction": correction, "allow_partial": allow_partial}
-    reports = [bounds.estimate(grid, checkpoint=checkpoint, **options) for grid in grids]  # type: ignore[arg-type]  # a dict of several types
+    options: dict[str, Any] = {"bounds": names, "m": m, "correction": correction, "allow_partial": allow_partial}
+    reports = [bounds.estimate(grid, checkpoint=checkpoint, **options) for grid in grids]
     if out is not None:
         experiment = None if task is None else load_experiment(task, where="bound estimate")
         argv = shlex.join(["infotorch", "bound", "estimate", *dirs, "--bounds", ",".join(names), "--out", "RUN"])

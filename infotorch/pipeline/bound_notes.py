@@ -60,29 +60,32 @@ def keep_bounds(
         StoreError: As of ``estimate``, or ``out`` holds something else.
     """
     grids = sorted(grids, key=lambda grid: grid.plan.n)
-    if not grids or any(not np.array_equal(grid.labels, grids[0].labels) for grid in grids):
+    if len({grid.labels_digest for grid in grids}) != 1:
         raise errors.ConfigError(
             f"{WHERE}: grids must be runs over one pool; got {len(grids)} of different labels. Keep them apart."
         )
     options: dict[str, Any] = {"bounds": list(bounds), "m": m, "correction": correction, "allow_partial": allow_partial}
-    series = []
-    for grid in grids:
-        for checkpoint in grid.checkpoints or (None,):
-            report = room.estimate(grid, checkpoint=checkpoint, **options)
-            series.append({"n": grid.plan.n, "checkpoint": checkpoint, "report": report})
+    reports = [
+        room.estimate(grid, checkpoint=checkpoint, **options)
+        for grid in grids
+        for checkpoint in grid.checkpoints or (None,)
+    ]
     main = grids[-1]
     scores = room.example_scores(main, allow_partial=allow_partial)
     samples = _samples(main, scores.index, experiment)
     kept = Scores(index=np.arange(len(scores)), columns=scores.columns)
     pairs = room.membership_pairs(main, MOST_PAIRS, allow_partial=allow_partial)
-    last: room.Report = series[-1]["report"]
+    last = reports[-1]
     rows = {int(place): row for row, place in enumerate(scores.index)}
     found = {
         "title": {"sentence": _sentence(grids, last)},
         "finding": {"text": _finding(last, scores)},
         "figures": [figure.to_dict() for figure in _figures(last)],
         "bounds": {
-            "series": [{"name": "", **each, "report": each["report"].as_dict()} for each in series],
+            "series": [
+                {"name": _name(each), "n": each.n, "checkpoint": each.checkpoint, "report": each.as_dict()}
+                for each in reports
+            ],
             "warnings": list(last.warnings),
             "statement": last.statement,
             "pairs": [
@@ -139,6 +142,10 @@ def _samples(grid: Grid, places: np.ndarray, experiment: room.Experiment | None)
         images=images,
         texts=texts,
     )
+
+
+def _name(report: room.Report) -> str:
+    return f"n = {report.n}" + ("" if report.checkpoint is None else f", epoch {report.checkpoint}")
 
 
 def _sentence(grids: Sequence[Grid], last: room.Report) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from infotorch.errors import require
 from infotorch.report.axes import of_score
+from infotorch.report.bounds import bounds
 from infotorch.report.figure import Chapter, Figure, Table
 from infotorch.report.limit import limit
 from infotorch.report.numbers import count, number, quantity
@@ -71,7 +72,7 @@ def retraining(view: View) -> Chapter | None:
     )
 
 
-CHAPTERS: tuple[Callable[[View], Chapter | None], ...] = (retraining, limit)
+CHAPTERS: tuple[Callable[[View], Chapter | None], ...] = (retraining, limit, bounds)
 
 
 def chapters(view: View) -> list[Chapter]:

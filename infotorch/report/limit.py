@@ -7,6 +7,7 @@ import numpy as np
 
 from infotorch.errors import require
 from infotorch.report.figure import Chapter, Figure, Table
+from infotorch.report.lines import ROOM, line_names
 from infotorch.report.numbers import bits, count, number, percent, quantity
 from infotorch.report.plots import ABOVE, specification
 from infotorch.report.view import View
@@ -15,8 +16,6 @@ __all__ = ["limit"]
 
 LINES = {"test_acc": ("test", 0), "val_acc": ("validation", 4), "acc_train": ("training", 2)}
 """What accuracy is measured on, and the color of its line among the classes'."""
-ROOM, GAP = 0.25, 0.06
-"""Beside a chart's lines for their names, as a share of its width; between two names, of its height."""
 MOST_CLASSES = 40
 """Beyond so many the squares of the confusion are too small to see."""
 
@@ -98,7 +97,7 @@ def _accuracies(note: Mapping[str, Any]) -> Figure:
         kind="diagnostic",
         alt=f"Lines of accuracy over epochs. At the last: {said}.",
         caption=f"At the last epoch: {said}. Training and validation are on the given labels.{dashed}",
-        spec=specification(_lines("Accuracy (%)", rows), rows=rows, names=_names(rows)),
+        spec=specification(_lines("Accuracy (%)", rows), rows=rows, names=line_names(rows, "epoch")),
         table=Table(
             caption="Accuracy by epoch",
             header=("Epoch", *last),
@@ -106,17 +105,6 @@ def _accuracies(note: Mapping[str, Any]) -> Figure:
         ),
         wide=True,
     )
-
-
-def _names(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each line's name at its end, moved apart where lines end close to each other."""
-    ends = sorted({row["line"]: row for row in rows}.values(), key=lambda row: row["y"])
-    low, high = min(row["y"] for row in rows), max(row["y"] for row in rows)
-    gap, place, found = GAP * (high - low), -np.inf, []
-    for row in ends:
-        place = max(row["y"], place + gap)
-        found.append({"epoch": row["epoch"], "y": place, "line": row["line"], "color": row["color"]})
-    return found
 
 
 def _nats(note: Mapping[str, Any]) -> Figure | None:

@@ -16,14 +16,15 @@ from infotorch.report.numbers import count, number, percent, quantity
 from infotorch.report.plots import Group, distribution, scatter, spread
 from infotorch.report.theme import CONFIG
 from infotorch.report.thumbnails import Thumbnails, nearest, thumbnails
-from infotorch.report.view import View
+from infotorch.report.view import View, visible
 
-__all__ = ["Card", "content", "visible"]
+__all__ = ["Card", "content"]
 
 SHOWN, LISTED, ENDS = 24, 96, 8  # suspicious samples seen at first and in all, and samples at each end of a score
 MAX_GROUPS, MAX_SPREADS, MAX_SCATTERS, MAX_METADATA = 40, 8, 6, 24
 TEXT_BYTES = 800_000  # of ids, labels, texts and metadata, each
-_CONTROL = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
+MAIN_IS = {"limit": "suspicious", "membership": "revealing"}
+"""What the samples with the largest asked score are called, by its name's first word; else informative."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,9 @@ def content(view: View) -> dict[str, Any]:
     order = np.argsort(-main.values, kind="stable")
     listed = view.suspicious[:LISTED]
     most, least = order[:ENDS], order[::-1][: min(ENDS, len(view) - ENDS)] if len(view) > ENDS else order[:0]
-    first = list(dict.fromkeys([*listed.tolist(), *most.tolist(), *least.tolist()]))
+    parts = chapters(view)
+    paired = [position for chapter in parts if chapter.pairs for position in chapter.pairs.positions]
+    first = list(dict.fromkeys([*listed.tolist(), *most.tolist(), *least.tolist(), *paired]))
     wanted = first + [i for i in view.kept.tolist() if i not in set(first)]
     images = _images(view, wanted)
     pictures = thumbnails(images, wanted, len(first))
@@ -64,8 +67,8 @@ def content(view: View) -> dict[str, Any]:
         return [_card(view, int(i), place, row_of, clipped, pictures) for i in positions]
 
     suspicion = view.scores.index(view.suspicion)
+    ends = MAIN_IS.get(main.name.partition("_")[0], "informative")
     sections = _figures(view)
-    parts = chapters(view)
     figures = [figure for group in sections.values() for figure in group] + [f for c in parts for f in c.figures]
     return {
         "sentence": visible(_sentence(view)),
@@ -78,13 +81,15 @@ def content(view: View) -> dict[str, Any]:
         "suspicion": view.suspicion,
         "with_suggestions": view.suggested_text is not None,
         "main": main,
-        "ends": "suspicious" if main.name.startswith("limit_") else "informative",
+        "ends": ends,
         "any_wrong": bool(view.wrong.any()),
         "whole": view.whole,
         "most": cards(most, view.main),
         "least": cards(least, view.main),
         **sections,
         "chapters": parts,
+        "row_of": row_of,
+        "pictured": frozenset(pictures.uris),
         "checks": believe.checks(view, near),
         "warnings": believe.warnings(view),
         "facts": believe.facts(view),
@@ -93,6 +98,7 @@ def content(view: View) -> dict[str, Any]:
         "num_rows": len(view),
         "data": {
             "config": CONFIG,
+            "ends": ends,
             "charts": {figure.id: figure.spec for figure in figures},
             "brushes": {figure.id: list(figure.brush) for figure in figures if figure.brush},
             "orders": {
@@ -103,11 +109,6 @@ def content(view: View) -> dict[str, Any]:
             "samples": _samples(view, row_of, clipped, pictures, near),
         },
     }
-
-
-def visible(text: str) -> str:
-    """``text`` with control characters shown as their pictures."""
-    return text.translate(_CONTROL)
 
 
 class _Texts:

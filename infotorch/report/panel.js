@@ -1,6 +1,11 @@
 // The panel: everything known of one sample. It walks along the order of the list from which it was opened.
 
-const orderNames = { suspicious: "to look at first", most: "most informative", least: "least informative" };
+const orderNames = {
+  suspicious: "to look at first",
+  most: `most ${data.ends}`,
+  least: `least ${data.ends}`,
+  "bounds-pairs": "in these pairs",
+};
 const panel = find("#panel");
 let current = null; // position shown
 let order = { name: "in the data set", positions: samples.index.map((_, position) => position) };

@@ -12,11 +12,12 @@ from infotorch.errors import StoreError
 from infotorch.report.numbers import UNITS
 from infotorch.table import Scores, ranks
 
-__all__ = ["FULL_ROWS", "Run", "Score", "View", "spearman", "view"]
+__all__ = ["FULL_ROWS", "Run", "Score", "View", "spearman", "view", "visible"]
 
 FULL_ROWS = 5000  # with more rows the page holds charts of bins, and single samples only at the ends of each score
 KEPT_WRONG, KEPT_END = 500, 200
 _IMAGE = ("image", "height", "width", "channels")
+_CONTROL = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
 _KNOWN = {
     "unique_information_weights": (
         "Unique information in weights",
@@ -42,6 +43,15 @@ _KNOWN = {
     "limit_margin": (
         "Margin of another class",
         "How much likelier the likeliest other class is than the given one, to the auxiliary network.",
+    ),
+    "membership_information": (
+        "Membership information",
+        "How much the predictions on the sample's pair tell of which of the two was trained on: at most ln 2 = 0.693 "
+        "nats.",
+    ),
+    "memorization": (
+        "Memorization",
+        "Share of runs with a wrong prediction when the sample was left out, minus when it was trained on.",
     ),
     "own_residual": (
         "Own residual",
@@ -227,6 +237,11 @@ def view(run: Run) -> View:
         manifest=run.manifest,
         notes=run.notes(),
     )
+
+
+def visible(text: str) -> str:
+    """``text`` with control characters shown as their pictures."""
+    return text.translate(_CONTROL)
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

@@ -29,6 +29,11 @@ def information(joint):
     return (joint * np.log(ratio)).sum((-2, -1))
 
 
+def coin_divergence(r, q):
+    """d(r‖q) of two coins, nats."""
+    return sum(a * math.log(a / b) for a, b in ((r, q), (1 - r, 1 - q)) if a > 0)
+
+
 def occupied(states, chance):
     """Chance [..., R, W] of the hypotheses summed to one of their states [..., W]: [..., R, number of states]."""
     number, found = np.unique(states, return_inverse=True)
@@ -55,7 +60,7 @@ class Problem:
 
     @cached_property
     def sets(self):
-        """int [P^n, n], all training sets."""
+        """All training sets, int [P^n, n]."""
         return np.array(list(product(range(len(self.p)), repeat=self.n)))
 
     def number_of(self, sets):
@@ -148,8 +153,10 @@ class Problem:
 
     @cached_property
     def stability(self):
-        """Root of the largest mean squared move of the predictions when sample i is drawn anew: at the sample itself,
-        at a fresh point, at another training point. Of deterministic learners."""
+        """Root mean squared moves of a deterministic learner's predictions when sample i is drawn anew, largest over i.
+
+        At the sample itself, at a fresh point, and at another training point.
+        """
         assert ((self.chance == 0) | (self.chance == 1)).all()
         P, f = len(self.p), self.prediction[self.chance.argmax(-1)].astype(float)  # [P^n, P]
         itself, fresh, other = np.zeros(self.n), np.zeros(self.n), np.zeros((self.n, self.n))
@@ -215,3 +222,17 @@ def random_problem(rng, *, n=2, points=3, hypotheses=3, seeds=2, zero_one=False)
     chance = np.eye(hypotheses)[outcomes].mean(0)
     p = rng.dirichlet(np.ones(points))
     return Problem(n=n, p=p, chance=chance, prediction=prediction, loss=loss, outcomes=outcomes)
+
+
+def random_interpolator(rng, *, n=2, points=3, zero_one=True):
+    """A learner that labels its training points right and all others at random, by a mixture of two rules."""
+    tables = np.array(list(product((0, 1), repeat=points)))  # [W, P], 1 where wrong
+    size = np.ones(points) if zero_one else rng.random(points)  # the loss of a wrong label
+    chance = np.zeros((points**n, len(tables)))
+    for row, S in zip(chance, product(range(points), repeat=n), strict=True):
+        right = np.flatnonzero(tables[:, list(S)].sum(1) == 0)
+        share = rng.random()
+        row[rng.choice(right)] += share
+        row[rng.choice(right)] += 1 - share
+    p = rng.dirichlet(np.ones(points))
+    return Problem(n=n, p=p, chance=chance, prediction=tables, loss=tables * size)

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import torch
 
 from infotorch import bounds
 from infotorch.errors import ConfigError, DataError, ShapeError, StoreError
@@ -181,3 +182,23 @@ def test_options_that_are_refused(batch, options, text):
 def test_arrays_that_are_refused(batch, changes, error, text):
     with pytest.raises(error, match=text):
         report_of({**batch, **{name: change(batch[name]) for name, change in changes.items()}})
+
+
+@pytest.mark.parametrize(("flipped", "masks", "bound", "gap"), [
+    (0.2, "balanced", (0.55, 0.78), (0.26, 0.39)),
+    (0.0, "iid", (0, 0.1), (0, 0.05)),
+])  # fmt: skip
+def test_networks_on_fours_and_nines(tmp_path, flipped, masks, bound, gap):
+    """64-64-2 networks by Adam, n = 75, 3 x 20 runs; with wrong labels they memorise, and it shows."""
+    digits = pytest.importorskip("sklearn.datasets").load_digits()
+    rows = np.isin(digits.target, (4, 9))
+    x, y = torch.tensor(digits.data[rows], dtype=torch.float32), (digits.target[rows] == 9).astype(int)
+    wrong = np.random.default_rng(0).permutation(len(y))[: round(flipped * len(y))]
+    y[wrong] = 1 - y[wrong]
+    ensemble = bounds.mlp_ensemble(x, y, hidden=64, num_classes=2, optimizer="adam", lr=3e-3, batch_size=25, epochs=60)
+    plan = bounds.plan(len(y), 75, 3, 20, masks=masks)
+    grid = bounds.run(plan, None, tmp_path, labels=y, ensemble=ensemble, workers=1, probe=False)
+    found = bounds.estimate(grid)
+    assert bound[0] <= found["fcmi"].value <= bound[1]
+    assert gap[0] <= found.gap <= gap[1]
+    assert 1.5 <= found["fcmi"].value / found.gap <= 6

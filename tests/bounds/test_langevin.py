@@ -38,7 +38,7 @@ def test_noise_has_variance_2_lr_over_beta(dtype):
 
 def test_noise_is_gaussian_and_each_step_draws_anew():
     w = start(DRAWS)
-    optimizer = Langevin([w], 0.5, 1.0)
+    optimizer = Langevin([w], 0.5, 1.0, seed=0)
     take(optimizer, 1)
     first = w.detach().clone()  # variance 1
     take(optimizer, 1)
@@ -50,15 +50,15 @@ def test_noise_is_gaussian_and_each_step_draws_anew():
 def test_the_step_goes_down_the_gradient():
     """The same noise with and without a gradient: the difference is -lr g."""
     at_rest, moved = start(), start()
-    take(Langevin([at_rest], 0.5, 2.0), 1)
-    take(Langevin([moved], 0.5, 2.0), 1, gradient=8.0)
+    take(Langevin([at_rest], 0.5, 2.0, seed=0), 1)
+    take(Langevin([moved], 0.5, 2.0, seed=0), 1, gradient=8.0)
     assert torch.allclose(moved - at_rest, torch.full((3,), -4.0, dtype=torch.float64), rtol=1e-14)
 
 
 def test_stationary_variance_is_that_of_the_discretized_diffusion():
     """On |w|^2 / 2: v = (1 - lr)^2 v + 2 lr / beta, so v = 1 / (beta (1 - lr / 2))."""
     w, lr, beta = start(DRAWS), 0.4, 3.0
-    optimizer = Langevin([w], lr, beta)
+    optimizer = Langevin([w], lr, beta, seed=0)
     for _ in range(25):
         w.grad = w.detach().clone()
         optimizer.step()
@@ -70,7 +70,7 @@ def test_half_precision_is_rounded_once():
     narrow = nn.Parameter(torch.full((DRAWS,), 256.0, dtype=torch.bfloat16))
     wide = nn.Parameter(narrow.detach().float())
     for w in (narrow, wide):
-        take(Langevin([w], 0.5, 1.0), 1, gradient=1.0)
+        take(Langevin([w], 0.5, 1.0, seed=0), 1, gradient=1.0)
     assert_same_bits(narrow, wide.bfloat16())
 
 
@@ -87,8 +87,8 @@ def test_seeds_differ_and_the_global_generator_is_left_alone():
 def test_resumed_training_has_the_same_bits():
     whole, first = [start(), start((2, 2))], [start(), start((2, 2))]
     lr = lambda step: 0.1 / (1 + step)  # noqa: E731  (a schedule, given twice)
-    take(Langevin(whole, lr, 5.0), 6, 1.0)
-    begun = Langevin(first, lr, 5.0)
+    take(Langevin(whole, lr, 5.0, seed=0), 6, 1.0)
+    begun = Langevin(first, lr, 5.0, seed=0)
     take(begun, 2, 1.0)
     file = io.BytesIO()
     torch.save(begun.state_dict(), file)
@@ -234,3 +234,14 @@ def test_noise_on_a_gpu(gpu):
     w = nn.Parameter(torch.zeros(DRAWS, device=gpu))
     take(Langevin([w], 0.1, 5.0), 1)
     assert abs(w.detach().double().var() / 0.04 - 1) < 4 * math.sqrt(2 / DRAWS)
+
+
+def test_noise_without_a_seed_follows_torchs_own():
+    """Two optimizers differ; two that begin at the same ``torch.manual_seed`` don't."""
+    ends = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        w = start()
+        take(Langevin([w], 0.1, 1.0), 1)
+        ends.append(w.detach().clone())
+    assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])

@@ -12,7 +12,7 @@ import pytest
 
 from infotorch.report import build
 from infotorch.report.numbers import number
-from tests.report.double import digits_run, limit_note, noise_run
+from tests.report.double import bounds_run, digits_run, limit_note, noise_run
 
 HOSTILE = [
     '<script>window.hacked=1</script>', '"><img src=x onerror=window.hacked=1>', "'; window.hacked=1; '", "{{ 7 * 7 }}",
@@ -96,7 +96,8 @@ def browser(folder):
 @pytest.fixture(scope="module")
 def digits(folder):
     run = digits_run()
-    return build(dataclasses.replace(run, noted=run.noted | {"limit": limit_note()}), folder / "digits.html")
+    chapters = {"limit": limit_note(), "bounds": bounds_run(checkpoints=(20, 200)).noted["bounds"]}
+    return build(dataclasses.replace(run, noted=run.noted | chapters), folder / "digits.html")
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +203,18 @@ def test_an_address_opens_its_sample_and_marks_it_in_every_distribution(browser,
       .map((c) => c.querySelectorAll('.mark-symbol path').length)"""
     browser.wait(f"{marks[7:] and marks}.every((n) => n === 1)")
     assert browser(marks) == [1, 1, 1]
+
+
+def test_a_pair_opens_its_samples_one_after_the_other(browser, digits):
+    browser.open(digits)
+    links = browser("return [...document.querySelectorAll('#bounds-pairs .card > a')].map((a) => a.hash)")
+    assert len(links) == browser("return document.querySelectorAll('#bounds-pairs img[src^=\"data:\"]').length") == 24
+    browser("document.querySelector('#bounds-pairs .card > a').click()")
+    assert browser("return [location.hash, document.querySelector('#place').textContent]") == [
+        links[0], "1 of 24 in these pairs",
+    ]  # fmt: skip
+    browser("document.querySelector('#next').click()")
+    assert browser("return location.hash") == links[1]
 
 
 def test_an_address_of_no_sample_says_so(browser, digits):

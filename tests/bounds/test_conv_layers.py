@@ -1,0 +1,96 @@
+"""Layers with the samples innermost against torch's own, member by member."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from infotorch.bounds.conv_layers import Geometry, columns, convolve, normalize
+from tests.laws import assert_same, assert_same_bits
+
+# channels, size, out channels, kernel, stride, padding, dilation: off every tile's edge, and on it
+SHAPES = [
+    (32, (6, 6), 32, (4, 4), (2, 2), (1, 1), (1, 1)),
+    (12, (5, 7), 16, (3, 3), (1, 1), (1, 1), (1, 1)),
+    (5, (9, 8), 7, (3, 2), (2, 3), (1, 0), (1, 1)),
+    (1, (8, 8), 3, (4, 4), (2, 2), (1, 1), (1, 1)),
+    (3, (9, 9), 17, (3, 3), (1, 2), (2, 1), (2, 3)),
+    (13, (3, 3), 9, (3, 3), (1, 1), (0, 0), (1, 1)),
+    (4, (2, 2), 5, (2, 2), (1, 1), (2, 2), (1, 1)),  # some positions see padding alone
+    (6, (7, 7), 8, (1, 1), (3, 3), (0, 0), (1, 1)),  # some pixels are never read
+    (2, (4, 4), 1, (3, 3), (2, 2), (0, 0), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("B", [1, 8, 17, 35, 64])
+def test_convolve_equals_conv2d(shape, B, dtype, rng):
+    C, size, O, kernel, stride, padding, dilation = shape
+    geometry = Geometry(channels=C, size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    E = 2
+    leaves = [
+        torch.randn(E, C, *size, B, generator=rng), torch.randn(E, O, C, *kernel, generator=rng),
+        torch.randn(E, O, generator=rng),
+    ]  # fmt: skip
+    x, w, b = (leaf.to(dtype).requires_grad_() for leaf in leaves)
+    y = convolve(x, w, b, geometry)
+    upstream = torch.randn(y.shape, generator=rng).to(dtype)
+    got = [y, *torch.autograd.grad(y, [x, w, b], upstream)]
+    truths = [leaf.double().requires_grad_() for leaf in leaves]
+    want = torch.stack(
+        [
+            F.conv2d(x.movedim(-1, 0), w, b, stride, padding, dilation).movedim(0, -1)
+            for x, w, b in zip(*truths, strict=True)
+        ]
+    )
+    for ours, truth in zip(got, [want, *torch.autograd.grad(want, truths, upstream.double())], strict=True):
+        assert_same(ours.detach(), truth.detach())
+
+
+def test_columns_fold_what_they_unfold(rng):
+    """<columns(x), g> = <x, columns^T(g)>."""
+    geometry = Geometry(channels=2, size=(6, 5), kernel=(3, 2), stride=(2, 1), padding=(1, 1), dilation=(1, 2))
+    x = torch.randn(2, 2, 6, 5, 3, generator=rng).double().requires_grad_()
+    unfolded = columns(x, geometry)
+    g = torch.randn(unfolded.shape, generator=rng).double()
+    (back,) = torch.autograd.grad(unfolded, x, g)
+    torch.testing.assert_close((unfolded * g).sum(), (x * back).sum())
+
+
+def test_a_member_has_the_same_bits_alone_and_among_others(rng):
+    geometry = Geometry(channels=5, size=(7, 7), kernel=(3, 3), stride=(2, 2), padding=(1, 1), dilation=(1, 1))
+    x, w = torch.randn(3, 5, 7, 7, 20, generator=rng), torch.randn(3, 9, 5, 3, 3, generator=rng)
+    together = convolve(x, w, None, geometry)
+    for e in range(3):
+        assert_same_bits(convolve(x[e : e + 1], w[e : e + 1], None, geometry)[0], together[e])
+
+
+def test_a_nan_stays_in_its_sample(rng):
+    geometry = Geometry(channels=3, size=(4, 4), kernel=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1))
+    x, w = torch.randn(1, 3, 4, 4, 20, generator=rng), torch.randn(1, 4, 3, 3, 3, generator=rng)
+    x[..., 18] = torch.nan
+    bad = convolve(x, w, None, geometry).isnan().flatten(0, 3).any(0)
+    assert bad.nonzero()[:, 0].tolist() == [18]
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_normalize_equals_batch_norm(relu, rng):
+    leaves = [torch.randn(3, 4, 2, 3, 5, generator=rng) * 3 + 7, *torch.randn(2, 3, 4, generator=rng)]
+    x, weight, bias = (leaf.double().requires_grad_() for leaf in leaves)
+    y, mean, var = normalize(x, weight, bias, eps=1e-3, relu=relu)
+    want = torch.stack(
+        [
+            F.batch_norm(x[e].movedim(-1, 0), None, None, weight[e], bias[e], training=True, eps=1e-3).movedim(0, -1)
+            for e in range(3)
+        ]
+    )
+    want = want.relu() if relu else want
+    assert_same(y.detach(), want.detach())
+    assert_same(mean, x.detach().flatten(2).mean(-1))
+    assert_same(var, x.detach().flatten(2).var(-1, correction=0))
+    upstream = torch.randn(y.shape, generator=rng).double()
+    for ours, truth in zip(
+        torch.autograd.grad(y, [x, weight, bias], upstream),
+        torch.autograd.grad(want, [x, weight, bias], upstream),
+        strict=True,
+    ):
+        assert_same(ours, truth)

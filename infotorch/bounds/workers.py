@@ -4,6 +4,7 @@ import concurrent.futures as futures
 import contextlib
 import os
 import pickle
+import queue as queues
 import threading
 import time
 from collections import deque
@@ -35,18 +36,21 @@ def elsewhere(queue: deque[Job], learner: Learner, executor: futures.Executor) -
     """All at once in the user's executor, which decides on their order and on what a lost worker means."""
     running: dict[Future, Job] = {}
     refused: deque[tuple[Job, Failure]] = deque()
+    finished: queues.SimpleQueue[Future] = queues.SimpleQueue()  # futures.wait waits for ever for a cancelled one
     try:
         while queue or running or refused:
             while queue:
                 job = queue.popleft()
                 try:
-                    running[executor.submit(train, learner, job)] = job
+                    future = executor.submit(train, learner, job)
                 except RuntimeError as error:  # it's broken, or shut down; what it has done is still to be had
                     refused.append((job, failure_of(error)))
+                    continue
+                running[future] = job
+                future.add_done_callback(finished.put)
             if running:
-                done, _ = futures.wait(running, return_when=futures.FIRST_COMPLETED)
-                for future in [each for each in running if each in done]:
-                    yield running.pop(future), _outcome(future)
+                future = finished.get()
+                yield running.pop(future), _outcome(future)
             else:
                 yield refused.popleft()
     finally:

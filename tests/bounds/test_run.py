@@ -146,7 +146,7 @@ def test_a_network_is_run_in_whole(tmp_path):
         made(tmp_path / "a", train_fn=one, probe=True)
     made(tmp_path / "b", train_fn=one)
     assert files(tmp_path / "a") == files(tmp_path / "b")
-    twice = torch_learner(one.network, torch.zeros(60, 1), Y, epochs=1)
+    twice = torch_learner(one.network, torch.zeros(60, 20), Y, epochs=1)
     with pytest.warns(UserWarning, match="items of supersample 0 come more than once"):
         made(tmp_path / "c", train_fn=twice)
     with pytest.warns(UserWarning, match="come more than once"):

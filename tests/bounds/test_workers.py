@@ -80,24 +80,41 @@ def beside(folder, **options):
         run.wait()
 
 
-@pytest.mark.parametrize(("how", "number"), [(signal.SIGINT, 1), (signal.SIGKILL, 2)])
-def test_a_run_killed_at_any_moment_goes_on_to_the_same_report(tmp_path, how, number):
-    """Interrupted, or killed outright, then finished by another number of workers: nothing tells, nobody stays."""
+def test_a_run_killed_at_any_moment_goes_on_to_the_same_report(tmp_path):
+    """Killed outright with two workers, then finished by one: nothing tells, and nobody stays."""
     folder = tmp_path / "killed"
 
     def there():
         return len(list(folder.glob("cells/*/*.npz")))
 
-    with beside(folder, workers=number, timeout=600.0, probe=True) as run:
+    with beside(folder, workers=2, probe=True) as run:
         waited(there)
-        assert len(session(run.pid)) > number
-        (os.killpg if how == signal.SIGINT else os.kill)(run.pid, how)  # a terminal interrupts the whole group
-        assert run.wait(30) == -how
+        assert len(session(run.pid)) > 2
+        run.kill()
+        assert run.wait(30) == -signal.SIGKILL
         waited(lambda: not session(run.pid))
     assert 0 < there() < 16
     grid, whole = made(folder, probe=True), made(tmp_path / "whole", probe=True)
     assert cells_of(grid) == cells_of(whole)
     assert str(bounds.estimate(folder)) == str(bounds.estimate(whole))
+
+
+def test_an_interrupt_leaves_no_process_behind(tmp_path):
+    """The second cell interrupts the run and goes on for ever."""
+    parent, trace = os.getpid(), tmp_path / "pid"
+
+    def train_fn(train, seed, extra):
+        if extra.k2 == 1:
+            trace.write_text(str(os.getpid()))
+            os.kill(parent, signal.SIGINT)
+            time.sleep(600)
+        return nearest(*threshold_pool())(train, seed, extra)
+
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path / "runs", K1=1, train_fn=train_fn, workers=1, timeout=300.0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(trace.read_text()), 0)
+    assert read_grid(tmp_path / "runs").done()[0].tolist() == [True] + [False] * 7
 
 
 def test_cells_that_raise_hang_or_die_are_tried_again_and_named_and_the_others_go_on(tmp_path):
@@ -125,9 +142,9 @@ def test_cells_that_raise_hang_or_die_are_tried_again_and_named_and_the_others_g
     with pytest.raises(
         RunError, match=r"run: every cell must train; got 2 that failed 2 times: \(k1=0, k2=2\):"
     ) as told:
-        made(tmp_path / "runs", K1=1, K2=8, train_fn=train_fn, workers=1, timeout=2.0)
+        made(tmp_path / "runs", K1=1, K2=8, train_fn=train_fn, workers=1, timeout=1.0)
     assert told.value.cells == {
-        (0, 2): "ValueError: never on cell 2", (0, 6): "it took longer than timeout=2 s"
+        (0, 2): "ValueError: never on cell 2", (0, 6): "it took longer than timeout=1 s"
     }  # fmt: skip
     assert list(told.value.traces) == [(0, 2)] and "in train_fn" in told.value.traces[0, 2]
     assert "The others are kept" in str(told.value)
@@ -289,7 +306,7 @@ def test_dask_loses_a_worker_and_no_run(tmp_path):
 
     def train_fn(train, seed, extra):
         (trace / str(os.getpid())).touch()
-        time.sleep(0.2)
+        time.sleep(0.1)
         return inner(train, seed, extra)
 
     killed = []

@@ -23,6 +23,13 @@ def test_links_lead_somewhere(page):
         assert (page.parent / link).exists(), link
 
 
+def test_bounds_results_are_those_of_the_committed_lines():
+    """The page is what the benchmark writes, with bounds above the gap, not far, falling in n."""
+    page = pytest.importorskip("benchmarks.bounds.page")
+    assert page.PAGE.read_text() == page.text(), "run python -m benchmarks.bounds.page"
+    assert not page.misses()
+
+
 def test_limit_results_are_those_of_the_committed_lines():
     """The page is what the benchmark writes, and every figure on it is what it must be."""
     page = pytest.importorskip("benchmarks.limit.page")

@@ -13,23 +13,23 @@ PUBLISHED = {75: (0.0892, 0.2427), 250: (0.0363, 0.1073), 1000: (0.0155, 0.0467)
 RATIOS = (1.5, 5)
 HEAD = """# Bounds from real runs: what was measured
 
-Written by `python -m benchmarks.bounds.page` from the lines in `benchmarks/results/bounds-*.jsonl`; not to be edited. Every
-bound here is an estimate from runs, not a certified bound; gaps and errors are those of the same runs.
+Written by `python -m benchmarks.bounds.page` from the lines in `benchmarks/results/bounds-*.jsonl`; not to be edited.
+Every bound here is an estimate from runs, not a certified bound; gaps and errors are those of the same runs.
 
 """
 MNIST = """## MNIST, fours against nines
 
 `python -m benchmarks.bounds.mnist`. The network of arXiv 2110.01584's first experiment: four convolutions with batch
-normalization, two linear layers; Adam at 1e-3, batches of 128; 5 supersamples of 30 balanced masks, drawn from the 11,791
-training digits. Published: gap and bound after 200 epochs there, with other draws and independent masks.
+normalization, two linear layers; Adam at 1e-3, batches of 128; 5 supersamples of 30 balanced masks, drawn from the
+11,791 training digits. Published: gap and bound after 200 epochs there, with other draws and independent masks.
 
 """
 LANGEVIN = """## A Langevin training and its account
 
-`python -m benchmarks.bounds.langevin`. The same without batch normalization, n = 4000, batches of 100, 5 × 30 runs; rate
-0.004 × 0.9^(t/100), inverse temperature min(4000, max(100, 10 e^(t/100))), 6 epochs where the paper has 40. The account
-bounds the gap from the gradients' variance (of 500 samples, every 10 steps, 20 of the runs); κ = 1/2 is what the derivation
-gives, 1/4 the published code's.
+`python -m benchmarks.bounds.langevin`. The same without batch normalization, n = 4000, batches of 100, 5 × 30 runs;
+rate 0.004 × 0.9^(t/100), inverse temperature min(4000, max(100, 10 e^(t/100))), 6 epochs where the paper has 40. The
+account bounds the gap from the gradients' variance (of 500 samples, every 10 steps, 20 of the runs); κ = 1/2 is what the
+derivation gives, 1/4 the published code's.
 
 """
 SPEED = """## Speed

@@ -28,8 +28,8 @@ LANGEVIN = """## A Langevin training and its account
 
 `python -m benchmarks.bounds.langevin`. The same without batch normalization, n = 4000, batches of 100, 5 × 30 runs;
 rate 0.004 × 0.9^(t/100), inverse temperature min(4000, max(100, 10 e^(t/100))), 6 epochs where the paper has 40. The
-account bounds the gap from the gradients' variance (of 500 samples, every 10 steps, 20 of the runs); κ = 1/2 is what the
-derivation gives, 1/4 the published code's.
+account bounds the gap from the gradients' variance (of 500 samples, every 10 steps, 20 of the runs); κ = 1/2 is what
+the derivation gives, 1/4 the published code's.
 
 """
 SPEED = """## Speed

@@ -29,14 +29,14 @@ def estimate(
 
     With Î the plug-in information of the predictions on a pair with its bit, ``fcmi`` is the mean over supersamples of
     ``(1/n) Σ_i √(2 Î_i)`` (arXiv 2110.01584, section 4.1); ``ecmi`` and ``ld`` have the pair of losses and their
-    difference in place of predictions. Under balanced masks no Î is below the true information in expectation; its
-    root, and corrected informations, have no such guarantee.
+    difference in place of predictions. Under balanced masks and with m = 1 no Î is below the true information in
+    expectation; its root, corrected informations, and those of larger subsets may be.
 
     Args:
         out: Folder of the runs, or what ``run`` returned.
         bounds: Of ``fcmi``, ``ecmi``, ``ld``, ``ld_flat``, ``kl``, ``interp``.
-        m: Pairs of a subset; 1 is the tightest. 2 and more only where states are few: losses of 0 and 1, or two
-            classes.
+        m: Pairs of a subset, of ``fcmi`` and ``ecmi``; 1 is the tightest. 2 and more only where states are few: losses
+            of 0 and 1, or two classes.
         correction: ``"none"``, ``"miller_madow"`` or ``"jackknife"``: less bias, and no one-sidedness.
         checkpoint: The epoch to take, one of the run's checkpoints; default the last.
         allow_partial: Take the runs that are there, whatever is missing; the masks then count as independent.
@@ -49,10 +49,10 @@ def estimate(
         StoreError: There are no runs, a block of them is incomplete, or a cell is damaged, altered or foreign.
     """
     grid = out if isinstance(out, Grid) else read_grid(out)
-    taken = taken_runs(grid, checkpoint=checkpoint, allow_partial=allow_partial)
+    taken = taken_runs(grid, allow_partial=allow_partial)
     return report_of(
-        taken.runs, num_classes=grid.num_classes, bounds=bounds, m=m, correction=correction,
-        design=taken.design, checkpoint=taken.checkpoint, notes=taken.notes,
+        taken.runs(checkpoint), num_classes=grid.num_classes, bounds=bounds, m=m, correction=correction,
+        design=taken.design, checkpoint=taken.epoch(checkpoint), notes=taken.notes,
     )  # fmt: skip
 
 

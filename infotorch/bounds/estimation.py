@@ -1,5 +1,6 @@
 """From the predictions of runs to a report: informations, bounds, what they'd be if nothing were there."""
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ __all__ = ["ESTIMATED", "Runs", "report_of", "summary"]
 
 ESTIMATED = ("fcmi", "ecmi", "ld", "ld_flat", "kl", "interp")
 """The bounds that runs can estimate. The others need the information of weights or of whole vectors of predictions."""
+SUBSETS = ("fcmi", "ecmi")
+"""Those of them that subsets of several pairs have."""
 RESAMPLES, TAILS, FEWEST = 2000, (0.025, 0.975), 5
 PERMUTATIONS, RARE = 99, 0.05
 CROWDED = 10
@@ -94,17 +97,19 @@ def report_of(
     design: str,
     checkpoint: int | None,
     notes: Sequence[str],
+    permuted: bool = True,
 ) -> Report:
-    """The report of these runs; see ``estimate``."""
+    """The report of these runs; see ``estimate``. Without ``permuted`` their independence of the masks isn't tested."""
     n = len(supersamples[0].labels)
+    m = operator.index(m)
     _check(supersamples, bounds, m, num_classes, n)
     found = {id: _bound(id, supersamples, num_classes, m, correction) for id in bounds}
     have_labels = all(runs.predicted is not None for runs in supersamples)
     rates = np.array([runs.errors(runs.wrong if have_labels else runs.loss) for runs in supersamples])
     gaps = rates[:, 1] - rates[:, 0]
     warnings = list(notes)
-    independence = _independence(supersamples, have_labels, num_classes)
-    if independence > RARE:
+    independence = _independence(supersamples, have_labels, num_classes) if permuted else None
+    if independence is not None and independence > RARE:
         warnings.append(
             f"No sign that predictions depend on what was trained on: {independence:.0%} of shuffled masks give as "
             "much information. Either the learner generalises this well, or it ignores its train_indices."
@@ -147,8 +152,13 @@ def _check(supersamples: Sequence[Runs], bounds: Sequence[str], m: int, num_clas
     for id in bounds:
         if id not in ESTIMATED:
             raise errors.unknown(WHERE, "a bound", str(id), ESTIMATED)
-    if isinstance(m, bool) or not isinstance(m, int) or not 1 <= m <= n:
-        raise errors.ConfigError(f"{WHERE}: m must be from 1 to n={n}; got {m!r}. 1 is the tightest.")
+    if not 1 <= m <= n:
+        raise errors.ConfigError(f"{WHERE}: m must be from 1 to n={n}; got {m}. 1 is the tightest.")
+    single = [id for id in bounds if id not in SUBSETS]
+    if m > 1 and single:
+        raise errors.ConfigError(
+            f"{WHERE}: {single[0]} is of single pairs; got m={m}. Use m=1, or {' or '.join(SUBSETS)}."
+        )
     if "fcmi" in bounds and any(runs.predicted is None for runs in supersamples):
         raise errors.ConfigError(
             f"{WHERE}: fcmi must have predicted labels; got runs that kept losses in floating point alone. Ask for "
@@ -161,8 +171,6 @@ def _check(supersamples: Sequence[Runs], bounds: Sequence[str], m: int, num_clas
         )
     if m > 1 and any(runs.losses is not None for runs in supersamples) and set(bounds) - {"fcmi"}:
         raise errors.ConfigError(f"{WHERE}: m={m} must have losses of 0 and 1; got losses in floating point. Use m=1.")
-    if m > 1 and "ld_flat" in bounds:
-        raise errors.ConfigError(f"{WHERE}: ld_flat is of single pairs; got m={m}. Use m=1, or ld.")
     if "interp" in bounds:
         worst = max(runs.errors(runs.loss)[0] for runs in supersamples)
         if worst > 0:
@@ -202,7 +210,8 @@ def _bound(id: str, supersamples: Sequence[Runs], num_classes: int, m: int, corr
     information = np.stack([each.information(correction) for each in counted])  # [K1, U]
     null = np.stack([each.null() for each in counted])
     n, risk = len(supersamples[0].labels), id in ("kl", "interp")
-    value = _value(id, n, m, rates[:, 0])
+    zero_one = all(runs.losses is None for runs in supersamples)
+    value = _value(id, n, m, rates[:, 0], zero_one)
     per = np.array([value(information[k : k + 1], slice(k, k + 1)) for k in range(len(information))])
     every = slice(None)
     if risk:
@@ -212,7 +221,7 @@ def _bound(id: str, supersamples: Sequence[Runs], num_classes: int, m: int, corr
     return BoundEstimate(
         id=id,
         value=value(information, every),
-        std=float(per.std()) if len(per) > 1 else None,
+        std=float(per.std()),
         interval=interval,
         per_supersample=per,
         information=information,
@@ -224,7 +233,7 @@ def _bound(id: str, supersamples: Sequence[Runs], num_classes: int, m: int, corr
     )
 
 
-def _value(id: str, n: int, m: int, train: np.ndarray) -> Callable[..., float]:
+def _value(id: str, n: int, m: int, train: np.ndarray, zero_one: bool) -> Callable[..., float]:
     """(information [K, U], the supersamples it is of) -> the bound.
 
     Corrected informations may be below 0 or above m ln 2: then the one under a root is moved to there, the one that is
@@ -234,7 +243,9 @@ def _value(id: str, n: int, m: int, train: np.ndarray) -> Callable[..., float]:
     def of(information: np.ndarray, rows: slice | np.ndarray) -> float:
         if id in ("kl", "interp"):
             mean = float(np.clip(information.mean(), 0, np.log(2)))
-            return formula(id, mean, n=n, train_risk=float(train[rows].mean()) if id == "kl" else None)
+            if id == "interp":
+                return formula(id, mean, n=n, zero_one=zero_one)
+            return formula(id, mean, n=n, train_risk=float(train[rows].mean()))
         information = np.clip(information, 0, m * np.log(2))
         return formula(id, information[0] if id == "ld_flat" else information, n=n, m=m)
 
@@ -280,10 +291,15 @@ def _warnings(
     said = []
     if design == "iid":
         said.append("iid masks: the plug-in information may be below the true one in expectation.")
+    if m > 1:
+        said.append(f"m = {m}: the plug-in's one-sidedness holds for single pairs alone; here it may be too low.")
     if correction != "none":
         said.append(f"The correction {correction} lessens the bias; the plug-in's one-sidedness is lost with it.")
-    if any(each.of == "expected gap" for each in found.values()):
-        said.append(f"{NOT_THIS_RUN[0].upper()}{NOT_THIS_RUN[1:]}.")
+    gaps = [each.id for each in found.values() if each.of == "expected gap"]
+    if gaps:
+        said.append(
+            f"{', '.join(gaps)} {NOT_THIS_RUN}." if len(gaps) == 1 else f"{', '.join(gaps)}: each {NOT_THIS_RUN}."
+        )
     if any(each.of == "population risk" for each in found.values()):
         said.append("kl and interp bound the risk on the population, test error, not the gap.")
     if len(supersamples) >= FEWEST:

@@ -24,8 +24,8 @@ class BoundEstimate:
     """Its name in ``infotorch.bounds.BOUNDS``."""
     value: float
     """The mean over supersamples; for ``kl`` and ``interp`` the bound of the mean train error and information."""
-    std: float | None
-    """Standard deviation over supersamples, divided by K1 and not by K1 - 1; ``None`` of a single one."""
+    std: float
+    """Standard deviation over supersamples, divided by K1 and not by K1 - 1: 0 of a single one."""
     interval: tuple[float, float] | None
     """95 % of 2000 bootstrap means over supersamples lie in it; ``None`` of fewer than five."""
     per_supersample: np.ndarray
@@ -51,7 +51,7 @@ class BoundEstimate:
         return self.value >= 1
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Report:
     """Bounds estimated from a grid of training runs, beside the gap that was seen. ``report["fcmi"]`` is one of them.
 
@@ -82,7 +82,7 @@ class Report:
     """The epoch that the predictions are of; ``None``: of the trained network."""
     independence: float | None
     """Share of permutations of the masks with as much information as was found: large where predictions don't depend
-    on the masks."""
+    on the masks. ``None`` where it wasn't computed."""
     warnings: tuple[str, ...]
     """What else is to be known of it."""
 
@@ -99,9 +99,9 @@ class Report:
 
     @property
     def runs(self) -> str:
-        """``3 × 20``, or the runs of each supersample where they differ."""
+        """``3×20``, or the runs of each supersample where they differ."""
         if len(set(self.num_runs)) == 1:
-            return f"{len(self.num_runs)} × {self.num_runs[0]}"
+            return f"{len(self.num_runs)}×{self.num_runs[0]}"
         return " + ".join(map(str, self.num_runs))
 
     @property
@@ -119,8 +119,9 @@ class Report:
             "statement": self.statement, "warnings": list(self.warnings),
             "bounds": {
                 each.id: {
-                    "value": each.value, "std": each.std, "interval": each.interval, "kind": each.kind,
-                    "of": each.of, "vacuous": each.vacuous, "m": each.m, "gap": each.gap,
+                    "value": each.value, "std": each.std if len(each.per_supersample) > 1 else None,
+                    "interval": each.interval, "kind": each.kind, "of": each.of, "vacuous": each.vacuous,
+                    "m": each.m, "gap": each.gap,
                     "per_supersample": each.per_supersample.tolist(),
                     "information_mean": float(each.information.mean()), "null_mean": each.null_mean,
                     "null_value": each.null_value,
@@ -128,6 +129,9 @@ class Report:
                 for each in self.bounds.values()
             },
         }  # fmt: skip
+
+    def __repr__(self) -> str:
+        return str(self)  # a notebook shows it, and no number without what it's worth
 
     def __str__(self) -> str:
         after = "" if self.checkpoint is None else f", after epoch {self.checkpoint}"
@@ -138,7 +142,8 @@ class Report:
         for each in self.bounds.values():
             mark = "  vacuous" if each.vacuous else "  risk" if each.of == "population risk" else ""
             information = _number(float(each.information.mean()))
-            numbers = (_number(each.value), _number(each.std), _interval(each.interval))
+            std = each.std if len(each.per_supersample) > 1 else None
+            numbers = (_number(each.value), _number(std), _interval(each.interval))
             lines.append(_row(each.id, *numbers, information, _number(each.null_mean)) + mark)
         gaps = self.test_error - self.train_error
         std = float(gaps.std()) if len(gaps) > 1 else None

@@ -17,39 +17,76 @@ MISSING_SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Taken:
-    """Whole blocks of runs, or all that are there."""
+    """Whole blocks of runs, or all that are there, at every checkpoint."""
 
-    k1: tuple[int, ...]
-    """The supersamples that have any."""
-    runs: list[Runs]
-    """The runs of each of them."""
+    grid: Grid
+    """Where they are from."""
+    k2: dict[int, np.ndarray]
+    """The masks of the runs of each supersample that has any."""
+    predicted: dict[int, np.ndarray | None]
+    """[R, T, n, 2] labels of each supersample; ``None`` where any run kept losses alone."""
+    losses: dict[int, np.ndarray | None]
+    """The same of losses."""
     design: str
     """``"balanced"`` where every block is whole."""
-    checkpoint: int | None
-    """The epoch that the predictions are of."""
     notes: list[str]
     """What is to be told of them."""
 
+    def epoch(self, checkpoint: int | None) -> int | None:
+        """The checkpoint that is meant; ``None`` where there are none."""
+        return self.grid.checkpoints[self._place(checkpoint)] if self.grid.checkpoints else None
 
-def taken_runs(grid: Grid, *, checkpoint: int | None = None, allow_partial: bool = False) -> Taken:
+    def runs(self, checkpoint: int | None = None) -> list[Runs]:
+        """The runs of each supersample at one checkpoint, by default the last.
+
+        Raises:
+            ConfigError: It isn't one of the run's.
+        """
+        place, plan, pairs = self._place(checkpoint), self.grid.plan, self.grid.pair_labels
+        found = []
+        for k1, rows in self.k2.items():
+            predicted, losses = (
+                None if kept[k1] is None else kept[k1][:, place]  # type: ignore[index]  # one line above it isn't None
+                for kept in (self.predicted, self.losses)
+            )
+            found.append(
+                Runs(
+                    bits=plan.masks[k1, rows],
+                    blocks=rows // plan.block,
+                    predicted=predicted,
+                    labels=pairs[k1],
+                    losses=losses,
+                )
+            )
+        return found
+
+    def _place(self, checkpoint: int | None) -> int:
+        marks = self.grid.checkpoints
+        if checkpoint is None:
+            return -1
+        if checkpoint not in marks:
+            kept = ", ".join(map(str, marks)) or "no checkpoints"
+            raise errors.ConfigError(
+                f"estimate: checkpoint must be one of the run's; got {checkpoint}, where there are {kept}. Choose one "
+                "of these, or leave it out for the last."
+            )
+        return marks.index(checkpoint)
+
+
+def taken_runs(grid: Grid, *, allow_partial: bool = False) -> Taken:
     """Reads the cells; see ``estimate``."""
-    place = _place(grid, checkpoint)
     taken, partial = _cells(grid, grid.done(), allow_partial)
-    pairs = grid.pair_labels
-    supersamples, versions = {}, set()
+    k2: dict[int, np.ndarray] = {}
+    predicted: dict[int, np.ndarray | None] = {}
+    losses: dict[int, np.ndarray | None] = {}
+    versions = set()
     for k1 in range(grid.plan.K1):
         rows = np.flatnonzero(taken[k1])
         if not len(rows):
             continue
-        cells = [grid.read(k1, int(k2)) for k2 in rows]
+        cells = [grid.read(k1, int(row)) for row in rows]
         versions |= {cell.versions for cell in cells}
-        supersamples[k1] = Runs(
-            bits=grid.plan.masks[k1, rows],
-            blocks=rows // grid.plan.block,
-            predicted=_stacked(cells, "labels", place),
-            labels=pairs[k1],
-            losses=_stacked(cells, "losses", place),
-        )
+        k2[k1], predicted[k1], losses[k1] = rows, _stacked(cells, "labels"), _stacked(cells, "losses")
     notes = []
     missing = int((~taken).sum())
     if missing:
@@ -58,30 +95,14 @@ def taken_runs(grid: Grid, *, checkpoint: int | None = None, allow_partial: bool
     notes += probe.warnings() if probe is not None else []
     if len(versions) > 1:
         notes.append(f"The runs were made by different versions: {'; '.join(sorted(versions))}.")
-    return Taken(
-        k1=tuple(supersamples),
-        runs=list(supersamples.values()),
-        design="iid" if partial else grid.plan.mask_design,
-        checkpoint=grid.checkpoints[place] if grid.checkpoints else None,
-        notes=notes,
-    )
-
-
-def _place(grid: Grid, checkpoint: int | None) -> int:
-    """Where a checkpoint lies on the axis T."""
-    if checkpoint is None:
-        return -1
-    if checkpoint not in grid.checkpoints:
-        kept = ", ".join(map(str, grid.checkpoints)) or "no checkpoints"
-        raise errors.ConfigError(
-            f"estimate: checkpoint must be one of the run's; got {checkpoint}, where there are {kept}. Choose one of "
-            "these, or leave it out for the last."
-        )
-    return grid.checkpoints.index(checkpoint)
+    design = "iid" if partial else grid.plan.mask_design
+    return Taken(grid=grid, k2=k2, predicted=predicted, losses=losses, design=design, notes=notes)
 
 
 def _cells(grid: Grid, done: np.ndarray, allow_partial: bool) -> tuple[np.ndarray, bool]:
     """The cells [K1, K2] that are taken, and whether any of their blocks is incomplete.
+
+    Independent masks are one block: which of their runs are there may depend on what was trained on.
 
     Raises:
         StoreError: A block is incomplete, and that isn't allowed, or there is no run at all.
@@ -91,7 +112,7 @@ def _cells(grid: Grid, done: np.ndarray, allow_partial: bool) -> tuple[np.ndarra
         raise errors.StoreError(
             f"estimate: there must be runs in {grid.path}; got a plan of {done.size} and none trained. Call run first."
         )
-    block = plan.block if plan.mask_design == "balanced" else 1
+    block = plan.block if plan.mask_design == "balanced" else plan.K2
     whole = np.repeat(done.reshape(plan.K1, -1, block).all(2), block, axis=1)
     if allow_partial:
         return done, bool((done != whole).any())
@@ -105,7 +126,7 @@ def _cells(grid: Grid, done: np.ndarray, allow_partial: bool) -> tuple[np.ndarra
     return whole, False
 
 
-def _stacked(cells: Sequence[Cell], name: str, place: int) -> np.ndarray | None:
-    """[R, n, 2] of one checkpoint, where every cell has it."""
+def _stacked(cells: Sequence[Cell], name: str) -> np.ndarray | None:
+    """[R, T, n, 2], where every cell has it."""
     parts = [getattr(cell, name) for cell in cells]
-    return None if any(part is None for part in parts) else np.stack([part[place] for part in parts])
+    return None if any(part is None for part in parts) else np.stack(parts)

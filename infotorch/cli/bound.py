@@ -128,7 +128,10 @@ def estimate(
     reports = [bounds.estimate(grid, checkpoint=checkpoint, **options) for grid in grids]
     if out is not None:
         experiment = None if task is None else load_experiment(task, where="bound estimate")
-        argv = shlex.join(["infotorch", "bound", "estimate", *dirs, "--bounds", ",".join(names), "--out", "RUN"])
+        words = ["infotorch", "bound", "estimate", *dirs, "--bounds", ",".join(names)]
+        words += [*(["--m", str(m)] if m != 1 else []), *(["--correction", correction] if correction != "none" else [])]
+        words += [*(["--allow-partial"] if allow_partial else []), *(["--task", task] if task is not None else [])]
+        argv = shlex.join([*words, "--out", "RUN"])
         pipeline.keep_bounds(grids, out, experiment=experiment, command={"command": "bound", "argv": argv}, **options)
     if terminal.json:
         found = [{"dir": each, **report.as_dict()} for each, report in zip(dirs, reports, strict=True)]

@@ -10,7 +10,10 @@ import torch
 
 from infotorch import bounds as room
 from infotorch import errors, store
+from infotorch.bounds.estimation import report_of
+from infotorch.bounds.examples import pairs_of, revealing_by_chance, scores_of
 from infotorch.bounds.grid import Grid
+from infotorch.bounds.taken import Taken, taken_runs
 from infotorch.data import Samples, pictures_of
 from infotorch.pipeline.keeping import keep_samples
 from infotorch.table import Estimate, Scores
@@ -65,21 +68,29 @@ def keep_bounds(
             f"{WHERE}: grids must be runs over one pool; got {len(grids)} of different labels. Keep them apart."
         )
     options: dict[str, Any] = {"bounds": list(bounds), "m": m, "correction": correction, "allow_partial": allow_partial}
-    reports = [
-        room.estimate(grid, checkpoint=checkpoint, **options)
-        for grid in grids
-        for checkpoint in grid.checkpoints or (None,)
-    ]
+    reports, taken = [], None
+    for grid in grids:
+        taken = taken_runs(grid, allow_partial=allow_partial)
+        marks = grid.checkpoints or (None,)
+        reports += [
+            report_of(
+                taken.runs(mark), num_classes=grid.num_classes, bounds=bounds, m=m, correction=correction,
+                design=taken.design, checkpoint=mark, notes=taken.notes, permuted=mark == marks[-1],
+            )
+            for mark in marks
+        ]  # fmt: skip
+    assert taken is not None
     main = grids[-1]
-    scores = room.example_scores(main, allow_partial=allow_partial)
+    scores = scores_of(taken)
     samples = _samples(main, scores.index, experiment)
     kept = Scores(index=np.arange(len(scores)), columns=scores.columns)
-    pairs = room.membership_pairs(main, MOST_PAIRS, allow_partial=allow_partial)
+    with_labels = all(each is not None for each in taken.predicted.values())
+    pairs = pairs_of(taken, MOST_PAIRS) if with_labels else []
     last = reports[-1]
     rows = {int(place): row for row, place in enumerate(scores.index)}
     found = {
         "title": {"sentence": _sentence(grids, last)},
-        "finding": {"text": _finding(last, scores)},
+        "finding": {"text": _finding(last, scores, taken)},
         "figures": [figure.to_dict() for figure in _figures(last)],
         "bounds": {
             "series": [
@@ -156,9 +167,9 @@ def _sentence(grids: Sequence[Grid], last: room.Report) -> str:
     )
 
 
-def _finding(report: room.Report, scores: Scores) -> str:
-    information = scores.values
-    revealing = int((information >= REVEALING * np.log(2)).sum())
+def _finding(report: room.Report, scores: Scores, taken: Taken) -> str:
+    information, half = scores.values, REVEALING * np.log(2)
+    revealing, chance = int((information >= half).sum()), revealing_by_chance(taken, half)
     first = next(iter(report.bounds.values()))
     text = f"{first.id} bounds the {first.of} by {first.value:.3g} (estimate)"
     if first.of == "expected gap":
@@ -166,8 +177,8 @@ def _finding(report: room.Report, scores: Scores) -> str:
     if first.vacuous:
         text += ": vacuous, for no gap of a loss in [0, 1] is larger than 1"
     return text + (
-        f". The predictions tell of {revealing:,} of {len(information):,} samples, by half a bit and more, whether "
-        "they were trained on."
+        f". Of {revealing:,} of {len(information):,} samples the predictions tell, by half a bit and more, whether "
+        f"they were trained on (estimate; chance alone makes it {chance:.3g})."
     )
 
 

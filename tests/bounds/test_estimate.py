@@ -161,7 +161,9 @@ def test_a_plan_without_runs_is_refused(tmp_path):
     ({"m": 0}, "m must be from 1 to n=40; got 0"),
     ({"m": 41}, "m must be from 1 to n=40; got 41"),
     ({"m": 2}, r"fcmi with m=2 must have two classes; got 3"),
+    ({"m": 2, "bounds": ["ecmi", "ld"]}, "ld is of single pairs; got m=2. Use m=1, or fcmi or ecmi"),
     ({"m": 2, "bounds": ["ld_flat"]}, "ld_flat is of single pairs; got m=2"),
+    ({"m": 2, "bounds": ["kl"]}, "kl is of single pairs; got m=2"),
     ({"bounds": ["interp"]}, "interp must have runs without a training error; got 0.102. Ask for kl"),
     ({"correction": "james"}, "correction must be one of"),
 ])  # fmt: skip
@@ -202,3 +204,30 @@ def test_networks_on_fours_and_nines(tmp_path, flipped, masks, bound, gap):
     assert bound[0] <= found["fcmi"].value <= bound[1]
     assert gap[0] <= found.gap <= gap[1]
     assert 1.5 <= found["fcmi"].value / found.gap <= 6
+
+
+def test_one_sidedness_is_of_single_pairs(tmp_path):
+    """With predictions that are the bits, m = 1 finds ln 2, and m = 2 too little, and says so."""
+    predictions = np.zeros((2, 20, 12, 2), int)
+    masks = bounds.plan(24, 12, 2, 20).masks
+    predictions[..., 0] = masks
+    labels = np.zeros((2, 12, 2), int)
+    one, two = (bounds.from_predictions(predictions, masks, labels, num_classes=2, m=m) for m in (1, 2))
+    np.testing.assert_allclose(one["fcmi"].information, np.log(2))
+    assert two["fcmi"].information.mean() < 2 * np.log(2) - 0.01
+    assert "one-sidedness" not in str(one) and "one-sidedness holds for single pairs alone" in " ".join(two.warnings)
+
+
+def test_the_zero_one_loss_has_the_sharper_interp(tmp_path):
+    grid = made(tmp_path)
+    found = bounds.estimate(grid, bounds=["interp"])["interp"]
+    mean = float(found.information.mean())
+    assert found.value == pytest.approx(mean / np.log(2))
+
+
+def test_independent_masks_are_one_block(tmp_path):
+    grid = made(tmp_path, masks="iid", K2=7)
+    assert bounds.estimate(grid).mask_design == "iid"
+    grid.cell_path(0, 3).unlink()
+    with pytest.raises(StoreError, match=r"every block of 7 runs must be whole"):
+        bounds.estimate(grid)

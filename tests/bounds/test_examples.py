@@ -58,5 +58,6 @@ def test_pairs_show_who_predicts_what(tmp_path):
 
 def test_losses_alone_are_refused(tmp_path):
     grid = made(tmp_path, train_fn=lambda train, seed, extra: lambda indices: np.zeros(len(indices)))
-    with pytest.raises(ConfigError, match=r"example_scores: runs must have kept predicted labels; got losses alone"):
-        bounds.example_scores(grid)
+    with pytest.raises(ConfigError, match=r"membership_pairs: runs must have kept predicted labels; got losses alone"):
+        bounds.membership_pairs(grid, 1)
+    assert list(bounds.example_scores(grid).columns) == ["membership_information", "memorization"]

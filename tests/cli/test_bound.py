@@ -49,7 +49,7 @@ def test_from_a_plan_to_a_report(run, planned):
     words = ("bound", "estimate", "grid", "--bounds", "fcmi,kl")
     done = run(*words, "--out", "kept", "--task", "mine.py:task")
     assert done.code == 0
-    assert "2 × 4 runs on n = 12 samples" in done.out
+    assert "2×4 runs on n = 12 samples" in done.out
     assert "It is not a certified bound." in done.out
     assert max(map(len, done.out.splitlines())) <= 80
     assert run("report", "kept").code == 0

@@ -71,3 +71,10 @@ def test_grids_of_two_pools_are_refused(tmp_path):
         keep_bounds([grid, other], tmp_path / "run")
     with pytest.raises(ConfigError, match="grids must be runs over one pool; got 0"):
         keep_bounds([], tmp_path / "run")
+
+
+def test_losses_alone_are_kept_without_pairs(tmp_path):
+    grid = made(tmp_path / "grid", train_fn=lambda train, seed, extra: lambda indices: np.sin(indices) ** 2)
+    run = keep_bounds([grid], tmp_path / "run", bounds=["ecmi"])
+    assert run.notes()["bounds"]["pairs"] == []
+    assert [*run.scores().columns] == ["membership_information", "memorization"]

@@ -19,7 +19,7 @@ def pytest_collection_finish(session):
             if what in params:
                 programs.soon(params[what])
     if resources.nvcc() and any(item.path.name == "test_resources.py" for item in here):
-        resources.building()
+        resources.building(resources.TESTED)
 
 
 def pytest_sessionfinish():

@@ -1,8 +1,9 @@
 """What every CUDA kernel takes: registers and memory, by nvcc, and shared memory, by how it is launched.
 
-The module is built with its kernels for every architecture, by setup.py as anybody would, into a folder of its own;
-ptxas says there what each kernel takes. Launches are seen on the host, where the same kernels run on fibers.
-``python -m tests.emulate.resources`` writes docs/cuda-resources.md.
+The module is built with its kernels by setup.py as anybody would, into a folder of its own; ptxas says there what each
+kernel takes. Launches are seen on the host, where the same kernels run on fibers. ``python -m tests.emulate.resources``
+does it for every architecture and writes docs/cuda-resources.md; tests do it for the oldest and the newest, which between
+them have the least of everything, because each takes minutes.
 """
 
 import functools
@@ -29,6 +30,7 @@ from tests.ops import cases
 FOLDER = build.HOUSE / "build/cuda"
 TABLE = build.HOUSE / "docs/cuda-resources.md"
 ARCHITECTURES = (80, 90, 100, 120)
+TESTED = (80, 120)
 REGISTERS = 65536  # of a processor (SM), a quarter for each quarter of its warps
 MOST_THREADS = {80: 2048, 90: 2048, 100: 2048, 120: 1536}  # of an SM
 SHARED = {80: 164 << 10, 90: 228 << 10, 100: 228 << 10, 120: 100 << 10}  # bytes of an SM
@@ -114,23 +116,24 @@ def kernel_files() -> list[pathlib.Path]:
     return sorted((build.HOUSE / "csrc/cuda").glob("*.cu"))
 
 
-def module() -> pathlib.Path:
-    """The module with its kernels for every architecture."""
-    return building().result()
+def module(archs: tuple[int, ...] = TESTED) -> pathlib.Path:
+    """The module with its kernels for these architectures."""
+    return building(archs).result()
 
 
 @functools.cache
-def building() -> Future:
+def building(archs: tuple[int, ...]) -> Future:
     """Its build, which takes minutes: what else there is to do goes before it."""
-    return pool().submit(built)
+    return pool().submit(built, archs)
 
 
-def built() -> pathlib.Path:
+def built(archs: tuple[int, ...]) -> pathlib.Path:
     """Builds the module. What is on the host alone needs no optimizing here."""
     kept = FOLDER / "kept"
     kept.mkdir(parents=True, exist_ok=True)
-    env = {name: value for name, value in os.environ.items() if name != "TORCH_CUDA_ARCH_LIST"} | {
+    env = os.environ | {
         "INFOTORCH_CUDA": "1",
+        "TORCH_CUDA_ARCH_LIST": ";".join(f"{arch // 10}.{arch % 10}" for arch in archs) + "+PTX",
         "CXXFLAGS": "-O0 -DINFOTORCH_NO_CLONES",
         "MAX_JOBS": str(build.jobs()),
         "NVCC_APPEND_FLAGS": f"--keep --keep-dir {kept}",
@@ -143,12 +146,12 @@ def built() -> pathlib.Path:
     return binary
 
 
-def measured() -> list[Use]:
+def measured(archs: tuple[int, ...] = TESTED) -> list[Use]:
     """All kernels that the module is built of."""
-    module()
+    module(archs)
     uses = []
     for source in kernel_files():
-        ptx = {arch: (FOLDER / f"kept/{source.stem}.compute_{arch}.ptx").read_text() for arch in ARCHITECTURES}
+        ptx = {arch: (FOLDER / f"kept/{source.stem}.compute_{arch}.ptx").read_text() for arch in archs}
         uses += parsed((FOLDER / f"objects/cuda/{source.name}.o.log").read_text(), ptx, source)
     return sorted(uses)
 
@@ -267,15 +270,15 @@ def dynamic(uses: list[Use], launched: dict[str, tuple[int, int]]) -> dict[tuple
     return most
 
 
-def written(uses: list[Use], launched: dict[str, tuple[int, int]]) -> str:
-    """The document."""
+def written(uses: list[Use], launched: dict[str, tuple[int, int]], archs: tuple[int, ...] = ARCHITECTURES) -> str:
+    """The document, with the columns of these architectures."""
     shared = dynamic(uses, launched)
-    lines = [HEAD.format(release=release())]
+    lines = [narrowed(HEAD.format(release=release()), archs)]
     for row in sorted({use.row for use in uses}):
         of_row = [use for use in uses if use.row == row]
         file, kernel, threads, blocks = row
         cells = [f"`{kernel}`", file, f"{threads} x {blocks}", len({use.signature for use in of_row}), shared[row]]
-        for arch in ARCHITECTURES:
+        for arch in archs:
             here = [use for use in of_row if use.arch == arch]
             most, held = max(use.registers for use in here), min(use.held(shared[row]) for use in here)
             cells.append(f"{most} / {held}")
@@ -285,6 +288,19 @@ def written(uses: list[Use], launched: dict[str, tuple[int, int]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def narrowed(document: str, archs: tuple[int, ...]) -> str:
+    """The document with the columns of these architectures alone."""
+    lines, away = [], [FIRST_COLUMN + i for i, arch in enumerate(ARCHITECTURES) if arch not in archs]
+    for line in document.split("\n"):
+        cells = line.split(" | ")
+        if len(cells) == FIRST_COLUMN + len(ARCHITECTURES) + 1:
+            line = " | ".join(cell for i, cell in enumerate(cells) if i not in away)
+        lines.append(line)
+    return "\n".join(lines)
+
+
+FIRST_COLUMN = 5
+"""Of the architectures."""
 HEAD = f"""# What the CUDA kernels take
 
 As nvcc {{release}} compiles them: without any spill or other local memory, and without static shared memory. Each row
@@ -307,4 +323,4 @@ Where it is less, for a reason:
 
 
 if __name__ == "__main__":
-    TABLE.write_text(written(measured(), launches(Driver(build.program("plain")))))
+    TABLE.write_text(written(measured(ARCHITECTURES), launches(Driver(build.program("plain")))))

@@ -32,6 +32,8 @@ RESAMPLES, TAILS, FEWEST = 2000, (0.025, 0.975), 5
 PERMUTATIONS, RARE = 99, 0.05
 CROWDED = 10
 """Runs for each occupied state below which a plug-in of subsets is mostly bias."""
+MOSTLY = 0.5
+"""Share of the information that chance alone gives, above which it's said."""
 WHERE = "estimate"
 
 
@@ -112,7 +114,8 @@ def report_of(
     if independence is not None and independence > RARE:
         warnings.append(
             f"No sign that predictions depend on what was trained on: {independence:.0%} of shuffled masks give as "
-            "much information. Either the learner generalises this well, or it ignores its train_indices."
+            "much information. The runs are too few, or the learner generalises this well, or it ignores its "
+            "train_indices."
         )
     warnings += _warnings(found, supersamples, design, correction, m, num_classes)
     return Report(
@@ -175,7 +178,8 @@ def _check(supersamples: Sequence[Runs], bounds: Sequence[str], m: int, num_clas
         worst = max(runs.errors(runs.loss)[0] for runs in supersamples)
         if worst > 0:
             raise errors.ConfigError(
-                f"{WHERE}: interp must have runs without a training error; got {worst:.3g}. Ask for kl."
+                f"{WHERE}: interp must have runs without a training error; got {worst:.3g} in one supersample. "
+                "Ask for kl."
             )
 
 
@@ -307,17 +311,25 @@ def _warnings(
             "Intervals: 95 % of bootstrap means over supersamples. These overlap in one pool, so the spread is "
             "understated."
         )
-    runs = min(len(each.bits) for each in supersamples)
-    crowded = []
-    for id in found:
-        if id == "ld_flat" or (m == 1 and num_classes == 2 and supersamples[0].losses is None):
-            continue
-        most = max(_counted(id, each, num_classes, m).most_states() for each in supersamples)
-        if runs < CROWDED * most:
-            crowded.append(f"{most} ({id})")
-    if crowded:
+    biased = [
+        f"{each.null_mean / float(each.information.mean()):.0%} ({each.id})"
+        for each in found.values()
+        if each.null_mean > MOSTLY * float(each.information.mean()) > 0
+    ]
+    if biased:
         said.append(
-            f"{runs} runs meet up to {', '.join(crowded)} states: below {CROWDED} runs a state the plug-in information "
-            "is mostly bias, upwards."
+            f"Chance alone gives {', '.join(biased)} of this information: there are too few runs of each supersample "
+            "to tell more. Plan a larger K2."
         )
+    below = [each.id for each in found.values() if each.of == "expected gap" and each.value < abs(each.gap)]
+    if below:
+        said.append(f"{', '.join(below)} came out below the gap that was seen: a sign of too few runs.")
+    if m > 1:
+        runs = min(len(each.bits) for each in supersamples)
+        most = max(_counted(id, each, num_classes, m).most_states() for id in found for each in supersamples)
+        if runs < CROWDED * most:
+            said.append(
+                f"{runs} runs meet up to {most} states of {m} pairs: below {CROWDED} runs a state the plug-in "
+                "information is mostly bias."
+            )
     return said

@@ -41,3 +41,9 @@ class Experiment:
         if (self.train_fn is None) == (self.ensemble is None):
             got = "neither" if self.train_fn is None else "both"
             raise errors.ConfigError(f"Experiment: there must be train_fn or ensemble; got {got}. Give one of them.")
+        dtype = getattr(self.images, "dtype", None)
+        if self.images is not None and str(dtype).removeprefix("torch.") != "uint8":
+            raise errors.ConfigError(
+                f"Experiment: images must be uint8 [pool_size, H, W] or [pool_size, H, W, 3]; got {dtype}. Scale them "
+                "to 0..255, or leave them out."
+            )

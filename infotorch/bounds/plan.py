@@ -154,6 +154,10 @@ def _check(plan: Plan) -> None:
         )
     if plan.mask_design not in get_args(MaskDesign):
         raise errors.unknown("plan", "masks", str(plan.mask_design), get_args(MaskDesign))
+    if plan.K2 < 2:
+        raise errors.ConfigError(
+            f"plan: K2 must be at least 2, for one run tells nothing of its mask; got {plan.K2}. 20 to 40 are usual."
+        )
     if plan.mask_design == "balanced":
         if plan.block % 2:
             raise errors.ConfigError(

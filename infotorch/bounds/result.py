@@ -13,10 +13,10 @@ from infotorch.table import Kind
 __all__ = ["BoundEstimate", "Report"]
 
 WIDTH = 79
-COLUMNS = (9, 8, 18, 10, 18)
+COLUMNS = (8, 8, 17, 11, 9, 11)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class BoundEstimate:
     """One bound, estimated from training runs."""
 
@@ -44,6 +44,10 @@ class BoundEstimate:
     """Pairs of a subset."""
     kind: Kind = "estimate"
     """What the number may be taken for."""
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.information.shape))
+        return f"BoundEstimate({self.id} {self.value:.4g} on the {self.of}, {self.kind}, information [{size}])"
 
     @property
     def vacuous(self) -> bool:
@@ -138,12 +142,12 @@ class Report:
         lines = [
             f"{self.runs} runs on n = {self.n} samples, {self.num_classes} classes, {self.mask_design} masks{after}"
         ]
-        lines += ["", _row("", "value", "sd", "interval", "I [nats]", "by chance [nats]")]
+        lines += ["", _row("", "value", "sd", "interval", "by chance", "I [nats]", "by chance")]
         for each in self.bounds.values():
             mark = "  vacuous" if each.vacuous else "  risk" if each.of == "population risk" else ""
             information = _number(float(each.information.mean()))
             std = each.std if len(each.per_supersample) > 1 else None
-            numbers = (_number(each.value), _number(std), _interval(each.interval))
+            numbers = (_number(each.value), _number(std), _interval(each.interval), _number(each.null_value))
             lines.append(_row(each.id, *numbers, information, _number(each.null_mean)) + mark)
         gaps = self.test_error - self.train_error
         std = float(gaps.std()) if len(gaps) > 1 else None
@@ -154,7 +158,7 @@ class Report:
 
 
 def _row(id: str, *cells: str) -> str:
-    return f"{id:<8}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, COLUMNS, strict=False))
+    return f"{id:<7}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, COLUMNS, strict=False))
 
 
 def _number(value: float | None) -> str:

@@ -36,7 +36,7 @@ class Part(NamedTuple):
 
 
 COMMANDS = {
-    "demo": Command("infotorch.cli.demo", "Find mislabeled handwritten digits, as a demonstration.", "always"),
+    "demo": Command("infotorch.cli.demo", "Show on handwritten digits what infotorch does.", "always"),
     "score": Command("infotorch.cli.score", "Score every sample of a task of your own.", "with --out"),
     "train": Command("infotorch.cli.train", "Train a classifier that doesn't memorise wrong labels.", "with --out"),
     "bound": Command("infotorch.cli.bound", "Bound the generalization gap, from many training runs.", "always"),

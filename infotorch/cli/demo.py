@@ -118,7 +118,7 @@ def show_bounds(terminal: Terminal, found: demo.BoundsDemoResult) -> None:
     terminal.say("Fours and nines, 3 × 20 networks for each n:")
     terminal.say()
     terminal.table(
-        ["n", "train error", "test error", "gap", "f-CMI bound", "bound / gap", "risk at most (kl)"],
+        ["n", "train error", "test error", "gap", "f-CMI bound", "bound / gap", "kl bound on test error"],
         [
             [
                 str(report.n),
@@ -137,8 +137,8 @@ def show_bounds(terminal: Terminal, found: demo.BoundsDemoResult) -> None:
     last = found.reports[-1]
     terminal.say(last.statement)
     terminal.facts([
-        ("membership", f"of {found.num_revealing} of {found.num_items} digits the predictions tell by half a bit and "
-         "more whether they were trained on"),
+        ("membership", f"predictions give away {found.num_revealing} of {found.num_items} digits: half a bit and more "
+         "of whether it was trained on"),
         ("run", str(found.run)),
         ("report", str(found.report)),
     ])  # fmt: skip

@@ -87,7 +87,8 @@ def usage(where: str, error: BaseException) -> str:
             f"Did you mean {near[0]!r}?" if near else remedy
         )
     if type(error).__name__ == "MissingParameter" and parameter is not None:
-        what = parameter.metavar or str(parameter.name).upper()
+        flags = [each for each in parameter.opts if each.startswith("--")]
+        what = flags[0] if flags else parameter.metavar or str(parameter.name).upper()
         return f"{where}: {what} must be given; got nothing. {remedy}"
     if parameter is not None and str(error).startswith("must be"):
         return f"{where}: {parameter.opts[0]} {error}. {remedy}"

@@ -67,6 +67,11 @@ def keep_bounds(
         raise errors.ConfigError(
             f"{WHERE}: grids must be runs over one pool; got {len(grids)} of different labels. Keep them apart."
         )
+    if experiment is not None and not np.array_equal(np.asarray(experiment.labels), np.asarray(grids[0].labels)):
+        raise errors.ConfigError(
+            f"{WHERE}: experiment must be what the runs are of; got one with other labels than theirs. Pass the one "
+            "that was run, or none."
+        )
     options: dict[str, Any] = {"bounds": list(bounds), "m": m, "correction": correction, "allow_partial": allow_partial}
     reports, taken = [], None
     for grid in grids:
@@ -139,7 +144,7 @@ def _samples(grid: Grid, places: np.ndarray, experiment: room.Experiment | None)
         items = experiment.items
         if isinstance(items, list | tuple) and items and isinstance(items[0], str):
             texts = tuple(items[place] for place in places.tolist())
-        elif items is not None:
+        elif isinstance(items, torch.Tensor | np.ndarray) and np.asarray(items).dtype.kind in "fiub":
             x = torch.as_tensor(items)[torch.as_tensor(places)]
         if experiment.images is not None:
             images = np.asarray(experiment.images)[places]

@@ -164,7 +164,7 @@ def test_a_plan_without_runs_is_refused(tmp_path):
     ({"m": 2, "bounds": ["ecmi", "ld"]}, "ld is of single pairs; got m=2. Use m=1, or fcmi or ecmi"),
     ({"m": 2, "bounds": ["ld_flat"]}, "ld_flat is of single pairs; got m=2"),
     ({"m": 2, "bounds": ["kl"]}, "kl is of single pairs; got m=2"),
-    ({"bounds": ["interp"]}, "interp must have runs without a training error; got 0.102. Ask for kl"),
+    ({"bounds": ["interp"]}, "interp must have runs without a training error; got 0.102 in one supersample. Ask"),
     ({"correction": "james"}, "correction must be one of"),
 ])  # fmt: skip
 def test_options_that_are_refused(batch, options, text):

@@ -65,7 +65,7 @@ def test_masks_that_are_not_balanced_are_told(draws):
 
 def test_many_states_for_few_runs_are_told(draws):
     found = from_predictions(*drawn(draws, C=5), num_classes=5)
-    assert "states: below 10 runs a state the plug-in information is mostly bias" in " ".join(found.warnings)
+    assert "(fcmi) of this information: there are too few runs" in " ".join(found.warnings)
 
 
 def test_the_summary_is_the_report_in_two_numbers(draws):

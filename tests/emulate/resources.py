@@ -2,8 +2,8 @@
 
 The module is built with its kernels by setup.py as anybody would, into a folder of its own; ptxas says there what each
 kernel takes. Launches are seen on the host, where the same kernels run on fibers. ``python -m tests.emulate.resources``
-does it for every architecture and writes docs/cuda-resources.md; tests do it for the oldest and the newest, which between
-them have the least of everything, because each takes minutes.
+does it for every architecture and writes docs/cuda-resources.md; tests do it for the oldest and the newest, which
+between them have the least of everything, because each takes minutes.
 """
 
 import functools

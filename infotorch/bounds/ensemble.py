@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from infotorch.bounds.information import integer
 from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError, unknown
 
 __all__ = ["Cell", "DivergedCells", "Ensemble", "Optimizer", "initial_seed", "order_generator"]
@@ -95,7 +96,7 @@ class Ensemble(abc.ABC):
             int64 [E, Q], or [E, T, Q] where T checkpoints are asked for.
 
         Raises:
-            ConfigError: A seed is negative, or checkpoints don't increase within the epochs.
+            ConfigError: A seed is negative or no integer, or checkpoints don't increase within the epochs.
             DataError: An index lies outside of the pool.
             DivergedCells: Logits that are not finite; the error names the cells and holds the labels of the others.
             ShapeError: There are no cells, or indices are not one row of integers.
@@ -193,7 +194,9 @@ class Ensemble(abc.ABC):
             got = f"lr={self.lr:g}, momentum={self.momentum:g}"
             raise ConfigError(f"{self.name}: lr must be positive and momentum not negative; got {got}. Correct them.")
         for option in ("num_classes", "batch_size", "epochs"):
-            if (value := getattr(self, option)) < 1:
+            value = integer(self.name, option, getattr(self, option))
+            object.__setattr__(self, option, value)
+            if value < 1:
                 raise ConfigError(f"{self.name}: {option} must be at least 1; got {value}. Pass a larger one.")
 
     def _check_data(self, x: Tensor, y: Tensor) -> None:
@@ -229,13 +232,14 @@ class Ensemble(abc.ABC):
             )
         return rows
 
-    def _seed(self, e: int, seed: int) -> int:
-        if not 0 <= int(seed) < 2**64:
+    def _seed(self, e: int, given: Any) -> int:
+        seed = integer(self.name, f"the seed of cell {e}", given)
+        if not 0 <= seed < 2**64:
             raise ConfigError(f"{self.name}: a seed must lie in 0..2^64 - 1; got {seed} in cell {e}. Pass another one.")
-        return int(seed)
+        return seed
 
     def _stops(self, checkpoints: Sequence[int]) -> list[int]:
-        stops = [int(t) for t in checkpoints] or [self.epochs]
+        stops = [integer(self.name, "a checkpoint", t) for t in checkpoints] or [self.epochs]
         if stops[0] < 1 or stops[-1] > self.epochs or any(a >= b for a, b in pairwise(stops)):
             raise ConfigError(
                 f"{self.name}: checkpoints must increase within 1..{self.epochs}; got {list(checkpoints)}. "

@@ -19,7 +19,7 @@ from torch import Tensor
 from infotorch.bounds.information import integer
 from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError, unknown
 
-__all__ = ["Cell", "DivergedCells", "Ensemble", "Optimizer", "initial_seed", "order_generator"]
+__all__ = ["Cell", "DivergedCells", "NetworkEnsemble", "Optimizer", "initial_seed", "order_generator"]
 
 Cell = tuple[Any, int]
 Optimizer = Literal["sgd", "adam"]
@@ -42,7 +42,7 @@ class DivergedCells(NumericsError):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ensemble(abc.ABC):
+class NetworkEnsemble(abc.ABC):
     """Trains a network for each cell and predicts labels: ``ensemble(cells, indices, checkpoints=())``.
 
     The loss is the mean cross-entropy of a batch. Every epoch passes once over ``train_indices`` in an order drawn
@@ -83,7 +83,7 @@ class Ensemble(abc.ABC):
         object.__setattr__(self, "x", x.to(self.device))
         object.__setattr__(self, "y", y.to(self.device, torch.int64))
 
-    def __call__(self, cells: Sequence[Cell], indices: Any, checkpoints: Sequence[int] = ()) -> np.ndarray:
+    def __call__(self, cells: Sequence[tuple[Any, int]], indices: Any, checkpoints: Sequence[int] = ()) -> np.ndarray:
         """Labels predicted by the networks of ``cells``.
 
         Args:
@@ -112,7 +112,7 @@ class Ensemble(abc.ABC):
             )
         return labels
 
-    def logits(self, cells: Sequence[Cell], indices: Any, checkpoints: Sequence[int] = ()) -> Tensor:
+    def logits(self, cells: Sequence[tuple[Any, int]], indices: Any, checkpoints: Sequence[int] = ()) -> Tensor:
         """The logits behind the labels, [E, Q, C] or [E, T, Q, C], of x's dtype; not finite for cells that diverged."""
         if not len(cells):
             raise ShapeError(f"{self.name}: there must be a cell; got none. Pass (train_indices, seed) pairs.")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infotorch.bounds.ensemble import Ensemble, Optimizer, initial_seed
+from infotorch.bounds.ensemble import NetworkEnsemble, Optimizer, initial_seed
 from infotorch.bounds.information import integer
 from infotorch.errors import ConfigError
 
@@ -19,7 +19,7 @@ Weights = list[Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MlpEnsemble(Ensemble):
+class MlpEnsemble(NetworkEnsemble):
     """Perceptrons with ReLU, trained in stacks; see :func:`mlp_ensemble`."""
 
     hidden: tuple[int, ...]
@@ -112,7 +112,7 @@ def mlp_ensemble(
         device: Where to train.
 
     Returns:
-        A frozen, picklable :class:`MlpEnsemble`; calling it returns labels, :meth:`Ensemble.logits` what is behind.
+        A frozen, picklable :class:`MlpEnsemble`; calling it returns labels, its method ``logits`` what is behind.
 
     Raises:
         ConfigError: An option is out of range.

@@ -17,9 +17,6 @@ Status = Literal["checked", "derived", "recalled"]
 NOT_THIS_RUN = "bounds the expected gap over training sets, not the gap of this run"
 """What is printed next to every bound of the expected gap."""
 
-AXES = {"": "a number", "U": "a number or [U]", "Z": "a number or [Z]", "ZU": "a number, [U] or [Z, U]"}
-"""The shapes that an information may have."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Bound:
@@ -43,10 +40,8 @@ class Bound:
     """The right-hand side; its keyword-only parameters are options of the id."""
     information: str = ""
     """Which information it needs, in nats; empty where none."""
-    axes: str = ""
-    """The axes that an information may have: none, U, Z or ZU."""
     entries: Literal["samples", "subsets", "pairs", ""] = ""
-    """What U counts: the n samples, subsets of size m, or the n(n-1)/2 unordered pairs."""
+    """What U counts: the n samples, subsets of size m, or the n(n-1)/2 unordered pairs; empty where U is 1."""
     ceiling: Callable[[int, int], float] | None = None
     """The most nats that the information can have, of (n, m); ``None`` where it has no ceiling."""
     kind: Kind = "bound"
@@ -69,6 +64,12 @@ class Bound:
         return tuple(name for name in self.options if name not in optional)
 
     @property
+    def shapes(self) -> str:
+        """The shapes that its information may have."""
+        U = "U" if self.entries else "1"
+        return f"a number, [{U}] or [Z, {U}]"
+
+    @property
     def trivial(self) -> float | None:
         """From where on it says nothing of a loss in [0, 1]; ``None`` for an information, where it is n ln 2."""
         return None if self.of == "information" else 1.0
@@ -77,7 +78,7 @@ class Bound:
         """The statement with its kind, and what it doesn't say."""
         lines = [f"{self.id}: {self.kind} of the {self.of}: {self.statement}"]
         if self.information:
-            lines.append(f"  needs: {self.information} ({AXES[self.axes]}), nats; from an estimate it is an estimate")
+            lines.append(f"  needs: {self.information} ({self.shapes}), nats; from an estimate it is an estimate")
         lines.append(f"  assumes: {self.assumption}")
         lines.append(f"  source: {self.source}; {self.status}")
         lines.append(f"  note: {self.note}")

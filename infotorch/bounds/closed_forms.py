@@ -1,7 +1,8 @@
 r"""The right-hand sides of the bounds, as functions of given informations in nats.
 
 ``information`` is float64, [], [U] or [Z, U], and clean: what comes in is checked by ``formulas.formula``. A mean is
-over U (samples or subsets of them), then over Z (supersamples or seeds) with ``weights`` [Z], or evenly.
+over U (samples, subsets of them, or pairs; one entry where the information is of all at once), then over Z
+(supersamples or seeds) with ``weights`` [Z], or evenly.
 
 The derivations rest on Donsker and Varadhan: where phi is rho-subgaussian of mean zero under the product law,
 :math:`|E\,\phi| \le \sqrt{2 \rho^2 I}`.
@@ -52,6 +53,15 @@ def supersample(information: np.ndarray, weights: Weights, *, m: int) -> float:
 def supersample_of_one(information: np.ndarray, weights: Weights) -> float:
     r""":math:`E \frac1n \sum_i \sqrt{2 I_i}`."""
     return supersample(information, weights, m=1)
+
+
+def supersample_inside(information: np.ndarray, weights: Weights) -> float:
+    r""":math:`\frac1n \sum_i \sqrt{2 E_z I_i}`; of informations given Z, :math:`E_z I_i \ge I(\Delta_i;J_i)`.
+
+    The bits are drawn apart from the supersample.
+    """
+    averaged = np.average(information, axis=0, weights=weights) if information.ndim == 2 else information
+    return supersample_of_one(averaged, None)
 
 
 def leave_one_out(information: np.ndarray, weights: Weights, *, n: int) -> float:

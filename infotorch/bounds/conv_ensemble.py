@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from infotorch.bounds.conv_stages import First, Patches, Stage, State, stages_of
-from infotorch.bounds.ensemble import Ensemble, Optimizer
+from infotorch.bounds.ensemble import NetworkEnsemble, Optimizer
 from infotorch.bounds.initial import Network, initial_network, stacked_state
 
 __all__ = ["ConvEnsemble", "conv_ensemble"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ConvEnsemble(Ensemble):
+class ConvEnsemble(NetworkEnsemble):
     """Sequential convolutional networks, trained in stacks; see :func:`conv_ensemble`."""
 
     network: Network = field(repr=False)
@@ -96,7 +96,7 @@ def conv_ensemble(
         device: Where to train.
 
     Returns:
-        A frozen :class:`ConvEnsemble`; calling it returns labels, :meth:`Ensemble.logits` what is behind.
+        A frozen :class:`ConvEnsemble`; calling it returns labels, its method ``logits`` what is behind.
 
     Raises:
         ConfigError: An option is out of range, or a last batch of one sample leaves batch norm a single value.

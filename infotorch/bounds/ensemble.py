@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from infotorch.bounds.information import integer
 from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError, unknown
 
-__all__ = ["Cell", "DivergedCells", "Ensemble", "Optimizer", "initial_seed", "order_generator"]
+__all__ = ["Cell", "DivergedCells", "NetworkEnsemble", "Optimizer", "initial_seed", "order_generator"]
 
 Cell = tuple[Any, int]
 Optimizer = Literal["sgd", "adam"]
@@ -41,7 +42,7 @@ class DivergedCells(NumericsError):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Ensemble(abc.ABC):
+class NetworkEnsemble(abc.ABC):
     """Trains a network for each cell and predicts labels: ``ensemble(cells, indices, checkpoints=())``.
 
     The loss is the mean cross-entropy of a batch. Every epoch passes once over ``train_indices`` in an order drawn
@@ -82,7 +83,7 @@ class Ensemble(abc.ABC):
         object.__setattr__(self, "x", x.to(self.device))
         object.__setattr__(self, "y", y.to(self.device, torch.int64))
 
-    def __call__(self, cells: Sequence[Cell], indices: Any, checkpoints: Sequence[int] = ()) -> np.ndarray:
+    def __call__(self, cells: Sequence[tuple[Any, int]], indices: Any, checkpoints: Sequence[int] = ()) -> np.ndarray:
         """Labels predicted by the networks of ``cells``.
 
         Args:
@@ -95,7 +96,7 @@ class Ensemble(abc.ABC):
             int64 [E, Q], or [E, T, Q] where T checkpoints are asked for.
 
         Raises:
-            ConfigError: A seed is negative, or checkpoints don't increase within the epochs.
+            ConfigError: A seed is negative or no integer, or checkpoints don't increase within the epochs.
             DataError: An index lies outside of the pool.
             DivergedCells: Logits that are not finite; the error names the cells and holds the labels of the others.
             ShapeError: There are no cells, or indices are not one row of integers.
@@ -111,7 +112,7 @@ class Ensemble(abc.ABC):
             )
         return labels
 
-    def logits(self, cells: Sequence[Cell], indices: Any, checkpoints: Sequence[int] = ()) -> Tensor:
+    def logits(self, cells: Sequence[tuple[Any, int]], indices: Any, checkpoints: Sequence[int] = ()) -> Tensor:
         """The logits behind the labels, [E, Q, C] or [E, T, Q, C], of x's dtype; not finite for cells that diverged."""
         if not len(cells):
             raise ShapeError(f"{self.name}: there must be a cell; got none. Pass (train_indices, seed) pairs.")
@@ -193,7 +194,9 @@ class Ensemble(abc.ABC):
             got = f"lr={self.lr:g}, momentum={self.momentum:g}"
             raise ConfigError(f"{self.name}: lr must be positive and momentum not negative; got {got}. Correct them.")
         for option in ("num_classes", "batch_size", "epochs"):
-            if (value := getattr(self, option)) < 1:
+            value = integer(self.name, option, getattr(self, option))
+            object.__setattr__(self, option, value)
+            if value < 1:
                 raise ConfigError(f"{self.name}: {option} must be at least 1; got {value}. Pass a larger one.")
 
     def _check_data(self, x: Tensor, y: Tensor) -> None:
@@ -229,13 +232,14 @@ class Ensemble(abc.ABC):
             )
         return rows
 
-    def _seed(self, e: int, seed: int) -> int:
-        if not 0 <= int(seed) < 2**64:
+    def _seed(self, e: int, given: Any) -> int:
+        seed = integer(self.name, f"the seed of cell {e}", given)
+        if not 0 <= seed < 2**64:
             raise ConfigError(f"{self.name}: a seed must lie in 0..2^64 - 1; got {seed} in cell {e}. Pass another one.")
-        return int(seed)
+        return seed
 
     def _stops(self, checkpoints: Sequence[int]) -> list[int]:
-        stops = [int(t) for t in checkpoints] or [self.epochs]
+        stops = [integer(self.name, "a checkpoint", t) for t in checkpoints] or [self.epochs]
         if stops[0] < 1 or stops[-1] > self.epochs or any(a >= b for a, b in pairwise(stops)):
             raise ConfigError(
                 f"{self.name}: checkpoints must increase within 1..{self.epochs}; got {list(checkpoints)}. "

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from infotorch import errors
-from infotorch.bounds.bound import AXES, Bound
+from infotorch.bounds.bound import Bound
 from infotorch.bounds.statements import BOUNDS
 from infotorch.errors import ConfigError, ShapeError
 
@@ -49,9 +49,12 @@ def formula(
 
     Args:
         id: A key of ``BOUNDS``.
-        information: Nats: one number (the same for all), [U] or [Z, U], as the bound's ``axes`` say. U counts the n
-            samples (m = 1), subsets of size m, or the n(n-1)/2 unordered pairs; Z counts supersamples, or seeds for
-            ``seeded``. ``loo`` and ``loo_f`` take [Z]. None for the ids that need no information.
+        information: Nats: one number (the same for all), [U] or [Z, U]. U counts the n samples (m = 1), subsets of
+            size m, or the n(n-1)/2 unordered pairs, and is 1 for ``xr``, ``loo``, ``loo_f``, ``weight2``, ``fcmi2``
+            and ``fcmi2_tight``, whose information is of all at once. Z counts supersamples, or seeds where the
+            statement has no supersample. The mean over Z is of roots, but for ``ld_flat``, ``kl``, ``interp``,
+            ``fcmi2`` and ``fcmi2_tight`` of informations, as their statements say. None for the ids that need no
+            information.
         n: Training samples.
         m: Size of the subsets, from 1 to n.
         sigma: The loss is sigma-subgaussian; 1/2 for a loss in [0, 1].
@@ -74,7 +77,7 @@ def formula(
     Raises:
         ConfigError: An unknown id; an option that the id lacks, needs, or that is out of range; an information that is
             negative, not a number, or above its ceiling.
-        ShapeError: ``information`` or ``weights`` has axes that the bound doesn't have, or of the wrong length.
+        ShapeError: ``information`` or ``weights`` has too many axes, or one of the wrong length.
 
     Example:
         >>> formula("fcmi", [[0.02, 0.08]], n=2)
@@ -201,9 +204,9 @@ def _informations(where: str, bound: Bound, information: Array | None, *, n: int
     if information is None:
         raise ConfigError(f"{where}: needs {bound.information}, in nats; got none. Pass it as the second argument.")
     nats = _floats(where, "information", information)
-    shape, axes = list(nats.shape), len(bound.axes)
-    if len(shape) > axes or 0 in shape:
-        raise ShapeError(f"{where}: information must be {AXES[bound.axes]}; got {shape}. Pass {bound.information}.")
+    shape = list(nats.shape)
+    if len(shape) > 2 or 0 in shape or (shape and not bound.entries and shape[-1] != 1):
+        raise ShapeError(f"{where}: information must be {bound.shapes}; got {shape}. Pass {bound.information}.")
     if shape and bound.entries:
         every = {"samples": n, "subsets": math.comb(n, m), "pairs": math.comb(n, 2)}[bound.entries]
         some = bound.entries == "subsets" and m > 1  # a mean over all samples, but over as many subsets as one likes
@@ -221,8 +224,7 @@ def _informations(where: str, bound: Bound, information: Array | None, *, n: int
             place = tuple(int(i) for i in np.argwhere(~holds)[0])
             at = f" at {list(place)}" if place else ""
             raise ConfigError(f"{where}: information must be {what}; got {nats[place]:.6g}{at}. {todo}")
-    nats = np.where(nats < ZERO, 0.0, nats)
-    return nats[:, None] if bound.axes == "Z" and nats.ndim else nats
+    return np.where(nats < ZERO, 0.0, nats)
 
 
 def _chances(where: str, nats: np.ndarray, weights: Array | None) -> np.ndarray | None:

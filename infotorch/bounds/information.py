@@ -1,5 +1,6 @@
 """Information between what runs predict and how their splits fell: counted from runs, or exact. All in nats."""
 
+import operator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -67,7 +68,8 @@ def plugin_mi(
     Raises:
         ShapeError: Not [K, n] with K at least 1, or not of the same shape.
         DataError: Not integers, or out of range; the text names the first place.
-        ConfigError: An unknown correction, no states, or more states and bits than 63 binary digits can number.
+        ConfigError: An unknown correction, no states, more states and bits than 63 binary digits can number, or a
+            number of them that is no integer.
 
     Example:
         >>> plugin_mi([[0], [0], [3], [3]], [[0], [0], [1], [1]], 4)  # the state tells the bit: ln 2
@@ -145,8 +147,9 @@ def pair_states(labels: ArrayLike, C: int) -> NDArray[np.int32]:
     Raises:
         ShapeError: Not [K, n, 2].
         DataError: Not integers, or a label out of range; the text names the first place.
-        ConfigError: C is below 2, or C² at least 2^31.
+        ConfigError: C is no integer, below 2, or its square at least 2^31.
     """
+    C = integer("pair_states", "C", C)
     given = _columns("pair_states", "labels", labels)
     if given.dtype.kind not in "biu":
         came = f"float predictions ({given.dtype})" if given.dtype.kind == "f" else f"dtype {given.dtype}"
@@ -226,7 +229,7 @@ def subset_states(states: ArrayLike, n_states: int, m: int) -> Integers:
     Raises:
         ShapeError: Not [K, n] with K at least 1.
         DataError: Not integers, or out of range; the text names the first place.
-        ConfigError: m is out of range, or n_states^m exceeds 2^62.
+        ConfigError: n_states or m is no integer, m is out of range, or n_states^m exceeds 2^62.
     """
     return _subsets("subset_states", "states", states, n_states, m, "Pass n_states as their number.")
 
@@ -236,7 +239,20 @@ def subset_bits(bits: ArrayLike, m: int) -> Integers:
     return _subsets("subset_bits", "bits", bits, 2, m, PASS_MASK)
 
 
+def integer(where: str, name: str, value: Any) -> int:
+    """Python's own int, which doesn't overflow, of NumPy's and torch's as well.
+
+    Raises:
+        ConfigError: It is no integer.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ConfigError(f"{where}: {name} must be an integer; got {value!r}. Pass an int.") from None
+
+
 def _subsets(where: str, name: str, values: ArrayLike, end: int, m: int, todo: str) -> Integers:
+    end, m = integer(where, "n_states", end), integer(where, "m", m)
     given = _matrix(where, name, values)
     _in_range(where, name, given, end, todo)
     K, n = given.shape
@@ -252,6 +268,8 @@ def _runs(
     where: str, states: ArrayLike, bits: ArrayLike, n_states: int, num_bits_states: int
 ) -> tuple[Integers, Integers, int, int]:
     """Checked, and contiguous in a pair of dtypes that the compiled routines take."""
+    n_states = integer(where, "n_states", n_states)
+    num_bits_states = integer(where, "num_bits_states", num_bits_states)
     s, b = _matrix(where, "states", states), _matrix(where, "bits", bits)
     if s.shape != b.shape:
         raise ShapeError(

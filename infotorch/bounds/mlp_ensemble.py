@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infotorch.bounds.ensemble import Ensemble, Optimizer, initial_seed
+from infotorch.bounds.ensemble import NetworkEnsemble, Optimizer, initial_seed
+from infotorch.bounds.information import integer
 from infotorch.errors import ConfigError
 
 __all__ = ["MlpEnsemble", "mlp_ensemble"]
@@ -18,7 +19,7 @@ Weights = list[Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MlpEnsemble(Ensemble):
+class MlpEnsemble(NetworkEnsemble):
     """Perceptrons with ReLU, trained in stacks; see :func:`mlp_ensemble`."""
 
     hidden: tuple[int, ...]
@@ -29,6 +30,7 @@ class MlpEnsemble(Ensemble):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "x", self.x.flatten(1))
+        object.__setattr__(self, "hidden", tuple(integer(self.name, "hidden", size) for size in self.hidden))
         if any(size < 1 for size in self.hidden):
             raise ConfigError(f"{self.name}: hidden must be positive; got {list(self.hidden)}. Pass widths of layers.")
 
@@ -110,7 +112,7 @@ def mlp_ensemble(
         device: Where to train.
 
     Returns:
-        A frozen, picklable :class:`MlpEnsemble`; calling it returns labels, :meth:`Ensemble.logits` what is behind.
+        A frozen, picklable :class:`MlpEnsemble`; calling it returns labels, its method ``logits`` what is behind.
 
     Raises:
         ConfigError: An option is out of range.
@@ -122,7 +124,7 @@ def mlp_ensemble(
         >>> fn([(train_indices, 0), (train_indices, 1)], range(len(x))).shape
         (2, 361)
     """
-    sizes = (hidden,) if isinstance(hidden, int) else tuple(hidden)
+    sizes = tuple(hidden) if np.iterable(hidden) else (hidden,)
     given: dict[str, Any] = {"x": x, "y": y}
     return MlpEnsemble(
         **given, hidden=sizes, num_classes=num_classes, lr=lr, momentum=momentum, batch_size=batch_size, epochs=epochs,

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from infotorch.bounds.ensemble import Ensemble, Optimizer
+from infotorch.bounds.ensemble import NetworkEnsemble, Optimizer
 from infotorch.bounds.initial import Network, initial_network, stacked_state
 from infotorch.errors import ConfigError, NotSupported, ShapeError
 
@@ -30,7 +30,7 @@ class _State:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class VmapEnsemble(Ensemble):
+class VmapEnsemble(NetworkEnsemble):
     """Networks of one architecture under ``vmap``; see :func:`vmap_ensemble`."""
 
     module: Network = field(repr=False)
@@ -133,7 +133,7 @@ def vmap_ensemble(
         device: Where to train.
 
     Returns:
-        A frozen :class:`VmapEnsemble`; calling it returns labels, :meth:`Ensemble.logits` what is behind. A cell's
+        A frozen :class:`VmapEnsemble`; calling it returns labels, its method ``logits`` what is behind. A cell's
         logits agree within 1e-5 whichever cells it is trained with.
 
     Raises:

@@ -83,6 +83,26 @@ REFUSALS = [
     ),
     (
         ConfigError,
+        lambda: plugin_mi(GOOD, GOOD, 4.0),
+        "plugin_mi: n_states must be an integer; got 4.0. Pass an int.",
+    ),
+    (
+        ConfigError,
+        lambda: null_mean(GOOD, GOOD, 4, num_bits_states="2"),
+        "null_mean: num_bits_states must be an integer; got '2'. Pass an int.",
+    ),
+    (
+        ConfigError,
+        lambda: pair_states(LABELS, 2.5),
+        "pair_states: C must be an integer; got 2.5. Pass an int.",
+    ),
+    (
+        ConfigError,
+        lambda: subset_bits(GOOD, 1.0),
+        "subset_bits: m must be an integer; got 1.0. Pass an int.",
+    ),
+    (
+        ConfigError,
         lambda: plugin_mi(GOOD, GOOD, 2**62, num_bits_states=3),
         f"plugin_mi: n_states and num_bits_states must fit into 63 binary digits; got {2**62} and 3. "
         "Take smaller subsets.",

@@ -32,13 +32,17 @@ def test_options_are_those_of_the_function():
     assert BOUNDS["ld"].options == BOUNDS["ld"].required == ("n",)
 
 
+def test_shapes_of_an_information():
+    assert BOUNDS["fcmi"].shapes == BOUNDS["ld_flat"].shapes == "a number, [U] or [Z, U]"
+    assert BOUNDS["xr"].shapes == BOUNDS["loo"].shapes == "a number, [1] or [Z, 1]"
+
+
 @pytest.mark.parametrize("id", BOUNDS)
 def test_fields_agree(id):
-    """An information has axes that its entries fill, and where the loss is in [0, 1] nothing takes a sigma."""
+    """Only an information has entries and a ceiling, and where the loss is in [0, 1] nothing takes a sigma."""
     bound = BOUNDS[id]
-    assert bool(bound.entries) == ("U" in bound.axes)
     assert ("m" in bound.options) == (bound.entries == "subsets")
     assert ("sigma" in bound.options) == ("subgaussian" in bound.assumption)
     assert (bound.trivial is None) == (bound.of == "information")
     if not bound.information:
-        assert not bound.axes and bound.ceiling is None
+        assert not bound.entries and bound.ceiling is None

@@ -2,12 +2,14 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
 from infotorch.bounds.ensemble import initial_seed, order_generator
 from infotorch.bounds.mlp_ensemble import mlp_ensemble
 from infotorch.errors import ConfigError, DataError, ShapeError
+from tests.laws import assert_same_bits
 
 X, Y = torch.zeros(4, 3), torch.tensor([0, 1, 1, 0])
 OPTIONS = {"hidden": 2, "num_classes": 2, "lr": 0.1, "batch_size": 2, "epochs": 3}
@@ -40,6 +42,9 @@ def test_refuses_data(x, y, error, text):
         ({"momentum": -1.0}, "got lr=0.1, momentum=-1"),
         ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
         ({"epochs": 0}, "epochs must be at least 1; got 0"),
+        ({"epochs": 2.5}, "epochs must be an integer; got 2.5. Pass an int."),
+        ({"num_classes": 2.0}, "num_classes must be an integer; got 2.0"),
+        ({"hidden": 2.0}, "hidden must be an integer; got 2.0"),
     ],
 )
 def test_refuses_options(options, text):
@@ -57,6 +62,8 @@ def test_refuses_options(options, text):
         ([([0.5, 1], 1)], [0], (), ShapeError, "train_indices of cell 0 must be integers [n]; got torch.float64 [2]"),
         ([([0, 1], 1)], [[0]], (), ShapeError, "indices must be integers [n]; got torch.int64 [1, 1]"),
         ([([0, 1], -1)], [0], (), ConfigError, "a seed must lie in 0..2^64 - 1; got -1 in cell 0"),
+        ([([0, 1], 1.5)], [0], (), ConfigError, "the seed of cell 0 must be an integer; got 1.5"),
+        ([([0, 1], 1)], [0], (1.5,), ConfigError, "a checkpoint must be an integer; got 1.5"),
         ([([0, 1], 1)], [0], (0, 2), ConfigError, "checkpoints must increase within 1..3; got [0, 2]"),
         ([([0, 1], 1)], [0], (2, 2), ConfigError, "got [2, 2]"),
         ([([0, 1], 1)], [0], (2, 4), ConfigError, "got [2, 4]"),
@@ -65,6 +72,14 @@ def test_refuses_options(options, text):
 def test_refuses_calls(cells, indices, checkpoints, error, text):
     with pytest.raises(error, match=re.escape(text)):
         mlp_ensemble(X, Y, **OPTIONS)(cells, indices, checkpoints)
+
+
+def test_integers_of_numpy():
+    options = {name: np.int64(value) if isinstance(value, int) else value for name, value in OPTIONS.items()}
+    plain, numpy = (mlp_ensemble(torch.eye(4), Y, **given) for given in (OPTIONS, options))
+    assert numpy.hidden == plain.hidden == (2,)
+    want = plain.logits([([0, 1, 2], 7)], range(4), [1, 3])
+    assert_same_bits(numpy.logits([(np.arange(3), np.uint64(7))], np.arange(4), np.array([1, 3])), want)
 
 
 def test_all_bits_of_a_seed_count():

@@ -70,30 +70,40 @@ def test_golden_mean_of_gaussians(case):
     assert case["true_gap"] <= one <= whole
 
 
-@pytest.mark.parametrize("id", [id for id, bound in INFORMED.items() if bound.axes])
+# The ids whose statement averages over Z inside the root, or has none.
+INSIDE = {"ld_flat", "kl", "interp", "fcmi2", "fcmi2_tight", "weight2"}
+
+
+@pytest.mark.parametrize("id", INFORMED)
 def test_shapes_weights_and_order_of_entries(id):
     """A number stands for equal entries; the mean is over U, then over Z; the order within an axis is of no account."""
     rng = np.random.default_rng(3)
     n, call = 4, options(id) | {"n": 4}
-    U = math.comb(n, 2) if id == "pair2" else n
-    axes = INFORMED[id].axes
+    U = {"samples": n, "subsets": n, "pairs": 6, "": 1}[INFORMED[id].entries]
     number = formula(id, 0.1, **call)
     row = rng.uniform(0, LN2, U)
     assert formula(id, np.full(U, 0.1), **call) == pytest.approx(number, rel=1e-12)
+    assert formula(id, np.full((3, U), 0.1), **call, weights=[0.2, 0.3, 0.5]) == pytest.approx(number, rel=1e-12)
     assert formula(id, row[::-1].copy(), **call) == pytest.approx(formula(id, row, **call), rel=1e-12)
     assert formula(id, torch.tensor(row, requires_grad=True), **call) == formula(id, row.tolist(), **call)
-    if axes == "ZU":
-        table, weights = rng.uniform(0, LN2, (3, U)), np.array([0.5, 0.5, 0.0])
-        assert formula(id, table, **call, weights=weights) == pytest.approx(formula(id, table[:2], **call), rel=1e-12)
-        if id != "kl":
-            rows = [formula(id, one, **call) for one in table]
-            chances = [0.2, 0.3, 0.5]
-            want = np.dot(rows, chances) if "interp" != id else 2 - 2 * np.exp(-np.dot(table.mean(1), chances))
-            assert formula(id, table, **call, weights=chances) == pytest.approx(want, rel=1e-12)
-    if axes == "Z":
-        rows = [formula(id, one, **call) for one in row]
-        chances = [0.1, 0.2, 0.3, 0.4]
-        assert formula(id, row, **call, weights=chances) == pytest.approx(np.dot(rows, chances), rel=1e-12)
+    assert formula(id, row[None], **call) == pytest.approx(formula(id, row, **call), rel=1e-12)
+    table, weights = rng.uniform(0, LN2, (3, U)), np.array([0.5, 0.5, 0.0])
+    assert formula(id, table, **call, weights=weights) == pytest.approx(formula(id, table[:2], **call), rel=1e-12)
+    chances = np.array([0.2, 0.3, 0.5])
+    rows = [formula(id, one, **call) for one in table]
+    want = formula(id, chances @ table, **call) if id in INSIDE else chances @ rows
+    assert formula(id, table, **call, weights=chances) == pytest.approx(want, rel=1e-12)
+
+
+def test_shapes_by_hand():
+    """A root of each row's entry, or one root of their mean."""
+    table = [[0.02], [0.08]]
+    assert formula("xr", table, n=1) == pytest.approx(0.15)
+    assert formula("loo", table, n=1) == pytest.approx(0.3)
+    assert formula("ld", table, n=1, weights=[0.5, 0.5]) == pytest.approx(0.3)
+    assert formula("ld_flat", table, n=1) == pytest.approx(math.sqrt(0.1))
+    assert formula("ld_flat", table, n=1, weights=[0.25, 0.75]) == pytest.approx(math.sqrt(0.13))
+    assert formula("pair2", table, n=2) == pytest.approx(0.5 + 0.5 * 0.15)
 
 
 def test_vacuous():
@@ -168,8 +178,9 @@ def test_refusals(arguments, keywords, text):
 
 
 MISSHAPEN = [
-    (("xr", [0.1, 0.1]), {"n": 2}, r"information must be a number; got \[2\]. Pass I\(W;S\)."),
-    (("bu", [[0.1, 0.1]]), {"n": 2}, r"information must be a number or \[U\]; got \[1, 2\]."),
+    (("xr", [0.1, 0.1]), {"n": 2}, r"information must be a number, \[1\] or \[Z, 1\]; got \[2\]. Pass I\(W;S\)."),
+    (("loo", [[0.1, 0.1]]), {"n": 2}, r"information must be a number, \[1\] or \[Z, 1\]; got \[1, 2\]."),
+    (("bu", [[0.1]]), {"n": 2}, r"information must end in an axis of 2 samples; got \[1, 1\]."),
     (("fcmi", np.zeros((1, 1, 2))), {"n": 2}, r"information must be a number, \[U\] or \[Z, U\]; got \[1, 1, 2\]."),
     (("fcmi", np.zeros((0, 2))), {"n": 2}, r"got \[0, 2\]."),
     (("fcmi", np.zeros((5, 2))), {"n": 5}, r"information must end in an axis of 5 subsets; got \[5, 2\]."),

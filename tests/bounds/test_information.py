@@ -139,6 +139,22 @@ def test_null_mean_is_that_of_scikit_learn(shape):
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("integer", [np.int8, np.int32, np.uint64, torch.tensor])
+def test_integers_of_any_kind(integer):
+    """As states.max() + 1 yields them; the square of 12 would overflow in 8 bits."""
+    states, bits = draw(30, 4, 5, 2)
+    two, three, five, twelve = (integer(v) for v in (2, 3, 5, 12))
+    for routine in (plugin_mi, null_mean):
+        np.testing.assert_array_equal(
+            routine(states, bits, five, num_bits_states=two), routine(states, bits, 5, num_bits_states=2)
+        )
+    assert occupied(states, bits, five).cells.tolist() == occupied(states, bits, 5).cells.tolist()
+    np.testing.assert_array_equal(subset_states(states, five, three), subset_states(states, 5, 3))
+    np.testing.assert_array_equal(subset_bits(bits, three), subset_bits(bits, 3))
+    labels = np.stack([states, states + 7], -1)
+    np.testing.assert_array_equal(pair_states(labels, twelve), pair_states(labels, 12))
+
+
 def test_golden_count_tables():
     for case in golden("plugin_mi"):
         states, bits = runs_of(case["counts_bit_by_state"])

@@ -79,7 +79,7 @@ def bounds_of(problem):
         yield "interp", risks["exp_risk"], formula("interp", losses, n=n, weights=law, zero_one=zero_one)
     for id, kind in (("loo", "W"), ("loo_f", "F")):
         informations, chances = problem.leave_one_out(kind)
-        yield id, gap, formula(id, informations, n=n, weights=chances)
+        yield id, gap, formula(id, informations[:, None], n=n, weights=chances)
     yield "weight2", square, formula("weight2", weights, n=n)
     yield "fcmi2", square, formula("fcmi2", whole["fcmi"], n=n)
     yield "fcmi2_tight", square, formula("fcmi2_tight", whole["fcmi"], n=n)
@@ -112,7 +112,7 @@ def test_golden_values(name):
     for id, kind in (("loo", "W"), ("loo_f", "F")):
         informations, chances = problem.leave_one_out(kind)
         assert chances @ informations == close(want["loo_cmi" if id == "loo" else "loo_fcmi"])
-        assert formula(id, informations, n=n, weights=chances) == close_root(want[f"{id}_bound"])
+        assert formula(id, informations[:, None], n=n, weights=chances) == close_root(want[f"{id}_bound"])
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

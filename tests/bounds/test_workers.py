@@ -199,6 +199,52 @@ def test_of_those_that_ran_when_a_process_died_only_the_one_that_dies_alone_is_b
     assert len(pools) == 5
 
 
+class Gone(futures.Executor):
+    """The first pool is gone when its first job is done; the others' end is told when the next is handed over."""
+
+    def __init__(self, pools, begins):
+        pools.append(self)
+        self.running, self.begins, self.first = [], begins, len(pools) == 1
+
+    def map(self, fn, jobs):
+        if not self.begins:
+            raise futures.BrokenExecutor("no process lives")
+        return jobs
+
+    def submit(self, fn, job):
+        if self.first and len(self.running) == 3:
+            for each in self.running[1:]:
+                each.set_exception(futures.BrokenExecutor("gone"))
+            raise futures.BrokenExecutor("gone")
+        self.running.append(futures.Future())
+        if not self.first or not job.k2[0]:
+            self.running[-1].set_result("done")
+        return self.running[-1]
+
+    def shutdown(self, wait, kill_workers):
+        assert wait and kill_workers
+
+
+@pytest.fixture(params=[True])
+def pools(request, monkeypatch):
+    made = []
+    monkeypatch.setattr(workers.loky, "ProcessPoolExecutor", lambda *args, **options: Gone(made, request.param))
+    return made
+
+
+def test_a_pool_that_breaks_between_two_waits_loses_no_job(pools):
+    outcomes = list(workers.processes(deque(map(job, range(6))), learner(None), 3, None))
+    assert sorted((each.k2[0], outcome) for each, outcome in outcomes) == [(k2, "done") for k2 in range(6)]
+    assert len(pools) == 2 and len(pools[0].running) == 3
+
+
+@pytest.mark.parametrize("pools", [False], indirect=True)
+def test_jobs_whose_processes_do_not_begin_are_told_of(pools):
+    outcomes = list(workers.processes(deque(map(job, range(3))), learner(None), 2, 60.0))
+    assert [(each.k2[0], outcome.reason) for each, outcome in outcomes] == [(k2, workers.DIED) for k2 in range(3)]
+    assert len(pools) == 3
+
+
 def job(k2):
     return Job(k1=0, k2=(k2,), train=(np.arange(3),), seeds=(k2,), indices=np.arange(6))
 

@@ -88,8 +88,9 @@ def run(
 
     Raises:
         ConfigError: An option is out of range.
-        DataError: Labels or predictions aren't what they must be.
-        RunError: Cells failed, each as often as allowed; the others are on disk. Its ``cells`` names them.
+        DataError: Labels aren't what they must be.
+        RunError: Cells failed, each as often as allowed; the others are on disk. Its ``cells`` names them all. Where
+            it's because of their predictions alone, it is a ``DataError`` too.
         StoreError: The folder holds something else, another process is training into it, or the system refuses.
     """
     labels, num_classes = _labels(labels, plan, num_classes)
@@ -107,7 +108,7 @@ def run(
         done = total - sum(len(job.k2) for job in queue)
         if probe and index == 1 and read_probe(grid) is None:
             queue.extendleft(reversed(probe_jobs(grid, alone=ensemble is not None)))
-        collector = Collector(grid, own, queue, retries)
+        collector = Collector(grid, own, queue, retries, noted=progress is not None)
         if executor is not None:
             outcomes = elsewhere(queue, learner, executor)
         elif not queue or (workers == 1 and timeout is None):
@@ -117,8 +118,6 @@ def run(
         with closing(outcomes):
             for job, outcome in outcomes:
                 collector.take(job, outcome)
-                if collector.hopeless:
-                    break
                 if progress is not None:
                     progress("training runs", done + collector.num_new, total, collector.note())
     collector.raise_failures()

@@ -140,7 +140,7 @@ def test_cells_that_raise_hang_or_die_are_tried_again_and_named_and_the_others_g
         return inner(train, seed, extra)
 
     with pytest.raises(
-        RunError, match=r"run: every cell must train; got 2 that failed 2 times: \(k1=0, k2=2\):"
+        RunError, match=r"run: every cell must train; got 2 that failed each time: \(k1=0, k2=2\):"
     ) as told:
         made(tmp_path / "runs", K1=1, K2=8, train_fn=train_fn, workers=1, timeout=1.0)
     assert told.value.cells == {

@@ -155,8 +155,8 @@ class Collector:
         listed = "; ".join(self._told(*cell) for cell in list(cells)[:SHOWN])
         more = f"; and {len(cells) - SHOWN} more" if len(cells) > SHOWN else ""
         raise RunError(
-            f"run: every cell must train; got {len(cells)} that failed each time: {listed}{more}. The others are kept: mend the "
-            "learner and call run again, which trains the missing cells only.",
+            f"run: every cell must train; got {len(cells)} that failed each time: {listed}{more}. The others are kept: "
+            "mend the learner and call run again, which trains the missing cells only.",
             cells,
             self._traces,
         )

@@ -17,6 +17,7 @@ from infotorch.bounds.cells import Ensemble, Job, Learner, TrainFn
 from infotorch.bounds.collect import Collector
 from infotorch.bounds.duplicates import warn_of_duplicates
 from infotorch.bounds.grid import MOST_CLASSES, Grid
+from infotorch.bounds.learner_digest import digest_of_learner
 from infotorch.bounds.plan import Plan
 from infotorch.bounds.probe import probe_jobs, read_probe
 from infotorch.bounds.workers import elsewhere, here, processes
@@ -52,7 +53,8 @@ def run(
 
     A cell is there whole or not at all: after any kill, the same call trains what is missing, and estimates are the
     same bits whatever the number of workers. Every run has the same number of threads for this, and its generators
-    (Python's, NumPy's, torch's) start from its seed.
+    (Python's, NumPy's, torch's) start from its seed. A cell keeps which learner made it (a digest of its code and
+    options), so a grid that another one, or other threads, went on with is told of by every estimate.
 
     The learner is tried besides (``probe``): trained again on the first cell, and on that cell's test samples. Where
     the first differs it isn't deterministic in its seed, where the second doesn't it may ignore its indices; both are
@@ -100,11 +102,18 @@ def run(
     items = getattr(train_fn, "x", None) if items is None else items
     if items is not None:
         warn_of_duplicates(plan, items)
-    learner = Learner(train_fn=train_fn, ensemble=ensemble, threads=threads)
+    size = 1 if ensemble is None else min(ensemble_size or plan.K2, plan.K2)
+    learner = Learner(
+        train_fn=train_fn,
+        ensemble=ensemble,
+        threads=threads,
+        ensemble_size=size,
+        digest=digest_of_learner(train_fn if ensemble is None else ensemble),
+    )
     own = grids.writers_folder(out, f"{index}-of-{count}")
     with locked(own):
         grid = grids.begin(out, plan, labels=labels, num_classes=num_classes, checkpoints=marks, temporary=own)
-        queue, total = _jobs(grid, ensemble_size or plan.K2 if ensemble is not None else 1, index, count)
+        queue, total = _jobs(grid, size, index, count)
         done = total - sum(len(job.k2) for job in queue)
         if probe and index == 1 and read_probe(grid) is None:
             queue.extendleft(reversed(probe_jobs(grid, alone=ensemble is not None)))

@@ -25,7 +25,7 @@ def files(folder):
     found = {}
     for path in sorted(folder.glob("cells/*/*.npz")):
         with np.load(path) as file:
-            names = set(file.files) - {"seconds"}
+            names = set(file.files) - {"seconds", "versions"}
             found[path.relative_to(folder)] = {name: (file[name].dtype, file[name].tobytes()) for name in names}
     return found
 
@@ -61,6 +61,25 @@ def test_only_what_is_missing_is_trained(tmp_path):
     for workers in (1, 2, None):  # nothing to do needs no process
         made(tmp_path, train_fn=counted(calls), workers=workers)
     assert len(calls) == 18 and files(tmp_path) == whole and str(bounds.estimate(tmp_path)) == report
+
+
+def test_a_grid_that_another_learner_finished_says_so_and_one_of_the_same_does_not(tmp_path):
+    def flipped(train, seed, extra):
+        return lambda indices: 1 - nearest(X, Y)(train, seed, extra)(indices)
+
+    def said():
+        return " ".join(str(bounds.estimate(tmp_path)).split())
+
+    def finished(**options):
+        read_grid(tmp_path).cell_path(0, 3).unlink(missing_ok=True)
+        made(tmp_path, **options)
+        return "made by different versions" in said()
+
+    made(tmp_path)
+    assert not finished() and not finished(train_fn=nearest(X, Y))
+    assert finished(train_fn=flipped) and said().count(", threads 1") == 2 and not finished()
+    assert finished(threads=2) and "threads 2" in said()
+    assert finished(ensemble=ensemble_of([]), ensemble_size=4) and "threads 1, ensemble_size 4" in said()
 
 
 def test_shares_together_are_one_run(tmp_path):
@@ -184,7 +203,8 @@ def test_one_cell_that_raises_is_named_and_the_others_are_there(tmp_path):
         return nearest(X, Y)(train, seed, extra)
 
     with pytest.raises(
-        RunError, match=r"got 1 that failed each time: \(k1=1, k2=5\): ValueError: singular matrix \(tried 2 times\)\. T"
+        RunError,
+        match=r"1 that failed each time: \(k1=1, k2=5\): ValueError: singular matrix \(tried 2 times\)",
     ):
         made(tmp_path, train_fn=train_fn)
     with pytest.raises(

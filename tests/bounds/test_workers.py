@@ -22,16 +22,12 @@ from infotorch.bounds.cells import Failure, Job, Learner
 from infotorch.bounds.collect import RunError
 from infotorch.bounds.grid import read_grid
 from infotorch.errors import ConfigError
-from tests.bounds.runs import made, nearest, threshold_pool
+from tests.bounds.runs import made, nearest, slow, threshold_pool
 
 HOUSE = pathlib.Path(__file__).parents[2]
 SLOW = """
-import json, sys, time
-from tests.bounds.runs import made, nearest, threshold_pool
-inner = nearest(*threshold_pool())
-def slow(train, seed, extra):
-    time.sleep(0.25)
-    return inner(train, seed, extra)
+import json, sys
+from tests.bounds.runs import made, slow
 made(sys.argv[1], train_fn=slow, **json.loads(sys.argv[2]))
 """
 
@@ -70,7 +66,9 @@ def session(leader):
 def beside(folder, **options):
     """The run in a process and a session of its own, of which nobody is left afterwards."""
     command = [sys.executable, "-c", SLOW, str(folder), json.dumps(options)]
-    run = subprocess.Popen(command, cwd=HOUSE, start_new_session=True, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        command, cwd=HOUSE, start_new_session=True, stderr=subprocess.DEVNULL, env=os.environ | {"PAUSE": "0.15"}
+    )
     try:
         yield run
     finally:
@@ -94,7 +92,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_report(tmp_path):
         assert run.wait(30) == -signal.SIGKILL
         waited(lambda: not session(run.pid))
     assert 0 < there() < 16
-    grid, whole = made(folder, probe=True), made(tmp_path / "whole", probe=True)
+    grid, whole = (made(path, train_fn=slow, probe=True) for path in (folder, tmp_path / "whole"))
     assert cells_of(grid) == cells_of(whole)
     assert str(bounds.estimate(folder)) == str(bounds.estimate(whole))
 

@@ -50,6 +50,9 @@ class Extra:
     """The mask."""
     checkpoints: tuple[int, ...] = ()
     """Epochs after which predictions are wanted."""
+    probe: str | None = None
+    """``None`` where the predictions are kept. The learner is tried besides on the first cell, trained again
+    (``"repeat"``) and trained on its test samples (``"control"``): one that writes files by (k1, k2) can tell."""
 
 
 TrainFn = Callable[[np.ndarray, int, Extra], Predict]
@@ -179,7 +182,8 @@ def _singly(learner: Learner, job: Job) -> list[Any]:
 def _one(learner: Learner, job: Job, place: int) -> Any:
     assert learner.train_fn is not None
     seed = job.seeds[place]
-    extra = Extra(k1=job.k1, k2=job.k2[place], checkpoints=job.checkpoints)
+    probe = None if job.name == CELLS else job.name
+    extra = Extra(k1=job.k1, k2=job.k2[place], checkpoints=job.checkpoints, probe=probe)
     with seeded(seed):
         predict = learner.train_fn(job.train[place].copy(), seed, extra)
         if not callable(predict):

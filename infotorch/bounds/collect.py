@@ -56,7 +56,7 @@ class Collector:
         self._tried: dict[tuple[int, int], int] = {}
         self._refused, self._untried = 0, ""
         self._tries: Counter[tuple[str, int, tuple[int, ...]]] = Counter()
-        self._trials: dict[str, Cell] = {}
+        self._trials: dict[str, list[Cell]] = {}
         self._awaited = {job.name for job in queue} - {CELLS}
         self._kept: dict[tuple[int, int], _Last] | None = {} if noted else None
         self._note, self._noted = "", -NOTED
@@ -72,6 +72,7 @@ class Collector:
             else:
                 self._lose(job, job.k2, outcome.reason, tries, outcome.trace)
             return
+        trial: list[Cell] = []
         for k2, predictions in zip(job.k2, outcome.predictions, strict=True):
             if isinstance(predictions, Failure):
                 self._lose(job, [k2], predictions.reason, tries, predictions.trace)
@@ -83,12 +84,14 @@ class Collector:
                 self._lose(job, [k2], str(error), tries)
                 continue
             if job.name != CELLS:
-                self._trials[job.name] = cell
+                trial.append(cell)
             elif not self.grid.cell_path(job.k1, k2).exists():
                 self.grid.write(job.k1, k2, cell, temporary=self.temporary)
                 self.num_new += 1
                 if self._kept is not None:
                     self._kept[job.k1, k2] = _last(cell, self.grid.num_classes)
+        if job.name != CELLS and len(trial) == len(job.k2):
+            self._trials[job.name] = trial
         self._judge()
 
     def note(self) -> str:
@@ -129,11 +132,15 @@ class Collector:
                 self._traces[job.k1, k2] = trace
 
     def _judge(self) -> None:
-        trials, alone = self._trials, FIRST in self._awaited
-        if not trials or trials.keys() != self._awaited or not (alone or self.grid.cell_path(0, 0).exists()):
+        trials, together = self._trials, FIRST in self._awaited
+        if not trials or trials.keys() != self._awaited or not (together or self.grid.cell_path(0, 0).exists()):
             return
-        first = trials.pop(FIRST) if alone else self.grid.read(0, 0)
-        probe = probe_of(first, trials.pop(REPEAT), trials.pop(CONTROL))
+        if together:
+            first, control = trials[FIRST]
+        else:
+            first, control = self.grid.read(0, 0), trials[CONTROL][0]
+        probe = probe_of(first, trials[REPEAT][0], control)
+        self._trials = {}
         write_probe(self.grid, probe, self.temporary)
         for text in probe.warnings():
             warnings.warn(f"run: {text}", stacklevel=4)

@@ -15,11 +15,14 @@ from infotorch import errors
 from infotorch.bounds import grid as grids
 from infotorch.bounds.cells import Ensemble, Job, Learner, TrainFn
 from infotorch.bounds.collect import Collector
-from infotorch.bounds.duplicates import warn_of_duplicates
+from infotorch.bounds.duplicates import check_items, warn_of_duplicates
+from infotorch.bounds.ensemble import Ensemble as ReadyEnsemble
 from infotorch.bounds.grid import MOST_CLASSES, Grid
 from infotorch.bounds.learner_digest import digest_of_learner
 from infotorch.bounds.plan import Plan
 from infotorch.bounds.probe import probe_jobs, read_probe
+from infotorch.bounds.sklearn_learner import SklearnLearner
+from infotorch.bounds.torch_learner import TorchLearner
 from infotorch.bounds.workers import elsewhere, here, processes
 from infotorch.store.files import locked
 
@@ -64,11 +67,11 @@ def run(
         plan: What ``infotorch.bounds.plan`` gave.
         train_fn: ``train_fn(train_indices, seed, extra) -> predict_fn`` with int64 [n] places in the pool; then
             ``predict_fn(indices)`` gives the predicted labels of the indices [M], ints from 0 to C - 1, or losses in
-            [0, 1] in floating point, or both as a tuple. ``extra`` has ``k1``, ``k2`` and ``checkpoints``. May be
-            ``None`` where there is an ensemble, which is used in its place.
+            [0, 1] in floating point, or both as a tuple. ``extra`` has ``k1``, ``k2``, ``checkpoints`` and ``probe``.
+            May be ``None`` where there is an ensemble, which is used in its place.
         out: Folder of the grid: new, empty, or begun with this plan and pool.
         labels: int [pool_size], the true labels of the pool.
-        num_classes: C; default the largest label and one.
+        num_classes: C, at least 2; default the largest label and one.
         workers: Processes; default one a core. 1 trains in this process, where nothing needs to be sent.
         executor: Any ``concurrent.futures.Executor`` in place of own processes: Dask's, MPI's, Ray's. The learner is
             sent with each job, so let it read large data where it runs.
@@ -76,9 +79,11 @@ def run(
             (``mlp_ensemble``, ``conv_ensemble``, ``vmap_ensemble``).
         ensemble_size: Cells of one call; default all K2 of a supersample.
         checkpoints: Numbers of epochs after which predictions are kept; these are [T, M] then.
-        items: [pool_size, ...], the pool's inputs, where equal ones are to be found: with an item in both columns of a
-            supersample, membership is undefined, which is warned of. Default: the ``x`` of a ready learner.
+        items: [pool_size, ...], the pool's inputs (a list of texts is one too), where equal ones are to be found: with
+            an item in both columns of a supersample, membership is undefined, which is warned of. Default: the ``x`` of
+            ``torch_learner``, ``sklearn_learner`` and the ready ensembles.
         shard: (i, N): do only each N-th cell, beginning with the i-th, counted from 1: for array jobs on one folder.
+            Where an ensemble trains, each N-th of its groups of ensemble_size cells; N is at most their number.
         timeout: Seconds after which a job of an own process is given up; a process's start doesn't count.
         retries: How often a cell that fails is tried again.
         threads: Threads of one worker.
@@ -97,12 +102,12 @@ def run(
     """
     labels, num_classes = _labels(labels, plan, num_classes)
     marks = _checkpoints(checkpoints)
-    index, count = _shard(shard)
     _check(train_fn, ensemble, ensemble_size, workers, executor, timeout, retries, threads)
-    items = getattr(train_fn, "x", None) if items is None else items
-    if items is not None:
-        warn_of_duplicates(plan, items)
     size = 1 if ensemble is None else min(ensemble_size or plan.K2, plan.K2)
+    index, count = _shard(shard, groups=plan.K1 * -(-plan.K2 // size))
+    items = _items_of(train_fn if ensemble is None else ensemble) if items is None else items
+    if items is not None:
+        check_items(plan, items)
     learner = Learner(
         train_fn=train_fn,
         ensemble=ensemble,
@@ -114,9 +119,11 @@ def run(
     with locked(own):
         grid = grids.begin(out, plan, labels=labels, num_classes=num_classes, checkpoints=marks, temporary=own)
         queue, total = _jobs(grid, size, index, count)
+        if items is not None and queue:
+            warn_of_duplicates(plan, items)
         done = total - sum(len(job.k2) for job in queue)
         if probe and index == 1 and read_probe(grid) is None:
-            queue.extendleft(reversed(probe_jobs(grid, alone=ensemble is not None)))
+            queue.extendleft(reversed(probe_jobs(grid, together=ensemble is not None)))
         collector = Collector(grid, own, queue, retries, noted=progress is not None)
         if executor is not None:
             outcomes = elsewhere(queue, learner, executor)
@@ -175,10 +182,16 @@ def _labels(labels: Any, plan: Plan, num_classes: int | None) -> tuple[np.ndarra
     if array.dtype.kind not in "iub":
         raise errors.DataError(f"run: labels must be whole numbers; got {array.dtype}. Number the classes from 0.")
     array = array.astype(np.int64)
+    if array.min() < 0:
+        raise errors.DataError(
+            f"run: labels must be from 0; got {array.min()} at item {int(array.argmin())}. Number the classes from 0."
+        )
     C = int(array.max()) + 1 if num_classes is None else int(num_classes)
-    if not 1 <= C <= MOST_CLASSES:
-        raise errors.ConfigError(f"run: num_classes must be from 1 to {MOST_CLASSES}; got {C}. Correct num_classes.")
-    wrong = (array < 0) | (array >= C)
+    if not 2 <= C <= MOST_CLASSES:
+        raise errors.ConfigError(
+            f"run: num_classes must be from 2 to {MOST_CLASSES}; got {C}. Pass labels of two classes, or num_classes."
+        )
+    wrong = array >= C
     if wrong.any():
         raise errors.DataError(
             f"run: labels must be from 0 to {C - 1}; got {array[wrong][0]} at item {int(np.argmax(wrong))}. "
@@ -196,11 +209,21 @@ def _checkpoints(checkpoints: Sequence[int] | None) -> tuple[int, ...]:
     return marks
 
 
-def _shard(shard: tuple[int, int]) -> tuple[int, int]:
+def _shard(shard: tuple[int, int], groups: int) -> tuple[int, int]:
     index, count = shard
     if not 1 <= index <= count:
         raise errors.ConfigError(f"run: shard must be (i, N) with i from 1 to N; got {shard}. Correct shard.")
+    if count > groups:
+        raise errors.ConfigError(
+            f"run: shard must be (i, N) with N at most {groups}, what there is to share: the cells, or where an "
+            f"ensemble trains its groups; got {shard}. Take fewer shards, or a smaller ensemble_size."
+        )
     return index, count
+
+
+def _items_of(learner: Any) -> Any:
+    """The pool's inputs, of learners that are known to hold them."""
+    return learner.x if isinstance(learner, TorchLearner | SklearnLearner | ReadyEnsemble) else None
 
 
 def _check(

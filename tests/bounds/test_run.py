@@ -12,6 +12,7 @@ import torch
 from infotorch import bounds
 from infotorch.bounds.collect import RunError
 from infotorch.bounds.grid import read_grid
+from infotorch.bounds.mlp_ensemble import mlp_ensemble
 from infotorch.bounds.torch_learner import torch_learner
 from infotorch.errors import ConfigError, DataError, StoreError
 from infotorch.store.files import locked
@@ -169,7 +170,25 @@ def test_a_network_is_run_in_whole(tmp_path):
     with pytest.warns(UserWarning, match="items of supersample 0 come more than once"):
         made(tmp_path / "c", train_fn=twice)
     with pytest.warns(UserWarning, match="come more than once"):
-        made(tmp_path / "d", items=np.zeros((60, 2)))
+        made(tmp_path / "d", items=["a", "b"] * 30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(tmp_path / "d", items=["a", "b"] * 30)  # nothing is missing
+
+
+def test_only_ready_learners_are_asked_for_their_inputs(tmp_path):
+    class Own:
+        x = np.zeros(3)
+
+        def __call__(self, train, seed, extra):
+            return nearest(X, Y)(train, seed, extra)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(tmp_path / "own", train_fn=Own())
+    twice = mlp_ensemble(torch.zeros(60, 3), Y, hidden=2, num_classes=2, lr=0.1, batch_size=4, epochs=1)
+    with pytest.warns(UserWarning, match="come more than once"):
+        made(tmp_path / "ensemble", K1=1, K2=2, block=2, ensemble=twice)
 
 
 def test_progress_tells_what_is_done_and_the_estimate(tmp_path):
@@ -267,12 +286,17 @@ def pool():
 REFUSED = {
     "few labels": ({"labels": Y[1:]}, DataError, r"labels must be \[60\], one for each item of the pool; got \[59\]"),
     "float labels": ({"labels": Y * 1.0}, DataError, r"labels must be whole numbers; got float64\. Number the classes"),
-    "negative": ({"labels": Y - 1}, DataError, r"labels must be from 0 to 0; got -1 at item \d+\."),
-    "outside": ({"labels": Y, "num_classes": 1}, DataError, r"labels must be from 0 to 0; got 1 at item"),
-    "classes": ({"num_classes": 50_000}, ConfigError, r"num_classes must be from 1 to 46340; got 50000"),
+    "negative": ({"labels": Y - 1}, DataError, r"labels must be from 0; got -1 at item \d+\."),
+    "outside": ({"labels": Y * 2, "num_classes": 2}, DataError, r"labels must be from 0 to 1; got 2 at item"),
+    "one class": ({"labels": Y * 0}, ConfigError, r"num_classes must be from 2 to 46340; got 1\. Pass labels of two"),
+    "classes": ({"num_classes": 50_000}, ConfigError, r"num_classes must be from 2 to 46340; got 50000"),
     "checkpoints": ({"checkpoints": [3, 2]}, ConfigError, r"increasing order, from 1; got \[3, 2\]\. Sort them"),
     "zero": ({"checkpoints": [0]}, ConfigError, r"increasing order, from 1; got \[0\]"),
     "shard": ({"shard": (3, 2)}, ConfigError, r"shard must be \(i, N\) with i from 1 to N; got \(3, 2\)"),
+    "shards": ({"shard": (1, 17)}, ConfigError, r"with N at most 16, what there is to share: .*; got \(1, 17\)"),
+    "groups": (
+        {"shard": (1, 7), "ensemble": len, "ensemble_size": 3}, ConfigError, r"N at most 6, .*; got \(1, 7\)\. Take",
+    ),
     "workers": ({"workers": 0}, ConfigError, r"workers must be a whole number of at least 1; got 0"),
     "threads": ({"threads": 1.5}, ConfigError, r"threads must be a whole number of at least 1; got 1\.5"),
     "retries": ({"retries": -1}, ConfigError, r"retries must be a whole number of at least 0; got -1"),

@@ -50,6 +50,9 @@ class Extra:
     """The mask."""
     checkpoints: tuple[int, ...] = ()
     """Epochs after which predictions are wanted."""
+    probe: str | None = None
+    """``None`` where the predictions are kept. The learner is tried besides on the first cell, trained again
+    (``"repeat"``) and trained on its test samples (``"control"``): one that writes files by (k1, k2) can tell."""
 
 
 TrainFn = Callable[[np.ndarray, int, Extra], Predict]
@@ -106,7 +109,7 @@ class Trained:
     seconds: float
     """Of each cell, on average."""
     versions: str
-    """Of what trained it."""
+    """Of what trained it, the learner's digest included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +122,18 @@ class Learner:
     """Trains many at once; then ``train_fn`` isn't called."""
     threads: int
     """Threads of one worker: their number changes sums in the last bits, so it's the same for every run."""
+    ensemble_size: int | None = None
+    """Cells of one call of the ensemble."""
+    digest: str = ""
+    """Which learner this is."""
+
+    @property
+    def versions(self) -> str:
+        """All that predictions depend on besides indices and seed."""
+        parts = [f"torch {torch.__version__}", f"numpy {np.__version__}", f"learner {self.digest}"]
+        parts += [f"threads {self.threads}"]
+        parts += [] if self.ensemble is None else [f"ensemble_size {self.ensemble_size}"]
+        return ", ".join(parts)
 
 
 _turn = threading.RLock()
@@ -134,8 +149,7 @@ def train(learner: Learner, job: Job) -> Trained | Failure:
         except (Exception, SystemExit) as error:  # it's the user's, and may raise anything: other cells go on
             return failure_of(error)
         seconds = (time.perf_counter() - begun) / len(job.k2)
-    versions = f"torch {torch.__version__}, numpy {np.__version__}"
-    return Trained(predictions=predictions, seconds=seconds, versions=versions)
+    return Trained(predictions=predictions, seconds=seconds, versions=learner.versions)
 
 
 def failure_of(error: BaseException, before: str = "") -> Failure:
@@ -168,7 +182,8 @@ def _singly(learner: Learner, job: Job) -> list[Any]:
 def _one(learner: Learner, job: Job, place: int) -> Any:
     assert learner.train_fn is not None
     seed = job.seeds[place]
-    extra = Extra(k1=job.k1, k2=job.k2[place], checkpoints=job.checkpoints)
+    probe = None if job.name == CELLS else job.name
+    extra = Extra(k1=job.k1, k2=job.k2[place], checkpoints=job.checkpoints, probe=probe)
     with seeded(seed):
         predict = learner.train_fn(job.train[place].copy(), seed, extra)
         if not callable(predict):

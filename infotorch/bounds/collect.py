@@ -14,14 +14,12 @@ from infotorch.bounds.estimation import Runs, summary
 from infotorch.bounds.grid import Cell, Grid
 from infotorch.bounds.probe import CONTROL, FIRST, REPEAT, probe_of, write_probe
 
-__all__ = ["Collector", "RunError"]
+__all__ = ["Collector", "PredictionsError", "RunError"]
 
 SHOWN = 5
 """Failed cells that an error shows; all are in its ``cells``."""
 NOTED = 5.0
 """Seconds between two computations of the running estimate."""
-HOPELESS = 3
-"""So many jobs that fail before any cell is trained say that it's the learner."""
 
 
 class RunError(errors.InfotorchError, RuntimeError):
@@ -40,54 +38,60 @@ class RunError(errors.InfotorchError, RuntimeError):
         return str(self.args[0])
 
 
-class Collector:
-    """Takes each job with its outcome; a job to be tried again goes back into the queue."""
+class PredictionsError(RunError, errors.DataError):
+    """All cells that are missing were trained, and what they predicted is neither labels nor losses."""
 
-    def __init__(self, grid: Grid, temporary: Path, queue: deque[Job], retries: int) -> None:
+
+class Collector:
+    """Takes each job with its outcome; a job to be tried again goes back into the queue.
+
+    With ``noted`` it keeps what the running estimate is made of: the last predictions of this call's cells.
+    """
+
+    def __init__(self, grid: Grid, temporary: Path, queue: deque[Job], retries: int, *, noted: bool = False) -> None:
         self.grid, self.temporary, self.queue, self.retries = grid, temporary, queue, retries
         self.num_new = 0
         self.failed: dict[tuple[int, int], str] = {}
         self._traces: dict[tuple[int, int], str] = {}
-        self._refused, self._lost, self._untried = 0, 0, ""
+        self._tried: dict[tuple[int, int], int] = {}
+        self._refused, self._untried = 0, ""
         self._tries: Counter[tuple[str, int, tuple[int, ...]]] = Counter()
-        self._trials: dict[str, Cell] = {}
+        self._trials: dict[str, list[Cell]] = {}
         self._awaited = {job.name for job in queue} - {CELLS}
-        self._kept: dict[tuple[int, int], Cell] = {}
+        self._kept: dict[tuple[int, int], _Last] | None = {} if noted else None
         self._note, self._noted = "", -NOTED
-
-    @property
-    def hopeless(self) -> bool:
-        return self._lost >= HOPELESS and not self.num_new
 
     def take(self, job: Job, outcome: Trained | Failure) -> None:
         """Keeps what came of the job."""
+        key = (job.name, job.k1, job.k2)
+        self._tries[key] += 1
+        tries = self._tries[key]
         if isinstance(outcome, Failure):
-            key = (job.name, job.k1, job.k2)
-            self._tries[key] += 1
-            if self._tries[key] <= self.retries:
+            if tries <= self.retries:
                 self.queue.append(job)
             else:
-                self._lose(job, job.k2, outcome.reason, outcome.trace)
+                self._lose(job, job.k2, outcome.reason, tries, outcome.trace)
             return
-        wrong: list[tuple[int, str]] = []
+        trial: list[Cell] = []
         for k2, predictions in zip(job.k2, outcome.predictions, strict=True):
             if isinstance(predictions, Failure):
-                self._lose(job, [k2], predictions.reason, predictions.trace)
+                self._lose(job, [k2], predictions.reason, tries, predictions.trace)
                 continue
             try:
                 cell = cell_of(predictions, grid=self.grid, trained=outcome)
             except errors.DataError as error:
-                wrong.append((k2, str(error)))
+                self._refused += job.name == CELLS
+                self._lose(job, [k2], str(error), tries)
                 continue
             if job.name != CELLS:
-                self._trials[job.name] = cell
+                trial.append(cell)
             elif not self.grid.cell_path(job.k1, k2).exists():
                 self.grid.write(job.k1, k2, cell, temporary=self.temporary)
-                self._kept[job.k1, k2] = cell
                 self.num_new += 1
-        if wrong:
-            self._refused += len(wrong) if job.name == CELLS else 0
-            self._lose(job, [k2 for k2, _ in wrong], wrong[0][1])
+                if self._kept is not None:
+                    self._kept[job.k1, k2] = _last(cell, self.grid.num_classes)
+        if job.name != CELLS and len(trial) == len(job.k2):
+            self._trials[job.name] = trial
         self._judge()
 
     def note(self) -> str:
@@ -97,41 +101,46 @@ class Collector:
         return self._note
 
     def _estimate(self) -> str:
-        plan, pairs = self.grid.plan, self.grid.pair_labels
+        plan, pairs, kept = self.grid.plan, self.grid.pair_labels, self._kept or {}
         supersamples = []
         for k1 in range(plan.K1):
-            rows = [k2 for k2 in range(plan.K2) if (k1, k2) in self._kept]
+            rows = [k2 for k2 in range(plan.K2) if (k1, k2) in kept]
             if len(rows) < 2:
                 continue
-            cells = [self._kept[k1, k2] for k2 in rows]
-            predicted, losses = (
-                None if getattr(cells[0], name) is None else np.stack([getattr(cell, name)[-1] for cell in cells])
-                for name in ("labels", "losses")
+            labels, losses = (
+                None if any(each is None for each in parts) else np.stack(parts)
+                for parts in zip(*(kept[k1, k2] for k2 in rows), strict=True)
             )
+            if labels is None and losses is None:  # some gave labels, others losses
+                continue
             blocks = np.zeros(len(rows), np.int64)
             supersamples.append(
-                Runs(bits=plan.masks[k1, rows], blocks=blocks, predicted=predicted, labels=pairs[k1], losses=losses)
+                Runs(bits=plan.masks[k1, rows], blocks=blocks, predicted=labels, labels=pairs[k1], losses=losses)
             )
         if not supersamples:
             return ""
         bound, gap = summary(supersamples, self.grid.num_classes)
         return f"bound ~{bound:.3g}, gap {gap:.3g}"
 
-    def _lose(self, job: Job, cells: Sequence[int], reason: str, trace: str = "") -> None:
+    def _lose(self, job: Job, cells: Sequence[int], reason: str, tries: int, trace: str = "") -> None:
         if job.name != CELLS:
             self._untried = reason
             return
-        self._lost += 1
-        self.failed |= {(job.k1, k2): reason for k2 in cells}
-        if trace:
-            self._traces |= {(job.k1, k2): trace for k2 in cells}
+        for k2 in cells:
+            self.failed[job.k1, k2], self._tried[job.k1, k2] = reason, tries
+            if trace:
+                self._traces[job.k1, k2] = trace
 
     def _judge(self) -> None:
-        trials, alone = self._trials, FIRST in self._awaited
-        if not trials or trials.keys() != self._awaited or not (alone or self.grid.cell_path(0, 0).exists()):
+        trials, together = self._trials, FIRST in self._awaited
+        if not trials or trials.keys() != self._awaited or not (together or self.grid.cell_path(0, 0).exists()):
             return
-        first = trials.pop(FIRST) if alone else self.grid.read(0, 0)
-        probe = probe_of(first, trials.pop(REPEAT), trials.pop(CONTROL))
+        if together:
+            first, control = trials[FIRST]
+        else:
+            first, control = self.grid.read(0, 0), trials[CONTROL][0]
+        probe = probe_of(first, trials[REPEAT][0], control)
+        self._trials = {}
         write_probe(self.grid, probe, self.temporary)
         for text in probe.warnings():
             warnings.warn(f"run: {text}", stacklevel=4)
@@ -145,15 +154,32 @@ class Collector:
                     stacklevel=3,
                 )
             return
-        cells = sorted(self.failed.items())
-        listed = "; ".join(f"(k1={k1}, k2={k2}): {reason.rstrip('.')}" for (k1, k2), reason in cells[:SHOWN])
-        more = f"; and {len(cells) - SHOWN} more" if len(cells) > SHOWN else ""
+        cells = dict(sorted(self.failed.items()))
+        (k1, k2), first = next(iter(cells.items()))
         if self._refused == len(cells):
-            raise errors.DataError(f"{cells[0][1]} This was cell (k1={cells[0][0][0]}, k2={cells[0][0][1]}).")
-        rest = "The others weren't tried" if self.hopeless else "The others are kept"
+            more = f", and {len(cells) - 1} more are such" if len(cells) > 1 else ""
+            raise PredictionsError(f"{first} This was cell (k1={k1}, k2={k2}){more}.", cells)
+        listed = "; ".join(self._told(*cell) for cell in list(cells)[:SHOWN])
+        more = f"; and {len(cells) - SHOWN} more" if len(cells) > SHOWN else ""
         raise RunError(
-            f"run: every cell must train; got {len(cells)} that failed {self.retries + 1} times: {listed}{more}. "
-            f"{rest}: mend the learner and call run again, which trains the missing cells only.",
-            dict(cells),
+            f"run: every cell must train; got {len(cells)} that failed each time: {listed}{more}. The others are kept: "
+            "mend the learner and call run again, which trains the missing cells only.",
+            cells,
             self._traces,
         )
+
+    def _told(self, k1: int, k2: int) -> str:
+        tries = self._tried[k1, k2]
+        often = "once" if tries == 1 else f"{tries} times"
+        return f"(k1={k1}, k2={k2}): {self.failed[k1, k2].rstrip('.')} (tried {often})"
+
+
+_Last = tuple[np.ndarray | None, np.ndarray | None]
+"""Labels, or else losses, [n, 2], at the last checkpoint."""
+
+
+def _last(cell: Cell, num_classes: int) -> _Last:
+    # Copies: a view would keep every checkpoint's.
+    if cell.labels is not None:
+        return cell.labels[-1].astype(np.int16 if num_classes <= 2**15 else np.int32), None
+    return None, None if cell.losses is None else cell.losses[-1].astype(np.float32, copy=True)

@@ -6,7 +6,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Grid:
     """The folder."""
     plan: Plan
     """What is to be trained."""
-    labels: np.ndarray | None
+    labels: np.ndarray | None = field(repr=False)
     """int64 [pool_size]; ``None`` before the first run."""
     num_classes: int
     """C; 0 before the first run."""

@@ -43,27 +43,27 @@ class Probe:
         return found
 
 
-def probe_jobs(grid: Grid, *, alone: bool) -> list[Job]:
-    """The trainings to compare with cell (0, 0); with ``alone`` this too, by itself.
+def probe_jobs(grid: Grid, *, together: bool) -> list[Job]:
+    """The trainings to compare with cell (0, 0); ``together``, for an ensemble, in two calls with this cell itself.
 
-    What many cells are trained at once rounds with their number, so one trained by itself is no measure of one that
-    was trained among others.
+    What many cells are trained at once may round with their number, so both calls are of two cells: the cell and its
+    control, then the cell again, and beside it what was beside it before.
     """
     plan = grid.plan
     pairs, mask = plan.supersamples[0], plan.masks[0, 0]
-    columns = {FIRST: mask, REPEAT: mask, CONTROL: 1 - mask}
+    own, other = (pairs[np.arange(plan.n), column] for column in (mask, 1 - mask))
+    trained = {FIRST: (own, other), REPEAT: (own, other)} if together else {REPEAT: (own,), CONTROL: (other,)}
     return [
         Job(
             k1=0,
-            k2=(0,),
-            train=(pairs[np.arange(plan.n), column],),
-            seeds=(int(plan.run_seeds[0, 0]),),
+            k2=(0,) * len(train),
+            train=train,
+            seeds=(int(plan.run_seeds[0, 0]),) * len(train),
             indices=pairs.reshape(-1),
             checkpoints=grid.checkpoints,
             name=name,
         )
-        for name, column in columns.items()
-        if alone or name != FIRST
+        for name, train in trained.items()
     ]
 
 

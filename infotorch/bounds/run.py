@@ -15,10 +15,14 @@ from infotorch import errors
 from infotorch.bounds import grid as grids
 from infotorch.bounds.cells import Ensemble, Job, Learner, TrainFn
 from infotorch.bounds.collect import Collector
-from infotorch.bounds.duplicates import warn_of_duplicates
+from infotorch.bounds.duplicates import check_items, warn_of_duplicates
+from infotorch.bounds.ensemble import Ensemble as ReadyEnsemble
 from infotorch.bounds.grid import MOST_CLASSES, Grid
+from infotorch.bounds.learner_digest import digest_of_learner
 from infotorch.bounds.plan import Plan
 from infotorch.bounds.probe import probe_jobs, read_probe
+from infotorch.bounds.sklearn_learner import SklearnLearner
+from infotorch.bounds.torch_learner import TorchLearner
 from infotorch.bounds.workers import elsewhere, here, processes
 from infotorch.store.files import locked
 
@@ -52,7 +56,8 @@ def run(
 
     A cell is there whole or not at all: after any kill, the same call trains what is missing, and estimates are the
     same bits whatever the number of workers. Every run has the same number of threads for this, and its generators
-    (Python's, NumPy's, torch's) start from its seed.
+    (Python's, NumPy's, torch's) start from its seed. A cell keeps which learner made it (a digest of its code and
+    options), so a grid that another one, or other threads, went on with is told of by every estimate.
 
     The learner is tried besides (``probe``): trained again on the first cell, and on that cell's test samples. Where
     the first differs it isn't deterministic in its seed, where the second doesn't it may ignore its indices; both are
@@ -62,11 +67,11 @@ def run(
         plan: What ``infotorch.bounds.plan`` gave.
         train_fn: ``train_fn(train_indices, seed, extra) -> predict_fn`` with int64 [n] places in the pool; then
             ``predict_fn(indices)`` gives the predicted labels of the indices [M], ints from 0 to C - 1, or losses in
-            [0, 1] in floating point, or both as a tuple. ``extra`` has ``k1``, ``k2`` and ``checkpoints``. May be
-            ``None`` where there is an ensemble, which is used in its place.
+            [0, 1] in floating point, or both as a tuple. ``extra`` has ``k1``, ``k2``, ``checkpoints`` and ``probe``.
+            May be ``None`` where there is an ensemble, which is used in its place.
         out: Folder of the grid: new, empty, or begun with this plan and pool.
         labels: int [pool_size], the true labels of the pool.
-        num_classes: C; default the largest label and one.
+        num_classes: C, at least 2; default the largest label and one.
         workers: Processes; default one a core. 1 trains in this process, where nothing needs to be sent.
         executor: Any ``concurrent.futures.Executor`` in place of own processes: Dask's, MPI's, Ray's. The learner is
             sent with each job, so let it read large data where it runs.
@@ -74,9 +79,11 @@ def run(
             (``mlp_ensemble``, ``conv_ensemble``, ``vmap_ensemble``).
         ensemble_size: Cells of one call; default all K2 of a supersample.
         checkpoints: Numbers of epochs after which predictions are kept; these are [T, M] then.
-        items: [pool_size, ...], the pool's inputs, where equal ones are to be found: with an item in both columns of a
-            supersample, membership is undefined, which is warned of. Default: the ``x`` of a ready learner.
+        items: [pool_size, ...], the pool's inputs (a list of texts is one too), where equal ones are to be found: with
+            an item in both columns of a supersample, membership is undefined, which is warned of. Default: the ``x`` of
+            ``torch_learner``, ``sklearn_learner`` and the ready ensembles.
         shard: (i, N): do only each N-th cell, beginning with the i-th, counted from 1: for array jobs on one folder.
+            Where an ensemble trains, each N-th of its groups of ensemble_size cells; N is at most their number.
         timeout: Seconds after which a job of an own process is given up; a process's start doesn't count.
         retries: How often a cell that fails is tried again.
         threads: Threads of one worker.
@@ -88,26 +95,36 @@ def run(
 
     Raises:
         ConfigError: An option is out of range.
-        DataError: Labels or predictions aren't what they must be.
-        RunError: Cells failed, each as often as allowed; the others are on disk. Its ``cells`` names them.
+        DataError: Labels aren't what they must be.
+        RunError: Cells failed, each as often as allowed; the others are on disk. Its ``cells`` names them all. Where
+            it's because of their predictions alone, it is a ``DataError`` too.
         StoreError: The folder holds something else, another process is training into it, or the system refuses.
     """
     labels, num_classes = _labels(labels, plan, num_classes)
     marks = _checkpoints(checkpoints)
-    index, count = _shard(shard)
     _check(train_fn, ensemble, ensemble_size, workers, executor, timeout, retries, threads)
-    items = getattr(train_fn, "x", None) if items is None else items
+    size = 1 if ensemble is None else min(ensemble_size or plan.K2, plan.K2)
+    index, count = _shard(shard, groups=plan.K1 * -(-plan.K2 // size))
+    items = _items_of(train_fn if ensemble is None else ensemble) if items is None else items
     if items is not None:
-        warn_of_duplicates(plan, items)
-    learner = Learner(train_fn=train_fn, ensemble=ensemble, threads=threads)
+        check_items(plan, items)
+    learner = Learner(
+        train_fn=train_fn,
+        ensemble=ensemble,
+        threads=threads,
+        ensemble_size=size,
+        digest=digest_of_learner(train_fn if ensemble is None else ensemble),
+    )
     own = grids.writers_folder(out, f"{index}-of-{count}")
     with locked(own):
         grid = grids.begin(out, plan, labels=labels, num_classes=num_classes, checkpoints=marks, temporary=own)
-        queue, total = _jobs(grid, ensemble_size or plan.K2 if ensemble is not None else 1, index, count)
+        queue, total = _jobs(grid, size, index, count)
+        if items is not None and queue:
+            warn_of_duplicates(plan, items)
         done = total - sum(len(job.k2) for job in queue)
         if probe and index == 1 and read_probe(grid) is None:
-            queue.extendleft(reversed(probe_jobs(grid, alone=ensemble is not None)))
-        collector = Collector(grid, own, queue, retries)
+            queue.extendleft(reversed(probe_jobs(grid, together=ensemble is not None)))
+        collector = Collector(grid, own, queue, retries, noted=progress is not None)
         if executor is not None:
             outcomes = elsewhere(queue, learner, executor)
         elif not queue or (workers == 1 and timeout is None):
@@ -117,8 +134,6 @@ def run(
         with closing(outcomes):
             for job, outcome in outcomes:
                 collector.take(job, outcome)
-                if collector.hopeless:
-                    break
                 if progress is not None:
                     progress("training runs", done + collector.num_new, total, collector.note())
     collector.raise_failures()
@@ -167,10 +182,16 @@ def _labels(labels: Any, plan: Plan, num_classes: int | None) -> tuple[np.ndarra
     if array.dtype.kind not in "iub":
         raise errors.DataError(f"run: labels must be whole numbers; got {array.dtype}. Number the classes from 0.")
     array = array.astype(np.int64)
+    if array.min() < 0:
+        raise errors.DataError(
+            f"run: labels must be from 0; got {array.min()} at item {int(array.argmin())}. Number the classes from 0."
+        )
     C = int(array.max()) + 1 if num_classes is None else int(num_classes)
-    if not 1 <= C <= MOST_CLASSES:
-        raise errors.ConfigError(f"run: num_classes must be from 1 to {MOST_CLASSES}; got {C}. Correct num_classes.")
-    wrong = (array < 0) | (array >= C)
+    if not 2 <= C <= MOST_CLASSES:
+        raise errors.ConfigError(
+            f"run: num_classes must be from 2 to {MOST_CLASSES}; got {C}. Pass labels of two classes, or num_classes."
+        )
+    wrong = array >= C
     if wrong.any():
         raise errors.DataError(
             f"run: labels must be from 0 to {C - 1}; got {array[wrong][0]} at item {int(np.argmax(wrong))}. "
@@ -188,11 +209,21 @@ def _checkpoints(checkpoints: Sequence[int] | None) -> tuple[int, ...]:
     return marks
 
 
-def _shard(shard: tuple[int, int]) -> tuple[int, int]:
+def _shard(shard: tuple[int, int], groups: int) -> tuple[int, int]:
     index, count = shard
     if not 1 <= index <= count:
         raise errors.ConfigError(f"run: shard must be (i, N) with i from 1 to N; got {shard}. Correct shard.")
+    if count > groups:
+        raise errors.ConfigError(
+            f"run: shard must be (i, N) with N at most {groups}, what there is to share: the cells, or where an "
+            f"ensemble trains its groups; got {shard}. Take fewer shards, or a smaller ensemble_size."
+        )
     return index, count
+
+
+def _items_of(learner: Any) -> Any:
+    """The pool's inputs, of learners that are known to hold them."""
+    return learner.x if isinstance(learner, TorchLearner | SklearnLearner | ReadyEnsemble) else None
 
 
 def _check(

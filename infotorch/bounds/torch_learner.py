@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from infotorch import errors
 from infotorch.bounds.cells import Extra, Predict, seeded
+from infotorch.bounds.ensemble import initial_seed, order_generator
 
 __all__ = ["TorchLearner", "torch_learner"]
 
@@ -132,7 +133,7 @@ class TorchLearner:
             raise errors.ConfigError(
                 f"{WHERE}: checkpoints must be at most epochs={self.epochs}; got {marks[-1]}. Train for more epochs."
             )
-        with seeded(seed):
+        with seeded(initial_seed(seed)):
             network = self.network().to(self.device)
             kept = self._train(network, train_indices, seed, marks)
         return partial(self._predict, network, kept)
@@ -142,7 +143,7 @@ class TorchLearner:
         rows = torch.from_numpy(train_indices)
         x, y = self.x[rows].to(self.device), self.y[rows].to(self.device)
         optimizer = self.optimizer(network.parameters())
-        order = torch.Generator().manual_seed(seed)
+        order = order_generator(seed)  # another stream than that of the weights
         kept: list[Weights] = []
         network.train()
         for epoch in range(1, (marks[-1] if marks else self.epochs) + 1):

@@ -23,6 +23,7 @@ Outcomes = Generator[tuple[Job, Trained | Failure], None, None]
 Future = futures.Future[Trained | Failure]
 WATCH = 1.0
 """Seconds between two looks of a worker whether its parent is alive."""
+DIED = "its process died, perhaps out of memory"
 
 
 def here(queue: deque[Job], learner: Learner) -> Outcomes:
@@ -81,8 +82,20 @@ def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float 
             while (queue or suspects) and not alone and len(running) < (1 if suspects else workers):
                 alone = bool(suspects)
                 job = suspects.popleft() if alone else queue.popleft()
-                future = crew.submit(job)
+                new = crew.is_new
+                try:
+                    future = crew.submit(job)
+                except futures.BrokenExecutor:  # since the last wait; what runs is told of by its futures
+                    if new:  # none of its processes lived long enough to get this job, the first
+                        crew.end()
+                        yield job, Failure(reason=DIED)
+                    else:
+                        (suspects if alone else queue).appendleft(job)
+                    break
                 running[future] = (job, time.monotonic())
+            if not running:
+                crew.end()
+                continue
             left = None
             if timeout is not None:
                 left = max(0.0, min(begun for _, begun in running.values()) + timeout - time.monotonic())
@@ -97,7 +110,7 @@ def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float 
                 jobs = [job for job, _ in running.values()]
                 running.clear()
                 if len(jobs) == 1:
-                    yield jobs[0], Failure(reason="its process died, perhaps out of memory")
+                    yield jobs[0], Failure(reason=DIED)
                 else:
                     suspects.extend(jobs)
             elif late:
@@ -118,8 +131,17 @@ class _Crew:
         self._sent, self._workers, self._warm = _sent(learner), workers, warm
         self._pool: loky.ProcessPoolExecutor | None = None
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the next job is the first of its processes."""
+        return self._pool is None
+
     def submit(self, job: Job) -> Future:
-        """Begins the job; where crews are warm every process has read the learner before the first one."""
+        """Begins the job; where crews are warm every process has read the learner before the first one.
+
+        Raises:
+            BrokenExecutor: A process died, whether in this job's turn or in another's.
+        """
         if self._pool is None:
             self._pool = loky.ProcessPoolExecutor(self._workers, initializer=_keep, initargs=(self._sent, os.getpid()))
             there: set[int] = set()

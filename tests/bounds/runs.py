@@ -1,5 +1,8 @@
 """Grids of runs for tests, trained in no time."""
 
+import os
+import time
+
 import numpy as np
 
 from infotorch import bounds
@@ -23,6 +26,12 @@ def nearest(x, y):
         return predict
 
     return train_fn
+
+
+def slow(train, seed, extra):
+    """One nearest neighbour that takes as many seconds as ``PAUSE`` in the environment says."""
+    time.sleep(float(os.environ.get("PAUSE", "0")))
+    return nearest(*threshold_pool())(train, seed, extra)
 
 
 def made(folder, *, n=12, K1=2, K2=8, block=4, masks="balanced", train_fn=None, **options):

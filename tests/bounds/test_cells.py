@@ -25,7 +25,8 @@ def job(cells=1, checkpoints=()):
 
 
 def learnt(train_fn=None, ensemble=None, cells=1, checkpoints=(), threads=1):
-    return train(Learner(train_fn=train_fn, ensemble=ensemble, threads=threads), job(cells, checkpoints))
+    learner = Learner(train_fn=train_fn, ensemble=ensemble, threads=threads, ensemble_size=cells, digest="3f2a1c")
+    return train(learner, job(cells, checkpoints))
 
 
 def test_a_learner_is_told_of_its_cell():
@@ -40,7 +41,8 @@ def test_a_learner_is_told_of_its_cell():
     extras = [Extra(k1=1, k2=k2, checkpoints=(4,)) for k2 in (0, 1)]
     assert told == [(TRAIN.tolist(), 11, extras[0]), (TRAIN.tolist(), 12, extras[1])] and TRAIN[0] == 3
     assert [each.tolist() for each in found.predictions] == [[1] * 10, [2] * 10]
-    assert found.seconds > 0 and found.versions == f"torch {torch.__version__}, numpy {np.__version__}"
+    versions = f"torch {torch.__version__}, numpy {np.__version__}, learner 3f2a1c, threads 1"
+    assert found.seconds > 0 and found.versions == versions
 
 
 def test_an_ensemble_is_told_of_all():
@@ -49,7 +51,9 @@ def test_an_ensemble_is_told_of_all():
         said = np.stack([indices + seed for _, seed in cells])
         return torch.from_numpy(said) if not checkpoints else (said, said / 30)
 
-    assert learnt(ensemble=ensemble, cells=2).predictions[1].tolist() == (INDICES + 12).tolist()
+    found = learnt(ensemble=ensemble, cells=2)
+    assert found.predictions[1].tolist() == (INDICES + 12).tolist()
+    assert found.versions.endswith(", learner 3f2a1c, threads 1, ensemble_size 2")
     both = learnt(ensemble=ensemble, cells=2, checkpoints=(4,)).predictions[0]
     assert both[0].tolist() == (INDICES + 11).tolist() and both[1].tolist() == ((INDICES + 11) / 30).tolist()
     few = learnt(ensemble=lambda cells, indices: np.zeros((1, 10)), cells=2)

@@ -1,5 +1,6 @@
 """What comes of jobs: cells kept, failures tried again and named, and an estimate on the way."""
 
+import pickle
 from collections import deque
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from infotorch import bounds
 from infotorch.bounds import collect
 from infotorch.bounds.cells import Failure, Job, Trained
-from infotorch.bounds.collect import Collector, RunError
+from infotorch.bounds.collect import Collector, PredictionsError, RunError
 from infotorch.bounds.grid import begin, writers_folder
 from infotorch.errors import DataError
 
@@ -17,11 +18,11 @@ PLAN = bounds.plan(N, 4, 2, 4, block=4)
 LABELS = np.arange(N) % 2
 
 
-def collector(path, retries=1):
+def collector(path, retries=1, **options):
     own = writers_folder(path, "1-of-1")
     grid = begin(path, PLAN, labels=LABELS, num_classes=2, checkpoints=(), temporary=own)
     queue = deque()
-    return Collector(grid, own, queue, retries), queue
+    return Collector(grid, own, queue, retries, **options), queue
 
 
 def job(k1, *k2):
@@ -42,7 +43,7 @@ def test_a_failed_job_is_tried_again_as_often_as_allowed(tmp_path):
         assert len(queue) == min(tries, 2)
     one.take(job(0, 0), trained(GOOD))
     with pytest.raises(
-        RunError, match=r"got 1 that failed 3 times: \(k1=0, k2=1\): no\. The others are kept: mend"
+        RunError, match=r"got 1 that failed each time: \(k1=0, k2=1\): no \(tried 3 times\)\. The others are kept: mend"
     ) as e:
         one.raise_failures()
     assert e.value.cells == {(0, 1): "no"} and e.value.traces == {(0, 1): "at line 3"}
@@ -60,8 +61,14 @@ def test_predictions_that_are_none_are_not_tried_again_and_the_others_of_the_job
     one, queue = collector(tmp_path)
     one.take(job(1, 0, 1, 2), trained(GOOD, OUTSIDE, GOOD))
     assert not queue and one.grid.done()[1].tolist() == [True, False, True, False]
-    with pytest.raises(DataError, match=r"labels must be from 0 to 1; got 2\. .* This was cell \(k1=1, k2=1\)\."):
+    with pytest.raises(DataError, match=r"labels must be from 0 to 1; got 2\. .* This was cell \(k1=1, k2=1\)\.$"):
         one.raise_failures()
+    one.take(job(0, 0, 1), trained(OUTSIDE, OUTSIDE))
+    with pytest.raises(RunError, match=r"This was cell \(k1=0, k2=0\), and 2 more are such\.$") as told:
+        one.raise_failures()
+    assert isinstance(told.value, ValueError) and list(told.value.cells) == [(0, 0), (0, 1), (1, 1)]
+    again = pickle.loads(pickle.dumps(told.value))
+    assert type(again) is PredictionsError and again.cells == told.value.cells and str(again) == str(told.value)
 
 
 def test_a_cell_that_is_there_stays_as_it_is(tmp_path):
@@ -71,29 +78,36 @@ def test_a_cell_that_is_there_stays_as_it_is(tmp_path):
     assert one.grid.read(0, 0).labels.all() and not one.grid.read(0, 1).labels.any() and one.num_new == 2
 
 
-def test_three_lost_jobs_and_no_cell_say_that_it_is_the_learner(tmp_path):
-    one, _ = collector(tmp_path, retries=0)
-    for k2 in range(3):
-        assert not one.hopeless
-        one.take(job(0, k2), Failure(reason="no"))
-    assert one.hopeless
-    with pytest.raises(RunError, match=r"got 3 that failed 1 times: .*\. The others weren't tried: mend"):
+def test_every_failed_cell_is_named_with_its_own_tries_and_five_are_shown(tmp_path):
+    one, queue = collector(tmp_path)
+    one.take(job(0, 0, 1, 2, 3), Failure(reason="no"))
+    one.take(queue.popleft(), Failure(reason="no."))
+    one.take(job(1, 0, 1, 2), trained(OUTSIDE, Failure(reason="diverged"), GOOD))
+    with pytest.raises(RunError) as told:
         one.raise_failures()
-    other, _ = collector(tmp_path / "b", retries=0)
-    other.take(job(0, 0, 1, 2, 3), Failure(reason="no"))  # one job of many cells
-    assert not other.hopeless
-    other.take(job(1, 0), trained(GOOD))
-    for k2 in (1, 2, 3):
-        other.take(job(1, k2), Failure(reason="no"))
-    assert not other.hopeless
-    with pytest.raises(
-        RunError, match=r"got 7 that failed 1 times: (\(k1=\d, k2=\d\): no; ){5}and 2 more\. The others are"
-    ):
-        other.raise_failures()
+    assert not isinstance(told.value, DataError)
+    listed = "; ".join(f"(k1=0, k2={k2}): no (tried 2 times)" for k2 in range(4))
+    assert f"got 6 that failed each time: {listed}; (k1=1, k2=0): bounds: predicted labels must be" in str(told.value)
+    assert "or pass num_classes (tried once); and 1 more. The others are kept" in str(told.value)
+    assert list(told.value.cells) == [(0, k2) for k2 in range(4)] + [(1, 0), (1, 1)]
+    assert told.value.cells[1, 1] == "diverged"
+
+
+def test_no_more_is_held_than_the_note_needs(tmp_path):
+    plain, _ = collector(tmp_path / "a")
+    plain.take(job(0, 0, 1), trained(GOOD, GOOD))
+    assert plain._kept is None and plain.note() == ""
+    noted, _ = collector(tmp_path / "b", noted=True)
+    noted.take(job(0, 0, 1), trained(GOOD, GOOD / 2))
+    labels, losses = noted._kept[0, 0]
+    assert (labels.dtype, labels.shape, labels.base, losses) == (np.int16, (4, 2), None, None)
+    labels, losses = noted._kept[0, 1]
+    assert (losses.dtype, losses.shape, losses.base, labels) == (np.float32, (4, 2), None, None)
+    assert noted.note() == ""  # of labels and losses at once there is none
 
 
 def test_the_note_is_the_estimate_so_far(tmp_path, monkeypatch):
-    one, _ = collector(tmp_path)
+    one, _ = collector(tmp_path, noted=True)
     monkeypatch.setattr(collect, "NOTED", 0.0)
     assert one.note() == ""
     pairs = PLAN.supersamples[1].reshape(-1)

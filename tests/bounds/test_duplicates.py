@@ -8,7 +8,7 @@ import scipy.sparse
 import torch
 
 from infotorch import bounds
-from infotorch.bounds.duplicates import warn_of_duplicates
+from infotorch.bounds.duplicates import check_items, warn_of_duplicates
 from infotorch.errors import DataError
 
 N = 12
@@ -56,6 +56,25 @@ def test_equal_items_outside_of_a_supersample_are_no_harm():
         warn_of_duplicates(one, x)
 
 
+class Looked(list):
+    """Notes which of its items are looked at."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.at = []
+
+    def __getitem__(self, place):
+        self.at.append(place)
+        return super().__getitem__(place)
+
+
+def test_each_item_of_the_supersamples_is_looked_at_once_and_no_other():
+    two = bounds.plan(40, 6, 2, 2, block=2)
+    items = Looked(str(place) for place in range(40))
+    warn_of_duplicates(two, items)
+    assert items.at == sorted(set(two.supersamples.reshape(-1).tolist())) and len(items.at) < 24
+
+
 def test_items_of_another_pool_are_refused():
     with pytest.raises(DataError, match=r"run: items must be those of the pool, 12; got 11\. Pass the pool's inputs"):
-        warn_of_duplicates(PLAN, DIFFERENT[1:])
+        check_items(PLAN, DIFFERENT[1:])

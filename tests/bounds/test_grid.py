@@ -34,6 +34,11 @@ def opened(path, plan=PLAN, labels=LABELS, checkpoints=(), num_classes=C):
     return grid, own
 
 
+def test_a_grid_is_shown_without_its_labels(tmp_path):
+    grid, _ = opened(tmp_path)
+    assert "labels=" not in repr(grid) and "num_classes=3" in repr(grid)
+
+
 @pytest.mark.parametrize("checkpoints", [(), (2, 5)])
 @pytest.mark.parametrize("losses", [False, True])
 def test_a_cell_comes_back_as_it_went(tmp_path, checkpoints, losses):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from infotorch import bounds
-from infotorch.bounds.probe import FIRST, Probe, probe_jobs, read_probe
+from infotorch.bounds.probe import Probe, read_probe
 from infotorch.errors import StoreError
 from tests.bounds.runs import made, nearest, threshold_pool
 
@@ -75,20 +75,54 @@ def test_a_good_learner_is_tried_once(tmp_path):
     assert len(calls) == 6
 
 
-def test_an_ensemble_is_tried_by_itself(tmp_path):
-    """Its cells round with their number, so a trial among one is compared with one alone."""
+def test_an_ensemble_is_tried_in_two_calls_of_equal_size(tmp_path):
+    """Its cells may round with their number, so a trial beside one other isn't compared with a cell among many."""
     sizes = []
 
     def ensemble(cells, indices):
         sizes.append(len(cells))
         found = [nearest(X, Y)(train, seed, None)(indices) for train, seed in cells]
-        return np.stack([(each + (len(cells) > 1)) % 2 for each in found])  # another answer in company
+        return np.stack([(each + (len(cells) == 4)) % 2 for each in found])  # another answer in other company
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         grid = made(tmp_path, K1=2, K2=4, ensemble=ensemble, probe=True)
-    assert sizes == [1, 1, 1, 4, 4] and read_probe(grid).repeat_differs == 0
-    assert [job.name == FIRST for job in probe_jobs(grid, alone=True)] == [True, False, False]
+    assert sizes == [2, 2, 4, 4] and read_probe(grid).repeat_differs == 0 < read_probe(grid).control_differs
+
+
+def test_an_ensemble_that_does_not_follow_seed_or_indices_is_found_out(tmp_path):
+    count = itertools.count()
+
+    def drifts(cells, indices):
+        now = next(count)
+        return np.stack([indices // (now + 1) % 2 for _ in cells])
+
+    with (
+        pytest.warns(UserWarning, match="isn't deterministic in its seed"),
+        pytest.warns(UserWarning, match="may ignore its train_indices"),
+    ):
+        grid = made(tmp_path / "drifts", K1=1, K2=4, ensemble=drifts, probe=True)
+    assert read_probe(grid).repeat_differs > 0 == read_probe(grid).control_differs
+
+    def half(cells, indices):
+        return np.stack([indices * 0 + 2 * (place == 1 and len(cells) == 2) for place in range(len(cells))])
+
+    with pytest.warns(UserWarning, match="follows its seed and its indices is unknown: bounds: predicted labels"):
+        made(tmp_path / "half", K1=1, K2=4, ensemble=half, probe=True)
+    assert not (tmp_path / "half" / "probe.json").exists()
+
+
+def test_a_learner_is_told_which_trainings_are_trials(tmp_path):
+    told = []
+
+    def train_fn(train, seed, extra):
+        told.append((extra.k1, extra.k2, extra.probe))
+        return nearest(X, Y)(train, seed, extra)
+
+    made(tmp_path, K1=1, K2=4, train_fn=train_fn, probe=True)
+    assert sorted(told, key=str) == [
+        (0, 0, "control"), (0, 0, "repeat"), (0, 0, None), (0, 1, None), (0, 2, None), (0, 3, None)
+    ]  # fmt: skip
 
 
 def test_a_learner_that_cannot_be_tried_is_told_of(tmp_path):

@@ -12,6 +12,7 @@ import torch
 from infotorch import bounds
 from infotorch.bounds.collect import RunError
 from infotorch.bounds.grid import read_grid
+from infotorch.bounds.mlp_ensemble import mlp_ensemble
 from infotorch.bounds.torch_learner import torch_learner
 from infotorch.errors import ConfigError, DataError, StoreError
 from infotorch.store.files import locked
@@ -25,7 +26,7 @@ def files(folder):
     found = {}
     for path in sorted(folder.glob("cells/*/*.npz")):
         with np.load(path) as file:
-            names = set(file.files) - {"seconds"}
+            names = set(file.files) - {"seconds", "versions"}
             found[path.relative_to(folder)] = {name: (file[name].dtype, file[name].tobytes()) for name in names}
     return found
 
@@ -61,6 +62,25 @@ def test_only_what_is_missing_is_trained(tmp_path):
     for workers in (1, 2, None):  # nothing to do needs no process
         made(tmp_path, train_fn=counted(calls), workers=workers)
     assert len(calls) == 18 and files(tmp_path) == whole and str(bounds.estimate(tmp_path)) == report
+
+
+def test_a_grid_that_another_learner_finished_says_so_and_one_of_the_same_does_not(tmp_path):
+    def flipped(train, seed, extra):
+        return lambda indices: 1 - nearest(X, Y)(train, seed, extra)(indices)
+
+    def said():
+        return " ".join(str(bounds.estimate(tmp_path)).split())
+
+    def finished(**options):
+        read_grid(tmp_path).cell_path(0, 3).unlink(missing_ok=True)
+        made(tmp_path, **options)
+        return "made by different versions" in said()
+
+    made(tmp_path)
+    assert not finished() and not finished(train_fn=nearest(X, Y))
+    assert finished(train_fn=flipped) and said().count(", threads 1") == 2 and not finished()
+    assert finished(threads=2) and "threads 2" in said()
+    assert finished(ensemble=ensemble_of([]), ensemble_size=4) and "threads 1, ensemble_size 4" in said()
 
 
 def test_shares_together_are_one_run(tmp_path):
@@ -150,7 +170,25 @@ def test_a_network_is_run_in_whole(tmp_path):
     with pytest.warns(UserWarning, match="items of supersample 0 come more than once"):
         made(tmp_path / "c", train_fn=twice)
     with pytest.warns(UserWarning, match="come more than once"):
-        made(tmp_path / "d", items=np.zeros((60, 2)))
+        made(tmp_path / "d", items=["a", "b"] * 30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(tmp_path / "d", items=["a", "b"] * 30)  # nothing is missing
+
+
+def test_only_ready_learners_are_asked_for_their_inputs(tmp_path):
+    class Own:
+        x = np.zeros(3)
+
+        def __call__(self, train, seed, extra):
+            return nearest(X, Y)(train, seed, extra)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(tmp_path / "own", train_fn=Own())
+    twice = mlp_ensemble(torch.zeros(60, 3), Y, hidden=2, num_classes=2, lr=0.1, batch_size=4, epochs=1)
+    with pytest.warns(UserWarning, match="come more than once"):
+        made(tmp_path / "ensemble", K1=1, K2=2, block=2, ensemble=twice)
 
 
 def test_progress_tells_what_is_done_and_the_estimate(tmp_path):
@@ -163,16 +201,18 @@ def test_progress_tells_what_is_done_and_the_estimate(tmp_path):
     assert told[16][1:3] == (16, 16)
 
 
-def test_a_broken_learner_is_told_of_at_once(tmp_path):
+def test_a_broken_learner_is_tried_on_every_cell_and_all_are_named(tmp_path):
     calls = []
 
     def train_fn(train, seed, extra):
         calls.append(extra.k2)
-        raise FileNotFoundError("weights.bin")
+        if len(calls) < 8 or extra.k2 == 7:
+            raise FileNotFoundError("weights.bin")
+        return nearest(X, Y)(train, seed, extra)
 
-    with pytest.raises(RunError, match=r"got 3 that failed 2 times: .*FileNotFoundError: weights\.bin.* weren't tried"):
+    with pytest.raises(RunError, match=r"\(k1=0, k2=7\): FileNotFoundError: weights\.bin \(tried 2 times\)\."):
         made(tmp_path, K1=1, K2=8, train_fn=train_fn)
-    assert len(calls) < 12
+    assert len(calls) == 16
 
 
 def test_one_cell_that_raises_is_named_and_the_others_are_there(tmp_path):
@@ -182,7 +222,8 @@ def test_one_cell_that_raises_is_named_and_the_others_are_there(tmp_path):
         return nearest(X, Y)(train, seed, extra)
 
     with pytest.raises(
-        RunError, match=r"got 1 that failed 2 times: \(k1=1, k2=5\): ValueError: singular matrix\. The oth"
+        RunError,
+        match=r"1 that failed each time: \(k1=1, k2=5\): ValueError: singular matrix \(tried 2 times\)",
     ):
         made(tmp_path, train_fn=train_fn)
     with pytest.raises(
@@ -245,12 +286,17 @@ def pool():
 REFUSED = {
     "few labels": ({"labels": Y[1:]}, DataError, r"labels must be \[60\], one for each item of the pool; got \[59\]"),
     "float labels": ({"labels": Y * 1.0}, DataError, r"labels must be whole numbers; got float64\. Number the classes"),
-    "negative": ({"labels": Y - 1}, DataError, r"labels must be from 0 to 0; got -1 at item \d+\."),
-    "outside": ({"labels": Y, "num_classes": 1}, DataError, r"labels must be from 0 to 0; got 1 at item"),
-    "classes": ({"num_classes": 50_000}, ConfigError, r"num_classes must be from 1 to 46340; got 50000"),
+    "negative": ({"labels": Y - 1}, DataError, r"labels must be from 0; got -1 at item \d+\."),
+    "outside": ({"labels": Y * 2, "num_classes": 2}, DataError, r"labels must be from 0 to 1; got 2 at item"),
+    "one class": ({"labels": Y * 0}, ConfigError, r"num_classes must be from 2 to 46340; got 1\. Pass labels of two"),
+    "classes": ({"num_classes": 50_000}, ConfigError, r"num_classes must be from 2 to 46340; got 50000"),
     "checkpoints": ({"checkpoints": [3, 2]}, ConfigError, r"increasing order, from 1; got \[3, 2\]\. Sort them"),
     "zero": ({"checkpoints": [0]}, ConfigError, r"increasing order, from 1; got \[0\]"),
     "shard": ({"shard": (3, 2)}, ConfigError, r"shard must be \(i, N\) with i from 1 to N; got \(3, 2\)"),
+    "shards": ({"shard": (1, 17)}, ConfigError, r"with N at most 16, what there is to share: .*; got \(1, 17\)"),
+    "groups": (
+        {"shard": (1, 7), "ensemble": len, "ensemble_size": 3}, ConfigError, r"N at most 6, .*; got \(1, 7\)\. Take",
+    ),
     "workers": ({"workers": 0}, ConfigError, r"workers must be a whole number of at least 1; got 0"),
     "threads": ({"threads": 1.5}, ConfigError, r"threads must be a whole number of at least 1; got 1\.5"),
     "retries": ({"retries": -1}, ConfigError, r"retries must be a whole number of at least 0; got -1"),
@@ -283,5 +329,5 @@ def test_refusals(name, tmp_path):
     ],
 )
 def test_predictions_that_are_none_are_refused_with_their_cell(said, text, tmp_path):
-    with pytest.raises(DataError, match=rf"{text}.* This was cell \(k1=0, k2=0\)\."):
+    with pytest.raises(DataError, match=rf"{text}.* This was cell \(k1=0, k2=0\), and 15 more are such\."):
         made(tmp_path, train_fn=lambda train, seed, extra: said)

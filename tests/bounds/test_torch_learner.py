@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from infotorch.bounds.cells import Extra
+from infotorch.bounds.ensemble import initial_seed, order_generator
 from infotorch.bounds.torch_learner import torch_learner
 from infotorch.errors import ConfigError, DataError, NumericsError
 
@@ -52,8 +53,8 @@ def learner(network=Net, y=Y, **options):
 
 def logits_by_hand(train, seed, epochs, batch):
     """Outputs at all items after training, written as one loop; batches of equal size only."""
-    torch.manual_seed(seed)
-    net, order = Net(), torch.Generator().manual_seed(seed)
+    torch.manual_seed(initial_seed(seed))
+    net, order = Net(), order_generator(seed)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     x, y = X[train], Y[train]
     for _ in range(epochs):

@@ -22,16 +22,12 @@ from infotorch.bounds.cells import Failure, Job, Learner
 from infotorch.bounds.collect import RunError
 from infotorch.bounds.grid import read_grid
 from infotorch.errors import ConfigError
-from tests.bounds.runs import made, nearest, threshold_pool
+from tests.bounds.runs import made, nearest, slow, threshold_pool
 
 HOUSE = pathlib.Path(__file__).parents[2]
 SLOW = """
-import json, sys, time
-from tests.bounds.runs import made, nearest, threshold_pool
-inner = nearest(*threshold_pool())
-def slow(train, seed, extra):
-    time.sleep(0.25)
-    return inner(train, seed, extra)
+import json, sys
+from tests.bounds.runs import made, slow
 made(sys.argv[1], train_fn=slow, **json.loads(sys.argv[2]))
 """
 
@@ -70,7 +66,9 @@ def session(leader):
 def beside(folder, **options):
     """The run in a process and a session of its own, of which nobody is left afterwards."""
     command = [sys.executable, "-c", SLOW, str(folder), json.dumps(options)]
-    run = subprocess.Popen(command, cwd=HOUSE, start_new_session=True, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        command, cwd=HOUSE, start_new_session=True, stderr=subprocess.DEVNULL, env=os.environ | {"PAUSE": "0.15"}
+    )
     try:
         yield run
     finally:
@@ -94,7 +92,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_report(tmp_path):
         assert run.wait(30) == -signal.SIGKILL
         waited(lambda: not session(run.pid))
     assert 0 < there() < 16
-    grid, whole = made(folder, probe=True), made(tmp_path / "whole", probe=True)
+    grid, whole = (made(path, train_fn=slow, probe=True) for path in (folder, tmp_path / "whole"))
     assert cells_of(grid) == cells_of(whole)
     assert str(bounds.estimate(folder)) == str(bounds.estimate(whole))
 
@@ -140,7 +138,7 @@ def test_cells_that_raise_hang_or_die_are_tried_again_and_named_and_the_others_g
         return inner(train, seed, extra)
 
     with pytest.raises(
-        RunError, match=r"run: every cell must train; got 2 that failed 2 times: \(k1=0, k2=2\):"
+        RunError, match=r"run: every cell must train; got 2 that failed each time: \(k1=0, k2=2\):"
     ) as told:
         made(tmp_path / "runs", K1=1, K2=8, train_fn=train_fn, workers=1, timeout=1.0)
     assert told.value.cells == {
@@ -197,6 +195,52 @@ def test_of_those_that_ran_when_a_process_died_only_the_one_that_dies_alone_is_b
     assert len(outcomes) == 6 and said == {0: 0, 1: died, 2: 2, 3: 3, 4: died, 5: 5}
     # 0, 1, 2 together; 0 and 1 alone; 2 alone, then 3, 4, 5 together; 3 and 4 alone; 5 alone
     assert len(pools) == 5
+
+
+class Gone(futures.Executor):
+    """The first pool is gone when its first job is done; the others' end is told when the next is handed over."""
+
+    def __init__(self, pools, begins):
+        pools.append(self)
+        self.running, self.begins, self.first = [], begins, len(pools) == 1
+
+    def map(self, fn, jobs):
+        if not self.begins:
+            raise futures.BrokenExecutor("no process lives")
+        return jobs
+
+    def submit(self, fn, job):
+        if self.first and len(self.running) == 3:
+            for each in self.running[1:]:
+                each.set_exception(futures.BrokenExecutor("gone"))
+            raise futures.BrokenExecutor("gone")
+        self.running.append(futures.Future())
+        if not self.first or not job.k2[0]:
+            self.running[-1].set_result("done")
+        return self.running[-1]
+
+    def shutdown(self, wait, kill_workers):
+        assert wait and kill_workers
+
+
+@pytest.fixture(params=[True])
+def pools(request, monkeypatch):
+    made = []
+    monkeypatch.setattr(workers.loky, "ProcessPoolExecutor", lambda *args, **options: Gone(made, request.param))
+    return made
+
+
+def test_a_pool_that_breaks_between_two_waits_loses_no_job(pools):
+    outcomes = list(workers.processes(deque(map(job, range(6))), learner(None), 3, None))
+    assert sorted((each.k2[0], outcome) for each, outcome in outcomes) == [(k2, "done") for k2 in range(6)]
+    assert len(pools) == 2 and len(pools[0].running) == 3
+
+
+@pytest.mark.parametrize("pools", [False], indirect=True)
+def test_jobs_whose_processes_do_not_begin_are_told_of(pools):
+    outcomes = list(workers.processes(deque(map(job, range(3))), learner(None), 2, 60.0))
+    assert [(each.k2[0], outcome.reason) for each, outcome in outcomes] == [(k2, workers.DIED) for k2 in range(3)]
+    assert len(pools) == 3
 
 
 def job(k2):

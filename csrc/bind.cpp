@@ -86,26 +86,76 @@ void bind_counts(py::module_& m) {
   });
 }
 
-// Convolutions of an ensemble, from two arrays into a third. infotorch/bounds/conv_layers.py checks what it passes on.
+std::string text(const std::vector<int64_t>& shape) {
+  std::string all;
+  for (const int64_t size : shape) all += (all.empty() ? "" : ", ") + std::to_string(size);
+  return "[" + all + "]";
+}
+
+void check_shape(const std::string& where, const char* name, const py::array& array, const std::vector<int64_t>& want) {
+  const std::vector<int64_t> got(array.shape(), array.shape() + array.ndim());
+  if (got != want)
+    throw py::value_error(where + ": " + name + " must be " + text(want) + "; got " + text(got) + ". Match the sizes.");
+}
+
+// Positions of a kernel along an axis; none where it doesn't fit.
+int64_t positions(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation) {
+  const int64_t beyond = size + 2 * padding - dilation * (kernel - 1) - 1;
+  return beyond < 0 ? 0 : beyond / stride + 1;
+}
+
+// The sizes as they are numbered, once they are those of a convolution over whole vectors of samples.
+cpu::MemberConv member_conv_shape(const std::string& where, const std::array<int64_t, 16>& s, int64_t lanes) {
+  constexpr int64_t kMost = int64_t{1} << 31;  // no product below overflows
+  const auto refuse = [&where, &s](const std::string& must) {
+    const std::string got = text(std::vector<int64_t>(s.begin(), s.end()));
+    throw py::value_error(where + ": " + must + "; got " + got + ". Pass Geometry.sizes().");
+  };
+  for (int k = 0; k < 16; ++k) {
+    const bool padding = k == 12 || k == 13;
+    if (s[k] < (padding ? 0 : 1) || s[k] >= kMost)
+      refuse("sizes must be positive, paddings not negative, all below 2^31");
+  }
+  const cpu::MemberConv shape = {s[0], s[1], s[2],  s[3],  s[4],  s[5],  s[6],  s[7],
+                                 s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15]};
+  if (shape.B < lanes) refuse("there must be at least " + std::to_string(lanes) + " samples");
+  if (shape.Ho != positions(shape.H, shape.kh, shape.sh, shape.ph, shape.dh) ||
+      shape.Wo != positions(shape.W, shape.kw, shape.sw, shape.pw, shape.dw))
+    refuse("Ho and Wo must be the positions of the kernel");
+  return shape;
+}
+
+// Convolutions of an ensemble, from two arrays into a third.
 template <typename scalar_t>
 void bind_member_conv(py::module_& m) {
   using Array = py::array_t<scalar_t, py::array::c_style>;
   using Kernel = void (*)(const cpu::MemberConv&, const scalar_t*, const scalar_t*, scalar_t*);
-  const auto def = [&m](const char* name, Kernel kernel) {
+  using Shapes = std::array<std::vector<int64_t>, 3>;  // of left, right and out
+  constexpr int64_t lanes = cpu::member_conv_lanes<scalar_t>();
+  const auto def = [&m](const std::string& name, Kernel kernel, const auto& shapes) {
     m.def(
-        name,
-        [kernel](const std::array<int64_t, 16>& s, const Array& left, const Array& right, Array out) {
-          const cpu::MemberConv shape = {s[0], s[1], s[2],  s[3],  s[4],  s[5],  s[6],  s[7],
-                                         s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15]};
+        name.c_str(),
+        [name, kernel, shapes](const std::array<int64_t, 16>& sizes, const Array& left, const Array& right, Array out) {
+          const cpu::MemberConv shape = member_conv_shape(name, sizes, lanes);
+          const Shapes want = shapes(shape);
+          check_shape(name, "left", left, want[0]);
+          check_shape(name, "right", right, want[1]);
+          check_shape(name, "out", out, want[2]);
           scalar_t* to = out.mutable_data();
           py::gil_scoped_release others_may_run;
           kernel(shape, left.data(), right.data(), to);
         },
         py::arg("shape"), py::arg("left").noconvert(), py::arg("right").noconvert(), py::arg("out").noconvert());
   };
-  def("member_conv", cpu::member_conv<scalar_t>);
-  def("member_conv_dx", cpu::member_conv_dx<scalar_t>);
-  def("member_conv_dw", cpu::member_conv_dw<scalar_t>);
+  const auto x = [](const cpu::MemberConv& s) { return std::vector<int64_t>{s.E, s.C, s.H, s.W, s.B}; };
+  const auto w = [](const cpu::MemberConv& s) { return std::vector<int64_t>{s.E, s.O, s.C, s.kh, s.kw}; };
+  const auto y = [](const cpu::MemberConv& s) { return std::vector<int64_t>{s.E, s.O, s.Ho, s.Wo, s.B}; };
+  const auto y_last = [](const cpu::MemberConv& s) {
+    return std::vector<int64_t>{s.E, s.Ho, s.Wo, s.B, (s.O + lanes - 1) / lanes * lanes};
+  };
+  def("member_conv", cpu::member_conv<scalar_t>, [=](const auto& s) { return Shapes{x(s), w(s), y(s)}; });
+  def("member_conv_dx", cpu::member_conv_dx<scalar_t>, [=](const auto& s) { return Shapes{y(s), w(s), x(s)}; });
+  def("member_conv_dw", cpu::member_conv_dw<scalar_t>, [=](const auto& s) { return Shapes{x(s), y_last(s), w(s)}; });
 }
 
 }  // namespace
@@ -119,6 +169,8 @@ PYBIND11_MODULE(_C, m) {
         py::arg("count"));
   bind_counts<int32_t, uint8_t>(m);
   bind_counts<int64_t, int64_t>(m);
+  m.attr("member_conv_lanes") = py::dict(py::arg("float32") = cpu::member_conv_lanes<float>(),
+                                         py::arg("float64") = cpu::member_conv_lanes<double>());
   bind_member_conv<float>(m);
   bind_member_conv<double>(m);
 }

@@ -17,6 +17,10 @@ def occupied(
     states: NDArray[np.integer], bits: NDArray[np.integer], num_states: int, num_bits: int
 ) -> NDArray[np.int64]: ...
 
+member_conv_lanes: dict[str, int]
+"""The least number of samples B, and what the channels of the last argument of ``member_conv_dw`` are filled up to, by
+dtype: a whole vector."""
+
 # Convolutions of E networks, samples innermost; shape is (E, C, H, W, B, O, Ho, Wo), kernel, stride, padding, dilation.
 def member_conv(shape: tuple[int, ...], left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None: ...
 def member_conv_dx(shape: tuple[int, ...], left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None: ...

@@ -22,6 +22,8 @@ struct Weights {
   int64_t q, r;
 };
 
+static_assert(member_conv_lanes<float>() == kLanes<float> && member_conv_lanes<double>() == kLanes<double>);
+
 constexpr int64_t kRows = 8, kColumns = 12;
 
 // out[r * out_stride + b] = sum over taps and q of w[tap][q][r] * source[q * source_stride + pixel + b], for kRows

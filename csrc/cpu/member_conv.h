@@ -11,6 +11,12 @@ struct MemberConv {
   int64_t kh, kw, sh, sw, ph, pw, dh, dw;
 };
 
+// The samples of a whole vector.
+template <typename scalar_t>
+constexpr int64_t member_conv_lanes() {
+  return 64 / sizeof(scalar_t);
+}
+
 // y = w * x.
 template <typename scalar_t>
 void member_conv(const MemberConv& shape, const scalar_t* x, const scalar_t* w, scalar_t* y);

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from infotorch import _C
 
 # Numbers in the widest vector of a processor; the kernels need a whole one of samples.
-LANES = {torch.float32: 16, torch.float64: 8}
+LANES = {getattr(torch, name): lanes for name, lanes in _C.member_conv_lanes.items()}
 
 __all__ = ["Geometry", "columns", "convolve", "normalize"]
 

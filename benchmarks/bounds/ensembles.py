@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks.record import append
 from infotorch.bounds.conv_ensemble import conv_ensemble
-from infotorch.bounds.ensemble import Cell, order_generator
+from infotorch.bounds.ensemble import order_generator
 from infotorch.bounds.initial import initial_network
 from infotorch.bounds.mlp_ensemble import mlp_ensemble
 from infotorch.bounds.vmap_ensemble import vmap_ensemble
@@ -49,7 +49,7 @@ def cnn() -> nn.Sequential:
 
 
 def loop(
-    network: Callable[[], nn.Module], x: Tensor, y: Tensor, cells: list[Cell], fused: bool | None, options: dict
+    network: Callable[[], nn.Module], x: Tensor, y: Tensor, cells: list[tuple], fused: bool | None, options: dict
 ) -> Tensor:
     """Logits [E, 75, C] of models trained one after the other."""
     out = []

@@ -3,7 +3,7 @@
 from infotorch.bounds import limits
 from infotorch.bounds.bound import Bound
 from infotorch.bounds.cells import Ensemble, Extra, TrainFn
-from infotorch.bounds.collect import RunError
+from infotorch.bounds.collect import PredictionsError, RunError
 from infotorch.bounds.conv_ensemble import ConvEnsemble, conv_ensemble
 from infotorch.bounds.ensemble import DivergedCells
 from infotorch.bounds.estimate import estimate, from_predictions
@@ -42,6 +42,7 @@ __all__ = [
     "MlpEnsemble",
     "Pair",
     "Plan",
+    "PredictionsError",
     "Report",
     "RunError",
     "Status",

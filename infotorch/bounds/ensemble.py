@@ -19,9 +19,8 @@ from torch import Tensor
 from infotorch.bounds.information import integer
 from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError, unknown
 
-__all__ = ["Cell", "DivergedCells", "NetworkEnsemble", "Optimizer", "initial_seed", "order_generator"]
+__all__ = ["DivergedCells", "NetworkEnsemble", "Optimizer", "initial_seed", "order_generator"]
 
-Cell = tuple[Any, int]
 Optimizer = Literal["sgd", "adam"]
 # Samples that are predicted at once; fixed, so that the shapes, and with them the bits, don't depend on what is asked.
 QUERIES = 256

@@ -131,7 +131,7 @@ class Grid:
             digest, grid, mask = str(content["digest"]), str(content["grid"]), content["mask"]
             seconds, versions = float(content["seconds"]), str(content["versions"])
         except UNREADABLE as error:
-            raise damaged("open", path, f"what is no cell ({error})") from error
+            raise errors.StoreError(f"open: {path} must be a cell; got what is none. {REMEDY}") from error
         if grid != self.digest or not np.array_equal(mask, self.plan.masks[k1, k2]):
             raise errors.StoreError(
                 f"open: {path} must be a cell of the plan beside it; got one of another plan, or other labels. {REMEDY}"

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from infotorch.bounds.ensemble import Ensemble
+from infotorch.bounds.ensemble import NetworkEnsemble
 from infotorch.bounds.huggingface_learner import QUIET, HuggingFaceLearner
 from infotorch.bounds.sklearn_learner import SklearnLearner
 from infotorch.bounds.torch_learner import TorchLearner
@@ -21,7 +21,7 @@ from infotorch.measures.digest import digest_of_code
 
 __all__ = ["digest_of_learner"]
 
-READY = (TorchLearner, SklearnLearner, HuggingFaceLearner, Ensemble)
+READY = (TorchLearner, SklearnLearner, HuggingFaceLearner, NetworkEnsemble)
 POOL = {"x", "y", "labels", "classes", "dataset"}
 """Fields of the ready ones that hold the pool, in whatever form."""
 OF_A_RUN = {*QUIET, "output_dir", "logging_dir", "run_name", "seed", "data_seed"}

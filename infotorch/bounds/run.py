@@ -16,8 +16,9 @@ from infotorch.bounds import grid as grids
 from infotorch.bounds.cells import Ensemble, Job, Learner, TrainFn
 from infotorch.bounds.collect import Collector
 from infotorch.bounds.duplicates import check_items, warn_of_duplicates
-from infotorch.bounds.ensemble import Ensemble as ReadyEnsemble
+from infotorch.bounds.ensemble import NetworkEnsemble
 from infotorch.bounds.grid import MOST_CLASSES, Grid
+from infotorch.bounds.huggingface_learner import HuggingFaceLearner
 from infotorch.bounds.learner_digest import digest_of_learner
 from infotorch.bounds.plan import Plan
 from infotorch.bounds.probe import probe_jobs, read_probe
@@ -101,6 +102,7 @@ def run(
         StoreError: The folder holds something else, another process is training into it, or the system refuses.
     """
     labels, num_classes = _labels(labels, plan, num_classes)
+    _check_labels_of(train_fn if ensemble is None else ensemble, labels)
     marks = _checkpoints(checkpoints)
     _check(train_fn, ensemble, ensemble_size, workers, executor, timeout, retries, threads)
     size = 1 if ensemble is None else min(ensemble_size or plan.K2, plan.K2)
@@ -221,9 +223,31 @@ def _shard(shard: tuple[int, int], groups: int) -> tuple[int, int]:
     return index, count
 
 
+def _check_labels_of(learner: Any, labels: np.ndarray) -> None:
+    """Learners that hold the labels they train on must hold these."""
+    if isinstance(learner, TorchLearner | NetworkEnsemble):
+        own = learner.y.detach().cpu().numpy()
+    elif isinstance(learner, SklearnLearner | HuggingFaceLearner):
+        own = learner.labels
+    else:
+        return
+    if not np.array_equal(own, labels):
+        raise errors.DataError(
+            f"run: labels must be those that the learner trains on; got others, in {_differing(own, labels)}. Pass the "
+            "learner's own."
+        )
+
+
+def _differing(own: np.ndarray, labels: np.ndarray) -> str:
+    if own.shape != labels.shape:
+        return f"another number, {len(own)} and {len(labels)}"
+    places = np.flatnonzero(own != labels)
+    return f"{len(places)} places, item {places[0]} the first"
+
+
 def _items_of(learner: Any) -> Any:
     """The pool's inputs, of learners that are known to hold them."""
-    return learner.x if isinstance(learner, TorchLearner | SklearnLearner | ReadyEnsemble) else None
+    return learner.x if isinstance(learner, TorchLearner | SklearnLearner | NetworkEnsemble) else None
 
 
 def _check(

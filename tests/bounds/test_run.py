@@ -331,3 +331,13 @@ def test_refusals(name, tmp_path):
 def test_predictions_that_are_none_are_refused_with_their_cell(said, text, tmp_path):
     with pytest.raises(DataError, match=rf"{text}.* This was cell \(k1=0, k2=0\), and 15 more are such\."):
         made(tmp_path, train_fn=lambda train, seed, extra: said)
+
+
+def test_a_ready_learner_trains_on_the_labels_that_are_given(tmp_path):
+    x, y = threshold_pool()
+    learner = bounds.torch_learner(lambda: torch.nn.Linear(1, 2), x[:, None].astype("float32"), y, epochs=1)
+    plan = bounds.plan(60, 12, 1, 4, block=4)
+    other = y.copy()
+    other[[3, 5]] = 1 - other[[3, 5]]
+    with pytest.raises(DataError, match=r"labels must be those that the learner .* in 2 places, item 3 the first"):
+        bounds.run(plan, learner, tmp_path, labels=other, workers=1)

@@ -13,7 +13,7 @@ from infotorch.table import Kind
 __all__ = ["BoundEstimate", "Report"]
 
 WIDTH = 79
-COLUMNS = (8, 8, 17, 11, 9, 11)
+COLUMNS = (8, 8, 16, 11, 10, 11)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

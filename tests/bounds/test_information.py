@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import pathlib
+import re
 from collections import Counter
 
 import numpy as np
@@ -380,17 +381,14 @@ def test_subsets_are_consecutive_and_the_rest_is_dropped():
     assert subset_states([[1, 2, 3, 0, 4]], 5, 2).tolist() == [[7, 15]]
     assert subset_bits([[1, 0, 1, 1, 0]], 2).tolist() == [[2, 3]]
     assert subset_states([[1, 2, 3, 0, 4]], 5, 5).tolist() == [[1 * 625 + 2 * 125 + 3 * 25 + 4]]
-    assert subset_states([[1, 2, 3]], 5, 1).tolist() == [[1, 2, 3]]
     wide = subset_states([[99] * 9], 100, 9)
     assert wide.dtype == np.int64 and wide.item() == 100**9 - 1
-    assert subset_states([[3, 2]], 2**15, 2).dtype == np.int32
 
 
 def test_exact_information():
     assert mutual_information([[0.5, 0], [0, 0.5]]) == pytest.approx(LN2, abs=1e-15)
     assert mutual_information(np.full((4, 25), 0.01)) == 0 and mutual_information([[1.0]]) == 0
-    p = np.random.default_rng(0).random((3, 5))
-    p /= p.sum()
+    p = np.random.default_rng(0).dirichlet(np.ones(15)).reshape(3, 5)
     want = sum(p[a, b] * math.log(p[a, b] / (p[a].sum() * p[:, b].sum())) for a in range(3) for b in range(5))
     assert [mutual_information(p), mutual_information(p.T)] == pytest.approx([want, want], abs=1e-15)
     assert mutual_information([[1e-200, 0], [0, 1 - 1e-200]]) < 1e-190  # the product of both sums is no number
@@ -398,6 +396,5 @@ def test_exact_information():
 
 @pytest.mark.parametrize(("error", "call", "text"), REFUSALS, ids=[text[:60] for _, _, text in REFUSALS])
 def test_refusals(error, call, text):
-    with pytest.raises(error) as caught:
+    with pytest.raises(error, match=f"^{re.escape(text)}$"):
         call()
-    assert str(caught.value) == text

@@ -52,7 +52,7 @@ def estimate(
     taken = taken_runs(grid, allow_partial=allow_partial)
     return report_of(
         taken.runs(checkpoint), num_classes=grid.num_classes, bounds=bounds, m=m, correction=correction,
-        design=taken.design, checkpoint=taken.epoch(checkpoint), notes=taken.notes,
+        design=taken.design, checkpoint=taken.epoch(checkpoint), notes=taken.notes, made_by=taken.made_by,
     )  # fmt: skip
 
 

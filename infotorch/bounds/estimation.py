@@ -99,6 +99,7 @@ def report_of(
     design: str,
     checkpoint: int | None,
     notes: Sequence[str],
+    made_by: tuple[str, ...] = (),
     permuted: bool = True,
 ) -> Report:
     """The report of these runs; see ``estimate``. Without ``permuted`` their independence of the masks isn't tested."""
@@ -132,6 +133,7 @@ def report_of(
         checkpoint=checkpoint,
         independence=independence,
         warnings=tuple(warnings),
+        made_by=made_by,
     )
 
 

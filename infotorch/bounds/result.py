@@ -89,6 +89,16 @@ class Report:
     on the masks. ``None`` where it wasn't computed."""
     warnings: tuple[str, ...]
     """What else is to be known of it."""
+    made_by: tuple[str, ...] = ()
+    """The versions and the learners, by a digest of their code, that made the runs; not part of the text, so that a
+    grid finished by another hand reads the same where its cells are the same."""
+
+    @property
+    def mixed(self) -> str | None:
+        """What is to be said where the runs were made by several learners or versions."""
+        if len(self.made_by) < 2:
+            return None
+        return f"The runs were made by different versions or learners: {'; '.join(self.made_by)}."
 
     def __getitem__(self, id: str) -> BoundEstimate:
         if id not in self.bounds:
@@ -120,7 +130,8 @@ class Report:
             "correction": self.correction, "checkpoint": self.checkpoint, "gap": self.gap,
             "gap_interval": self.gap_interval, "train_error": self.train_error.tolist(),
             "test_error": self.test_error.tolist(), "independence": self.independence,
-            "statement": self.statement, "warnings": list(self.warnings),
+            "statement": self.statement, "warnings": [*self.warnings, *([self.mixed] if self.mixed else [])],
+            "made_by": list(self.made_by),
             "bounds": {
                 each.id: {
                     "value": each.value, "std": each.std if len(each.per_supersample) > 1 else None,

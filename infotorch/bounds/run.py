@@ -2,6 +2,7 @@
 
 import concurrent.futures as futures
 import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -123,6 +124,8 @@ def run(
         queue, total = _jobs(grid, size, index, count)
         if items is not None and queue:
             warn_of_duplicates(plan, items)
+        if queue:
+            _warn_of_another(grid, learner)
         done = total - sum(len(job.k2) for job in queue)
         if probe and index == 1 and read_probe(grid) is None:
             queue.extendleft(reversed(probe_jobs(grid, together=ensemble is not None)))
@@ -221,6 +224,20 @@ def _shard(shard: tuple[int, int], groups: int) -> tuple[int, int]:
             f"ensemble trains its groups; got {shard}. Take fewer shards, or a smaller ensemble_size."
         )
     return index, count
+
+
+def _warn_of_another(grid: Grid, learner: Learner) -> None:
+    """Cells that are there are kept whoever made them: a mended learner goes on where it failed."""
+    there = np.argwhere(grid.done())
+    if len(there):
+        versions = grid.read(*there[0].tolist()).versions
+        if versions != learner.versions:
+            warnings.warn(
+                f"run: {len(there)} runs are there already, and at least one was made by another learner, or with "
+                f"other versions or threads: {versions}; now {learner.versions}. Estimates will be of both. Choose another "
+                "folder, unless both predict the same.",
+                stacklevel=3,
+            )
 
 
 def _check_labels_of(learner: Any, labels: np.ndarray) -> None:

@@ -31,6 +31,8 @@ class Taken:
     """``"balanced"`` where every block is whole."""
     notes: list[str]
     """What is to be told of them."""
+    made_by: tuple[str, ...]
+    """The versions and learners that made them."""
 
     def epoch(self, checkpoint: int | None) -> int | None:
         """The checkpoint that is meant; ``None`` where there are none."""
@@ -93,10 +95,11 @@ def taken_runs(grid: Grid, *, allow_partial: bool = False) -> Taken:
         notes.append(f"{missing:,} of {taken.size:,} planned runs are missing.")
     probe = read_probe(grid)
     notes += probe.warnings() if probe is not None else []
-    if len(versions) > 1:
-        notes.append(f"The runs were made by different versions: {'; '.join(sorted(versions))}.")
     design = "iid" if partial else grid.plan.mask_design
-    return Taken(grid=grid, k2=k2, predicted=predicted, losses=losses, design=design, notes=notes)
+    return Taken(
+        grid=grid, k2=k2, predicted=predicted, losses=losses, design=design, notes=notes,
+        made_by=tuple(sorted(versions)),
+    )  # fmt: skip
 
 
 def _cells(grid: Grid, done: np.ndarray, allow_partial: bool) -> tuple[np.ndarray, bool]:

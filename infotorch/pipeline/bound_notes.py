@@ -80,7 +80,8 @@ def keep_bounds(
         reports += [
             report_of(
                 taken.runs(mark), num_classes=grid.num_classes, bounds=bounds, m=m, correction=correction,
-                design=taken.design, checkpoint=mark, notes=taken.notes, permuted=mark == marks[-1],
+                design=taken.design, checkpoint=mark, notes=taken.notes,
+                made_by=taken.made_by, permuted=mark == marks[-1],
             )
             for mark in marks
         ]  # fmt: skip
@@ -102,7 +103,7 @@ def keep_bounds(
                 {"name": _name(each), "n": each.n, "checkpoint": each.checkpoint, "report": each.as_dict()}
                 for each in reports
             ],
-            "warnings": list(last.warnings),
+            "warnings": last.as_dict()["warnings"],
             "statement": last.statement,
             "pairs": [
                 {

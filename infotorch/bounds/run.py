@@ -233,9 +233,9 @@ def _warn_of_another(grid: Grid, learner: Learner) -> None:
         versions = grid.read(*there[0].tolist()).versions
         if versions != learner.versions:
             warnings.warn(
-                f"run: {len(there)} runs are there already, at least one of them made by another learner, or with other "
-                f"versions or threads: {versions}; now {learner.versions}. Estimates will be of both. Choose another "
-                "folder, unless both predict the same.",
+                f"run: {len(there)} runs are there already, at least one of them made by another learner, or with "
+                f"other versions or threads: {versions}; now {learner.versions}. Estimates will be of both. "
+                "Choose another folder, unless both predict the same.",
                 stacklevel=3,
             )
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -361,6 +362,7 @@ def test_dask_loses_a_worker_and_no_run(tmp_path):
             os.kill(killed[0], signal.SIGKILL)
 
     with (
+        mock.patch.dict(os.environ),  # a nanny sets the number of threads there, for all that comes after
         distributed.LocalCluster(
             n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None, silence_logs=50,
             local_directory=str(tmp_path / "dask"),

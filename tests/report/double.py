@@ -122,7 +122,8 @@ def bounds_report(n, checkpoint=None, *, K1=5, K2=30, ids=tuple(BOUNDS), gap=Non
     return {
         "n": n, "num_runs": [K2] * K1, "num_classes": 2, "masks": "balanced", "correction": "none",
         "checkpoint": checkpoint, "gap": gap, "gap_interval": interval(gaps), "train_error": train.tolist(),
-        "test_error": (train + gaps).tolist(), "independence": 0.01, "made_by": [], "statement": f"From {K1} × {K2} runs.",
+        "test_error": (train + gaps).tolist(), "independence": 0.01, "made_by": [],
+        "statement": f"From {K1} × {K2} runs.",
         "warnings": list(warnings), "bounds": {id: bound(id) for id in ids},
     }  # fmt: skip
 

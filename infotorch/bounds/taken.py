@@ -48,8 +48,7 @@ class Taken:
         found = []
         for k1, rows in self.k2.items():
             predicted, losses = (
-                None if kept[k1] is None else kept[k1][:, place]  # type: ignore[index]  # one line above it isn't None
-                for kept in (self.predicted, self.losses)
+                None if whole is None else whole[:, place] for whole in (self.predicted[k1], self.losses[k1])
             )
             found.append(
                 Runs(

@@ -38,7 +38,8 @@ class Probe:
         if not self.control_differs:
             found.append(
                 f"None of {self.asked:,} predictions changed when a run was trained on other samples with the same "
-                "seed. The learner may ignore its train_indices; then the estimates say nothing."
+                "seed. The learner may ignore its train_indices, or be sure of these samples whatever it's "
+                "trained on: an estimate well above what chance alone gives tells the second."
             )
         return found
 

@@ -3,6 +3,7 @@
 Every object is named by a hash of what goes into it, so nothing is compiled twice, whatever the files' times are.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -10,6 +11,7 @@ import pathlib
 import re
 import shlex
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -68,7 +70,7 @@ def make(target: pathlib.Path, *command: str | pathlib.Path) -> pathlib.Path:
     if target.exists():
         os.utime(target)
         return target
-    part = target.with_name(f"{target.name}.{os.getpid()}")
+    part = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}")
     # Behind the tests that run meanwhile, whose threads would wait for each other.
     done = subprocess.run(["nice", *command, "-o", part], capture_output=True, text=True)
     assert done.returncode == 0, f"{shlex.join(map(str, command))}\n{done.stderr}"
@@ -100,6 +102,8 @@ def program(variant: str, root: pathlib.Path = HOUSE, op: str | None = None) -> 
     target = cached("g++", flags + " ".join(path.name for path in objects), [], root, f"driver.{variant}")
     make(target, "g++", *shlex.split(flags), *objects)
     for old in CACHE.iterdir():
-        if time.time() - old.stat().st_mtime > DAYS * 86400:
-            old.unlink()
+        # Another process may be done with its part, or have deleted the same object.
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - old.stat().st_mtime > DAYS * 86400:
+                old.unlink()
     return target

@@ -16,7 +16,7 @@ RESULTS = "bounds-mnist.jsonl"
 RUNS = pathlib.Path(__file__).parents[2] / ".cache" / "bounds"
 K1, K2 = 5, 30
 LR, BATCH = 1e-3, 128
-EPOCHS = {75: 200, 250: 200, 1000: 60}
+EPOCHS = {75: 200, 250: 100, 1000: 30}
 """The paper's are 200 throughout."""
 CHECKPOINTS = 10
 IDS = ("fcmi", "ecmi", "ld", "ld_flat", "kl")
@@ -37,7 +37,7 @@ def experiment(n: int, workers: int = 2) -> None:
 
     plan = bounds.plan(len(y), n, K1, K2)
     grid = bounds.run(
-        plan, None, RUNS / f"mnist-{n}", labels=y, ensemble=ensemble, ensemble_size=10, checkpoints=marks, items=x,
+        plan, None, RUNS / f"mnist-{n}", labels=y, ensemble=ensemble, ensemble_size=15, checkpoints=marks, items=x,
         workers=workers, progress=progress,
     )  # fmt: skip
     seconds = time.perf_counter() - begun

@@ -342,7 +342,9 @@ def _narrow(states: NDArray[np.int64], n_states: int) -> Integers:
 
 
 def _in_range(where: str, name: str, values: Integers, end: int, todo: str) -> None:
-    if values.size and (values.min() < 0 or values.max() >= end):
+    # Negative numbers are the largest when read as unsigned: one pass in place of two.
+    unsigned = values.view(values.dtype.str.replace("i", "u")) if values.dtype.kind == "i" else values
+    if unsigned.size and unsigned.max() >= end:
         must = "be 0 or 1" if end == 2 else f"lie in [0, {end})"
         _refuse_first(where, f"{name} must {must}", values, (values < 0) | (values >= end), todo)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 import threading
 import time
 import traceback
@@ -26,6 +27,7 @@ __all__ = [
     "Learner",
     "TrainFn",
     "cell_of",
+    "ensemble_size_of",
     "failure_of",
     "seeded",
     "train",
@@ -134,6 +136,12 @@ class Learner:
         parts += [f"threads {self.threads}"]
         parts += [] if self.ensemble is None else [f"ensemble_size {self.ensemble_size}"]
         return ", ".join(parts)
+
+
+def ensemble_size_of(versions: str) -> int | None:
+    """The ``ensemble_size`` in a cell's versions; ``None`` where no ensemble made it."""
+    found = re.search(r"\bensemble_size (\d+)$", versions)
+    return None if found is None else int(found[1])
 
 
 _turn = threading.RLock()

@@ -6,7 +6,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ import numpy as np
 
 from infotorch import errors
 from infotorch.bounds.plan import Plan
-from infotorch.store.files import TEMPORARY, read_bytes, refusals, write_bytes
+from infotorch.store.files import TEMPORARY, locked, read_bytes, refusals, write_bytes
 from infotorch.store.manifest import damaged, decoded, encoded, first_difference
 
 __all__ = ["Cell", "Grid"]
 
 SCHEMA_VERSION = 1
-PLAN, LABELS, CELLS, SHARDS = "plan.json", "labels.npy", "cells", "shards"
+PLAN, LABELS, CELLS, SHARDS, PLANNER = "plan.json", "labels.npy", "cells", "shards", "plan"
 UNREADABLE = (ValueError, KeyError, EOFError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile)
 """What NumPy and zipfile raise of damaged bytes, wherever the damage is."""
 MOST_CLASSES = 46_340  # C² states of a pair are counted in int32
@@ -46,8 +46,13 @@ class Cell:
 class Grid:
     """A folder with a plan, the labels of its pool, and the cells that are trained so far.
 
+    A plan can be extended: supersamples, masks and seeds follow from the other fields, so one with another K1 or K2 has
+    the same cells as far as both go, whatever the masks' design. The folder's plan is the last one that was planned or
+    run. Cells that a smaller one doesn't have stay where they are, for when a larger one comes back; estimates are
+    of the plan's own cells, and tell how many others are there.
+
     ``plan.json`` holds the plan and what the runs are of, ``labels.npy`` the pool's labels, ``cells/k1=…/k2=….npz`` the
-    predictions of one run each, with the digests of plan and content.
+    predictions of one run each, with the digests of what they are of and of their content.
     """
 
     path: Path
@@ -63,8 +68,14 @@ class Grid:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of plan, labels, classes and checkpoints: a cell with another one belongs to other runs."""
+        """SHA-256 of plan, labels, classes and checkpoints."""
         return hashlib.sha256(encoded(self._head(), sort_keys=True)).hexdigest()
+
+    @cached_property
+    def cells_digest(self) -> str:
+        """The same without K1 and K2, of which no cell knows: a cell with another one belongs to other runs."""
+        head = self._head() | {"plan": self.plan.drawn_from()}
+        return hashlib.sha256(encoded(head, sort_keys=True)).hexdigest()
 
     @cached_property
     def labels_digest(self) -> str:
@@ -89,6 +100,11 @@ class Grid:
                 [[self.cell_path(k1, k2).exists() for k2 in range(self.plan.K2)] for k1 in range(self.plan.K1)], bool
             )
 
+    def num_beyond(self) -> int:
+        """How many cells of the folder the plan doesn't have, where one with a larger K1 or K2 was run before."""
+        with refusals("open", self.path):
+            return len(list((self.path / CELLS).glob("k1=*/k2=*.npz"))) - int(self.done().sum())
+
     def write(self, k1: int, k2: int, cell: Cell, *, temporary: Path) -> None:
         """Keeps the cell; ``temporary`` is a folder of this writer's own, on the same disk.
 
@@ -105,8 +121,8 @@ class Grid:
         content: dict[str, Any] = {
             **arrays,
             "seed": np.int64(self.plan.run_seeds[k1, k2]),
-            "grid": self.digest,
-            "digest": _digest(self.digest, k1, k2, arrays),
+            "grid": self.cells_digest,
+            "digest": _digest(self.cells_digest, k1, k2, arrays),
             "seconds": cell.seconds,
             "versions": cell.versions,
         }
@@ -132,7 +148,8 @@ class Grid:
             seconds, versions = float(content["seconds"]), str(content["versions"])
         except UNREADABLE as error:
             raise errors.StoreError(f"open: {path} must be a cell; got what is none. {REMEDY}") from error
-        if grid != self.digest or not np.array_equal(mask, self.plan.masks[k1, k2]):
+        # The first cells that were ever written have the digest with K1 and K2.
+        if grid not in (self.cells_digest, self.digest) or not np.array_equal(mask, self.plan.masks[k1, k2]):
             raise errors.StoreError(
                 f"open: {path} must be a cell of the plan beside it; got one of another plan, or other labels. {REMEDY}"
             )
@@ -154,20 +171,37 @@ class Grid:
 
 
 def write_plan(path: str | Path, plan: Plan) -> Grid:
-    """The folder for a plan's runs, made; one that holds this very plan already is read.
+    """The folder for a plan's runs, made; in one of a plan that differs in K1 and K2 alone it takes that one's place.
 
     Raises:
         StoreError: The folder holds something else, or the system refuses.
     """
     folder = Path(path)
     if (folder / PLAN).exists():
-        grid = read_grid(folder)
-        _check_same(folder, grid.plan.fields(), plan.fields())
+        old = read_grid(folder)
+        grid = replace(old, plan=plan)
+        _check_same(folder, old.plan.drawn_from(), plan.drawn_from())
+        with locked(own := writers_folder(folder, PLANNER)):
+            _replace_plan(old, grid, temporary=own)
         return grid
     _make_folder(folder)
     grid = Grid(path=folder, plan=plan, labels=None, num_classes=0, checkpoints=())
     write_bytes(folder / PLAN, encoded(grid._head(), sort_keys=False))
     return grid
+
+
+def _replace_plan(old: Grid, new: Grid, *, temporary: Path) -> None:
+    """Cells that have the digest with K1 and K2 are written anew first, for nobody knows these numbers afterwards."""
+    if old.plan == new.plan:
+        return
+    for k1, k2 in np.argwhere(old.done()).tolist():
+        old.write(k1, k2, old.read(k1, k2), temporary=temporary)
+    write_bytes(new.path / PLAN, encoded(new._head(), sort_keys=False), temporary=temporary / (PLAN + TEMPORARY))
+
+
+def is_begun(path: str | Path) -> bool:
+    """Whether there is a plan in the folder."""
+    return (Path(path) / PLAN).exists()
 
 
 def writers_folder(path: str | Path, writer: str) -> Path:
@@ -190,6 +224,8 @@ def begin(
 ) -> Grid:
     """The grid of these runs, begun or gone on with; ``temporary`` is a folder that this writer has locked.
 
+    Where the folder's plan has another K1 or K2, this one takes its place.
+
     Raises:
         StoreError: The folder holds runs of another plan, pool or learner's checkpoints (the text names the first field
             that differs), or the system refuses.
@@ -200,12 +236,11 @@ def begin(
         for leftover in temporary.glob(f"*{TEMPORARY}"):
             leftover.unlink()
     if (folder / PLAN).exists():
-        old = _head_of(folder)
-        _check_same(folder, old["plan"], plan.fields())
-        if old["pool"] is not None:
-            head = grid._head()
-            _check_same(folder, {"pool": old["pool"]}, {"pool": head["pool"]})
-            read_grid(folder)
+        old = read_grid(folder)
+        _check_same(folder, old.plan.drawn_from(), plan.drawn_from())
+        if old.labels is not None:
+            _check_same(folder, {"pool": old._head()["pool"]}, {"pool": grid._head()["pool"]})
+            _replace_plan(old, grid, temporary=temporary)
             return grid
     buffer = io.BytesIO()
     np.save(buffer, labels)
@@ -266,7 +301,7 @@ def _check_same(folder: Path, old: Any, new: Any) -> None:
         place, before, now = found
         raise errors.StoreError(
             f"store: {folder} must hold runs of the same plan and pool; got {place} = {now!r}, where they were begun "
-            f"with {before!r}. Choose another folder, or the old settings."
+            f"with {before!r}. Choose another folder, or the old settings; K1 and K2 alone may be others."
         )
 
 

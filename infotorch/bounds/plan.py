@@ -76,6 +76,10 @@ class Plan:
         """The fields, as JSON has them; ``Plan(**fields)`` is the plan again."""
         return asdict(self)
 
+    def drawn_from(self) -> dict[str, Any]:
+        """The fields that draws follow from: K1 and K2 only say how many there are."""
+        return {name: value for name, value in self.fields().items() if name not in ("K1", "K2")}
+
     def _words(self, tag: int, count: int) -> np.ndarray:
         key = np.array([self.seed, tag], np.uint64)
         return np.asarray(np.random.Philox(key=key).random_raw(count), np.uint64)
@@ -110,6 +114,9 @@ def plan(
     block: int = 10,
 ) -> Plan:
     """The plan of K1 × K2 training runs on n samples each, drawn from a pool.
+
+    The plan of a folder can be extended by runs: with all else equal, the cells of a smaller K1 or K2 are among those of
+    a larger one.
 
     A supersample is n pairs of items, drawn without replacement; a mask says which item of each pair is trained on, and
     the others are the test samples (Steinke and Zakynthinou, arXiv 2001.09122). With balanced masks every column of a

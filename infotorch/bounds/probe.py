@@ -81,7 +81,7 @@ def _differs(first: Cell, other: Cell) -> np.ndarray:
 
 
 def write_probe(grid: Grid, probe: Probe, temporary: Path) -> None:
-    content = {"grid": grid.digest, **asdict(probe)}
+    content = {"grid": grid.cells_digest, **asdict(probe)}
     write_bytes(grid.path / FILE, encoded(content, sort_keys=False), temporary=temporary / (FILE + TEMPORARY))
 
 
@@ -92,6 +92,6 @@ def read_probe(grid: Grid) -> Probe | None:
         return None
     content = decoded("open", path)
     try:
-        return Probe(**content) if content.pop("grid") == grid.digest else None
+        return Probe(**content) if content.pop("grid") in (grid.cells_digest, grid.digest) else None
     except (AttributeError, KeyError, TypeError) as error:
         raise damaged("open", path, f"what is no probe ({error})") from error

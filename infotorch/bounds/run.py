@@ -14,7 +14,7 @@ import torch
 
 from infotorch import errors
 from infotorch.bounds import grid as grids
-from infotorch.bounds.cells import Ensemble, Job, Learner, TrainFn
+from infotorch.bounds.cells import Ensemble, Job, Learner, TrainFn, ensemble_size_of
 from infotorch.bounds.collect import Collector
 from infotorch.bounds.duplicates import check_items, warn_of_duplicates
 from infotorch.bounds.ensemble import NetworkEnsemble
@@ -71,7 +71,8 @@ def run(
             ``predict_fn(indices)`` gives the predicted labels of the indices [M], ints from 0 to C - 1, or losses in
             [0, 1] in floating point, or both as a tuple. ``extra`` has ``k1``, ``k2``, ``checkpoints`` and ``probe``.
             May be ``None`` where there is an ensemble, which is used in its place.
-        out: Folder of the grid: new, empty, or begun with this plan and pool.
+        out: Folder of the grid: new, empty, or begun with this pool and this plan, or one of another K1 or K2: what
+            both have in common is kept.
         labels: int [pool_size], the true labels of the pool.
         num_classes: C, at least 2; default the largest label and one.
         workers: Processes; default one a core. 1 trains in this process, where nothing needs to be sent.
@@ -79,7 +80,8 @@ def run(
             sent with each job, so let it read large data where it runs.
         ensemble: ``ensemble([(train_indices, seed), …], indices) -> [E, M]``: trains many cells at once
             (``mlp_ensemble``, ``conv_ensemble``, ``vmap_ensemble``).
-        ensemble_size: Cells of one call; default all K2 of a supersample.
+        ensemble_size: Cells of one call; default that of the runs that are there, and all K2 of a supersample where
+            there are none.
         checkpoints: Numbers of epochs after which predictions are kept; these are [T, M] then.
         items: [pool_size, ...], the pool's inputs (a list of texts is one too), where equal ones are to be found: with
             an item in both columns of a supersample, membership is undefined, which is warned of. Default: the ``x`` of
@@ -106,7 +108,7 @@ def run(
     _check_labels_of(train_fn if ensemble is None else ensemble, labels)
     marks = _checkpoints(checkpoints)
     _check(train_fn, ensemble, ensemble_size, workers, executor, timeout, retries, threads)
-    size = 1 if ensemble is None else min(ensemble_size or plan.K2, plan.K2)
+    size = 1 if ensemble is None else min(ensemble_size or _size_there(out) or plan.K2, plan.K2)
     index, count = _shard(shard, groups=plan.K1 * -(-plan.K2 // size))
     items = _items_of(train_fn if ensemble is None else ensemble) if items is None else items
     if items is not None:
@@ -143,6 +145,15 @@ def run(
                     progress("training runs", done + collector.num_new, total, collector.note())
     collector.raise_failures()
     return grid
+
+
+def _size_there(out: str | Path) -> int | None:
+    """Cells that were trained together before: other groups may round otherwise, and train again what is there."""
+    if not grids.is_begun(out):
+        return None
+    grid = grids.read_grid(out)
+    there = np.argwhere(grid.done())
+    return ensemble_size_of(grid.read(*there[0].tolist()).versions) if len(there) else None
 
 
 def _jobs(grid: Grid, size: int, index: int, count: int) -> tuple[deque[Job], int]:

@@ -92,6 +92,8 @@ def taken_runs(grid: Grid, *, allow_partial: bool = False) -> Taken:
     missing = int((~taken).sum())
     if missing:
         notes.append(f"{missing:,} of {taken.size:,} planned runs are missing.")
+    if beyond := grid.num_beyond():
+        notes.append(f"{beyond:,} runs in the folder are beyond this plan and don't count here.")
     probe = read_probe(grid)
     notes += probe.warnings() if probe is not None else []
     design = "iid" if partial else grid.plan.mask_design

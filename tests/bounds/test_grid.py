@@ -238,6 +238,45 @@ def test_a_plan_written_first_is_run_later(tmp_path):
     assert isinstance(read_grid(tmp_path), Grid) and read_grid(tmp_path).digest == grid.digest != planned.digest
 
 
+MORE, LESS, WIDE = (bounds.plan(N, 6, K1, K2, block=4, seed=1) for K1, K2 in ((3, 8), (1, 4), (1, 8)))
+
+
+@pytest.mark.parametrize("extend", [lambda path, plan: opened(path, plan)[0], write_plan])
+def test_cells_stay_when_a_plan_is_extended(tmp_path, extend):
+    grid, own = opened(tmp_path)
+    one = cell()
+    grid.write(1, 3, one, temporary=own)
+    for plan in (MORE, PLAN, MORE):
+        now = extend(tmp_path, plan)
+        assert now.plan == plan == read_grid(tmp_path).plan and now.num_beyond() == 0
+        assert np.argwhere(now.done()).tolist() == [[1, 3]] and (now.read(1, 3).labels == one.labels).all()
+    for plan in (LESS, WIDE):
+        now = extend(tmp_path, plan)
+        assert not now.done().any() and now.num_beyond() == 1
+    assert extend(tmp_path, PLAN).done().sum() == 1
+
+
+def test_a_plan_of_other_blocks_is_none_that_extends(tmp_path):
+    opened(tmp_path)
+    text = r"got block = 2, where they were begun with 4\. .*; K1 and K2 alone may be others"
+    with pytest.raises(StoreError, match=text):
+        opened(tmp_path, plan=bounds.plan(N, 6, 2, 8, block=2, seed=1))
+    with pytest.raises(StoreError, match=text):
+        write_plan(tmp_path, bounds.plan(N, 6, 2, 8, block=2, seed=1))
+
+
+def test_cells_with_the_digest_of_the_whole_plan_are_read_and_extended(tmp_path, monkeypatch):
+    with monkeypatch.context() as then:
+        then.setattr(Grid, "cells_digest", Grid.digest)
+        grid, own = opened(tmp_path)
+        one = cell()
+        grid.write(1, 3, one, temporary=own)
+    again = read_grid(tmp_path)
+    assert again.digest != again.cells_digest and (again.read(1, 3).labels == one.labels).all()
+    for plan in (MORE, PLAN):
+        assert (opened(tmp_path, plan)[0].read(1, 3).labels == one.labels).all()
+
+
 def test_folders_of_something_else_are_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     for begun in (lambda: opened(tmp_path), lambda: write_plan(tmp_path, PLAN)):

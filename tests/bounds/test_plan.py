@@ -65,9 +65,13 @@ def test_seeds_of_runs_differ():
     assert len(np.unique(seeds)) == seeds.size
 
 
-def test_more_supersamples_leave_the_first_as_they_are():
-    few, many = plan(40, 6, 2, 10), plan(40, 6, 5, 20)
-    assert (many.supersamples[:2] == few.supersamples).all() and (many.masks[:2, :10] == few.masks).all()
+@pytest.mark.parametrize("masks", ["balanced", "iid"])
+def test_more_supersamples_and_runs_leave_the_first_as_they_are(masks):
+    few, many = plan(40, 6, 2, 10, masks=masks), plan(40, 6, 5, 20, masks=masks)
+    for name in ("masks", "run_seeds"):
+        assert (getattr(many, name)[:2, :10] == getattr(few, name)).all()
+    assert (many.supersamples[:2] == few.supersamples).all() and many.drawn_from() == few.drawn_from()
+    assert plan(40, 6, 2, 20, masks=masks, block=20).drawn_from() != few.drawn_from()
 
 
 REFUSED = {

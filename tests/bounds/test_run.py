@@ -125,6 +125,36 @@ def test_an_ensemble_trains_the_same_groups_whatever_is_missing(tmp_path):
     assert sizes[7:] == [8, 8]
 
 
+@pytest.mark.parametrize("masks", ["balanced", "iid"])
+def test_an_extended_plan_trains_what_it_has_more(tmp_path, masks):
+    calls = []
+    made(tmp_path / "a", masks=masks, train_fn=counted(calls), probe=True)
+    less, before = bounds.estimate(tmp_path / "a"), files(tmp_path / "a")
+    assert len(calls) == 16 + 2
+    made(tmp_path / "a", K1=3, K2=12, masks=masks, train_fn=counted(calls), probe=True)
+    assert len(calls) == 36 + 2 and set(calls[18:]).isdisjoint(calls[:18])
+    made(tmp_path / "b", K1=3, K2=12, masks=masks, probe=True)
+    assert files(tmp_path / "a") == files(tmp_path / "b") and before.items() <= files(tmp_path / "a").items()
+    assert str(bounds.estimate(tmp_path / "a")) == str(bounds.estimate(tmp_path / "b"))
+    again = bounds.estimate(made(tmp_path / "a", masks=masks, train_fn=counted(calls)))
+    assert len(calls) == 38 and again["fcmi"].value == less["fcmi"].value
+    assert again.warnings == ("20 runs in the folder are beyond this plan and don't count here.", *less.warnings)
+
+
+def test_an_ensemble_extends_a_plan_by_groups_of_the_size_that_they_had(tmp_path):
+    sizes = []
+    made(tmp_path / "a", K1=1, K2=4, ensemble=ensemble_of(sizes))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that it was another learner
+        made(tmp_path / "a", K1=2, K2=8, ensemble=ensemble_of(sizes))
+    made(tmp_path / "b", K1=2, K2=8, ensemble=ensemble_of([]), ensemble_size=4)
+    assert sizes == [4, 4, 4, 4] and files(tmp_path / "a") == files(tmp_path / "b")
+    assert bounds.estimate(tmp_path / "a").mixed is None
+    made(tmp_path / "c", K1=1, K2=4)
+    made(tmp_path / "c", K1=1, K2=8, ensemble=ensemble_of(sizes))
+    assert sizes[4:] == [8]
+
+
 def test_checkpoints_are_kept_and_estimated_one_by_one(tmp_path):
     def train_fn(train, seed, extra):
         predict = nearest(X, Y)(train, seed, extra)

@@ -29,6 +29,7 @@ __all__ = [
     "cell_of",
     "ensemble_size_of",
     "failure_of",
+    "may_be_labels",
     "seeded",
     "train",
 ]
@@ -248,12 +249,17 @@ def _labels(values: np.ndarray, num_classes: int) -> np.ndarray:
     return values
 
 
+def may_be_labels(losses: np.ndarray | None) -> bool:
+    """Whether losses could be class numbers that came in floating point: 0/1 losses look the same."""
+    return losses is not None and bool(((losses == 0) | (losses == 1)).all())
+
+
 def _losses(values: np.ndarray) -> np.ndarray:
     wrong = ~((values >= 0) & (values <= 1))
     if wrong.any():
         raise errors.DataError(
-            f"bounds: predictions in floating point are losses, which must be from 0 to 1; got {values[wrong][0]}. "
-            "Return int labels, or a loss that is clipped or scaled into [0, 1]."
+            f"bounds: predictions in floating point are losses, which must be from 0 to 1; got {values[wrong][0]} in "
+            f"{values.dtype}. Return labels as whole numbers, by .astype(int), or clip or scale the loss into [0, 1]."
         )
     return values.astype(np.float32)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from infotorch import errors
-from infotorch.bounds.cells import CELLS, Failure, Job, Trained, cell_of
+from infotorch.bounds.cells import CELLS, Failure, Job, Trained, cell_of, may_be_labels
 from infotorch.bounds.estimation import Runs, summary
 from infotorch.bounds.grid import Cell, Grid
 from infotorch.bounds.probe import CONTROL, FIRST, REPEAT, probe_of, write_probe
@@ -60,6 +60,7 @@ class Collector:
         self._awaited = {job.name for job in queue} - {CELLS}
         self._kept: dict[tuple[int, int], _Last] | None = {} if noted else None
         self._note, self._noted = "", -NOTED
+        self._told_losses = False
 
     def take(self, job: Job, outcome: Trained | Failure) -> None:
         """Keeps what came of the job."""
@@ -83,6 +84,14 @@ class Collector:
                 self._refused += job.name == CELLS
                 self._lose(job, [k2], str(error), tries)
                 continue
+            if cell.labels is None and may_be_labels(cell.losses) and not self._told_losses:
+                self._told_losses = True
+                warnings.warn(
+                    f"run: predictions of one run came in {np.asarray(predictions).dtype}, all of them 0 or 1, and are "
+                    "read as losses. Where they are labels, end this run, delete its folder and return whole numbers, by "
+                    ".astype(int). Where they are 0/1 losses, returning the labels, or (labels, losses), tells more.",
+                    stacklevel=3,
+                )
             if job.name != CELLS:
                 trial.append(cell)
             elif not self.grid.cell_path(job.k1, k2).exists():

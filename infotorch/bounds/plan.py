@@ -115,8 +115,8 @@ def plan(
 ) -> Plan:
     """The plan of K1 × K2 training runs on n samples each, drawn from a pool.
 
-    The plan of a folder can be extended by runs: with all else equal, the cells of a smaller K1 or K2 are among those of
-    a larger one.
+    The plan of a folder can be extended: with all else equal, a larger K1 or K2 has the runs of a smaller one among its
+    own.
 
     A supersample is n pairs of items, drawn without replacement; a mask says which item of each pair is trained on, and
     the others are the test samples (Steinke and Zakynthinou, arXiv 2001.09122). With balanced masks every column of a

@@ -69,7 +69,8 @@ def run(
         plan: What ``infotorch.bounds.plan`` gave.
         train_fn: ``train_fn(train_indices, seed, extra) -> predict_fn`` with int64 [n] places in the pool; then
             ``predict_fn(indices)`` gives the predicted labels of the indices [M], ints from 0 to C - 1, or losses in
-            [0, 1] in floating point, or both as a tuple. ``extra`` has ``k1``, ``k2``, ``checkpoints`` and ``probe``.
+            [0, 1] in floating point, or both as a tuple; floats that are all 0 or 1 are losses too, which is warned of,
+            for they might be labels. ``extra`` has ``k1``, ``k2``, ``checkpoints`` and ``probe``.
             May be ``None`` where there is an ensemble, which is used in its place.
         out: Folder of the grid: new, empty, or begun with this pool and this plan, or one of another K1 or K2: what
             both have in common is kept.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from infotorch import errors
+from infotorch.bounds.cells import may_be_labels
 from infotorch.bounds.estimation import Runs
 from infotorch.bounds.grid import Cell, Grid
 from infotorch.bounds.probe import read_probe
@@ -94,6 +95,8 @@ def taken_runs(grid: Grid, *, allow_partial: bool = False) -> Taken:
         notes.append(f"{missing:,} of {taken.size:,} planned runs are missing.")
     if beyond := grid.num_beyond():
         notes.append(f"{beyond:,} runs in the folder are beyond this plan and don't count here.")
+    if all(each is None for each in predicted.values()) and all(map(may_be_labels, losses.values())):
+        notes.append("Predictions are losses of 0 and 1, in floating point; were they labels, nothing here holds.")
     probe = read_probe(grid)
     notes += probe.warnings() if probe is not None else []
     design = "iid" if partial else grid.plan.mask_design

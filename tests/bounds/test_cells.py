@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from infotorch import bounds
-from infotorch.bounds.cells import Extra, Failure, Job, Learner, Trained, cell_of, seeded, train
+from infotorch.bounds.cells import Extra, Failure, Job, Learner, Trained, cell_of, may_be_labels, seeded, train
 from infotorch.bounds.grid import Grid
 from infotorch.errors import DataError
 
@@ -145,11 +145,15 @@ def test_predictions_become_a_cell():
     assert taken(np.stack([labels] * 2), checkpoints=(1, 2)).labels.shape == (2, N, 2)
 
 
+def test_floats_that_might_be_labels():
+    assert may_be_labels(np.array([0.0, 1.0])) and not may_be_labels(np.array([0.0, 0.5])) and not may_be_labels(None)
+
+
 REFUSED = {
     "shape": (INDICES[1:], r"predictions must be \[10\], one for each index asked for; got \[9\]\. Return the lab"),
     "logits": (np.zeros((10, C)), r"predictions must be \[10\], .*; got \[10, 3\]"),
     "none": (None, r"predictions must be \[10\], .*; got \[\]"),
-    "floats": (INDICES * 1.0, r"predictions in floating point are losses, .* 0 to 1; got 3\.0\. Return int labels, or"),
+    "floats": (INDICES * 1.0, r"in floating point are losses, .* 0 to 1; got 3\.0 in float64\. Return labels as whole"),
     "negative loss": (np.full(10, -0.1), r"from 0 to 1; got -0\.1"),
     "nan": (np.full(10, np.nan), r"from 0 to 1; got nan"),
     "outside": (INDICES, r"predicted labels must be from 0 to 2; got 3\. Return class numbers, or pass num_classes"),

@@ -57,7 +57,7 @@ def test_pairs_show_who_predicts_what(tmp_path):
 
 
 def test_losses_alone_are_refused(tmp_path):
-    grid = made(tmp_path, train_fn=lambda train, seed, extra: lambda indices: np.zeros(len(indices)))
+    grid = made(tmp_path, train_fn=lambda train, seed, extra: lambda indices: np.full(len(indices), 0.5))
     with pytest.raises(ConfigError, match=r"membership_pairs: runs must have kept predicted labels; got losses alone"):
         bounds.membership_pairs(grid, 1)
     assert list(bounds.example_scores(grid).columns) == ["membership_information", "memorization"]

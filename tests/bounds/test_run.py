@@ -1,6 +1,7 @@
 """Grids are trained whole, in shares, again and anew, and bad input is refused or told of."""
 
 import concurrent.futures as futures
+import contextlib
 import errno
 import os
 import warnings
@@ -175,12 +176,18 @@ def test_losses_and_both(tmp_path):
         return lambda indices: (nearest(X, Y)(train, seed, extra)(indices), losses(train, seed, extra)(indices))
 
     values = []
-    for name, train_fn in (("labels", None), ("losses", losses), ("both", both)):
-        made(tmp_path / name, train_fn=train_fn)
+    told = pytest.warns(UserWarning, match=r"came in float64, all of them 0 or 1, and are read as losses\. Where they")
+    silent = contextlib.nullcontext()
+    for name, train_fn, said in (("labels", None, silent), ("losses", losses, told), ("both", both, silent)):
+        with said as found:
+            made(tmp_path / name, train_fn=train_fn)
+        assert found is None or len(found) == 1
         values.append(bounds.estimate(tmp_path / name, bounds=["ecmi"])["ecmi"].value)
     assert values[0] == pytest.approx(values[1], abs=1e-12) and values[1] == values[2] > 0
     with pytest.raises(ConfigError, match="fcmi must have predicted labels; got runs that kept losses"):
         bounds.estimate(tmp_path / "losses")
+    notes = [bounds.estimate(tmp_path / name, bounds=["ecmi"]).warnings[0] for name in ("losses", "both")]
+    assert notes[0].endswith("were they labels, nothing here holds.") and "labels" not in notes[1]
 
 
 def test_a_network_is_run_in_whole(tmp_path):

@@ -88,8 +88,9 @@ class Collector:
                 self._told_losses = True
                 warnings.warn(
                     f"run: predictions of one run came in {np.asarray(predictions).dtype}, all of them 0 or 1, and are "
-                    "read as losses. Where they are labels, end this run, delete its folder and return whole numbers, by "
-                    ".astype(int). Where they are 0/1 losses, returning the labels, or (labels, losses), tells more.",
+                    "read as losses. Where they are labels, end this run, delete its folder and return whole numbers, "
+                    "by .astype(int). Where they are 0/1 losses, returning the labels, or (labels, losses), tells "
+                    "more.",
                     stacklevel=3,
                 )
             if job.name != CELLS:

@@ -17,13 +17,16 @@ from infotorch.bounds.probe import CONTROL, FIRST, REPEAT, probe_of, write_probe
 __all__ = ["Collector", "PredictionsError", "RunError"]
 
 SHOWN = 5
-"""Failed cells that an error shows; all are in its ``cells``."""
+"""Reasons of failed cells that an error shows; all are in its ``cells``."""
 NOTED = 5.0
 """Seconds between two computations of the running estimate."""
 
 
 class RunError(errors.InfotorchError, RuntimeError):
-    """Cells of a grid could not be trained; the others are on disk."""
+    """Cells of a grid could not be trained; the others are on disk.
+
+    Its notes, which Python shows below it and the command line with ``--debug``, are the learner's own tracebacks.
+    """
 
     def __init__(
         self, message: str, cells: dict[tuple[int, int], str], traces: dict[tuple[int, int], str] | None = None
@@ -169,19 +172,32 @@ class Collector:
         if self._refused == len(cells):
             more = f", and {len(cells) - 1} more are such" if len(cells) > 1 else ""
             raise PredictionsError(f"{first} This was cell (k1={k1}, k2={k2}){more}.", cells)
-        listed = "; ".join(self._told(*cell) for cell in list(cells)[:SHOWN])
-        more = f"; and {len(cells) - SHOWN} more" if len(cells) > SHOWN else ""
-        raise RunError(
-            f"run: every cell must train; got {len(cells)} that failed each time: {listed}{more}. The others are kept: "
-            "mend the learner and call run again, which trains the missing cells only.",
+        alike: dict[tuple[str, int], list[tuple[int, int]]] = {}
+        for cell, reason in cells.items():
+            alike.setdefault((reason, self._tried[cell]), []).append(cell)
+        shown = list(alike.items())[:SHOWN]
+        listed = "; ".join(_told(reason, tries, same) for (reason, tries), same in shown)
+        left = len(cells) - sum(len(same) for _, same in shown)
+        error = RunError(
+            f"run: every cell must train; got {len(cells)} that failed each time: {listed}"
+            f"{f'; and {left} more' if left else ''}. The others are kept: mend the learner and call run again, which "
+            "trains the missing cells only.",
             cells,
             self._traces,
         )
+        for _, (first, *_) in shown:
+            if first in self._traces:
+                error.add_note(f"In cell {_name(first)}:\n{self._traces[first]}")
+        raise error
 
-    def _told(self, k1: int, k2: int) -> str:
-        tries = self._tried[k1, k2]
-        often = "once" if tries == 1 else f"{tries} times"
-        return f"(k1={k1}, k2={k2}): {self.failed[k1, k2].rstrip('.')} (tried {often})"
+
+def _told(reason: str, tries: int, cells: list[tuple[int, int]]) -> str:
+    named = _name(cells[0]) if len(cells) == 1 else f"{len(cells)} cells, first {_name(cells[0])}"
+    return f"{named}: {reason.rstrip('.')} (tried {'once' if tries == 1 else f'{tries} times'})"
+
+
+def _name(cell: tuple[int, int]) -> str:
+    return f"(k1={cell[0]}, k2={cell[1]})"
 
 
 _Last = tuple[np.ndarray | None, np.ndarray | None]

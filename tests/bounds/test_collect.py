@@ -78,19 +78,34 @@ def test_a_cell_that_is_there_stays_as_it_is(tmp_path):
     assert one.grid.read(0, 0).labels.all() and not one.grid.read(0, 1).labels.any() and one.num_new == 2
 
 
-def test_every_failed_cell_is_named_with_its_own_tries_and_five_are_shown(tmp_path):
+def test_failures_are_told_by_reason_and_five_of_them_are_shown(tmp_path):
     one, queue = collector(tmp_path)
     one.take(job(0, 0, 1, 2, 3), Failure(reason="no"))
-    one.take(queue.popleft(), Failure(reason="no."))
-    one.take(job(1, 0, 1, 2), trained(OUTSIDE, Failure(reason="diverged"), GOOD))
+    one.take(queue.popleft(), Failure(reason="no.", trace="at line 3"))
+    one.take(job(1, 0, 1, 2), trained(OUTSIDE, Failure(reason="diverged", trace="at line 4"), GOOD))
     with pytest.raises(RunError) as told:
         one.raise_failures()
     assert not isinstance(told.value, DataError)
-    listed = "; ".join(f"(k1=0, k2={k2}): no (tried 2 times)" for k2 in range(4))
+    listed = "4 cells, first (k1=0, k2=0): no (tried 2 times)"
     assert f"got 6 that failed each time: {listed}; (k1=1, k2=0): bounds: predicted labels must be" in str(told.value)
-    assert "or pass num_classes (tried once); and 1 more. The others are kept" in str(told.value)
+    assert "(tried once); (k1=1, k2=1): diverged (tried once). The others are kept" in str(told.value)
     assert list(told.value.cells) == [(0, k2) for k2 in range(4)] + [(1, 0), (1, 1)]
     assert told.value.cells[1, 1] == "diverged"
+    notes = ["In cell (k1=0, k2=0):\nat line 3", "In cell (k1=1, k2=1):\nat line 4"]
+    assert told.value.__notes__ == pickle.loads(pickle.dumps(told.value)).__notes__ == notes
+    for k1, k2 in np.ndindex(2, 4):
+        one.take(job(k1, k2), trained(Failure(reason=f"reason {k2}")))
+    with pytest.raises(RunError, match=r"2 cells, first \(k1=0, k2=0\): reason 0 .* reason 3 \(tried once\)\. The oth"):
+        one.raise_failures()
+
+
+def test_reasons_beyond_the_fifth_are_counted(tmp_path):
+    one, _ = collector(tmp_path, retries=0)
+    for k1, k2 in np.ndindex(2, 4):
+        one.take(job(k1, k2), Failure(reason=f"reason {(k1, k2)}"))
+    with pytest.raises(RunError, match=r"reason \(1, 0\) \(tried once\); and 3 more\. The others are kept") as told:
+        one.raise_failures()
+    assert "reason (1, 1)" not in str(told.value) and len(told.value.cells) == 8
 
 
 def test_no_more_is_held_than_the_note_needs(tmp_path):

@@ -83,6 +83,11 @@ def test_a_run_that_fails_is_named(run, planned):
     assert len(done.err.splitlines()) == 1
 
 
+def test_the_learners_own_traceback_is_shown_on_demand(run, planned):
+    done = run("bound", "run", "mine.py:broken", "grid", "--workers", 1, "--no-probe", "--debug")
+    assert "In cell (k1=0, k2=0):" in done.err and "mine.py" in done.err and "in train_fn" in done.err
+
+
 def test_an_incomplete_grid_is_named(run, planned):
     done = run("bound", "estimate", "grid")
     assert (done.code, "Call run first." in done.err) == (1, True)

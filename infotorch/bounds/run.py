@@ -26,7 +26,7 @@ from infotorch.bounds.probe import probe_jobs, read_probe
 from infotorch.bounds.sklearn_learner import SklearnLearner
 from infotorch.bounds.torch_learner import TorchLearner
 from infotorch.bounds.workers import elsewhere, here, processes
-from infotorch.store.files import locked
+from infotorch.store.files import TEMPORARY, locked
 
 __all__ = ["run"]
 
@@ -138,7 +138,8 @@ def run(
         elif not queue or (workers == 1 and timeout is None):
             outcomes = here(queue, learner)
         else:
-            outcomes = processes(queue, learner, min(workers or _cores(), len(queue)), timeout)
+            file = (own / ("learner" + TEMPORARY)).absolute()
+            outcomes = processes(queue, learner, min(workers or _cores(), len(queue)), timeout, file)
         with closing(outcomes):
             for job, outcome in outcomes:
                 collector.take(job, outcome)

@@ -3,26 +3,22 @@
 import concurrent.futures as futures
 import contextlib
 import os
-import pickle
 import queue as queues
-import threading
 import time
 from collections import deque
 from collections.abc import Generator
+from pathlib import Path
 
 import loky
-from loky.backend import reduction
 
-from infotorch import errors
 from infotorch.bounds.cells import Failure, Job, Learner, Trained, failure_of, train
+from infotorch.bounds.sent_learner import keep, there_is, train_here, write_learner
 
 __all__ = ["elsewhere", "here", "processes"]
 
 Outcomes = Generator[tuple[Job, Trained | Failure], None, None]
 """Each job with what came of it. A consumer who appends to the queue in between has that done too."""
 Future = futures.Future[Trained | Failure]
-WATCH = 1.0
-"""Seconds between two looks of a worker whether its parent is alive."""
 DIED = "its process died, perhaps out of memory"
 
 
@@ -66,8 +62,11 @@ def _outcome(future: Future) -> Trained | Failure:
     return future.result() if error is None else failure_of(error)
 
 
-def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float | None) -> Outcomes:
+def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float | None, file: Path) -> Outcomes:
     """In ``workers`` processes; one that hangs or dies is replaced, and the jobs of the others are begun again.
+
+    The learner is written to ``file``, which is gone afterwards: sent through pipes, a large one would be in memory
+    twice more here, and once more in every process.
 
     A job is handed over when a worker is free for it, so its time runs from there. When a process dies, the executor
     can't say which job killed it: the ones that ran are run again one by one, and who dies alone is the one.
@@ -75,8 +74,9 @@ def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float 
     suspects: deque[Job] = deque()
     running: dict[Future, tuple[Job, float]] = {}
     alone = False
-    crew = _Crew(learner, workers, warm=timeout is not None)
+    crew = _Crew(file, workers, warm=timeout is not None)
     try:
+        write_learner(learner, file)
         while queue or suspects or running:
             alone = alone and bool(running)
             while (queue or suspects) and not alone and len(running) < (1 if suspects else workers):
@@ -122,13 +122,14 @@ def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float 
                     yield job, Failure(reason=f"it took longer than timeout={timeout:g} s")
     finally:
         crew.end()
+        file.unlink(missing_ok=True)
 
 
 class _Crew:
     """Worker processes, which are there from the first job to the end, and again from the next job on."""
 
-    def __init__(self, learner: Learner, workers: int, *, warm: bool) -> None:
-        self._sent, self._workers, self._warm = _sent(learner), workers, warm
+    def __init__(self, file: Path, workers: int, *, warm: bool) -> None:
+        self._file, self._workers, self._warm = file, workers, warm
         self._pool: loky.ProcessPoolExecutor | None = None
 
     @property
@@ -143,11 +144,11 @@ class _Crew:
             BrokenExecutor: A process died, whether in this job's turn or in another's.
         """
         if self._pool is None:
-            self._pool = loky.ProcessPoolExecutor(self._workers, initializer=_keep, initargs=(self._sent, os.getpid()))
+            self._pool = loky.ProcessPoolExecutor(self._workers, initializer=keep, initargs=(self._file, os.getpid()))
             there: set[int] = set()
             while self._warm and len(there) < self._workers:
-                there |= set(self._pool.map(_there, range(self._workers)))
-        return self._pool.submit(_train_here, job)
+                there |= set(self._pool.map(there_is, range(self._workers)))
+        return self._pool.submit(train_here, job)
 
     def end(self) -> None:
         """Ends the processes and what they started; those that are idle have nothing to lose."""
@@ -155,52 +156,3 @@ class _Crew:
         if pool is not None:
             with contextlib.suppress(OSError):  # workers that are gone already
                 pool.shutdown(wait=True, kill_workers=True)
-
-
-def _sent(learner: Learner) -> bytes:
-    """The learner as every worker gets it: made once, and read by a worker at its first job, which can tell of it."""
-    try:
-        return bytes(reduction.dumps(learner))
-    except (pickle.PicklingError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise errors.ConfigError(
-            f"run: the learner must be something that can be sent to another process; got {error}. "
-            "Open files and connections inside of it, or set workers=1."
-        ) from error
-
-
-_unread: list[bytes] = []
-_kept: list[Learner] = []
-"""A worker process's learner: it is sent once, for it may hold the whole data."""
-
-
-def _keep(sent: bytes, parent: int) -> None:
-    _unread[:] = [sent]
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-
-
-def _leave_with(parent: int) -> None:
-    """Ends this process when its parent is gone: killed, it can't tell, and a worker would wait for jobs for ever."""
-    while os.getppid() == parent:
-        time.sleep(WATCH)
-    os._exit(1)
-
-
-def _there(_: int) -> int:
-    """Which process this is, once it has read the learner."""
-    _read()
-    time.sleep(0.01)  # so that one process doesn't answer for all
-    return os.getpid()
-
-
-def _train_here(job: Job) -> Trained | Failure:
-    return _read() or train(_kept[0], job)
-
-
-def _read() -> Failure | None:
-    if not _kept:
-        try:
-            _kept.append(pickle.loads(_unread[0]))
-        except (Exception, SystemExit) as error:  # a module of the user's that raises when it is imported
-            return failure_of(error, before="the learner can't be read in another process: ")
-        _unread.clear()
-    return None

@@ -183,19 +183,19 @@ class Mortal(futures.Executor):
         assert wait and kill_workers
 
 
-def test_of_those_that_ran_when_a_process_died_only_the_one_that_dies_alone_is_blamed(monkeypatch):
+def test_of_those_that_ran_when_a_process_died_only_the_one_that_dies_alone_is_blamed(monkeypatch, tmp_path):
     pools = []
     monkeypatch.setattr(
         workers.loky,
         "ProcessPoolExecutor",
         lambda *args, **options: pools.append(Mortal(*args, **options)) or pools[-1],
     )
-    outcomes = list(workers.processes(deque(map(job, range(6))), learner(None), 3, None))
+    outcomes = list(workers.processes(deque(map(job, range(6))), learner(None), 3, None, tmp_path / "x"))
     said = {each.k2[0]: outcome for each, outcome in outcomes}
     died = Failure(reason="its process died, perhaps out of memory")
     assert len(outcomes) == 6 and said == {0: 0, 1: died, 2: 2, 3: 3, 4: died, 5: 5}
     # 0, 1, 2 together; 0 and 1 alone; 2 alone, then 3, 4, 5 together; 3 and 4 alone; 5 alone
-    assert len(pools) == 5
+    assert len(pools) == 5 and not list(tmp_path.iterdir())
 
 
 class Gone(futures.Executor):
@@ -231,15 +231,15 @@ def pools(request, monkeypatch):
     return made
 
 
-def test_a_pool_that_breaks_between_two_waits_loses_no_job(pools):
-    outcomes = list(workers.processes(deque(map(job, range(6))), learner(None), 3, None))
+def test_a_pool_that_breaks_between_two_waits_loses_no_job(pools, tmp_path):
+    outcomes = list(workers.processes(deque(map(job, range(6))), learner(None), 3, None, tmp_path / "x"))
     assert sorted((each.k2[0], outcome) for each, outcome in outcomes) == [(k2, "done") for k2 in range(6)]
     assert len(pools) == 2 and len(pools[0].running) == 3
 
 
 @pytest.mark.parametrize("pools", [False], indirect=True)
-def test_jobs_whose_processes_do_not_begin_are_told_of(pools):
-    outcomes = list(workers.processes(deque(map(job, range(3))), learner(None), 2, 60.0))
+def test_jobs_whose_processes_do_not_begin_are_told_of(pools, tmp_path):
+    outcomes = list(workers.processes(deque(map(job, range(3))), learner(None), 2, 60.0, tmp_path / "x"))
     assert [(each.k2[0], outcome.reason) for each, outcome in outcomes] == [(k2, workers.DIED) for k2 in range(3)]
     assert len(pools) == 3
 
@@ -258,37 +258,7 @@ def test_a_learner_that_cannot_be_sent_is_refused_before_anything_starts(tmp_pat
         ConfigError, match=r"run: the learner must be something that can be sent .*; got .*lock.*worker"
     ):
         made(tmp_path, train_fn=lambda train, seed, extra: lock, workers=2)
-    assert not list(tmp_path.glob("cells/*/*"))
-
-
-def lost():
-    raise ImportError("no such module here")
-
-
-class Unreadable:
-    """Can be sent and not be read."""
-
-    def __reduce__(self):
-        return lost, ()
-
-    def __call__(self, train, seed, extra):
-        raise NotImplementedError
-
-
-def test_a_learner_that_cannot_be_read_says_so_at_every_job(monkeypatch):
-    monkeypatch.setattr(workers, "_unread", [workers._sent(learner(Unreadable()))])
-    monkeypatch.setattr(workers, "_kept", [])
-    for k2 in (0, 1):
-        told = workers._train_here(job(k2)).reason
-        assert told == "the learner can't be read in another process: ImportError: no such module here"
-
-
-def test_a_learner_is_read_once(monkeypatch):
-    monkeypatch.setattr(workers, "_unread", [workers._sent(learner(lambda train, seed, extra: lambda asked: asked))])
-    monkeypatch.setattr(workers, "_kept", [])
-    for k2 in (0, 1):
-        assert workers._train_here(job(k2)).predictions[0].tolist() == list(range(6))
-    assert not workers._unread and len(workers._kept) == 1
+    assert not list(tmp_path.glob("cells/*/*")) and not list(tmp_path.glob("**/*.tmp"))
 
 
 def test_any_executor_gives_the_same_cells(tmp_path):

@@ -25,7 +25,7 @@ NOTED = 5.0
 class RunError(errors.InfotorchError, RuntimeError):
     """Cells of a grid could not be trained; the others are on disk.
 
-    Its notes, which Python shows below it and the command line with ``--debug``, are the learner's own tracebacks.
+    Its cause, which Python shows above it and the command line with ``--debug``, has the learner's own tracebacks.
     """
 
     def __init__(
@@ -39,6 +39,10 @@ class RunError(errors.InfotorchError, RuntimeError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class LearnerTraceback(Exception):
+    """Tracebacks of a learner as text: they may be of other processes."""
 
 
 class PredictionsError(RunError, errors.DataError):
@@ -178,17 +182,16 @@ class Collector:
         shown = list(alike.items())[:SHOWN]
         listed = "; ".join(_told(reason, tries, same) for (reason, tries), same in shown)
         left = len(cells) - sum(len(same) for _, same in shown)
-        error = RunError(
+        failed = RunError(
             f"run: every cell must train; got {len(cells)} that failed each time: {listed}"
             f"{f'; and {left} more' if left else ''}. The others are kept: mend the learner and call run again, which "
             "trains the missing cells only.",
             cells,
             self._traces,
         )
-        for _, (first, *_) in shown:
-            if first in self._traces:
-                error.add_note(f"In cell {_name(first)}:\n{self._traces[first]}")
-        raise error
+        first_of = [same[0] for _, same in shown if same[0] in self._traces]
+        traces = "".join(f"\nIn cell {_name(cell)}:\n{self._traces[cell]}" for cell in first_of)
+        raise failed from (LearnerTraceback(traces) if traces else None)
 
 
 def _told(reason: str, tries: int, cells: list[tuple[int, int]]) -> str:

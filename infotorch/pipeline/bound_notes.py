@@ -212,5 +212,5 @@ def _digest(taken: Taken) -> str:
     for k1 in taken.k2:
         for runs in (taken.predicted[k1], taken.losses[k1]):
             if runs is not None:
-                sha256.update(np.ascontiguousarray(runs))
+                sha256.update(np.ascontiguousarray(runs).tobytes())
     return sha256.hexdigest()

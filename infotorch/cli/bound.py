@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from infotorch import bounds, pipeline
-from infotorch.bounds.estimation import ESTIMATED
-from infotorch.bounds.grid import Grid, read_grid, write_plan
+from infotorch.bounds.estimates.estimation import ESTIMATED
+from infotorch.bounds.grids.grid import Grid, read_grid, write_plan
 from infotorch.cli.app import Part
 from infotorch.cli.failures import Usage
 from infotorch.cli.flags import whole

@@ -10,10 +10,10 @@ import torch
 
 from infotorch import bounds as room
 from infotorch import errors, store
-from infotorch.bounds.estimation import report_of
-from infotorch.bounds.examples import pairs_of, revealing_by_chance, scores_of
-from infotorch.bounds.grid import Grid
-from infotorch.bounds.taken import Taken, taken_runs
+from infotorch.bounds.estimates.estimation import report_of
+from infotorch.bounds.estimates.examples import pairs_of, revealing_by_chance, scores_of
+from infotorch.bounds.estimates.taken import Taken, taken_runs
+from infotorch.bounds.grids.grid import Grid
 from infotorch.data import Samples, pictures_of
 from infotorch.pipeline.keeping import keep_samples
 from infotorch.table import Estimate, Scores

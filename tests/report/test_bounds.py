@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from infotorch.bounds.result import BoundEstimate, Report
+from infotorch.bounds.estimates.result import BoundEstimate, Report
 from infotorch.report import build
 from infotorch.report.bounds import bounds
 from infotorch.report.bounds_curves import curves

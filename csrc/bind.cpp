@@ -55,7 +55,7 @@ cpu::Correction correction_of(const std::string& name) {
   throw std::invalid_argument("plugin_mi: no correction is named " + name);
 }
 
-// Information from counts. infotorch/bounds/information.py checks what it passes on.
+// Information from counts. infotorch/bounds/theory/information.py checks what it passes on.
 template <typename state_t, typename bit_t>
 void bind_counts(py::module_& m) {
   using States = py::array_t<state_t, py::array::c_style>;

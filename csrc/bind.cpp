@@ -104,8 +104,8 @@ int64_t positions(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
   return beyond < 0 ? 0 : beyond / stride + 1;
 }
 
-// The sizes as they are numbered, once they are those of a convolution over whole vectors of samples.
-cpu::MemberConv member_conv_shape(const std::string& where, const std::array<int64_t, 16>& s, int64_t lanes) {
+// The sizes as they are numbered, once they are those of a convolution.
+cpu::MemberConv member_conv_shape(const std::string& where, const std::array<int64_t, 16>& s) {
   constexpr int64_t kMost = int64_t{1} << 31;  // no product below overflows
   const auto refuse = [&where, &s](const std::string& must) {
     const std::string got = text(std::vector<int64_t>(s.begin(), s.end()));
@@ -118,7 +118,6 @@ cpu::MemberConv member_conv_shape(const std::string& where, const std::array<int
   }
   const cpu::MemberConv shape = {s[0], s[1], s[2],  s[3],  s[4],  s[5],  s[6],  s[7],
                                  s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15]};
-  if (shape.B < lanes) refuse("there must be at least " + std::to_string(lanes) + " samples");
   if (shape.Ho != positions(shape.H, shape.kh, shape.sh, shape.ph, shape.dh) ||
       shape.Wo != positions(shape.W, shape.kw, shape.sw, shape.pw, shape.dw))
     refuse("Ho and Wo must be the positions of the kernel");
@@ -131,12 +130,11 @@ void bind_member_conv(py::module_& m) {
   using Array = py::array_t<scalar_t, py::array::c_style>;
   using Kernel = void (*)(const cpu::MemberConv&, const scalar_t*, const scalar_t*, scalar_t*);
   using Shapes = std::array<std::vector<int64_t>, 3>;  // of left, right and out
-  constexpr int64_t lanes = cpu::member_conv_lanes<scalar_t>();
   const auto def = [&m](const std::string& name, Kernel kernel, const auto& shapes) {
     m.def(
         name.c_str(),
         [name, kernel, shapes](const std::array<int64_t, 16>& sizes, const Array& left, const Array& right, Array out) {
-          const cpu::MemberConv shape = member_conv_shape(name, sizes, lanes);
+          const cpu::MemberConv shape = member_conv_shape(name, sizes);
           const Shapes want = shapes(shape);
           check_shape(name, "left", left, want[0]);
           check_shape(name, "right", right, want[1]);
@@ -150,12 +148,9 @@ void bind_member_conv(py::module_& m) {
   const auto x = [](const cpu::MemberConv& s) { return std::vector<int64_t>{s.E, s.C, s.H, s.W, s.B}; };
   const auto w = [](const cpu::MemberConv& s) { return std::vector<int64_t>{s.E, s.O, s.C, s.kh, s.kw}; };
   const auto y = [](const cpu::MemberConv& s) { return std::vector<int64_t>{s.E, s.O, s.Ho, s.Wo, s.B}; };
-  const auto y_last = [](const cpu::MemberConv& s) {
-    return std::vector<int64_t>{s.E, s.Ho, s.Wo, s.B, (s.O + lanes - 1) / lanes * lanes};
-  };
   def("member_conv", cpu::member_conv<scalar_t>, [=](const auto& s) { return Shapes{x(s), w(s), y(s)}; });
   def("member_conv_dx", cpu::member_conv_dx<scalar_t>, [=](const auto& s) { return Shapes{y(s), w(s), x(s)}; });
-  def("member_conv_dw", cpu::member_conv_dw<scalar_t>, [=](const auto& s) { return Shapes{x(s), y_last(s), w(s)}; });
+  def("member_conv_dw", cpu::member_conv_dw<scalar_t>, [=](const auto& s) { return Shapes{x(s), y(s), w(s)}; });
 }
 
 }  // namespace
@@ -169,8 +164,6 @@ PYBIND11_MODULE(_C, m) {
         py::arg("count"));
   bind_counts<int32_t, uint8_t>(m);
   bind_counts<int64_t, int64_t>(m);
-  m.attr("member_conv_lanes") = py::dict(py::arg("float32") = cpu::member_conv_lanes<float>(),
-                                         py::arg("float64") = cpu::member_conv_lanes<double>());
   bind_member_conv<float>(m);
   bind_member_conv<double>(m);
 }

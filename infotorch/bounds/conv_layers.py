@@ -14,9 +14,6 @@ from torch.autograd.function import once_differentiable
 
 from infotorch import _C
 
-# Numbers in the widest vector of a processor; the kernels need a whole one of samples.
-LANES = {getattr(torch, name): lanes for name, lanes in _C.member_conv_lanes.items()}
-
 __all__ = ["Geometry", "columns", "convolve", "normalize"]
 
 
@@ -114,19 +111,18 @@ class _Kernel(torch.autograd.Function):
         x, weight = (saved.detach() for saved in ctx.saved_tensors)
         (E, _, _, _, B), O = x.shape, weight.shape[1]
         sizes = ctx.geometry.sizes(E, O, B)
-        dx = None
+        g, dx = g.contiguous(), None
         if ctx.needs_input_grad[0]:
             dx = torch.empty_like(x)
-            _C.member_conv_dx(sizes, g.contiguous().numpy(), weight.numpy(), dx.numpy())
-        last = F.pad(g.permute(0, 2, 3, 4, 1), (0, -O % LANES[g.dtype])).contiguous()  # [E, Ho, Wo, B, Op]
+            _C.member_conv_dx(sizes, g.numpy(), weight.numpy(), dx.numpy())
         dweight = torch.empty_like(weight)
-        _C.member_conv_dw(sizes, x.numpy(), last.numpy(), dweight.numpy())
+        _C.member_conv_dw(sizes, x.numpy(), g.numpy(), dweight.numpy())
         return dx, dweight, None
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """The convolutions of x [E, C, H, W, B] with weight [E, O, C, kh, kw] and bias [E, O], [E, O, Ho, Wo, B]."""
-    if x.is_cpu and x.shape[-1] >= LANES[x.dtype] and not geometry.is_product:
+    if x.is_cpu and not geometry.is_product:
         y = _Kernel.apply(x, weight, geometry)
         return y if bias is None else y + bias[:, :, None, None, None]
     patches = columns(x, geometry)

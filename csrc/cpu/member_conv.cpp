@@ -1,5 +1,6 @@
 // All are sums of matrix products, for which the places that a position meets are laid side by side: as rows of samples
-// for y and dx, as rows of channels for dw. A place is laid out once for all positions of a row that meet it.
+// for y and dx, as rows of channels for dw. Each row of the source is laid out once and read along, because what waits
+// for memory would cost more than the products.
 
 #include "member_conv.h"
 
@@ -24,10 +25,10 @@ struct Axis {
 Axis height(const MemberConv& s) { return {s.H, s.Ho, s.kh, s.sh, s.ph, s.dh}; }
 Axis width(const MemberConv& s) { return {s.W, s.Wo, s.kw, s.sw, s.pw, s.dw}; }
 
-// The entries of a kernel in an order in which those that meet one pixel are neighbours.
+// The entries of a kernel in an order in which those that meet one pixel are neighbours, by increasing outputs.
 std::vector<int64_t> pixel_order(const Axis& axis) {
   std::vector<int64_t> order(axis.kernel);
-  std::iota(order.begin(), order.end(), 0);
+  std::iota(order.rbegin(), order.rend(), 0);
   std::stable_sort(order.begin(), order.end(), [&axis](int64_t i, int64_t j) {
     return i * axis.dilation % axis.stride < j * axis.dilation % axis.stride;
   });
@@ -84,62 +85,72 @@ struct Planes {
   int64_t weights() const { return Q * R * kh * kw; }
 };
 
-// How many columns of the source are in use at once.
-int64_t span(const std::vector<Taps>& columns) {
+// How many rows of the source are in use at once.
+int64_t span(const std::vector<Taps>& rows) {
   int64_t most = 1;
-  for (const Taps& taps : columns)
-    if (!taps.source.empty()) {
-      const auto [low, high] = std::minmax(taps.source.front(), taps.source.back());
-      most = std::max(most, high - low + 1);
-    }
+  for (const Taps& taps : rows)
+    if (!taps.source.empty()) most = std::max(most, taps.source.back() - taps.source.front() + 1);
   return most;
 }
 
-// out[r] = sum over q and the entries of w[column][row][q][r] * source[q], w in the order of the taps.
+// How many taps from t on meet columns side by side.
+int64_t run(const Taps& taps, int64_t t) {
+  int64_t length = 1;
+  while (t + length < int64_t(taps.source.size()) && taps.source[t + length] == taps.source[t] + length) ++length;
+  return length;
+}
+
+// out[r] = sum over q and the entries of w[row][column][q][r] * source[q], w in the order of the taps.
 template <typename scalar_t>
 void planes(const Planes& s, const std::vector<Taps>& rows, const std::vector<Taps>& columns, const scalar_t* source,
             const scalar_t* w, scalar_t* out) {
-  const int64_t stride = panel_stride(s.B), ring = span(columns), column_size = s.kh * s.Q * stride;
+  const int64_t stride = panel_stride(s.B), pixel = s.Q * stride, line = s.source_w * pixel, ring = span(rows);
+  const int64_t out_line = s.out_w * stride;
   parallel_for(s.E * s.out_h, 1, [&](int64_t begin, int64_t end) {
-    const Scratch<scalar_t> laid(ring * column_size), sum(s.R * stride);
-    std::fill_n(laid.data, ring * column_size, scalar_t(0));  // what lies beyond B is computed with
+    const Scratch<scalar_t> laid(ring * line), sum(s.R * out_line);  // [row, column, Q, B] and [R, column, B]
+    std::fill_n(laid.data, ring * line, scalar_t(0));                // what lies beyond B is computed with
+    std::vector<int64_t> held(ring, -1);
     for (int64_t p = begin; p < end; ++p) {
       const int64_t e = p / s.out_h, row = p % s.out_h;
-      const Taps& down = rows[row];
-      const int64_t depth = down.source.size() * s.Q;
-      std::vector<int64_t> held(ring, -1);
-      for (int64_t column = 0; column < s.out_w; ++column) {
-        bool add = false;
-        for (size_t t = 0; t < columns[column].source.size(); ++t) {
-          const int64_t from = columns[column].source[t];
-          scalar_t* const place = laid.data + from % ring * column_size;
-          if (held[from % ring] != from)
-            for (size_t i = 0; i < down.source.size(); ++i)
-              copy_block(source + e * s.Q * s.source_plane() + (down.source[i] * s.source_w + from) * s.B,
-                         s.source_plane(), 1, s.Q, s.B, place + i * s.Q * stride, stride);
-          held[from % ring] = from;
-          const scalar_t* entries =
-              w + e * s.weights() + ((columns[column].first + t) * s.kh + down.first) * s.Q * s.R;
-          for (int64_t k = 0; k < depth; k += kTerms, add = true)
-            product(Panel<scalar_t>{place + k * stride, stride}, padded(s.B), Panel<scalar_t>{entries + k * s.R, s.R},
-                    s.R, std::min(kTerms, depth - k), add, sum.data, stride);
-        }
-        if (!add) std::fill_n(sum.data, s.R * stride, scalar_t(0));  // padding alone
-        copy_block(sum.data, stride, 1, s.R, s.B, out + e * s.R * s.out_plane() + (row * s.out_w + column) * s.B,
-                   s.out_plane());
+      for (const int64_t from : rows[row].source) {
+        int64_t& there = held[from % ring];
+        if (there == e * s.source_h + from) continue;
+        there = e * s.source_h + from;
+        for (int64_t q = 0; q < s.Q; ++q)
+          copy_block(source + (e * s.Q + q) * s.source_plane() + from * s.source_w * s.B, s.B, 1, s.source_w, s.B,
+                     laid.data + from % ring * line + q * stride, pixel);
       }
+      for (int64_t column = 0; column < s.out_w; ++column) {
+        const Taps &down = rows[row], &along = columns[column];
+        scalar_t* const to = sum.data + column * stride;
+        bool add = false;
+        for (size_t i = 0; i < down.source.size(); ++i)
+          for (int64_t t = 0, length; t < int64_t(along.source.size()); t += length) {
+            length = run(along, t);
+            const scalar_t* x = laid.data + down.source[i] % ring * line + along.source[t] * pixel;
+            const scalar_t* y = w + e * s.weights() + ((down.first + i) * s.kw + along.first + t) * s.Q * s.R;
+            for (int64_t k = 0; k < length * s.Q; k += kTerms, add = true)
+              product(Panel<scalar_t>{x + k * stride, stride}, padded(s.B), Panel<scalar_t>{y + k * s.R, s.R}, s.R,
+                      std::min(kTerms, length * s.Q - k), add, to, out_line);
+          }
+        if (!add)  // padding alone
+          for (int64_t r = 0; r < s.R; ++r) std::fill_n(to + r * out_line, stride, scalar_t(0));
+      }
+      for (int64_t r = 0; r < s.R; ++r)
+        copy_block(sum.data + r * out_line, stride, 1, s.out_w, s.B,
+                   out + (e * s.R + r) * s.out_plane() + row * s.out_w * s.B, s.B);
     }
   });
 }
 
-// The weights [E, O, C, kh, kw] as [E, column, row, q, r], entries in the given orders.
+// The weights [E, O, C, kh, kw] as [E, row, column, q, r], entries in the given orders.
 template <typename scalar_t>
 void lay_weights(const MemberConv& s, const std::vector<int64_t>& rows, const std::vector<int64_t>& columns,
                  const scalar_t* w, bool by_output, scalar_t* to) {
   const int64_t entries = s.kh * s.kw, o = s.C * entries, c = entries;
   parallel_for(s.E * entries, 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
-      const int64_t e = p / entries, j = columns[p % entries / s.kh], i = rows[p % s.kh];
+      const int64_t e = p / entries, i = rows[p % entries / s.kw], j = columns[p % s.kw];
       const scalar_t* from = w + e * s.O * o + i * s.kw + j;
       if (by_output)
         copy_block(from, c, o, s.C, s.O, to + p * s.O * s.C, s.O);

@@ -10,6 +10,7 @@
 
 #include "../parallel.h"
 #include "product.h"
+#include "simd.h"
 
 namespace infotorch::cpu {
 namespace {
@@ -74,6 +75,21 @@ std::vector<Taps> pixel_taps(const Axis& axis) {
   return taps;
 }
 
+// Overloads, because a template can't be cloned. Both let NaN through.
+#define INFOTORCH_RELU(scalar_t)                                                                       \
+  INFOTORCH_CLONES void rectify(scalar_t* x, int64_t size) { /* whole vectors */                       \
+    const Vector<scalar_t> zero = {};                                                                  \
+    for (int64_t k = 0; k < size; k += kLanes<scalar_t>) {                                             \
+      const auto v = load<Vector<scalar_t>>(x + k);                                                    \
+      store(x + k, v < 0 ? zero : v);                                                                  \
+    }                                                                                                  \
+  }                                                                                                    \
+  INFOTORCH_CLONES void mask(const scalar_t* dy, const scalar_t* y, int64_t size, scalar_t* to) {      \
+    for (int64_t k = 0; k < size; ++k) to[k] = y[k] <= 0 ? 0 : dy[k];                                  \
+  }
+INFOTORCH_RELU(float)
+INFOTORCH_RELU(double)
+
 // Sums over Q planes of a source into R planes of a result, B samples a place.
 struct Planes {
   int64_t E, Q, R, B;
@@ -103,7 +119,7 @@ int64_t run(const Taps& taps, int64_t t) {
 // out[r] = sum over q and the entries of w[row][column][q][r] * source[q], w in the order of the taps.
 template <typename scalar_t>
 void planes(const Planes& s, const std::vector<Taps>& rows, const std::vector<Taps>& columns, const scalar_t* source,
-            const scalar_t* w, scalar_t* out) {
+            const scalar_t* w, bool relu, scalar_t* out) {
   const int64_t stride = panel_stride(s.B), pixel = s.Q * stride, line = s.source_w * pixel, ring = span(rows);
   const int64_t out_line = s.out_w * stride;
   parallel_for(s.E * s.out_h, 1, [&](int64_t begin, int64_t end) {
@@ -136,9 +152,11 @@ void planes(const Planes& s, const std::vector<Taps>& rows, const std::vector<Ta
         if (!add)  // padding alone
           for (int64_t r = 0; r < s.R; ++r) std::fill_n(to + r * out_line, stride, scalar_t(0));
       }
-      for (int64_t r = 0; r < s.R; ++r)
-        copy_block(sum.data + r * out_line, stride, 1, s.out_w, s.B,
-                   out + (e * s.R + r) * s.out_plane() + row * s.out_w * s.B, s.B);
+      for (int64_t r = 0; r < s.R; ++r) {
+        scalar_t* const from = sum.data + r * out_line;
+        if (relu) rectify(from, out_line);
+        copy_block(from, stride, 1, s.out_w, s.B, out + (e * s.R + r) * s.out_plane() + row * s.out_w * s.B, s.B);
+      }
     }
   });
 }
@@ -166,29 +184,34 @@ void reach(int64_t shift, int64_t stride, int64_t size, int64_t out, int64_t* be
   *end = std::max(*begin, shift >= size ? 0 : std::min(out, (size - 1 - shift) / stride + 1));
 }
 
-// dw of the output channels o0 ... and the input channels c0 ..., at most kBlock of both, by way of scratch.
+// dw of kBlock output channels and kBlock input channels at most, by way of scratch.
 template <typename scalar_t>
 struct Block {
   const MemberConv& s;
   const std::vector<Taps> down = pixel_taps(height(s));
   const std::vector<int64_t> order = pixel_order(height(s));
-  const int64_t row_pixels = ceil_div(s.W, s.sw) * s.sw;
-  const Scratch<scalar_t> g{s.Ho * s.Wo * s.B * kBlock};         // [Ho, Wo, B, kBlock] of dy
-  const Scratch<scalar_t> row{row_pixels * s.B * kBlock};        // [W, B, channels] of x, columns sw apart together
+  const int64_t ring = span(down), line = s.Wo * s.B, row_pixels = ceil_div(s.W, s.sw) * s.sw;
+  const Scratch<scalar_t> g{ring * line * kBlock};              // [row, Wo, B, kBlock] of dy
+  const Scratch<scalar_t> masked{line * kBlock};                // [kBlock, Wo, B] of dy
+  const Scratch<scalar_t> row{row_pixels * s.B * kBlock};       // [W, B, channels] of x, columns sw apart together
   const Scratch<scalar_t> sum{s.kh * s.kw * kBlock * kBlock};  // [kh, kw, channels, kBlock]
 
-  void operator()(const scalar_t* x, const scalar_t* dy, int64_t os, int64_t cs, scalar_t* dw) const {
-    const int64_t entries = s.kh * s.kw, positions = s.Ho * s.Wo * s.B;
+  void operator()(const scalar_t* x, const scalar_t* dy, const scalar_t* y, int64_t os, int64_t cs,
+                  scalar_t* dw) const {
+    const int64_t entries = s.kh * s.kw;
     std::fill_n(sum.data, entries * kBlock * kBlock, scalar_t(0));
-    if (os < kBlock) std::fill_n(g.data, positions * kBlock, scalar_t(0));
-    copy_block(dy, 1, positions, positions, os, g.data, kBlock);
+    if (os < kBlock) std::fill_n(g.data, ring * line * kBlock, scalar_t(0));
+    std::vector<int64_t> held(ring, -1);
     for (int64_t h = 0; h < s.H; ++h) {
       if (down[h].source.empty()) continue;
       for (int64_t v = 0; v < s.W; ++v)
         copy_block(x + (h * s.W + v) * s.B, 1, s.H * s.W * s.B, s.B, cs, pixel(v, cs), cs);
-      for (size_t t = 0; t < down[h].source.size(); ++t)
-        for (int64_t j = 0; j < s.kw; ++j)
-          add_entry(order[down[h].first + t] * s.kw + j, j * s.dw - s.pw, down[h].source[t], cs);
+      for (size_t t = 0; t < down[h].source.size(); ++t) {
+        const int64_t oh = down[h].source[t];
+        if (held[oh % ring] != oh) lay(dy, y, oh, os);
+        held[oh % ring] = oh;
+        for (int64_t j = 0; j < s.kw; ++j) add_entry(order[down[h].first + t] * s.kw + j, j * s.dw - s.pw, oh, cs);
+      }
     }
     for (int64_t o = 0; o < os; ++o)
       for (int64_t c = 0; c < cs; ++c)
@@ -201,12 +224,21 @@ struct Block {
     return row.data + (v % s.sw * (row_pixels / s.sw) + v / s.sw) * s.B * cs;
   }
 
+  void lay(const scalar_t* dy, const scalar_t* y, int64_t oh, int64_t os) const {
+    scalar_t* const to = g.data + oh % ring * line * kBlock;
+    const int64_t plane = s.Ho * line;
+    if (!y) return copy_block(dy + oh * line, 1, plane, line, os, to, kBlock);
+    for (int64_t o = 0; o < os; ++o)
+      mask(dy + o * plane + oh * line, y + o * plane + oh * line, line, masked.data + o * line);
+    copy_block(masked.data, 1, line, line, os, to, kBlock);
+  }
+
   // The positions of output row oh, of which the first column's pixel is `left`.
   void add_entry(int64_t entry, int64_t left, int64_t oh, int64_t cs) const {
     int64_t begin, end;
     reach(left, s.sw, s.W, s.Wo, &begin, &end);
     if (begin == end) return;
-    const scalar_t *a = pixel(begin * s.sw + left, cs), *b = g.data + (oh * s.Wo + begin) * s.B * kBlock;
+    const scalar_t *a = pixel(begin * s.sw + left, cs), *b = g.data + (oh % ring * line + begin * s.B) * kBlock;
     const int64_t depth = (end - begin) * s.B;
     for (int64_t k = 0; k < depth; k += kTerms)
       product(Panel<scalar_t>{b + k * kBlock, kBlock}, kBlock, Panel<scalar_t>{a + k * cs, cs}, cs,
@@ -217,11 +249,11 @@ struct Block {
 }  // namespace
 
 template <typename scalar_t>
-void member_conv(const MemberConv& s, const scalar_t* x, const scalar_t* w, scalar_t* y) {
+void member_conv(const MemberConv& s, const scalar_t* x, const scalar_t* w, scalar_t* y, bool relu) {
   const Scratch<scalar_t> laid(s.E * s.O * s.C * s.kh * s.kw);
   lay_weights(s, output_order(height(s)), output_order(width(s)), w, true, laid.data);
   planes({s.E, s.C, s.O, s.B, s.H, s.W, s.Ho, s.Wo, s.kh, s.kw}, output_taps(height(s)), output_taps(width(s)), x,
-         laid.data, y);
+         laid.data, relu, y);
 }
 
 template <typename scalar_t>
@@ -229,27 +261,28 @@ void member_conv_dx(const MemberConv& s, const scalar_t* dy, const scalar_t* w, 
   const Scratch<scalar_t> laid(s.E * s.O * s.C * s.kh * s.kw);
   lay_weights(s, pixel_order(height(s)), pixel_order(width(s)), w, false, laid.data);
   planes({s.E, s.O, s.C, s.B, s.Ho, s.Wo, s.H, s.W, s.kh, s.kw}, pixel_taps(height(s)), pixel_taps(width(s)), dy,
-         laid.data, dx);
+         laid.data, false, dx);
 }
 
 template <typename scalar_t>
-void member_conv_dw(const MemberConv& s, const scalar_t* x, const scalar_t* dy, scalar_t* dw) {
+void member_conv_dw(const MemberConv& s, const scalar_t* x, const scalar_t* dy, scalar_t* dw, const scalar_t* y) {
   const int64_t os = ceil_div(s.O, kBlock), cs = ceil_div(s.C, kBlock);
   parallel_for(s.E * os * cs, 1, [&](int64_t begin, int64_t end) {
     const Block<scalar_t> block{s};
     for (int64_t p = begin; p < end; ++p) {
       const int64_t e = p / (os * cs), o = p / cs % os * kBlock, c = p % cs * kBlock;
-      block(x + (e * s.C + c) * s.H * s.W * s.B, dy + (e * s.O + o) * s.Ho * s.Wo * s.B, std::min(kBlock, s.O - o),
-            std::min(kBlock, s.C - c), dw + (e * s.O + o) * s.C * s.kh * s.kw + c * s.kh * s.kw);
+      const int64_t out = (e * s.O + o) * s.Ho * s.Wo * s.B;
+      block(x + (e * s.C + c) * s.H * s.W * s.B, dy + out, y ? y + out : nullptr, std::min(kBlock, s.O - o),
+            std::min(kBlock, s.C - c), dw + ((e * s.O + o) * s.C + c) * s.kh * s.kw);
     }
   });
 }
 
-template void member_conv(const MemberConv&, const float*, const float*, float*);
-template void member_conv(const MemberConv&, const double*, const double*, double*);
+template void member_conv(const MemberConv&, const float*, const float*, float*, bool);
+template void member_conv(const MemberConv&, const double*, const double*, double*, bool);
 template void member_conv_dx(const MemberConv&, const float*, const float*, float*);
 template void member_conv_dx(const MemberConv&, const double*, const double*, double*);
-template void member_conv_dw(const MemberConv&, const float*, const float*, float*);
-template void member_conv_dw(const MemberConv&, const double*, const double*, double*);
+template void member_conv_dw(const MemberConv&, const float*, const float*, float*, const float*);
+template void member_conv_dw(const MemberConv&, const double*, const double*, double*, const double*);
 
 }  // namespace infotorch::cpu

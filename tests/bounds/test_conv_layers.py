@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from infotorch import _C
-from infotorch.bounds.conv_layers import Geometry, columns, convolve, normalize
+from infotorch.bounds.conv_layers import Geometry, columns, convolve, normalize, plain_normalize
 from tests.laws import assert_same, assert_same_bits
 
 # channels, size, out channels, kernel, stride, padding, dilation: off every tile's edge, and on it
@@ -119,11 +119,14 @@ def test_a_nan_stays_in_its_sample(rng):
     assert bad.nonzero()[:, 0].tolist() == [18]
 
 
+@pytest.mark.parametrize("B", [1, 5, 8, 33])
+@pytest.mark.parametrize("form", [normalize, plain_normalize])
 @pytest.mark.parametrize("relu", [False, True])
-def test_normalize_equals_batch_norm(relu, rng):
-    leaves = [torch.randn(3, 4, 2, 3, 5, generator=rng) * 3 + 7, *torch.randn(2, 3, 4, generator=rng)]
+def test_normalize_equals_batch_norm(relu, form, B, rng):
+    leaves = [torch.randn(3, 4, 2, 3, B, generator=rng) * 3 + 7, *torch.randn(2, 3, 4, generator=rng)]
     x, weight, bias = (leaf.double().requires_grad_() for leaf in leaves)
-    y, mean, var = normalize(x, weight, bias, eps=1e-3, relu=relu)
+    y, mean, var = form(x if form is normalize else x.flatten(2), weight, bias, eps=1e-3, relu=relu)
+    y = y.view(x.shape)
     want = torch.stack(
         [
             F.batch_norm(x[e].movedim(-1, 0), None, None, weight[e], bias[e], training=True, eps=1e-3).movedim(0, -1)

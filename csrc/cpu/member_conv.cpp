@@ -190,10 +190,10 @@ struct Block {
   const MemberConv& s;
   const std::vector<Taps> down = pixel_taps(height(s));
   const std::vector<int64_t> order = pixel_order(height(s));
-  const int64_t ring = span(down), line = s.Wo * s.B, row_pixels = ceil_div(s.W, s.sw) * s.sw;
+  const int64_t ring = span(down), line = s.Wo * s.B;
   const Scratch<scalar_t> g{ring * line * kBlock};              // [row, Wo, B, kBlock] of dy
   const Scratch<scalar_t> masked{line * kBlock};                // [kBlock, Wo, B] of dy
-  const Scratch<scalar_t> row{row_pixels * s.B * kBlock};       // [W, B, channels] of x, columns sw apart together
+  const Scratch<scalar_t> row{s.W * s.B * kBlock};              // [W, B, channels] of x
   const Scratch<scalar_t> sum{s.kh * s.kw * kBlock * kBlock};  // [kh, kw, channels, kBlock]
 
   void operator()(const scalar_t* x, const scalar_t* dy, const scalar_t* y, int64_t os, int64_t cs,
@@ -204,8 +204,7 @@ struct Block {
     std::vector<int64_t> held(ring, -1);
     for (int64_t h = 0; h < s.H; ++h) {
       if (down[h].source.empty()) continue;
-      for (int64_t v = 0; v < s.W; ++v)
-        copy_block(x + (h * s.W + v) * s.B, 1, s.H * s.W * s.B, s.B, cs, pixel(v, cs), cs);
+      copy_block(x + h * s.W * s.B, 1, s.H * s.W * s.B, s.W * s.B, cs, row.data, cs);
       for (size_t t = 0; t < down[h].source.size(); ++t) {
         const int64_t oh = down[h].source[t];
         if (held[oh % ring] != oh) lay(dy, y, oh, os);
@@ -220,10 +219,6 @@ struct Block {
   }
 
  private:
-  scalar_t* pixel(int64_t v, int64_t cs) const {
-    return row.data + (v % s.sw * (row_pixels / s.sw) + v / s.sw) * s.B * cs;
-  }
-
   void lay(const scalar_t* dy, const scalar_t* y, int64_t oh, int64_t os) const {
     scalar_t* const to = g.data + oh % ring * line * kBlock;
     const int64_t plane = s.Ho * line;
@@ -238,11 +233,15 @@ struct Block {
     int64_t begin, end;
     reach(left, s.sw, s.W, s.Wo, &begin, &end);
     if (begin == end) return;
-    const scalar_t *a = pixel(begin * s.sw + left, cs), *b = g.data + (oh % ring * line + begin * s.B) * kBlock;
-    const int64_t depth = (end - begin) * s.B;
-    for (int64_t k = 0; k < depth; k += kTerms)
-      product(Panel<scalar_t>{b + k * kBlock, kBlock}, kBlock, Panel<scalar_t>{a + k * cs, cs}, cs,
-              std::min(kTerms, depth - k), true, sum.data + entry * kBlock * kBlock, kBlock);
+    const int64_t together = s.sw == 1 ? end - begin : 1;  // positions whose pixels are neighbours
+    for (int64_t ow = begin; ow < end; ow += together) {
+      const scalar_t* const a = row.data + (ow * s.sw + left) * s.B * cs;
+      const scalar_t* const b = g.data + (oh % ring * line + ow * s.B) * kBlock;
+      const int64_t depth = together * s.B;
+      for (int64_t k = 0; k < depth; k += kTerms)
+        product(Panel<scalar_t>{b + k * kBlock, kBlock}, kBlock, Panel<scalar_t>{a + k * cs, cs}, cs,
+                std::min(kTerms, depth - k), true, sum.data + entry * kBlock * kBlock, kBlock);
+    }
   }
 };
 

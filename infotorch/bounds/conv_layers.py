@@ -150,10 +150,11 @@ def rectified(weight: Tensor, x: Tensor, spare: Spare | None = None) -> Tensor:
     """The positive part of the product of weight [E, O, I] and x [E, I, H, W, B], which has no gradient."""
     if not x.is_cpu:
         return torch.bmm(weight, x.flatten(2)).view(*weight.shape[:2], *x.shape[2:]).relu()
-    I, *size = x.shape[1:4]
+    I, H = x.shape[1:3]
     one = (1, 1)
-    geometry = Geometry(channels=I, size=tuple(size), kernel=one, stride=one, padding=(0, 0), dilation=one)
-    return _Kernel.apply(x, weight[..., None, None], geometry, True, spare or Spare())
+    geometry = Geometry(channels=I, size=(H, 1), kernel=one, stride=one, padding=(0, 0), dilation=one)
+    y = _Kernel.apply(x.flatten(3)[..., None, :], weight[..., None, None], geometry, True, spare or Spare())
+    return y.view(*y.shape[:3], *x.shape[3:])  # a row of pixels did as a row of samples
 
 
 def affine(weight: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:

@@ -205,7 +205,7 @@ void bind_member_norm(py::module_& m) {
         cpu::member_norm(shape, x.data(), weight.data(), bias.data(), y_to, mean_to, var_to);
       },
       py::arg("x").noconvert(), py::arg("weight").noconvert(), py::arg("bias").noconvert(), py::arg("y").noconvert(),
-      py::arg("mean").noconvert(), py::arg("var").noconvert(), py::arg("eps"), py::arg("relu"));
+      py::arg("mean").noconvert(), py::arg("var").noconvert(), py::kw_only(), py::arg("eps"), py::arg("relu"));
   m.def(
       "member_norm_dx",
       [=](const Array& x, const Array& weight, const Array& bias, const Array& mean, const Array& var, const Array& dy,
@@ -226,7 +226,7 @@ void bind_member_norm(py::module_& m) {
       },
       py::arg("x").noconvert(), py::arg("weight").noconvert(), py::arg("bias").noconvert(), py::arg("mean").noconvert(),
       py::arg("var").noconvert(), py::arg("dy").noconvert(), py::arg("dx").noconvert(), py::arg("dweight").noconvert(),
-      py::arg("dbias").noconvert(), py::arg("eps"), py::arg("relu"));
+      py::arg("dbias").noconvert(), py::kw_only(), py::arg("eps"), py::arg("relu"));
 }
 
 }  // namespace

@@ -76,16 +76,16 @@ std::vector<Taps> pixel_taps(const Axis& axis) {
 }
 
 // Overloads, because a template can't be cloned. Both let NaN through.
-#define INFOTORCH_RELU(scalar_t)                                                                       \
-  INFOTORCH_CLONES void rectify(scalar_t* x, int64_t size) { /* whole vectors */                       \
-    const Vector<scalar_t> zero = {};                                                                  \
-    for (int64_t k = 0; k < size; k += kLanes<scalar_t>) {                                             \
-      const auto v = load<Vector<scalar_t>>(x + k);                                                    \
-      store(x + k, v < 0 ? zero : v);                                                                  \
-    }                                                                                                  \
-  }                                                                                                    \
-  INFOTORCH_CLONES void mask(const scalar_t* dy, const scalar_t* y, int64_t size, scalar_t* to) {      \
-    for (int64_t k = 0; k < size; ++k) to[k] = y[k] <= 0 ? 0 : dy[k];                                  \
+#define INFOTORCH_RELU(scalar_t)                                                                  \
+  INFOTORCH_CLONES void rectify(scalar_t* x, int64_t size) { /* whole vectors */                  \
+    const Vector<scalar_t> zero = {};                                                             \
+    for (int64_t k = 0; k < size; k += kLanes<scalar_t>) {                                        \
+      const auto v = load<Vector<scalar_t>>(x + k);                                               \
+      store(x + k, v < 0 ? zero : v);                                                             \
+    }                                                                                             \
+  }                                                                                               \
+  INFOTORCH_CLONES void mask(const scalar_t* dy, const scalar_t* y, int64_t size, scalar_t* to) { \
+    for (int64_t k = 0; k < size; ++k) to[k] = y[k] <= 0 ? 0 : dy[k];                             \
   }
 INFOTORCH_RELU(float)
 INFOTORCH_RELU(double)
@@ -191,9 +191,9 @@ struct Block {
   const std::vector<Taps> down = pixel_taps(height(s));
   const std::vector<int64_t> order = pixel_order(height(s));
   const int64_t ring = span(down), line = s.Wo * s.B;
-  const Scratch<scalar_t> g{ring * line * kBlock};              // [row, Wo, B, kBlock] of dy
-  const Scratch<scalar_t> masked{line * kBlock};                // [kBlock, Wo, B] of dy
-  const Scratch<scalar_t> row{s.W * s.B * kBlock};              // [W, B, channels] of x
+  const Scratch<scalar_t> g{ring * line * kBlock};             // [row, Wo, B, kBlock] of dy
+  const Scratch<scalar_t> masked{line * kBlock};               // [kBlock, Wo, B] of dy
+  const Scratch<scalar_t> row{s.W * s.B * kBlock};             // [W, B, channels] of x
   const Scratch<scalar_t> sum{s.kh * s.kw * kBlock * kBlock};  // [kh, kw, channels, kBlock]
 
   void operator()(const scalar_t* x, const scalar_t* dy, const scalar_t* y, int64_t os, int64_t cs,
@@ -214,8 +214,7 @@ struct Block {
     }
     for (int64_t o = 0; o < os; ++o)
       for (int64_t c = 0; c < cs; ++c)
-        for (int64_t t = 0; t < entries; ++t)
-          dw[(o * s.C + c) * entries + t] = sum.data[(t * kBlock + c) * kBlock + o];
+        for (int64_t t = 0; t < entries; ++t) dw[(o * s.C + c) * entries + t] = sum.data[(t * kBlock + c) * kBlock + o];
   }
 
  private:

@@ -1,5 +1,5 @@
-// A row is read once from memory and stays in the cache for all that is done with it: the backward pass makes again what
-// the forward pass had, because keeping it would cost two more passes over memory.
+// A row is read once from memory and stays in the cache for all that is done with it: the backward pass makes again
+// what the forward pass had, because keeping it would cost two more passes over memory.
 
 #include "member_norm.h"
 
@@ -92,15 +92,15 @@ INFOTORCH_INLINE void backward_row(const MemberNorm& s, const scalar_t* x, scala
 }
 
 // Overloads, because a template can't be cloned.
-#define INFOTORCH_NORM(scalar_t)                                                                                   \
-  INFOTORCH_CLONES void forward(const MemberNorm& s, const scalar_t* x, scalar_t weight, scalar_t bias,            \
-                                scalar_t* y, scalar_t* mean, scalar_t* var) {                                      \
-    forward_row(s, x, weight, bias, y, mean, var);                                                                 \
-  }                                                                                                                \
-  INFOTORCH_CLONES void backward(const MemberNorm& s, const scalar_t* x, scalar_t weight, scalar_t bias,           \
-                                 scalar_t mean, scalar_t var, const scalar_t* dy, scalar_t* dx, scalar_t* dweight, \
-                                 scalar_t* dbias) {                                                                \
-    backward_row(s, x, weight, bias, mean, var, dy, dx, dweight, dbias);                                           \
+#define INFOTORCH_NORM(scalar_t)                                                                                     \
+  INFOTORCH_CLONES void forward(const MemberNorm& s, const scalar_t* x, scalar_t weight, scalar_t bias, scalar_t* y, \
+                                scalar_t* mean, scalar_t* var) {                                                     \
+    forward_row(s, x, weight, bias, y, mean, var);                                                                   \
+  }                                                                                                                  \
+  INFOTORCH_CLONES void backward(const MemberNorm& s, const scalar_t* x, scalar_t weight, scalar_t bias,             \
+                                 scalar_t mean, scalar_t var, const scalar_t* dy, scalar_t* dx, scalar_t* dweight,   \
+                                 scalar_t* dbias) {                                                                  \
+    backward_row(s, x, weight, bias, mean, var, dy, dx, dweight, dbias);                                             \
   }
 INFOTORCH_NORM(float)
 INFOTORCH_NORM(double)

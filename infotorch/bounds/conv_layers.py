@@ -134,9 +134,7 @@ class _Kernel(torch.autograd.Function):
         return dx, dweight, None, None, None
 
 
-def convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, spare: Spare | None = None
-) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, spare: Spare | None = None) -> Tensor:
     """The convolutions of x [E, C, H, W, B] with weight [E, O, C, kh, kw] and bias [E, O], [E, O, Ho, Wo, B]."""
     if x.is_cpu and not geometry.is_product:
         y = _Kernel.apply(x, weight, geometry, False, spare or Spare())
@@ -171,8 +169,8 @@ class _Normalize(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         rows = [a.detach().contiguous() for a in (x.flatten(0, 1), weight.flatten(), bias.flatten())]
         y, mean, var = spare.like("y", x, x.shape), torch.empty_like(rows[1]), torch.empty_like(rows[1])
-        _C.member_norm(*(a.numpy() for a in (*rows, y.flatten(0, 1), mean, var)), eps, relu)
-        ctx.options, ctx.spare = (eps, relu), spare
+        _C.member_norm(*(a.numpy() for a in (*rows, y.flatten(0, 1), mean, var)), eps=eps, relu=relu)
+        ctx.options, ctx.spare = {"eps": eps, "relu": relu}, spare
         ctx.save_for_backward(*rows, mean, var)
         mean, var = (a.view(weight.shape) for a in (mean, var))
         ctx.mark_non_differentiable(mean, var)
@@ -185,7 +183,7 @@ class _Normalize(torch.autograd.Function):
         dx = ctx.spare.like("dx", g, g.shape)
         dweight, dbias = torch.empty(2, *g.shape[:2], dtype=g.dtype)
         rows = (g.contiguous().flatten(0, 1), dx.flatten(0, 1), dweight.flatten(), dbias.flatten())
-        _C.member_norm_dx(*(a.numpy() for a in (*saved, *rows)), *ctx.options)
+        _C.member_norm_dx(*(a.numpy() for a in (*saved, *rows)), **ctx.options)
         return dx, dweight, dbias, None, None, None
 
 

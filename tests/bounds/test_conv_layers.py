@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from infotorch import _C
-from infotorch.bounds.conv_layers import Geometry, columns, convolve, normalize, plain_normalize
+from infotorch.bounds.conv_layers import Geometry, Spare, columns, convolve, normalize, plain_normalize, rectified
 from tests.laws import assert_same, assert_same_bits
 
 # channels, size, out channels, kernel, stride, padding, dilation: off every tile's edge, and on it
@@ -111,6 +111,36 @@ def test_a_kernel_refuses_sizes_of_no_convolution(kernel, place, value, text, dt
         getattr(_C, kernel)(sizes, *(np.zeros(shape, real) for shape in KERNELS[kernel]))
 
 
+def test_a_kernel_refuses_a_mask_of_other_sizes(dtype):
+    real = torch.empty(0, dtype=dtype).numpy().dtype
+    arrays = [np.zeros(shape, real) for shape in KERNELS["member_conv_dw"]]
+    _C.member_conv_dw(SIZES, *arrays, np.zeros(Y, real))
+    with pytest.raises(ValueError, match=re.escape(f"member_conv_dw: relu must be {list(Y)}; got {list(X)}. Match")):
+        _C.member_conv_dw(SIZES, *arrays, np.zeros(X, real))
+
+
+@pytest.mark.parametrize("B", [1, 16, 35])
+def test_rectified_equals_relu_of_the_product(B, dtype, rng):
+    leaves = torch.randn(2, 37, 9, generator=rng), torch.randn(2, 9, 3, 4, B, generator=rng)
+    weight, x = leaves[0].to(dtype).requires_grad_(), leaves[1].to(dtype)
+    y = rectified(weight, x)
+    upstream = torch.randn(y.shape, generator=rng).to(dtype)
+    truth = leaves[0].to(dtype).double().requires_grad_()
+    want = torch.einsum("eoi,eihwb->eohwb", truth, x.double()).relu()
+    assert_same(y.detach(), want.detach())
+    (got,), (dweight,) = torch.autograd.grad(y, weight, upstream), torch.autograd.grad(want, truth, upstream.double())
+    assert_same(got, dweight)
+    assert rectified(weight.detach().to("meta"), x.to("meta")).shape == y.shape
+
+
+def test_the_next_step_takes_the_memory_of_the_last(rng):
+    spare, x = Spare(), torch.zeros(1)
+    first = spare.like("y", x, (2, 3))
+    assert spare.like("y", x, (2, 3)).data_ptr() == first.data_ptr()
+    others = [spare.like("dx", x, (2, 3)), spare.like("y", x, (3, 2)), Spare().like("y", x, (2, 3))]
+    assert len({a.data_ptr() for a in (first, *others)}) == 4
+
+
 def test_a_nan_stays_in_its_sample(rng):
     geometry = Geometry(channels=3, size=(4, 4), kernel=(3, 3), stride=(1, 1), padding=(1, 1), dilation=(1, 1))
     x, w = torch.randn(1, 3, 4, 4, 20, generator=rng), torch.randn(1, 4, 3, 3, 3, generator=rng)
@@ -144,3 +174,56 @@ def test_normalize_equals_batch_norm(relu, form, B, rng):
         strict=True,
     ):
         assert_same(ours, truth)
+
+
+def test_normalize_in_float32_stays_near_float64(rng):
+    leaves = [torch.randn(2, 3, 4, 5, 9, generator=rng) + 5, *torch.randn(2, 2, 3, generator=rng)]
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        x, weight, bias = (leaf.to(dtype).requires_grad_() for leaf in leaves)
+        y, *statistics = normalize(x, weight, bias, eps=1e-5, relu=False)
+        found.append([y.detach(), *statistics, *torch.autograd.grad(y, [x, weight, bias], x.detach() ** 2)])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=2e-4)
+
+
+ROWS = {name: (3,) for name in ("weight", "bias", "mean", "var", "dweight", "dbias")}
+ROWS |= {name: (3, 20) for name in ("x", "y", "dy", "dx")}
+NORMS = {
+    "member_norm": ("x", "weight", "bias", "y", "mean", "var"),
+    "member_norm_dx": ("x", "weight", "bias", "mean", "var", "dy", "dx", "dweight", "dbias"),
+}
+
+
+@pytest.mark.parametrize("kernel", NORMS)
+def test_a_norm_refuses_arrays_of_other_sizes(kernel, dtype):
+    call, real = getattr(_C, kernel), torch.empty(0, dtype=dtype).numpy().dtype
+    arrays = {name: np.ones(ROWS[name], real) for name in NORMS[kernel]}
+    call(**arrays, eps=1e-5, relu=True)
+    for name in NORMS[kernel][1:]:
+        for step in (-1, 1):
+            wrong = (*ROWS[name][:-1], ROWS[name][-1] + step)
+            text = f"{kernel}: {name} must be {list(ROWS[name])}; got {list(wrong)}. Match the sizes."
+            with pytest.raises(ValueError, match=re.escape(text)):
+                call(**arrays | {name: np.ones(wrong, real)}, eps=1e-5, relu=True)
+    for shape in [(3,), (3, 0), (3, 4, 5)]:
+        text = f"{kernel}: x must be [rows, size], size > 0; got {list(shape)}. Flatten it."
+        with pytest.raises(ValueError, match=re.escape(text)):
+            call(**arrays | {"x": np.ones(shape, real)}, eps=1e-5, relu=True)
+
+
+def test_kernels_give_the_same_bits_by_any_threads(rng):
+    geometry = Geometry(channels=33, size=(7, 6), kernel=(3, 3), stride=(2, 2), padding=(1, 1), dilation=(1, 1))
+    x, w = torch.randn(3, 33, 7, 6, 20, generator=rng), torch.randn(3, 40, 33, 3, 3, generator=rng)
+    weight, bias = torch.randn(2, 3, 40, generator=rng)
+    leaves = [leaf.requires_grad_() for leaf in (x, w, weight, bias)]
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            y, *_ = normalize(convolve(x, w, None, geometry), weight, bias, eps=1e-5, relu=True)
+            found.append([y.detach(), *torch.autograd.grad(y, leaves, torch.ones_like(y) + y.detach())])
+    finally:
+        torch.set_num_threads(before)
+    for one, three in zip(*found, strict=True):
+        assert_same_bits(one, three)

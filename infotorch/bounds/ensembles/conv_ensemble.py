@@ -2,9 +2,10 @@
 
 Raced on a CPU with the four-layer network of the f-CMI paper, one grouped convolution over the members took as long a
 member as a loop over ordinary modules, with channels_last or without; unfolding and batched products gained little,
-because a step is then bound by memory. So convolutions are kernels of their own that unfold nothing, with the samples
-innermost, and the rest works on small stacks: in larger ones the tensors leave the cache, in smaller ones the calls
-count.
+because a step is then bound by memory. So convolutions are kernels of their own on tensors with the samples innermost,
+which lay out a row at a time what their products read; a norm and its ReLU read memory once; the first layer's norm is
+in its weights; and the memory of a step serves the next one. The rest works on small stacks: larger ones leave the
+cache, in smaller ones the calls count.
 """
 
 from dataclasses import dataclass, field

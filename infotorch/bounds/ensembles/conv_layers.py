@@ -14,10 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from infotorch import _C
 
-# Numbers in the widest vector of a processor; the kernels need a whole one of samples.
-LANES = {getattr(torch, name): lanes for name, lanes in _C.member_conv_lanes.items()}
-
-__all__ = ["Geometry", "columns", "convolve", "normalize"]
+__all__ = ["Geometry", "Spare", "affine", "columns", "convolve", "normalize", "plain_normalize"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,43 +92,67 @@ def columns(x: Tensor, geometry: Geometry) -> Tensor:
     return _Columns.apply(x, geometry)
 
 
+class Spare:
+    """Memory of a layer's last step for its next one: pages new from the system cost about as much as a product."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[Any, ...], Tensor] = {}
+
+    def like(self, name: str, of: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """What ``name`` was at the last step, if it had this shape; no tensor made from it may be alive."""
+        key = name, tuple(shape)
+        if key not in self._held:
+            self._held[key] = torch.empty(shape, dtype=of.dtype)
+        return self._held[key].detach()
+
+
 class _Kernel(torch.autograd.Function):
-    """A convolution with nothing unfolded, by the kernels of csrc/cpu/member_conv.cpp."""
+    """A convolution with nothing unfolded, and ReLU where asked, by the kernels of csrc/cpu/member_conv.cpp."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-        x, weight = x.contiguous(), weight.contiguous()
+    def forward(ctx: Any, x: Tensor, weight: Tensor, geometry: Geometry, relu: bool, spare: Spare) -> Tensor:
+        x, weight = x.detach().contiguous(), weight.detach().contiguous()
         (E, _, _, _, B), O = x.shape, weight.shape[1]
-        y = x.new_empty(E, O, *geometry.out, B)
-        _C.member_conv(geometry.sizes(E, O, B), x.detach().numpy(), weight.detach().numpy(), y.numpy())
-        ctx.save_for_backward(x, weight)
-        ctx.geometry = geometry
+        y = spare.like("y", x, (E, O, *geometry.out, B))
+        _C.member_conv(geometry.sizes(E, O, B), x.numpy(), weight.numpy(), y.numpy(), relu)
+        ctx.save_for_backward(x, weight, *([y] if relu else []))
+        ctx.geometry, ctx.spare = geometry, spare
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor, None]:
-        x, weight = (saved.detach() for saved in ctx.saved_tensors)
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+        x, weight, *relu = ctx.saved_tensors
         (E, _, _, _, B), O = x.shape, weight.shape[1]
-        sizes = ctx.geometry.sizes(E, O, B)
-        dx = None
+        sizes, g = ctx.geometry.sizes(E, O, B), g.contiguous()
+        dweight, dx = torch.empty_like(weight), None
         if ctx.needs_input_grad[0]:
-            dx = torch.empty_like(x)
-            _C.member_conv_dx(sizes, g.contiguous().numpy(), weight.numpy(), dx.numpy())
-        last = F.pad(g.permute(0, 2, 3, 4, 1), (0, -O % LANES[g.dtype])).contiguous()  # [E, Ho, Wo, B, Op]
-        dweight = torch.empty_like(weight)
-        _C.member_conv_dw(sizes, x.numpy(), last.numpy(), dweight.numpy())
-        return dx, dweight, None
+            assert not relu  # dx takes g as it is
+            dx = ctx.spare.like("dx", x, x.shape)
+            _C.member_conv_dx(sizes, g.numpy(), weight.numpy(), dx.numpy())
+        _C.member_conv_dw(sizes, x.numpy(), g.numpy(), dweight.numpy(), *(y.numpy() for y in relu))
+        return dx, dweight, None, None, None
 
 
-def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, spare: Spare | None = None) -> Tensor:
     """The convolutions of x [E, C, H, W, B] with weight [E, O, C, kh, kw] and bias [E, O], [E, O, Ho, Wo, B]."""
-    if x.is_cpu and x.shape[-1] >= LANES[x.dtype] and not geometry.is_product:
-        y = _Kernel.apply(x, weight, geometry)
+    if x.is_cpu and not geometry.is_product:
+        y = _Kernel.apply(x, weight, geometry, False, spare or Spare())
         return y if bias is None else y + bias[:, :, None, None, None]
     patches = columns(x, geometry)
     y = affine(weight.flatten(2), patches, bias)
     return y.view(*y.shape[:2], *geometry.out, x.shape[-1])
+
+
+def rectified(weight: Tensor, x: Tensor, spare: Spare | None = None) -> Tensor:
+    """The positive part of the product of weight [E, O, I] and x [E, I, H, W, B], which has no gradient."""
+    if not x.is_cpu:
+        return torch.bmm(weight, x.flatten(2)).view(*weight.shape[:2], *x.shape[2:]).relu()
+    I, H = x.shape[1:3]
+    one = (1, 1)
+    geometry = Geometry(channels=I, size=(H, 1), kernel=one, stride=one, padding=(0, 0), dilation=one)
+    y = _Kernel.apply(x.flatten(3)[..., None, :], weight[..., None, None], geometry, True, spare or Spare())
+    return y.view(*y.shape[:3], *x.shape[3:])  # a row of pixels did as a row of samples
 
 
 def affine(weight: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
@@ -140,38 +161,49 @@ def affine(weight: Tensor, x: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Normalize(torch.autograd.Function):
-    """Each row of x [E, C, L] by its own mean and variance, then weight and bias [E, C], and ReLU where asked."""
+    """``plain_normalize`` by the kernels of csrc/cpu/member_norm.cpp."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, relu: bool
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, relu: bool, spare: Spare
     ) -> tuple[Tensor, Tensor, Tensor]:
-        mean = x.mean(-1)
-        hat = x - mean[..., None]
-        var = torch.linalg.vector_norm(hat, dim=-1).square_().div_(x.shape[-1])
-        scale = (var + eps).rsqrt_()
-        hat.mul_(scale[..., None])
-        y = torch.addcmul(bias[..., None], hat, weight[..., None])
-        if relu:
-            y.relu_()
-        ctx.relu = relu
-        ctx.save_for_backward(hat, scale, weight, y)
+        rows = [a.detach().contiguous() for a in (x.flatten(0, 1), weight.flatten(), bias.flatten())]
+        y, mean, var = spare.like("y", x, x.shape), torch.empty_like(rows[1]), torch.empty_like(rows[1])
+        _C.member_norm(*(a.numpy() for a in (*rows, y.flatten(0, 1), mean, var)), eps=eps, relu=relu)
+        ctx.options, ctx.spare = {"eps": eps, "relu": relu}, spare
+        ctx.save_for_backward(*rows, mean, var)
+        mean, var = (a.view(weight.shape) for a in (mean, var))
         ctx.mark_non_differentiable(mean, var)
         return y, mean, var
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        hat, scale, weight, y = ctx.saved_tensors
-        if ctx.relu:
-            g = torch.ops.aten.threshold_backward(g, y, 0)
-        L = g.shape[-1]
-        dbias, dweight = g.sum(-1), (g * hat).sum(-1)
-        dx = torch.addcmul(g, hat, dweight[..., None] / -L).sub_(dbias[..., None] / L).mul_((scale * weight)[..., None])
-        return dx, dweight, dbias, None, None
+    def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        dx = ctx.spare.like("dx", g, g.shape)
+        dweight, dbias = torch.empty(2, *g.shape[:2], dtype=g.dtype)
+        rows = (g.contiguous().flatten(0, 1), dx.flatten(0, 1), dweight.flatten(), dbias.flatten())
+        _C.member_norm_dx(*(a.numpy() for a in (*saved, *rows)), **ctx.options)
+        return dx, dweight, dbias, None, None, None
 
 
-def normalize(x: Tensor, weight: Tensor, bias: Tensor, *, eps: float, relu: bool) -> tuple[Tensor, Tensor, Tensor]:
+def plain_normalize(
+    x: Tensor, weight: Tensor, bias: Tensor, *, eps: float, relu: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Each row of x [E, C, L] by its own mean and variance, then weight and bias [E, C], and ReLU where asked."""
+    var, mean = torch.var_mean(x, -1, correction=0)
+    scale = weight * (var + eps).rsqrt()
+    y = torch.addcmul(bias[..., None], x - mean[..., None], scale[..., None])
+    return y.relu() if relu else y, mean.detach(), var.detach()
+
+
+def normalize(
+    x: Tensor, weight: Tensor, bias: Tensor, *, eps: float, relu: bool, spare: Spare | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Batch norm of x [E, C, H, W, B], with its mean and variance [E, C]."""
-    y, mean, var = _Normalize.apply(x.flatten(2), weight, bias, eps, relu)
+    rows = x.flatten(2)
+    if x.is_cpu:
+        y, mean, var = _Normalize.apply(rows, weight, bias, eps, relu, spare or Spare())
+    else:
+        y, mean, var = plain_normalize(rows, weight, bias, eps=eps, relu=relu)
     return y.view(x.shape), mean, var

@@ -1,15 +1,16 @@
 """A Sequential, turned into stages that work on the stacked tensors of many such networks."""
 
 import copy
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infotorch.bounds.ensembles.conv_layers import Geometry, affine, columns, convolve, normalize
+from infotorch.bounds.ensembles.conv_layers import Geometry, Spare, affine, columns, convolve, normalize, rectified
 from infotorch.errors import ConfigError, NotSupported, ShapeError
 
 __all__ = ["Patches", "Stage", "State", "stages_of"]
@@ -27,6 +28,8 @@ class State:
 
     parameters: dict[str, Tensor]
     buffers: dict[str, Tensor]
+    spare: defaultdict[str, Spare] = field(default_factory=lambda: defaultdict(Spare))
+    """Memory of the training steps, by layer."""
 
     def get(self, name: str) -> Tensor | None:
         return self.parameters.get(name, self.buffers.get(name))
@@ -40,7 +43,7 @@ class Patches:
     """A batch as the first convolution reads it, with what its batch norm needs to know."""
 
     columns: Tensor
-    """[E, K, L], L = Ho * Wo * B."""
+    """[E, K + 1, Ho, Wo, B], of which the last row is 1."""
     mean: Tensor
     """[E, K]."""
     covariance: Tensor
@@ -63,7 +66,8 @@ class Conv:
 
     def __call__(self, x: Tensor, state: State, training: bool) -> Tensor:
         bias = None if self.normed else state.get(f"{self.name}.bias")
-        return convolve(x, state[f"{self.name}.weight"], bias, self.geometry)
+        spare = state.spare[self.name] if training else None
+        return convolve(x, state[f"{self.name}.weight"], bias, self.geometry, spare)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Norm:
     def __call__(self, x: Tensor, state: State, training: bool) -> Tensor:
         weight, bias = self.affine(state)
         if training:
-            y, mean, var = normalize(x, weight, bias, eps=self.eps, relu=self.relu)
+            y, mean, var = normalize(x, weight, bias, eps=self.eps, relu=self.relu, spare=state.spare[self.name])
             self.keep(state, mean, var, x[0, 0].numel())
             return y
         scale, shift = self.running(state)
@@ -119,7 +123,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class First:
-    """The first convolution with its batch norm: one product, because the norm's statistics are known beforehand.
+    """The first convolution with its batch norm and ReLU: one product, for the norm's statistics are known beforehand.
 
     The input has no gradient and its patches are short, so their covariance S is cheap (and fixed, where one batch is
     the whole set). A channel with the weights w has the mean w.m and the variance w S w, and the norm is a scale of
@@ -133,22 +137,26 @@ class First:
         found = columns(x, self.conv.geometry)
         mean = found.mean(-1)
         centred = found - mean[..., None]
-        return Patches(found, mean, centred @ centred.mT / found.shape[-1])
+        return Patches(self.with_ones(found), mean, centred @ centred.mT / found.shape[-1])
+
+    def with_ones(self, found: Tensor) -> Tensor:
+        found = torch.cat([found, torch.ones_like(found[:, :1])], 1)  # the shift is one more weight
+        return found.view(*found.shape[:2], *self.conv.geometry.out, -1)
 
     def __call__(self, x: Tensor | Patches, state: State, training: bool) -> Tensor:
         weight = state[f"{self.conv.name}.weight"].flatten(2)  # [E, O, K]
         if not isinstance(x, Patches):
             scale, shift = self.norm.running(state)
-            y = affine(scale[..., None] * weight, columns(x, self.conv.geometry), shift)
+            spare, patches = None, self.with_ones(columns(x, self.conv.geometry))
         else:
             mean = (weight @ x.mean[..., None])[..., 0]
             var = ((weight @ x.covariance) * weight).sum(-1)
             gamma, beta = self.norm.affine(state)
             scale = gamma * (var + self.norm.eps).rsqrt()
-            self.norm.keep(state, mean.detach(), var.detach(), x.columns.shape[-1])
-            y = affine(scale[..., None] * weight, x.columns, beta - scale * mean)
-        y = y.relu_() if self.norm.relu else y
-        return y.view(*y.shape[:2], *self.conv.geometry.out, -1)
+            shift = beta - scale * mean
+            self.norm.keep(state, mean.detach(), var.detach(), x.columns[0, 0].numel())
+            spare, patches = state.spare[self.conv.name], x.columns
+        return rectified(torch.cat([scale[..., None] * weight, shift[..., None]], -1), patches, spare)
 
 
 @dataclass(frozen=True)
@@ -225,7 +233,7 @@ def stages_of(where: str, network: nn.Module, sample: Tensor) -> tuple[tuple[Sta
             stages.append(stage)
     if sample.ndim != 2:
         raise ShapeError(f"{where}: network must return [B, C]; got {list(sample.shape)}. End it in a Linear layer.")
-    if len(stages) > 1 and isinstance(conv := stages[0], Conv) and isinstance(norm := stages[1], Norm):
+    if len(stages) > 1 and isinstance(conv := stages[0], Conv) and isinstance(norm := stages[1], Norm) and norm.relu:
         kh, kw = conv.geometry.kernel
         if conv.geometry.channels * kh * kw <= dict(network.named_parameters())[f"{conv.name}.weight"].shape[0]:
             stages[:2] = [First(conv, norm)]  # S costs no more than the convolution

@@ -28,6 +28,8 @@ def test_norms_take_what_is_beside_them():
 def test_a_first_convolution_of_short_patches_takes_its_norm():
     network = nn.Sequential(nn.Conv2d(4, 16, 2), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(400, 2))
     assert isinstance(stages_of("f", network, X)[0][0], First)
+    without = nn.Sequential(*list(network)[:2], nn.Tanh(), *list(network)[3:])
+    assert isinstance(stages_of("f", without, X)[0][0], Conv)
     network[0] = nn.Conv2d(4, 15, 2)
     network[1] = nn.BatchNorm2d(15)
     network[4] = nn.Linear(375, 2)

@@ -8,7 +8,15 @@ import torch
 import torch.nn.functional as F
 
 from infotorch import _C
-from infotorch.bounds.ensembles.conv_layers import Geometry, Spare, columns, convolve, normalize, plain_normalize, rectified
+from infotorch.bounds.ensembles.conv_layers import (
+    Geometry,
+    Spare,
+    columns,
+    convolve,
+    normalize,
+    plain_normalize,
+    rectified,
+)
 from tests.laws import assert_same, assert_same_bits
 
 # channels, size, out channels, kernel, stride, padding, dilation: off every tile's edge, and on it

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from infotorch.capture.hooks import Use, layers_of, recording
 from infotorch.capture.layers.linear import Linear
 from infotorch.capture.pair import LayerPair
 from infotorch.capture.refusals import check_batch_axis, check_complete, check_inputs_kept, check_memory
+from infotorch.capture.seeds import Seeds, check_seeds, cotangents, is_curvature
 from infotorch.capture.verify import check_alone, check_sum
-from infotorch.errors import CaptureError, NotSupported, ShapeError, unknown
+from infotorch.errors import CaptureError, NotSupported
 from infotorch.task import Task, select
 
 __all__ = ["Capture", "capture"]
@@ -87,7 +88,7 @@ def capture(
     task: Task,
     batch: Any,
     *,
-    seeds: Literal["logits"] | Tensor | None = None,
+    seeds: Seeds | None = None,
     labels: None = None,
     memory_limit: int | None = None,
     fallback: None = None,
@@ -103,8 +104,10 @@ def capture(
     Args:
         task: Model, loss and parameters.
         batch: ``(x, y)`` or a dict; with seeds, ``x`` alone will do.
-        seeds: None for the loss of each sample; ``"logits"`` for every output in turn, K = C; or output cotangents
-            [K, N, ...].
+        seeds: None for the loss of each sample; ``"logits"`` for every output in turn, K = C; ``"fisher"`` for the
+            columns of a root of the loss's output Hessian (C - 1 for each position of cross-entropy), whose outer
+            products sum to the exact Fisher information; ``("mc", draws, seed)`` for gradients at labels drawn from the
+            model, over the root of ``draws``; or output cotangents [K, N, ...].
         labels: None; other meanings of the label need seeds of their own.
         memory_limit: Bytes that the pairs may take.
         fallback: None; parameters outside of supported layers are refused.
@@ -120,6 +123,7 @@ def capture(
             not carry the batch, or a verification fails.
         DataError: The batch is empty, not finite, of the wrong dtype or device, or its labels are out of range.
         ConfigError: The model is in train mode, or an option is unknown.
+        NotSupported: The loss is a function, whose output Hessian nobody knows.
 
     Example:
         >>> task = Task(nn.Linear(3, 2).eval(), loss="mse")
@@ -127,7 +131,8 @@ def capture(
         ...     cap.pairs[""].a.shape, cap.pairs[""].b.shape
         (torch.Size([5, 1, 3]), torch.Size([5, 1, 2]))
     """
-    _check_options(seeds, labels, fallback)
+    _check_options(labels, fallback)
+    check_seeds(seeds)
     x, y = task.split(batch) if seeds is None else (_inputs(batch), None)
     N = task.check_inputs(x)
     selected = task.parameters()
@@ -151,11 +156,11 @@ def capture(
     check_complete(task.model, selected, uses, counted, N)
 
     check_inputs_kept(uses)
-    cotangents = _cotangents(seeds, outputs)
+    sent = cotangents(task, seeds, outputs, _labels(task, batch) if is_curvature(seeds) else None)
     if memory_limit is not None:
-        check_memory(uses, len(cotangents), memory_limit)
+        check_memory(uses, len(sent), memory_limit)
     unit = _unit(seeds, outputs, uses)
-    grads = _gradients(total, uses, cotangents, unit, keep_graph=verify)
+    grads = _gradients(total, uses, sent, unit, keep_graph=verify)
     check_inputs_kept(uses)  # again: a reversible network rebuilds its activations in place, in its backward
     with torch.no_grad():
         pairs = assemble(uses, grads, selected, unit)
@@ -167,20 +172,18 @@ def capture(
         losses=None if losses is None else losses.detach(),
         shapes={name: p.shape for name, p in selected.items()},
         unused=tuple(name for name, count in counted.items() if not count),
-        seeds=None if seeds is None else len(cotangents),
+        seeds=None if seeds is None else len(sent),
     )
     if verify:
-        check_sum(result, _batch_gradient(total, selected, cotangents))
+        check_sum(result, _batch_gradient(total, selected, sent))
         last = slice(N - 1, N)
         one = select(batch if seeds is None else x, last)
-        alone_seeds = seeds[:, last] if isinstance(seeds, Tensor) else seeds
+        alone_seeds = None if seeds is None else torch.stack([c[last] for c in sent if c is not None])
         check_alone(result, capture(task, one, seeds=alone_seeds, check=False))
     return result
 
 
-def _check_options(seeds: object, labels: object, fallback: object) -> None:
-    if isinstance(seeds, str) and seeds != "logits":
-        raise unknown("capture", "seeds", seeds, ["logits"])
+def _check_options(labels: object, fallback: object) -> None:
     for name, value, remedy in (
         ("labels", labels, "Pass output cotangents [K, N, ...] as seeds."),
         ("fallback", fallback, "Freeze unsupported parameters, or leave them out with params=[...]."),
@@ -193,27 +196,21 @@ def _inputs(batch: Any) -> Any:
     return batch[0] if isinstance(batch, (tuple, list)) and len(batch) == 2 else batch
 
 
-def _cotangents(seeds: Literal["logits"] | Tensor | None, outputs: Tensor) -> Sequence[Tensor | None]:
-    """K output cotangents [N, ...]; None is the summed loss's own."""
-    if seeds is None:
-        return [None]
-    if isinstance(seeds, Tensor):
-        if seeds.shape[1:] != outputs.shape:
-            raise ShapeError(
-                f"capture: seeds must be [K, N, ...] for outputs {list(outputs.shape)}; got {list(seeds.shape)}. "
-                "Pass one cotangent of the outputs' shape a seed."
-            )
-        return list(seeds.to(outputs.dtype))
-    shape = outputs.shape[1:]
-    eye = torch.eye(shape.numel(), dtype=outputs.dtype, device=outputs.device)
-    return [row.view(shape).expand_as(outputs) for row in eye]
+def _labels(task: Task, batch: Any) -> Tensor | None:
+    """The batch's labels where it has some: with seeds they are asked for no loss."""
+    whole = isinstance(batch, dict)
+    if not whole and not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+        return None
+    y = task.target(batch) if task.target else batch.get("labels") if whole else batch[1]
+    return y if isinstance(y, Tensor) else None
 
 
 def _unit(seeds: object, outputs: Tensor, uses: Sequence[Use]) -> Use | None:
     """The call of a Linear that is the model's output, whose gradients under unit seeds are the seeds."""
     edge = get_gradient_edge(outputs)
     hits = [use for use in uses if use.edge == edge and isinstance(use.layer.rule, Linear)]
-    return hits[0] if hits and isinstance(seeds, str) and outputs.dim() == 2 else None
+    unit = isinstance(seeds, str) and seeds == "logits" and outputs.dim() == 2
+    return hits[0] if hits and unit else None
 
 
 def _gradients(
@@ -249,6 +246,8 @@ def _batch_gradient(
     total: Tensor, selected: dict[str, torch.nn.Parameter], cotangents: Sequence[Tensor | None]
 ) -> dict[str, Tensor]:
     """The gradient of everything at once, by autograd."""
-    seed = None if cotangents[0] is None else torch.stack([c for c in cotangents if c is not None]).sum(0)
+    seed = None
+    for cotangent in cotangents:
+        seed = cotangent if seed is None or cotangent is None else seed + cotangent
     grads = torch.autograd.grad(total, list(selected.values()), seed, materialize_grads=True, allow_unused=True)
     return dict(zip(selected, grads, strict=True))

@@ -126,7 +126,11 @@ def test_capture_runs_under_no_grad(task, batch):
 @pytest.mark.parametrize(
     "options, error, message",
     [
-        ({"seeds": "logit"}, ConfigError, "seeds must be one of 'logits'; got 'logit'. Did you mean 'logits'?"),
+        (
+            {"seeds": "logit"},
+            ConfigError,
+            "seeds must be one of 'logits', 'fisher'; got 'logit'. Did you mean 'logits'?",
+        ),
         ({"seeds": torch.ones(6, 3)}, ShapeError, "seeds must be [K, N, ...] for outputs [6, 3]; got [6, 3]"),
         ({"fallback": "func"}, NotSupported, "fallback must be None; got 'func'. Freeze unsupported parameters"),
         ({"labels": "exact"}, NotSupported, "labels must be None; got 'exact'. Pass output cotangents"),

@@ -53,3 +53,19 @@ def test_sum_that_vanishes_is_no_failure(rng):
     model.weight.data = torch.linalg.lstsq(x, y).solution.mT.contiguous()
     cap = capture(Task(model, loss="mse"), (x, y), verify=True)
     assert sum(cap.pairs[""].grad(n) for n in range(200)).norm() < 1e-3 * cap.pairs[""].grad(0).norm()
+
+
+def test_gradient_that_is_zero_by_symmetry_is_no_failure(rng):
+    """A softmax does not see what is added to all keys: their bias has the rounding of the others alone."""
+
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k, self.v = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return ((self.q(x) @ self.k(x).mT).softmax(-1) @ self.v(x)).mean(1)
+
+    x = torch.randn(3, 5, 4, generator=rng)
+    cap = capture(Task(Attends().eval(), loss="mse"), x, seeds="logits", verify=True)
+    assert list(cap.pairs) == ["q", "k", "v"]

@@ -17,7 +17,7 @@ from infotorch.capture.hooks import Call, Layer, Recording, layers_of, recording
 from infotorch.capture.layers.wrapper import Wrapper
 from infotorch.capture.plan import CapturePlan
 from infotorch.capture.probe import Verdict, follow, verdict_of
-from infotorch.capture.refusals import astray, check_inputs_kept, check_memory, uncovered
+from infotorch.capture.refusals import astray, check_inputs_kept, check_memory, check_real, uncovered
 from infotorch.capture.seeds import Seeds, check_seeds, cotangents, is_curvature
 from infotorch.capture.verify import RTOL, check_alone, check_sum
 from infotorch.errors import CaptureError, NotSupported, unknown
@@ -82,6 +82,7 @@ def capture(
     x, y = task.split(batch) if seeds is None else (_inputs(batch), None)
     N = task.check_inputs(x)
     selected = task.parameters()
+    check_real(selected)
     layers = layers_of(task.model, selected)
     verdict = verdict_of(task, x, layers, run=check)
     first = check and verdict is not None and not verdict.proved

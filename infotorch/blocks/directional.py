@@ -8,8 +8,9 @@ from torch import Tensor
 
 from infotorch.blocks.factors import inner_products, weighted_sums
 from infotorch.blocks.layout import Vectors, vectors_of
+from infotorch.blocks.linearize import has_padding, output_tangents
 from infotorch.blocks.loading import refuse_loader
-from infotorch.blocks.parts import gathered, parts
+from infotorch.blocks.parts import gathered, inputs_of, parts
 from infotorch.capture import Capture
 from infotorch.errors import ConfigError, ShapeError
 from infotorch.task import Task
@@ -34,9 +35,10 @@ def jvp(
         task: Model, loss and parameters; or a :class:`Capture` in place of task and batch, as in ``jvp(cap, V)``.
         batch: (x, y) or a dict; with seeds, x alone will do.
         V: Tangents, [P] or [J, P] in the order of the selected parameters, or {name: [\*shape] or [J, \*shape]}.
-        seeds: ``"logits"`` for the outputs in place of the losses, or cotangents [K, N, ...]: one backward each.
+        seeds: ``"logits"`` for the outputs in place of the losses, by forward-mode differentiation; or cotangents
+            [K, N, ...], one backward each.
         memory_limit: Bytes of pairs: a batch that would leave more is taken some samples, then some seeds, at a time.
-            Default: no limit.
+            With it, and for tables with a ``padding_idx``, outputs come from pairs too. Default: no limit.
 
     Returns:
         [N] for one tangent, [N, J] for several; [N, K] and [N, K, J] for K seeds, which are the C outputs for
@@ -46,6 +48,7 @@ def jvp(
         CaptureError: A selected parameter is used outside of a supported layer, or samples are coupled.
         ConfigError: The model is in train mode, or one sample exceeds ``memory_limit``.
         DataError: The batch is empty, not finite, or of the wrong dtype or device.
+        NotSupported: With ``"logits"``, an operation of the forward has no forward-mode derivative.
         ShapeError: V has other names or sizes than the parameters.
 
     Example:
@@ -58,6 +61,10 @@ def jvp(
     refuse_loader("jvp", batch)
     shapes = task.shapes if isinstance(task, Capture) else {name: p.shape for name, p in task.parameters().items()}
     tangents, single = vectors_of("jvp", "V", V, shapes)
+    outputs = isinstance(seeds, str) and seeds == "logits" and memory_limit is None
+    if isinstance(task, Task) and outputs and not has_padding(task):
+        result = output_tangents(task, inputs_of(task, batch)[0], tangents)
+        return result[..., 0] if single else result
 
     def rows(cap: Capture) -> Tensor:
         total: Tensor | None = None

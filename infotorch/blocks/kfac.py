@@ -21,25 +21,32 @@ class Kronecker:
     r""":math:`A / (N T) \otimes B` for one layer, or one for each of its groups.
 
     A row of the layer's matrix is an out-feature o, a column an in-feature i, the bias last: the entry for (o, i) and
-    (p, j) is :math:`B_{op} A_{ij} / (N T)`.
+    (p, j) is :math:`B_{op} A_{ij} / (N T)`. Factors are in the forward's dtype for one batch, in float64 for a sum over
+    several; what is computed from them is in float64.
     """
 
     weight: str
     bias: str | None
     A: Tensor
-    """Sum of a a^T over samples and positions, float64 [groups, I (+ 1), I (+ 1)]."""
+    """Sum of a a^T over samples and positions, [groups, I (+ 1), I (+ 1)]."""
     B: Tensor
-    """Sum of b b^T over samples, positions and seeds, float64 [groups, O, O]."""
+    """Sum of b b^T over samples, positions and seeds, [groups, O, O]."""
     positions: int
     """N T: how many samples and positions A was summed over."""
     transposed: bool
     """The weight is [I, O]."""
 
+    summed_in: torch.dtype
+    """The dtype of the sums over one batch."""
+
+    def _eigh(self, factor: Tensor) -> Eigen:
+        return checked_eigh("block.eigh", factor, self.summed_in)
+
     @cached_property
     def spectra(self) -> list[tuple[Eigen, Eigen]]:
         """Eigendecompositions of A / (N T) and B, a group each."""
         return [
-            (checked_eigh("block.eigh", A / self.positions), checked_eigh("block.eigh", B))
+            (self._eigh(A.double() / self.positions), self._eigh(B.double()))
             for A, B in zip(self.A, self.B, strict=True)
         ]
 
@@ -69,14 +76,14 @@ class Kronecker:
     def vectors(self) -> Tensor:
         """Eigenvectors as matrices, [groups * O * I, groups, O, I], in the order of ``eigenvalues``."""
         groups, O, I = self.eigenvalues.shape
-        M = self.A.new_zeros(groups, O, I, groups, O, I)
+        M = self.eigenvalues.new_zeros(groups, O, I, groups, O, I)
         for g, (a, b) in enumerate(self.spectra):
             M[g, :, :, g] = torch.einsum("po,qi->pqoi", b.vectors, a.vectors)
         return M.flatten(0, 2)
 
     def times(self, M: Tensor) -> Tensor:
         """B M A / (N T) of matrices [J, groups, O, I]."""
-        return self.B @ M @ (self.A / self.positions)
+        return self.B.double() @ M @ (self.A.double() / self.positions)
 
     def scaled(self, M: Tensor, fn: Callable[[Tensor], Tensor]) -> Tensor:
         """M [J, groups, O, I] with every eigen-coefficient times ``fn`` of its eigenvalue."""
@@ -96,7 +103,7 @@ class Kfac(Block):
     factors: tuple[Kronecker, ...]
     """One for each layer that has factors."""
     diagonal: dict[str, Tensor]
-    """Of the parameters without factors, float64 [*shape] each."""
+    """{name: [*shape]} of the parameters without factors."""
 
     def __post_init__(self) -> None:
         named = [name for layer in self.factors for name in (layer.weight, layer.bias) if name] + list(self.diagonal)
@@ -105,10 +112,14 @@ class Kfac(Block):
                 f"block: every parameter must have a part; got {named}. Give factors or a diagonal of each."
             )
 
+    @property
+    def _diagonal64(self) -> dict[str, Tensor]:
+        return {name: own.double() for name, own in self.diagonal.items()}
+
     def diag(self) -> Tensor:
-        parts = dict(self.diagonal)
+        parts = self._diagonal64
         for layer in self.factors:
-            A, B = (X.diagonal(dim1=1, dim2=2) for X in (layer.A, layer.B))
+            A, B = (X.diagonal(dim1=1, dim2=2).double() for X in (layer.A, layer.B))
             diagonal = B[:, :, None] * A[:, None] / layer.positions  # [groups, O, I]
             parts |= {name: part[0] for name, part in layer.part(diagonal[None], self.shapes).items()}
         return flattened(parts, self.shapes)
@@ -118,7 +129,7 @@ class Kfac(Block):
 
     def _unsorted(self) -> Tensor:
         """Of every layer, then of every diagonal."""
-        own = [checked_eigenvalues("block.eigenvalues", part.flatten()) for part in self.diagonal.values()]
+        own = [checked_eigenvalues("block.eigenvalues", part.flatten()) for part in self._diagonal64.values()]
         return torch.cat([layer.eigenvalues.flatten() for layer in self.factors] + own)
 
     def _matmul(self, V: Tensor) -> Tensor:
@@ -137,7 +148,7 @@ class Kfac(Block):
 
     def _eigh(self) -> Eigen:
         rows = [self._placed(layer.part(layer.vectors(), self.shapes)) for layer in self.factors]
-        for name, own in self.diagonal.items():
+        for name, own in self._diagonal64.items():
             unit = torch.eye(own.numel(), dtype=own.dtype, device=own.device).view(-1, *own.shape)
             rows.append(self._placed({name: unit}))
         values = self._unsorted()
@@ -165,6 +176,6 @@ class Kfac(Block):
         found: dict[str, Tensor] = {}
         for layer in self.factors:
             found |= layer.part(factored(layer, layer.join(rows)), self.shapes)
-        for name, own in self.diagonal.items():
+        for name, own in self._diagonal64.items():
             found[name] = diagonal(own, rows[name])
         return flattened(found, self.shapes).mT

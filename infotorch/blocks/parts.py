@@ -13,7 +13,7 @@ from infotorch.capture.seeds import Seeds, check_seeds, cotangents
 from infotorch.errors import ConfigError
 from infotorch.task import Task, select
 
-__all__ = ["Part", "gathered", "parts"]
+__all__ = ["Part", "gathered", "inputs_of", "parts"]
 
 Work = Callable[[LayerPair], int]
 """Bytes beside a pair of one sample that a sample takes."""
@@ -83,7 +83,7 @@ def _planned(
     where: str, task: Task, batch: Any, seeds: Seeds | None, memory_limit: int, work: Work | None
 ) -> Iterator[Part]:
     """A sample's bytes are those that one sample leaves; what is drawn is drawn for the whole batch, then divided."""
-    x, y = task.split(batch) if seeds is None else _inputs(task, batch)
+    x, y = task.split(batch) if seeds is None else inputs_of(task, batch)
     N, K = task.check_inputs(x), None
     batch = x if seeds is not None and y is None else batch
     one = select(batch, slice(0, 1))
@@ -123,7 +123,7 @@ def _cotangents(task: Task, seeds: Seeds, x: Any, y: Tensor | None) -> Any:
         return cotangents(task, seeds, task.outputs(x), y)
 
 
-def _inputs(task: Task, batch: Any) -> tuple[Any, Tensor | None]:
+def inputs_of(task: Task, batch: Any) -> tuple[Any, Tensor | None]:
     """x, and the labels where the batch has some: with seeds they are asked for no loss."""
     if isinstance(batch, dict):
         return batch, task.target(batch) if task.target else batch.get("labels")

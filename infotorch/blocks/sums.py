@@ -13,7 +13,6 @@ from infotorch.blocks.diagonal import Diagonal
 from infotorch.blocks.factors import sample_slice, second_moments, summed_squares, write_gradients
 from infotorch.blocks.full import Full
 from infotorch.blocks.kfac import Kfac, Kronecker
-from infotorch.blocks.layout import flattened
 from infotorch.blocks.low_rank import LowRank
 from infotorch.blocks.parts import Part
 from infotorch.capture import Capture, LayerPair
@@ -95,13 +94,14 @@ class DiagonalSum:
         cap = part.cap
         for pair in cap.pairs.values():
             for name, squares in summed_squares(pair).items():
-                self.parts[name] = squares.double() if name not in self.parts else self.parts[name].add_(squares)
+                # The first batch stays as it came; sums over batches are in float64.
+                self.parts[name] = squares if name not in self.parts else self.parts[name].double() + squares
         for name in cap.unused:
             if name not in self.parts:
-                self.parts[name] = cap.outputs.new_zeros(self.shapes[name], dtype=torch.float64)
+                self.parts[name] = cap.outputs.new_zeros(self.shapes[name])
 
     def block(self) -> Block:
-        return Diagonal(shapes=self.shapes, values=flattened(self.parts, self.shapes))
+        return Diagonal(shapes=self.shapes, values={name: self.parts[name] for name in self.shapes})
 
 
 class LowRankSum:
@@ -151,9 +151,9 @@ class KfacSum:
             layer, names = _kronecker(pair, again=part.seeds.start > 0), tuple(pair.shapes)
             if names in self.layers:
                 known = self.layers[names]
-                layer = replace(
-                    known, A=known.A + layer.A, B=known.B + layer.B, positions=known.positions + layer.positions
-                )
+                A = known.A if part.seeds.start else known.A.double() + layer.A
+                B = known.B.double() + layer.B
+                layer = replace(known, A=A, B=B, positions=known.positions + layer.positions)
             self.layers[names] = layer
         rest = {name: pair for name, pair in cap.pairs.items() if name not in factored}
         self.rest.add(replace(part, cap=replace(cap, pairs=rest)))
@@ -178,14 +178,15 @@ def _has_factors(pair: LayerPair) -> bool:
 def _kronecker(pair: LayerPair, again: bool) -> Kronecker:
     """What a batch adds; ``again`` with more seeds of samples whose inputs were counted."""
     weight, *bias = pair.shapes
-    moments = [second_moments(pair, g) for g in range(pair.groups)]
+    A, B = zip(*(second_moments(pair, g) for g in range(pair.groups)), strict=True)
     return Kronecker(
         weight=weight,
         bias=bias[0] if bias else None,
-        A=torch.stack([A for A, _ in moments]).double() * (not again),
-        B=torch.stack([B for _, B in moments]).double(),
+        A=torch.stack(A) if len(A) > 1 else A[0][None],
+        B=torch.stack(B) if len(B) > 1 else B[0][None],
         positions=0 if again else pair.N * pair.T,
         transposed=pair.transposed,
+        summed_in=A[0].dtype,
     )
 
 

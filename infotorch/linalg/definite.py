@@ -56,15 +56,17 @@ def log_sum(where: str, eigenvalues: Tensor, shift: float, name: str) -> float:
     return float(shifted.log().sum())
 
 
-def checked_eigenvalues(where: str, values: Tensor) -> Tensor:
+def checked_eigenvalues(where: str, values: Tensor, summed_in: torch.dtype = torch.float64) -> Tensor:
     """Eigenvalues of what is positive semi-definite, with those that rounding made negative at 0.
+
+    ``summed_in`` is the dtype in which the matrix was summed, whose rounding it has.
 
     Raises:
         NumericsError: One is further below 0 than rounding reaches, or not finite.
     """
     if not len(values):
         return values
-    reach = torch.finfo(values.dtype).eps * len(values) * float(values.abs().max())
+    reach = torch.finfo(summed_in).eps * len(values) * float(values.abs().max())
     if not float(values.min()) >= -reach:
         raise NumericsError(
             f"{where}: the matrix must be positive semi-definite; got an eigenvalue of {float(values.min()):.3g} "
@@ -73,7 +75,7 @@ def checked_eigenvalues(where: str, values: Tensor) -> Tensor:
     return values.clamp(min=0)
 
 
-def checked_eigh(where: str, A: Tensor) -> Eigen:
+def checked_eigh(where: str, A: Tensor, summed_in: torch.dtype = torch.float64) -> Eigen:
     """Eigendecomposition of a symmetric float64 matrix that is positive semi-definite.
 
     Raises:
@@ -82,7 +84,7 @@ def checked_eigh(where: str, A: Tensor) -> Eigen:
     if not bool(A.isfinite().all()):
         raise NumericsError(f"{where}: the matrix must be finite; got NaN or infinity. Look at the gradients of it.")
     found = eigh(A)
-    return Eigen(values=checked_eigenvalues(where, found.values), vectors=found.vectors)
+    return Eigen(values=checked_eigenvalues(where, found.values, summed_in), vectors=found.vectors)
 
 
 def _indefinite(where: str, name: str, shift: float, got: str) -> NumericsError:

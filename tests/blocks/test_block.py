@@ -2,10 +2,12 @@ import pytest
 import torch
 
 from infotorch.blocks import Diagonal, Full
+from infotorch.blocks.layout import split
 from infotorch.errors import ConfigError, NotSupported, NumericsError, ShapeError
 
 SHAPES = {"w": torch.Size([2, 2]), "b": torch.Size([2])}
-SINGULAR = Diagonal(shapes=SHAPES, values=torch.tensor([1.0, 0.0, 2.0, 3.0, 1.0, 1.0]).double())
+VALUES = torch.tensor([1.0, 0.0, 2.0, 3.0, 1.0, 1.0]).double()
+SINGULAR = Diagonal(shapes=SHAPES, values=split(VALUES, SHAPES))
 
 
 def test_vectors_are_checked():
@@ -22,7 +24,7 @@ def test_singular_matrices_are_refused():
         for call in (block.logdet, lambda block=block: block.solve(torch.ones(6))):
             with pytest.raises(NumericsError, match=r"must be positive definite with damping=0; got .* Raise damping."):
                 call()
-        assert block.logdet(damping=1.0) == pytest.approx(float((SINGULAR.values + 1).log().sum()))
+        assert block.logdet(damping=1.0) == pytest.approx(float((VALUES + 1).log().sum()))
 
 
 def test_damping_is_checked():
@@ -36,7 +38,7 @@ def test_damping_is_checked():
 def test_indefinite_matrices_have_no_eigenvalues_here():
     values = torch.eye(6, dtype=torch.float64)
     values[0, 0] = -1e-3
-    for block in (Full(shapes=SHAPES, values=values), Diagonal(shapes=SHAPES, values=values.diagonal().clone())):
+    for block in (Full(shapes=SHAPES, values=values), Diagonal(shapes=SHAPES, values=split(values.diagonal(), SHAPES))):
         for call in (block.eigh, block.eigenvalues):
             with pytest.raises(NumericsError, match=r"must be positive semi-definite; got an eigenvalue of -0.001"):
                 call()
@@ -45,7 +47,7 @@ def test_indefinite_matrices_have_no_eigenvalues_here():
 
 
 def test_what_is_too_large_to_write_out_is_refused():
-    large = Diagonal(shapes={"w": torch.Size([20000])}, values=torch.ones(20000, dtype=torch.float64))
+    large = Diagonal(shapes={"w": torch.Size([20000])}, values={"w": torch.ones(20000)})
     with pytest.raises(NotSupported, match=r"block.dense: .* must fit in 2048 MiB; got P = 20000, 3052 MiB. Multiply"):
         large.dense()
     with pytest.raises(NotSupported, match=r"Take eigenvalues\(\)."):

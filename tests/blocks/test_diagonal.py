@@ -14,5 +14,5 @@ def test_laws(name):
 
 
 def test_values_are_checked():
-    with pytest.raises(ShapeError, match=r"values must be float64 \[3\]; got torch.float64 \[2\]"):
-        Diagonal(shapes={"w": torch.Size([3])}, values=torch.ones(2).double())
+    with pytest.raises(ShapeError, match=r"values must be {'w': \[3\]}; got {'w': \[2\]}"):
+        Diagonal(shapes={"w": torch.Size([3])}, values={"w": torch.ones(2)})

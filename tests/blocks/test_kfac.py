@@ -4,6 +4,7 @@ import torch
 from infotorch.blocks import Kfac, Kronecker, fisher
 from infotorch.capture import capture
 from infotorch.errors import ShapeError
+from infotorch.task import Task
 from tests.blocks.block_laws import block_laws
 from tests.blocks.cases import case
 
@@ -78,7 +79,7 @@ def test_transposed_weights():
     A, B = (torch.randn(1, n, 2 * n, dtype=torch.float64) for n in (4, 2))
     A, B = A @ A.mT, B @ B.mT
     shapes = {"w": torch.Size([3, 2]), "b": torch.Size([2])}
-    layer = Kronecker(weight="w", bias="b", A=A, B=B, positions=5, transposed=True)
+    layer = Kronecker(weight="w", bias="b", A=A, B=B, positions=5, transposed=True, summed_in=torch.float64)
     block = Kfac(shapes=shapes, factors=(layer,), diagonal={})
     F = torch.einsum("op,ij->oipj", B[0], A[0] / 5)  # [O, I + 1, O, I + 1]
     order = [(o, i) for i in range(3) for o in range(2)] + [(o, 3) for o in range(2)]
@@ -89,3 +90,18 @@ def test_transposed_weights():
 def test_every_parameter_has_a_part():
     with pytest.raises(ShapeError, match=r"every parameter must have a part; got \[\]"):
         Kfac(shapes={"w": torch.Size([3])}, factors=(), diagonal={})
+
+
+def test_rounding_of_float32_sums_is_not_a_negative_eigenvalue():
+    """Fewer samples than in-features: A is singular, and its zero eigenvalues come out as some 1e-8 of the largest."""
+    torch.manual_seed(0)
+    task = Task(torch.nn.Linear(60, 40).eval(), loss="mse")
+    batches = [(torch.randn(5, 60), torch.randn(5, 40)) for _ in range(2)]
+    for data in (batches[0], iter(batches)):
+        block = fisher(task, data, structure="kfac")
+        A = block.factors[0].A[0].double()
+        assert torch.linalg.eigvalsh(A)[0] < 0, "else nothing is tested"
+        assert block.eigenvalues()[0] == 0
+        v = torch.ones(block.P)
+        F = block.dense() + torch.eye(block.P).double()
+        assert (F @ block.solve(v.double(), damping=1.0) - v).norm() < 1e-4 * v.norm()

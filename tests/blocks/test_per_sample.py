@@ -1,4 +1,6 @@
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -195,3 +197,63 @@ def test_what_is_not_a_batch_is_refused():
             per_sample_grad_norms(cap, memory_limit=2**30)
     with pytest.raises(ConfigError, match="the Capture must hold its pairs; got one that was closed"):
         per_sample_grad_norms(cap)
+
+
+PEAKS = """
+import ctypes, pathlib
+import torch
+from torch import nn
+from infotorch import Task, per_sample_grad_norms
+torch.set_num_threads(1)
+torch.manual_seed(0)
+layers = []
+for i, o, stride in ((3, 32, 1), (32, 64, 2), (64, 64, 2)):
+    layers += [nn.Conv2d(i, o, 3, stride, 1), nn.ReLU()]
+model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 64, 10)).eval()
+batch = torch.randn(128, 3, 32, 32), torch.randint(0, 10, (128,))
+def plain():
+    nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="sum").backward()
+    model.zero_grad()
+def memory(field):
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+def peak(call):
+    call()
+    ctypes.CDLL(None).malloc_trim(0)
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    before = memory("VmRSS:")
+    call()
+    return memory("VmHWM:") - before
+print(peak(plain), peak(lambda: per_sample_grad_norms(Task(model), batch)))
+"""
+
+
+def test_norms_take_at_most_a_third_more_memory_than_a_plain_backward():
+    """Convolutions at 1,024 positions, whose unfolded inputs would take 9 times their size."""
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
+    plain, norms = map(int, done.stdout.split())
+    assert plain > 2**15 and norms <= 1.3 * plain, f"{norms} against {plain} KiB"
+
+
+GROWTH = """
+import pathlib
+import torch
+from torch import nn
+from infotorch import Task, per_sample_grad_norms
+torch.set_num_threads(1)
+model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3)).eval()
+batch = torch.randn(8, 2, 8, 8), torch.randint(0, 3, (8,))
+def resident():
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4
+sizes = []
+for step in range(1100):
+    per_sample_grad_norms(Task(model), batch)
+    if step in (99, 1099):
+        sizes.append(resident())
+print(sizes[1] - sizes[0])
+"""
+
+
+def test_memory_does_not_grow_over_a_thousand_batches():
+    done = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1024, "KiB"

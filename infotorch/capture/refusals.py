@@ -9,7 +9,7 @@ from infotorch.capture.hooks import Call
 from infotorch.capture.layers.table import RULES
 from infotorch.errors import CaptureError, ConfigError
 
-__all__ = ["astray", "check_inputs_kept", "check_memory", "mebibytes", "uncovered"]
+__all__ = ["astray", "check_inputs_kept", "check_memory", "check_real", "mebibytes", "uncovered"]
 
 
 def mebibytes(count: float) -> str:
@@ -51,6 +51,15 @@ def uncovered(
         + '\nFreeze them or pass params=[...] without them; or pass fallback="func" to take per-sample gradients\n'
         "of these parameters by torch.func (slower: one vmap over the batch)."
     )
+
+
+def check_real(selected: Mapping[str, nn.Parameter]) -> None:
+    """No rule knows which of the two conventions a complex gradient would follow."""
+    for name, parameter in selected.items():
+        if parameter.is_complex():
+            raise CaptureError(
+                f"capture: parameters must be real; got {name!r} of {parameter.dtype}. Leave it out with params=[...]."
+            )
 
 
 def check_inputs_kept(calls: Sequence[Call]) -> None:

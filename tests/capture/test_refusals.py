@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from infotorch.capture import capture
-from infotorch.errors import CaptureError, ConfigError
+from infotorch.errors import CaptureError, ConfigError, DataError
 from infotorch.task import Task
 from tests.capture.agreement import assert_exact
 
@@ -155,3 +155,33 @@ def test_memory_limit_is_judged_before_the_backward():
     ):
         capture(task, batch, memory_limit=2**20)
     assert capture(task, batch, memory_limit=2**21).nbytes == 2**21
+
+
+def test_complex_parameters_are_refused():
+    model = nn.Linear(3, 2).to(torch.complex64).eval()
+    with pytest.raises(CaptureError, match=r"parameters must be real; got 'weight' of torch\.complex64. Leave it out"):
+        capture(Task(model, loss="mse"), torch.ones(4, 3, dtype=torch.complex64), seeds="logits")
+
+
+def test_synchronized_batch_norm_is_refused():
+    text = refusal(nn.Sequential(nn.Linear(3, 2), nn.SyncBatchNorm(2)), torch.ones(4, 3))
+    assert "\n  1  SyncBatchNorm  weight, bias\n" in text
+
+
+def test_batch_on_another_device_is_refused():
+    with pytest.raises(DataError, match=r"x must be on the model's device cpu; got meta. Pass x.to\('cpu'\)"):
+        capture(Task(nn.Linear(3, 2).eval(), loss="mse"), torch.ones(4, 3, device="meta"), seeds="logits")
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(), nn.BatchNorm1d(2)], ids=str)
+def test_train_mode_is_refused(layer):
+    model = nn.Sequential(nn.Linear(3, 2), layer).train()
+    with pytest.raises(ConfigError, match="the model must be in eval mode; got '1'"):
+        capture(Task(model, loss="mse"), torch.ones(4, 3), seeds="logits")
+    assert model.training and model[1].training
+
+
+@pytest.mark.parametrize("loss", [lambda f, y: ((f - y) ** 2).mean(), lambda f, y: (f - y) ** 2])
+def test_losses_of_other_shapes_are_refused(loss):
+    with pytest.raises(ConfigError, match=r"the loss must return one number a sample, \[4\]; got shape"):
+        capture(Task(nn.Linear(3, 2).eval(), loss=loss), (torch.ones(4, 3), torch.ones(4, 2)))

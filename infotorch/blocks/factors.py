@@ -129,9 +129,7 @@ def inner_products(pair: LayerPair, V: Mapping[str, Tensor]) -> Tensor:
     directions = _matrices(pair, V[weight])  # [J, groups * O, I]
     groups = [(group(pair, g), v) for g, v in enumerate(directions.split(pair.O, 1))]
     rows = [
-        torch.stack(
-            [ops.jvp(one.a, one_b, v, **geometry(pair)) for (one, v), one_b in zip(groups, of_seed, strict=True)]
-        )
+        torch.stack([_along(one, one_b, v) for (one, v), one_b in zip(groups, of_seed, strict=True)])
         for of_seed in zip(*(seed_cotangents(one) for one, _ in groups), strict=True)
     ]
     sums = [found.sum(0) if pair.groups > 1 else found[0] for found in rows]
@@ -139,6 +137,13 @@ def inner_products(pair: LayerPair, V: Mapping[str, Tensor]) -> Tensor:
     for name in bias:
         total = total + biases(pair).to(total.dtype) @ V[name].flatten(1).mT.to(total.dtype)
     return total
+
+
+def _along(pair: LayerPair, b: Tensor, v: Tensor) -> Tensor:
+    """[N, J] of one group and seed for v [J, O, I]."""
+    if pair.T == 1 and not v.is_contiguous():  # the op would copy all of v, which takes as long as multiplying it
+        return torch.stack([ops.jvp(pair.a, b, one, **geometry(pair)) for one in v], 1)
+    return ops.jvp(pair.a, b, v, **geometry(pair))
 
 
 def weighted_sums(pair: LayerPair, u: Tensor) -> dict[str, Tensor]:

@@ -90,7 +90,7 @@ def placed(grads: dict[str, Tensor], places: dict[str, tuple[Tensor, Tensor]]) -
 
 
 def kronecker_factors(problem: Problem, exact: bool) -> dict[str, Tensor]:
-    """Of every layer's weight: sum a a^T / (N T), and sum b b^T over labels, or over the columns of ``softmax_root``."""
+    """Of every weight: sum a a^T / (N T), and sum b b^T at the labels, or over the columns of ``softmax_root``."""
     layers = {
         path: module
         for path, module in problem.model.named_modules()

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from backpack import backpack, extend
 from backpack.extensions import KFLR, BatchGrad, BatchL2Grad, DiagGGNExact, SumGradSquared
 from torch import Tensor, nn

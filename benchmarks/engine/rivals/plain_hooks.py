@@ -32,7 +32,7 @@ class Pair(NamedTuple):
         return isinstance(self.module, KRONECKER_LAYERS)
 
     def rows(self) -> Tensor:
-        """a with as many rows as b."""
+        """As many rows of a as of b."""
         return self.a.repeat_interleave(len(self.b) // len(self.a), 0) if len(self.b) > len(self.a) else self.a
 
 
@@ -129,7 +129,7 @@ def gradients(problem: Problem) -> Callable[[], dict[str, Tensor]]:
 
 def _norms(problem: Problem) -> Call:
     def square(pair: Pair) -> Tensor:
-        (N, T, O), a, b = pair.b.shape, pair.a, pair.b
+        (T, O), a, b = pair.b.shape[1:], pair.a, pair.b
         with_bias = getattr(pair.module, "bias", None) is not None and pair.module.bias.requires_grad
         if pair.plain and T * (a.shape[-1] + O) < 2 * a.shape[-1] * O:
             if T == 1:

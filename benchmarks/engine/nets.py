@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,25 +13,41 @@ VOCABULARY = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A network in eval mode and a batch; the loss is cross-entropy, summed over a sample's positions."""
+    """A network in eval mode, a batch and a loss."""
 
     name: str
     model: nn.Module
     x: Tensor
     y: Tensor
+    objective: nn.Module = field(default_factory=lambda: nn.CrossEntropyLoss(reduction="sum"))
+    """torch's module of the loss, a sum over samples and their positions; outputs are [N, C] or [N, T, C]."""
 
     @property
     def N(self) -> int:
         return len(self.x)
 
+    def total(self, outputs: Tensor) -> Tensor:
+        """The batch's loss."""
+        return self.objective(outputs.flatten(0, -2), self.y.flatten(0, outputs.dim() - 2))
+
+    def each(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """[N], the samples' losses."""
+        one = type(self.objective)(reduction="none")
+        return one(outputs.flatten(0, -2), y.flatten(0, outputs.dim() - 2)).view(len(outputs), -1).sum(1)
+
     def apart(self) -> "Problem":
         """The same with a model of its own, for a library that changes it."""
-        return replace(self, model=copy.deepcopy(self.model))
+        return replace(self, model=copy.deepcopy(self.model), objective=copy.deepcopy(self.objective))
 
     def double(self) -> "Problem":
         """The same in float64."""
-        x = self.x.double() if self.x.is_floating_point() else self.x
-        return replace(self, model=copy.deepcopy(self.model).double(), x=x)
+        x, y = (t.double() if t.is_floating_point() else t for t in (self.x, self.y))
+        return replace(self, model=copy.deepcopy(self.model).double(), x=x, y=y)
+
+    def single(self) -> "Problem":
+        """The same in float32."""
+        x, y = (t.float() if t.is_floating_point() else t for t in (self.x, self.y))
+        return replace(self, model=copy.deepcopy(self.model).float(), x=x, y=y)
 
     def first(self, count: int) -> "Problem":
         """The same with fewer samples."""
@@ -49,12 +65,6 @@ class Problem:
     def params(self) -> dict[str, Tensor]:
         """Those that require grad, in order."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-
-
-def losses(outputs: Tensor, y: Tensor) -> Tensor:
-    """[N], each sample's cross-entropy summed over its positions."""
-    each = F.cross_entropy(outputs.flatten(0, -2), y.flatten(), reduction="none")
-    return each.view(len(outputs), -1).sum(1)
 
 
 class Residual(nn.Module):

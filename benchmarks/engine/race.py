@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.engine.nets import Problem, losses
+from benchmarks.engine.nets import Problem
 from benchmarks.engine.workloads import AGREE, Result, Workload, difference
 from benchmarks.meter import Cpu
 
@@ -98,7 +98,7 @@ def plain(problem: Problem) -> Call:
     params = list(problem.params.values())
 
     def call() -> dict[str, Tensor]:
-        grads = torch.autograd.grad(losses(problem.model(problem.x), problem.y).sum(), params, allow_unused=True)
+        grads = torch.autograd.grad(problem.total(problem.model(problem.x)), params, allow_unused=True)
         return {str(i): g for i, g in enumerate(grads) if g is not None}
 
     return call

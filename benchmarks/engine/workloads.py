@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.engine.nets import Problem, losses
+from benchmarks.engine.nets import Problem
 from infotorch.ops.reference import words_of
 
 Result = Tensor | dict[str, Tensor]
@@ -22,7 +22,7 @@ def gradients(problem: Problem) -> dict[str, Tensor]:
     """{name: [N, *shape]} of the losses, one sample at a time."""
     params = problem.params
     rows = [
-        torch.autograd.grad(losses(problem.model(x[None]), y[None]).sum(), list(params.values()))
+        torch.autograd.grad(problem.each(problem.model(x[None]), y[None]).sum(), list(params.values()))
         for x, y in zip(problem.x, problem.y, strict=True)
     ]
     return {name: torch.stack(column) for name, column in zip(params, zip(*rows, strict=True), strict=True)}
@@ -111,7 +111,7 @@ def kronecker_factors(problem: Problem, exact: bool) -> dict[str, Tensor]:
             x = F.unfold(x, module.kernel_size, module.dilation, module.padding, module.stride).mT
         a = x.reshape(-1, x.shape[-1])
         factors[path] = (a.mT @ a / len(a), torch.zeros(()))
-    total = outputs if exact else losses(outputs, problem.y).sum()
+    total = outputs if exact else problem.total(outputs)
     for seed in softmax_root(outputs.detach()).unbind(2) if exact else [None]:
         edges = [output for _, output in seen.values()]
         for path, b in zip(seen, torch.autograd.grad(total, edges, seed, retain_graph=True), strict=True):

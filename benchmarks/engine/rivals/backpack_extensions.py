@@ -17,15 +17,16 @@ PACKAGE = "backpack-for-pytorch"
 
 def _extended(problem: Problem, extension: object) -> Callable[[], dict[str, nn.Parameter]]:
     """A backward pass with one extension; its results lie on the parameters."""
+    second_order = isinstance(extension, DiagGGNExact | KFLR)  # these must see every module of the graph
     sequential = all(isinstance(m, nn.Sequential) or not list(m.children()) for m in problem.model.modules())
-    model = extend(problem.model, use_converter=not sequential)
-    loss = extend(nn.CrossEntropyLoss(reduction="sum"))
+    model = extend(problem.model, use_converter=second_order and not sequential)
+    extend(problem.objective)
 
     def call() -> dict[str, nn.Parameter]:
         params = {name: p for name, p in model.named_parameters() if p.requires_grad}
         outputs = model(problem.x)
         with backpack(extension):
-            loss(outputs.flatten(0, -2), problem.y.flatten()).backward()
+            problem.total(outputs).backward()
         return params
 
     return call
@@ -38,8 +39,7 @@ def _read(extension: object, field: str, problem: Problem) -> Callable[[], dict[
     def call() -> dict[str, Tensor]:
         found = {}
         for p in backward().values():
-            found[names[id(p)]] = getattr(p, field)
-            delattr(p, field)
+            found[names[id(p)]] = p.__dict__.pop(field, None)
             p.grad = None
         return found
 

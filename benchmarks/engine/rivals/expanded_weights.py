@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils._per_sample_grad import call_for_per_sample_grads
 
@@ -16,7 +15,7 @@ def taken(problem: Problem) -> dict[str, Tensor]:
     """What a backward left on the parameters; they are as before."""
     grads = {}
     for name, p in problem.params.items():
-        grads[name] = p.grad_sample
+        grads[name] = getattr(p, "grad_sample", None)
         p.grad_sample = None
         p.grad = None
     return grads
@@ -25,7 +24,7 @@ def taken(problem: Problem) -> dict[str, Tensor]:
 def gradients(problem: Problem) -> Callable[[], dict[str, Tensor]]:
     def call() -> dict[str, Tensor]:
         outputs = call_for_per_sample_grads(problem.model, batch_size=problem.N, loss_reduction="sum")(problem.x)
-        F.cross_entropy(outputs.flatten(0, -2), problem.y.flatten(), reduction="sum").backward()
+        problem.total(outputs).backward()
         return taken(problem)
 
     return call

@@ -9,7 +9,7 @@ from nngeometry.metrics import FIM
 from nngeometry.object import FMatDense, PFMapDense, PMatDiag, PMatKFAC
 from torch import Tensor
 
-from benchmarks.engine.nets import Problem, losses
+from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call, forms, merged
 from benchmarks.engine.workloads import comparable
 
@@ -22,7 +22,7 @@ def _of_losses(problem: Problem) -> Callable[[], Any]:
     return lambda: TorchHooksJacobianBackend(
         layer_collection=collection,
         model=problem.model,
-        function=lambda x, y: losses(problem.model(x), y)[:, None],
+        function=lambda x, y: problem.each(problem.model(x), y)[:, None],
     )
 
 
@@ -31,11 +31,16 @@ def _data(problem: Problem) -> tuple[Tensor, Tensor]:
 
 
 def _parts(problem: Problem, rows: Tensor) -> dict[str, Tensor]:
-    """[..., P] in its layers' order, which is that of the modules."""
-    parts, start = {}, 0
-    for name, p in problem.params.items():
-        parts[name] = rows[..., start : start + p.numel()].view(*rows.shape[:-1], *p.shape)
-        start += p.numel()
+    """[..., P] over its layers, frozen parameters included; a parameter of several layers gets the sum of its parts."""
+    collection = LayerCollection.from_model(problem.model)
+    names = {id(p): name for name, p in problem.params.items()}
+    parts: dict[str, Tensor] = {}
+    for path, start in collection.p_pos.items():
+        for p in problem.model.get_submodule(path).parameters(recurse=False):
+            part = rows[..., start : start + p.numel()].view(*rows.shape[:-1], *p.shape)
+            start += p.numel()
+            if name := names.get(id(p)):
+                parts[name] = parts[name] + part if name in parts else part
     return parts
 
 

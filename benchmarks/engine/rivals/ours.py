@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call
@@ -15,8 +15,14 @@ from infotorch import LayerPair, Task, capture, ntk, ops
 PACKAGE = "infotorch"
 
 
+def task_of(problem: Problem) -> Task:
+    """The model with the loss; curvature needs the built-in one."""
+    cross_entropy = isinstance(problem.objective, nn.CrossEntropyLoss)
+    return Task(problem.model, loss="cross_entropy" if cross_entropy else problem.each)
+
+
 def _pairs(problem: Problem, seeds: Any = None) -> Callable[[], dict[str, LayerPair]]:
-    task, batch = Task(problem.model), (problem.x, problem.y)
+    task, batch = task_of(problem), (problem.x, problem.y)
     return lambda: capture(task, batch, seeds=seeds).pairs
 
 

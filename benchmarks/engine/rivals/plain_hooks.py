@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.engine.nets import Problem, losses
+from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call, sketch
 from benchmarks.engine.workloads import KRONECKER_LAYERS, comparable, softmax_root, tangents
 
@@ -49,7 +49,7 @@ def captured(problem: Problem, seeds: Callable[[Tensor], Tensor] | None = None) 
         handle.remove()
     edges = [output for *_, output in calls]
     if seeds is None:
-        grads = torch.autograd.grad(losses(outputs, problem.y).sum(), edges)
+        grads = torch.autograd.grad(problem.total(outputs), edges)
     else:
         each = [torch.autograd.grad(outputs, edges, seed, retain_graph=True) for seed in seeds(outputs.detach())]
         grads = [torch.stack(column, 1).flatten(0, 1) for column in zip(*each, strict=True)]

@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor
 from torch.func import functional_call, grad, jacrev, jvp, vjp, vmap
 
-from benchmarks.engine.nets import Problem, losses
+from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call, Form, forms, merged
 from benchmarks.engine.workloads import cotangents, softmax_root, tangents
 
@@ -25,7 +25,7 @@ def _size(problem: Problem, chunks: int) -> int | None:
 
 def gradients(problem: Problem, chunks: int = 1) -> Callable[[], Params]:
     def one(params: Params, x: Tensor, y: Tensor) -> Tensor:
-        return losses(functional_call(problem.model, params, (x[None],)), y[None]).sum()
+        return problem.each(functional_call(problem.model, params, (x[None],)), y[None]).sum()
 
     each = vmap(grad(one), in_dims=(None, 0, 0), chunk_size=_size(problem, chunks))
     return lambda: each(_params(problem), problem.x, problem.y)
@@ -59,7 +59,7 @@ def _outputs(problem: Problem) -> Callable[[Params], Tensor]:
 
 
 def _losses(problem: Problem) -> Callable[[Params], Tensor]:
-    return lambda params: losses(functional_call(problem.model, params, (problem.x,)), problem.y)
+    return lambda params: problem.each(functional_call(problem.model, params, (problem.x,)), problem.y)
 
 
 def _push(of: Callable[[Problem], Callable[[Params], Tensor]], count: int, problem: Problem) -> Call:

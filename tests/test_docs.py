@@ -35,3 +35,23 @@ def test_limit_results_are_those_of_the_committed_lines():
     page = pytest.importorskip("benchmarks.limit.page")
     assert page.PAGE.read_text() == page.text(), "run python -m benchmarks.limit --check"
     assert not [demand.text for demand in page.demands() if not demand.holds]
+
+
+def test_engine_results_are_those_of_the_committed_lines():
+    """Page and plot are what the benchmark writes of its lines, and infotorch is right or refuses on every network."""
+    page = pytest.importorskip("benchmarks.engine.page")
+    assert page.PAGE.read_text() == page.text(), "run python -m benchmarks.engine.page"
+    assert page.digest() in page.PLOT.read_text(), "run python -m benchmarks.engine.page"
+    assert not [key for key, line in page.lines().items() if page.OURS in line["wrong"]]
+
+
+def test_infotorch_is_right_or_refuses_on_every_configuration():
+    """What infotorch does now is what the coverage table says, and never a wrong number."""
+    coverage = pytest.importorskip("benchmarks.engine.coverage")
+    found = {config: verdict["status"] for config, verdict in coverage.column(coverage.OURS).items()}
+    assert set(found.values()) <= {"right", "refuses"}, found
+    _, *lines = coverage.read()
+    assert found == {line["configuration"]: line[coverage.OURS]["status"] for line in lines}, (
+        "run python -m benchmarks.engine.coverage"
+    )
+    assert coverage.PAGE.read_text() == coverage.text(), "run python -m benchmarks.engine.coverage"

@@ -33,7 +33,7 @@ def main() -> None:
     torch.set_num_threads(1)
     modules = {rival: library(rival) for rival in PEERS}
     if absent := [PEERS[rival] for rival, module in modules.items() if module is None]:
-        print(f"not installed, so not raced: {', '.join(absent)}. Run: pip install 'infotorch[bench]'")
+        print(f"not installed, so not raced: {', '.join(absent)}. Run: make bench-engine")
     rivals = [module for module in modules.values() if module is not None]
     for net in options.nets.split(","):
         for key in options.workloads.split(","):

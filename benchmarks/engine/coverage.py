@@ -111,7 +111,7 @@ def column(name: str) -> dict[str, dict[str, Any]]:
     """{configuration: verdict} of one library."""
     rival, workload = FORMS[name]
     module = library(rival)
-    assert module is not None, f"{PEERS[rival]} is not installed. Run: pip install 'infotorch[bench]'"
+    assert module is not None
     form = module.FORMS[workload][name]
     return {config: verdict(form, config, norms=workload == "norms") for config in CONFIGURATIONS}
 
@@ -151,6 +151,10 @@ def _silent(name: str, lines: list[dict[str, Any]]) -> int:
 
 
 def main() -> None:
+    if absent := {PEERS[rival] for rival, _ in FORMS.values() if library(rival) is None}:
+        raise SystemExit(
+            f"coverage: every library must be there; got no {', '.join(sorted(absent))}. Run: make bench-engine"
+        )
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.disable()

@@ -3,6 +3,7 @@
 import gc
 import importlib
 import importlib.metadata
+import importlib.util
 import random
 import time
 from collections.abc import Callable

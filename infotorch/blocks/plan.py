@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from infotorch.capture.refusals import mebibytes
 from infotorch.errors import ConfigError
 
-__all__ = ["MEMORY_LIMIT", "Plan", "plan_panels"]
+__all__ = ["MEMORY_LIMIT", "Parts", "Plan", "plan_panels", "plan_parts"]
 
 MEMORY_LIMIT = 2 * 2**30
 """Bytes of pairs and work space where the caller states none. A constant: free memory would change results."""
@@ -68,3 +68,39 @@ def plan_panels(
     while need(panel + batch, panel + batch, batch) <= memory_limit:
         panel += batch
     return Plan(batch=batch, panel=panel, nbytes=need(panel, panel, batch))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A batch is captured some samples at a time; where not even one fits with all seeds, some seeds at a time."""
+
+    samples: int
+    seeds: int
+
+
+def plan_parts(
+    where: str, num_samples: int, num_seeds: int, *, bytes_per_sample: int, bytes_per_seed: int, memory_limit: int
+) -> Parts:
+    """The largest parts that fit.
+
+    Args:
+        where: Who asks, for the refusal.
+        num_samples: N.
+        num_seeds: K, 1 for a loss.
+        bytes_per_sample: Of what the seeds of a sample share.
+        bytes_per_seed: Of a sample and seed beside it.
+        memory_limit: Bytes.
+
+    Raises:
+        ConfigError: Not even one sample with one seed fits.
+    """
+    sample = bytes_per_sample + num_seeds * bytes_per_seed
+    if sample <= memory_limit:
+        return Parts(samples=min(num_samples, memory_limit // max(1, sample)), seeds=num_seeds)
+    seeds = (memory_limit - bytes_per_sample) // max(1, bytes_per_seed)
+    if seeds < 1:
+        raise ConfigError(
+            f"{where}: memory_limit must hold one sample (needs {mebibytes(bytes_per_sample + bytes_per_seed)}); got "
+            f"{mebibytes(memory_limit)}. Raise memory_limit or restrict params."
+        )
+    return Parts(samples=1, seeds=seeds)

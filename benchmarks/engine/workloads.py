@@ -1,5 +1,6 @@
 """What is raced: each workload's samples, what it draws, and its answer by a loop over samples in float64."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -63,19 +64,18 @@ def softmax_root(outputs: Tensor) -> Tensor:
 
 
 def sketch_places(problem: Problem) -> dict[str, tuple[Tensor, Tensor]]:
-    """{name: (buckets int64 [*shape], signs [*shape])}: where ``ops.project`` puts each element, so that all may."""
+    """{name: (buckets int64 [*shape], signs [*shape])}: where ``sketch`` puts each element, so that all may."""
+    uses = Counter(id(module.weight) for module in problem.model.modules() if hasattr(module, "weight"))
     places = {}
     for name, p in problem.params.items():
-        path, _, own = name.rpartition(".")
-        owner = problem.model.get_submodule(path)
-        matrix = own == "weight" and p.dim() > 1
-        folded = own == "bias" and isinstance(owner, (nn.Linear, nn.Conv2d))
-        start = owner.weight.numel() if folded else 0
-        words = words_of(SEED, path if matrix or folded else name, 0, 2 * (start + p.numel()))[2 * start :]
-        shape = p.mT.shape if isinstance(owner, nn.Embedding) else p.shape
-        buckets = torch.from_numpy(((words[0::2] * DIM) >> 32).astype("int64")).view(shape)
-        signs = torch.from_numpy(1.0 - 2.0 * (words[1::2] & 1)).to(p.dtype).view(shape)
-        places[name] = (buckets.mT.contiguous(), signs.mT.contiguous()) if shape != p.shape else (buckets, signs)
+        owner = problem.model.get_submodule(name.rpartition(".")[0])
+        words = words_of(SEED, name, 0, 2 * p.numel())
+        buckets = torch.from_numpy(((words[0::2] * DIM) >> 32).astype("int64"))
+        signs = torch.from_numpy(1.0 - 2.0 * (words[1::2] & 1)).to(p.dtype)
+        table = isinstance(owner, nn.Embedding) and uses[id(p)] == 1  # counted as it lies in the transposed table
+        shape = p.mT.shape if table else p.shape
+        found = buckets.view(shape), signs.view(shape)
+        places[name] = (found[0].mT, found[1].mT) if table else found
     return places
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call
+from benchmarks.engine.rivals.torch_func import plain_attention
 from benchmarks.engine.workloads import comparable, cotangents, tangents
 
 PACKAGE = "curvlinops-for-pytorch"
@@ -40,19 +41,24 @@ def _jacobian(problem: Problem) -> JacobianLinearOperator:
     )
 
 
+def _product(J: JacobianLinearOperator, columns: list[Tensor]) -> Tensor:
+    with plain_attention():
+        return (J @ columns)[0]
+
+
 def _push(count: int, problem: Problem) -> Call:
     J, V = _jacobian(problem), tangents(problem, count)
     if count == 1:
         columns = [v[0] for v in V.values()]
-        return lambda: (J @ columns)[0]
-    columns = [v.movedim(0, -1).contiguous() for v in V.values()]
-    return lambda: (J @ columns)[0]
+    else:
+        columns = [v.movedim(0, -1).contiguous() for v in V.values()]
+    return lambda: _product(J, columns)
 
 
 def _kernel_vector(problem: Problem) -> Call:
     J, v = _jacobian(problem), cotangents(problem)
     back = J.adjoint()
-    return lambda: (J @ (back @ [v]))[0]
+    return lambda: _product(J, back @ [v])
 
 
 FORMS = {

@@ -54,10 +54,12 @@ def captured(problem: Problem, seeds: Callable[[Tensor], Tensor] | None = None) 
         each = [torch.autograd.grad(outputs, edges, seed, retain_graph=True) for seed in seeds(outputs.detach())]
         grads = [torch.stack(column, 1).flatten(0, 1) for column in zip(*each, strict=True)]
     with torch.no_grad():
-        return [_pair(path, module, x, b) for (path, module, x, _), b in zip(calls, grads, strict=True)]
+        return [_pair(problem.N, *call[:3], b) for call, b in zip(calls, grads, strict=True)]
 
 
-def _pair(path: str, module: nn.Module, x: Tensor, b: Tensor) -> Pair:
+def _pair(N: int, path: str, module: nn.Module, x: Tensor, b: Tensor) -> Pair:
+    if len(x) != N or x.dim() == 1:  # looked up once for all samples: its gradients are already sums
+        raise ValueError(f"{path} does not carry the batch")
     if isinstance(module, nn.Linear):
         return Pair(module, path, x.reshape(len(x), -1, x.shape[-1]), b.reshape(len(b), -1, b.shape[-1]))
     if isinstance(module, nn.Conv2d):
@@ -68,8 +70,6 @@ def _pair(path: str, module: nn.Module, x: Tensor, b: Tensor) -> Pair:
     if isinstance(module, nn.GroupNorm):
         return Pair(module, path, F.group_norm(x, module.num_groups, eps=module.eps).flatten(2).mT, b.flatten(2).mT)
     assert isinstance(module, nn.Embedding), f"no rule for {type(module).__name__}"
-    if len(x) != len(b) or x.dim() == 1:  # looked up once for all samples: its gradients are already sums
-        raise ValueError(f"{path} does not carry the batch")
     return Pair(module, path, x, b)
 
 

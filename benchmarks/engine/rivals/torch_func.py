@@ -1,10 +1,12 @@
 """torch.func: vmap over grad, jacrev and jvp, whole and in chunks of a quarter of the batch."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 from torch import Tensor
 from torch.func import functional_call, grad, jacrev, jvp, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call, Form, forms, merged
@@ -54,6 +56,11 @@ def _diagonal_exact(problem: Problem, chunks: int = 1) -> Call:
     return lambda: {name: part.sum(0) for name, part in each(_params(problem), problem.x).items()}
 
 
+def plain_attention() -> AbstractContextManager[None]:
+    """The one form of attention that has forward mode."""
+    return sdpa_kernel(SDPBackend.MATH)
+
+
 def _outputs(problem: Problem) -> Callable[[Params], Tensor]:
     return lambda params: functional_call(problem.model, params, (problem.x,))
 
@@ -64,10 +71,15 @@ def _losses(problem: Problem) -> Callable[[Params], Tensor]:
 
 def _push(of: Callable[[Problem], Callable[[Params], Tensor]], count: int, problem: Problem) -> Call:
     fn, V = of(problem), tangents(problem, count)
+
+    def along(v: Params) -> Tensor:
+        with plain_attention():
+            return jvp(fn, (_params(problem),), (v,))[1]
+
     if count == 1:
         one = {name: v[0] for name, v in V.items()}
-        return lambda: jvp(fn, (_params(problem),), (one,))[1]
-    return lambda: vmap(lambda v: jvp(fn, (_params(problem),), (v,))[1], out_dims=-1)(V)
+        return lambda: along(one)
+    return lambda: vmap(along, out_dims=-1)(V)
 
 
 def _kernel_vector(problem: Problem) -> Call:
@@ -75,7 +87,8 @@ def _kernel_vector(problem: Problem) -> Call:
 
     def call() -> Tensor:
         params = _params(problem)
-        return jvp(fn, (params,), vjp(fn, params)[1](v))[1]
+        with plain_attention():
+            return jvp(fn, (params,), vjp(fn, params)[1](v))[1]
 
     return call
 

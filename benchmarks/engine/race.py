@@ -146,7 +146,7 @@ def _tried(form: Callable[[Problem], Call], problem: Problem, truth: Result) -> 
 def timed(calls: dict[str, Call]) -> tuple[dict[str, float], int]:
     """Least processor seconds of each call, over rounds in an order that is drawn anew."""
     once = {name: _seconds(call) for name, call in calls.items()}
-    limit = FAR * min(seconds for name, seconds in once.items() if name != PLAIN)
+    limit = FAR * min((seconds for name, seconds in once.items() if name != PLAIN), default=0.0)
     racing = [name for name in calls if name == PLAIN or once[name] <= limit]
     rounds = min(max(int(SECONDS / sum(once[name] for name in racing)), ROUNDS[0]), ROUNDS[1])
     order = random.Random(0)

@@ -36,7 +36,7 @@ PEERS = {
 PLAIN = "forward+backward"
 ROUNDS = (5, 25)
 """Fewest and most turns."""
-SECONDS = 3.0
+SECONDS = 2.0
 """For which calls are raced, if that is more than the fewest turns."""
 FAR = 8
 """A call that takes so many times as long as the fastest one is timed once."""

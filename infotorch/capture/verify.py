@@ -1,22 +1,18 @@
 """A second net under capture: its sums against autograd's, and a sample of the batch against itself alone."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from infotorch.capture.captured import Capture
 from infotorch.errors import CaptureError
 
-if TYPE_CHECKING:
-    from infotorch.capture.run import Capture
-
-__all__ = ["check_alone", "check_sum"]
+__all__ = ["RTOL", "check_alone", "check_sum"]
 
 RTOL = 1e-4
 """Relative to the root of the summed squares of the samples' gradients, since the sum itself vanishes at an optimum."""
 
 
-def check_sum(cap: "Capture", truth: dict[str, Tensor]) -> None:
+def check_sum(cap: Capture, truth: dict[str, Tensor]) -> None:
     """The samples' gradients add up to autograd's gradient of the batch, parameter by parameter."""
     sums: dict[str, Tensor] = {}
     squares: dict[str, float] = {}
@@ -32,7 +28,7 @@ def check_sum(cap: "Capture", truth: dict[str, Tensor]) -> None:
         _compare(name, "autograd's gradient of the batch", total, truth[name], squares[name] ** 0.5, whole)
 
 
-def check_alone(cap: "Capture", alone: "Capture") -> None:
+def check_alone(cap: Capture, alone: Capture) -> None:
     """The last sample's gradients are those it has without the others."""
     mine = {name: g for pair in cap.pairs.values() for name, g in pair.split(pair.grad(cap.N - 1)).items()}
     theirs = {name: g for pair in alone.pairs.values() for name, g in pair.split(pair.grad(0)).items()}

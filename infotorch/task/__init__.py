@@ -2,7 +2,7 @@
 
 from infotorch.task.factor import softmax_factor
 from infotorch.task.losses import LOSSES, Generative, Loss
-from infotorch.task.nest import num_samples, select, tensors_of
+from infotorch.task.nest import mapped, num_samples, select, tensors_of
 from infotorch.task.task import Task
 
-__all__ = ["LOSSES", "Generative", "Loss", "Task", "num_samples", "select", "softmax_factor", "tensors_of"]
+__all__ = ["LOSSES", "Generative", "Loss", "Task", "mapped", "num_samples", "select", "softmax_factor", "tensors_of"]

@@ -167,7 +167,7 @@ def test_options_and_data_are_checked():
 
 @pytest.mark.parametrize("M", [None, 3])
 def test_sizes_of_a_set_are_looked_at_once(M):
-    """Two samples more a set, whatever the number of batches, and one to plan with."""
+    """Two forwards on fake tensors, whatever the number of sets and batches, and a sample of each to plan with."""
     task, x, _ = case("mlp")
     seen = []
 
@@ -177,7 +177,7 @@ def test_sizes_of_a_set_are_looked_at_once(M):
 
     counted = Task(task.model, loss="mse", forward=forward)
     ntk(counted, x, None if M is None else x[:M], batch_size=2)
-    assert seen == [2, 1, *([2, 1] if M else []), 2, 2, 2, 1, *([2, 1] if M else [])]
+    assert seen == [2, 3, 1, *([1] if M else []), 2, 2, 2, 1, *([2, 1] if M else [])]
 
 
 def test_columns_of_another_length_are_looked_at_too():
@@ -190,12 +190,12 @@ def test_columns_of_another_length_are_looked_at_too():
 
         def forward(self, ids):
             few = ids.shape[1] == 1
-            place = self.place(ids * 0) if few else self.place(torch.arange(ids.shape[1]))
+            place = self.place(ids * 0) if few else self.place(torch.arange(ids.shape[1]))[None]
             return self.fc(place + ids[..., None]).mean(1)
 
     task = Task(Places().eval(), loss="mse")
     rows, columns = torch.ones(2, 1, dtype=torch.int64), torch.ones(2, 2, dtype=torch.int64)
-    with pytest.raises(CaptureError, match="must see one input a sample"):
+    with pytest.raises(CaptureError, match="place  Embedding  weight: must see one input a sample"):
         ntk(task, rows, columns)
 
 

@@ -16,12 +16,24 @@ from tests.capture.agreement import assert_exact
 class Recurrent(nn.Module):
     def __init__(self):
         super().__init__()
-        self.rnn = nn.LSTM(3, 4, batch_first=True)
+        self.cell = nn.LSTMCell(3, 4)
         self.scale = nn.Parameter(torch.ones(4))
         self.fc = nn.Linear(4, 2)
 
     def forward(self, x):
-        return self.fc(self.rnn(x)[0][:, -1] * self.scale)
+        return self.fc(self.cell(x[:, 0])[0] * self.scale)
+
+
+class Positions(nn.Module):
+    """Position embeddings looked up once and broadcast over the batch."""
+
+    def __init__(self, T, lead):
+        super().__init__()
+        self.fc, self.pos = nn.Linear(3, 4), nn.Embedding(T, 4)
+        self.register_buffer("ids", torch.arange(T).expand(1, T) if lead else torch.arange(T))
+
+    def forward(self, x):  # [N, T, 3]
+        return (self.fc(x) + self.pos(self.ids)).tanh().sum(1)
 
 
 def refusal(model, x, **options):
@@ -37,8 +49,9 @@ def test_all_offenders_are_listed_with_the_remedies():
     assert refusal(model, torch.ones(5, 6, 3)) == (
         "capture: every trainable parameter must belong to a supported layer; got 2 that do not:\n"
         "  encoder.scale  parameter of Recurrent  used 1 time outside a captured layer\n"
-        "  encoder.rnn    LSTM                    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0\n"
-        "Freeze them or pass params=[...] without them."
+        "  encoder.cell   LSTMCell                weight_ih, weight_hh, bias_ih, bias_hh\n"
+        'Freeze them or pass params=[...] without them; or pass fallback="func" to take per-sample gradients\n'
+        "of these parameters by torch.func (slower: one vmap over the batch)."
     )
 
 
@@ -46,28 +59,25 @@ def test_the_remedies_work():
     model = Recurrent().eval()
     x, y = torch.ones(5, 6, 3), torch.zeros(5, 2)
     assert list(capture(Task(model, loss="mse", params=["fc.*"]), (x, y)).pairs) == ["fc"]
-    model.rnn.requires_grad_(False)
+    model.cell.requires_grad_(False)
+    assert list(capture(Task(model, loss="mse"), (x, y), fallback="func", verify=True).pairs) == ["scale", "fc"]
     model.scale.requires_grad_(False)
     assert list(capture(Task(model, loss="mse"), (x, y)).pairs) == ["fc"]
 
 
-def test_group_norm_is_named():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten())
-    assert "\n  1  GroupNorm  weight, bias\n" in refusal(model, torch.ones(2, 3, 5, 5))
-
-
-def test_attention_names_the_projection_that_is_never_called():
-    class Attends(nn.Module):
+def test_layers_apart_and_layers_unknown_are_listed_at_once():
+    class Both(Positions):
         def __init__(self):
-            super().__init__()
-            self.attn = nn.MultiheadAttention(4, 2, batch_first=True)
+            super().__init__(5, False)
+            self.cell = nn.RNNCell(4, 4, bias=False)
 
         def forward(self, x):
-            return self.attn(x, x, x)[0]
+            return self.cell(self.fc(x).sum(1) + self.pos(self.ids).flip(0).cumsum(0)[-1])
 
-    text = refusal(Attends(), torch.randn(3, 5, 4))
-    assert re.search(r"\n  attn +MultiheadAttention +in_proj_weight, in_proj_bias\n", text)
-    assert "\n  attn.out_proj  NonDynamicallyQuantizableLinear  weight, bias\n" in text
+    assert re.search(
+        r"got 2 that do not:\n  cell  RNNCell    weight_ih, weight_hh\n  pos   Embedding  weight: must see one input",
+        refusal(Both(), torch.ones(3, 5, 3)),
+    )
 
 
 def test_functional_use_beside_the_layer_is_found():
@@ -133,34 +143,6 @@ def test_parameters_swapped_for_the_forward_are_found():
             return self.out(torch.func.functional_call(self.fc, swapped, x))
 
     assert "fc.weight  parameter of Linear  replaced for the forward" in refusal(Swaps(), torch.ones(2, 3))
-
-
-class Positions(nn.Module):
-    """Position embeddings looked up once and broadcast over the batch."""
-
-    def __init__(self, T, lead):
-        super().__init__()
-        self.fc, self.pos = nn.Linear(3, 4), nn.Embedding(T, 4)
-        self.register_buffer("ids", torch.arange(T).expand(1, T) if lead else torch.arange(T))
-
-    def forward(self, x):  # [N, T, 3]
-        return (self.fc(x) + self.pos(self.ids)).tanh().sum(1)
-
-
-@pytest.mark.parametrize("N", [1, 2, 3, 5])
-@pytest.mark.parametrize("T", [1, 2, 3, 5])
-@pytest.mark.parametrize("lead", [True, False])
-def test_layer_that_does_not_carry_the_batch_is_found_also_where_T_is_N(N, T, lead):
-    text = refusal(Positions(T, lead), torch.ones(N, T, 3))
-    assert re.search(r"must see one input a sample, \[N, \.\.\.\]; got another first size at 'pos'", text)
-
-
-def test_its_remedy_works(rng):
-    class Expanded(Positions):
-        def forward(self, x):
-            return (self.fc(x) + self.pos(self.ids.expand(len(x), -1))).tanh().sum(1)
-
-    assert_exact(Expanded(5, True).double(), torch.randn(5, 5, 3, dtype=torch.float64, generator=rng))
 
 
 def test_memory_limit_is_judged_before_the_backward():

@@ -132,8 +132,8 @@ def test_capture_runs_under_no_grad(task, batch):
             "seeds must be one of 'logits', 'fisher'; got 'logit'. Did you mean 'logits'?",
         ),
         ({"seeds": torch.ones(6, 3)}, ShapeError, "seeds must be [K, N, ...] for outputs [6, 3]; got [6, 3]"),
-        ({"fallback": "func"}, NotSupported, "fallback must be None; got 'func'. Freeze unsupported parameters"),
-        ({"labels": "exact"}, NotSupported, "labels must be None; got 'exact'. Pass output cotangents"),
+        ({"fallback": "fun"}, ConfigError, "fallback must be one of 'func'; got 'fun'. Did you mean 'func'?"),
+        ({"labels": "exact"}, NotSupported, "labels must be None; got 'exact'. Pass seeds, or output cotangents"),
     ],
 )
 def test_options_are_checked(task, batch, options, error, message):

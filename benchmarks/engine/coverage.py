@@ -25,8 +25,10 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "coverage.md"
 LINES = RESULTS / "coverage.jsonl"
 EXACT = 1e-8
 """Relative difference in float64 up to which a gradient is right."""
+FALLBACK = f'{OURS}, fallback="func"'
 FORMS = {
     OURS: ("ours", "psg"),
+    FALLBACK: ("ours", "psg"),
     "torch.func": ("torch_func", "psg"),
     "expanded weights": ("expanded_weights", "psg"),
     "BackPACK": ("backpack_extensions", "psg"),
@@ -49,8 +51,10 @@ to be edited.
 * refuses: an error that the library itself raises for this case
 * crashes: any other error
 
-Opacus' ghost form gives norms alone, which are compared as such. Of a layer that mixes samples (batch normalization in
-train mode) there is no gradient of one sample by itself; what is compared is the gradient of its loss in the batch.
+`fallback="func"` hands to torch.func the parameters that infotorch has no rule for, and those alone; it is never taken
+unless asked for. Opacus' ghost form gives norms alone, which are compared as such. Of a layer that mixes samples (batch
+normalization in train mode) there is no gradient of one sample by itself; what is compared is the gradient of its loss
+in the batch.
 
 """
 
@@ -112,7 +116,7 @@ def column(name: str) -> dict[str, dict[str, Any]]:
     rival, workload = FORMS[name]
     module = library(rival)
     assert module is not None
-    form = module.FORMS[workload][name]
+    form = module.gradients_with_fallback if name == FALLBACK else module.FORMS[workload][name]
     return {config: verdict(form, config, norms=workload == "norms") for config in CONFIGURATIONS}
 
 

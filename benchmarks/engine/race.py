@@ -7,7 +7,7 @@ import importlib.util
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +18,7 @@ from benchmarks.engine.nets import Problem
 from benchmarks.engine.workloads import AGREE, Result, Workload, difference
 from benchmarks.meter import Cpu
 
-__all__ = ["OURS", "PEERS", "Race", "library", "race", "versions"]
+__all__ = ["OURS", "PEERS", "Race", "checked", "library", "race", "versions"]
 
 OURS = "infotorch"
 PEERS = {
@@ -65,6 +65,8 @@ def versions() -> dict[str, str]:
 class Race:
     """What came of one workload on one network."""
 
+    calls: dict[str, Call] = field(default_factory=dict)
+    """Those that agree."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Least processor seconds of those that agree, ``PLAIN`` among them."""
     extra: dict[str, int] = field(default_factory=dict)
@@ -114,9 +116,17 @@ def race(key: str, workload: Workload, problem: Problem, rivals: list[ModuleType
         problem: Network and batch.
         rivals: Their modules.
     """
+    result = checked(key, workload, problem, rivals)
+    calls = {**result.calls, PLAIN: plain(problem.apart())}
+    seconds, rounds = timed(calls)
+    extra = {name: extra_memory(call) for name, call in calls.items()}
+    return replace(result, seconds=seconds, extra=extra, rounds=rounds)
+
+
+def checked(key: str, workload: Workload, problem: Problem, rivals: list[ModuleType]) -> Race:
+    """Every rival's form compared with the truth; those that agree are its ``calls``."""
     truth = workload.truth(problem.double())
     result = Race()
-    calls: dict[str, Call] = {}
     for rival in rivals:
         for name, form in rival.FORMS.get(key, {}).items():
             call, error, message = _tried(form, problem, truth)
@@ -125,12 +135,8 @@ def race(key: str, workload: Workload, problem: Problem, rivals: list[ModuleType
                 continue
             result.error[name] = error
             if call is not None and error <= AGREE:
-                calls[name] = call
-    del truth
-    calls[PLAIN] = plain(problem.apart())
-    seconds, rounds = timed(calls)
-    extra = {name: extra_memory(call) for name, call in calls.items()}
-    return Race(seconds=seconds, extra=extra, error=result.error, unable=result.unable, rounds=rounds)
+                result.calls[name] = call
+    return result
 
 
 def _tried(form: Callable[[Problem], Call], problem: Problem, truth: Result) -> tuple[Call | None, float, str | None]:

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call
-from benchmarks.engine.workloads import DIM, SEED, comparable, tangents
+from benchmarks.engine.workloads import DIM, SEED, comparable, cotangents, tangents
 from infotorch import Capture, LayerPair, Task, capture, ntk, ops
-from infotorch.blocks import Arena, grad_gram, jvp, per_sample_grad_norms, per_sample_grads, sketch
+from infotorch.blocks import Arena, grad_gram, jvp, per_sample_grad_norms, per_sample_grads, sketch, vjp
 
 PACKAGE = "infotorch"
 
@@ -24,6 +25,11 @@ def task_of(problem: Problem) -> Task:
 def gradients(problem: Problem) -> Callable[[], dict[str, Tensor]]:
     task, arena = task_of(problem), Arena()
     return lambda: per_sample_grads(task, (problem.x, problem.y), out=arena)
+
+
+def gradients_with_fallback(problem: Problem) -> Callable[[], dict[str, Tensor]]:
+    task = task_of(problem)
+    return lambda: per_sample_grads(capture(task, (problem.x, problem.y), fallback="func"))
 
 
 def _of_batch(compute: Callable[..., Any], problem: Problem, **options: Any) -> Call:
@@ -40,6 +46,17 @@ def _push(problem: Problem, count: int, seeds: Any = None) -> Call:
     task, V = task_of(problem), tangents(problem, count)
     V = {name: v[0] for name, v in V.items()} if count == 1 else V
     return lambda: jvp(task, (problem.x, problem.y), V, seeds=seeds)
+
+
+def _kernel_vector(problem: Problem) -> Call:
+    """J (J^T v): one backward with v at the outputs, then a tangent of all outputs."""
+    task, v, ones = task_of(problem), cotangents(problem), torch.ones(problem.N, 1)
+
+    def call() -> Tensor:
+        u = vjp(capture(task, problem.x, seeds=v[None]), ones)
+        return jvp(task, problem.x, u, seeds="logits")
+
+    return call
 
 
 def _pairs(problem: Problem, seeds: Any = None) -> Callable[[], Capture]:
@@ -99,6 +116,7 @@ FORMS = {
         "jvp-16": partial(_push, count=16),
         "out-jvp-1": partial(_push, count=1, seeds="logits"),
         "out-jvp-16": partial(_push, count=16, seeds="logits"),
+        "ntk-vector": _kernel_vector,
         "sketch": partial(_of_batch, sketch, dim=DIM, seed=SEED),
     }.items()
 }

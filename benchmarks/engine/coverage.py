@@ -47,7 +47,7 @@ to be edited.
 * **right**: all gradients agree to 1e-8; (float32) where a library fails in float64 and agrees to 1e-4 in float32
 * **WRONG**: a result and no error; the number is the largest relative difference of a parameter's gradients (inf: of
   another shape)
-* leaves out: no error, and nothing for a parameter that the loss depends on
+* leaves out: no error, at most a warning, and nothing for a parameter that the loss depends on
 * refuses: an error that the library itself raises for this case
 * crashes: any other error
 
@@ -137,7 +137,7 @@ def text() -> str:
     head = ["", *FORMS]
     rows = [[line["configuration"], *(_cell(line[name]) for name in FORMS)] for line in lines]
     counts = ["right", *(str(sum(line[name]["status"].startswith("right") for line in lines)) for name in FORMS)]
-    wrong = ["wrong, in silence", *(str(_silent(name, lines)) for name in FORMS)]
+    wrong = ["wrong or left out, without an error", *(str(_silent(name, lines)) for name in FORMS)]
     table = [head, ["---"] * len(head), *rows, counts, wrong]
     parts = [HEAD, *(f"| {' | '.join(row)} |\n" for row in table), "\n"]
     parts.append(

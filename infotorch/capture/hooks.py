@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from infotorch.capture.layers.rule import Product, Rule, Use
 from infotorch.capture.layers.table import KINDS, rule_of
-from infotorch.errors import CaptureError, ConfigError
+from infotorch.errors import CaptureError
 
 __all__ = ["Call", "Expansion", "Layer", "Recording", "layers_of", "recording", "rewritten"]
 
@@ -195,7 +196,7 @@ class _Recorder:
         self.layer, self.seen = layer, seen
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        for use in self.layer.rule.uses(module, (*args, *kwargs.values()) if kwargs else args, output):
+        for use in self.layer.rule.uses(module, _bound(module, args, kwargs) if kwargs else args, output):
             self.record(use)
 
     def record(self, use: Use) -> None:
@@ -203,7 +204,6 @@ class _Recorder:
             return
         names = [self.layer.names.get(name) for name in use.params]
         if not any(names):
-            self._check_names(use)
             return
         seen, x = self.seen, use.a
         seen.checkpointed = seen.checkpointed or _in_checkpoint()
@@ -221,14 +221,12 @@ class _Recorder:
             )
         )
 
-    def _check_names(self, use: Use) -> None:
-        own = self.layer.module._parameters
-        for name in use.params:
-            if name and name not in own and not isinstance(use.kind, Product):
-                raise ConfigError(
-                    f"register_layer: params must name parameters of {type(self.layer.module).__name__}, of "
-                    f"{', '.join(map(repr, own))}; got {name!r}. Give names within the module."
-                )
+
+def _bound(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """All that the forward takes, in its order."""
+    bound = signature(type(module).forward).bind(module, *args, **kwargs)
+    bound.apply_defaults()
+    return tuple(bound.arguments.values())[1:]
 
 
 def _in_checkpoint() -> bool:

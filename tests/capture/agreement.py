@@ -65,3 +65,37 @@ def assert_outputs_exact(model: nn.Module, x: Tensor, task: Task) -> None:
         start += p.numel()
         if name in got:
             assert_close(got[name], rows, f"Jacobian of {name}")
+
+
+def assert_loops(model: nn.Module, x: Tensor, params: list[str] | None = None, alone: bool = True) -> Capture:
+    """The same against one backward an output and sample, for what vmap cannot follow; only of what is selected.
+
+    ``alone`` is False where parts of the model are float32 whatever its weights are, and round by the batch.
+    """
+    model.eval()
+    task = Task(model, loss="mse", params=params)
+    selected = task.parameters()
+    cap = capture(task, x, seeds="logits", verify=True)
+    got = gradients(cap)
+    truth = {name: torch.zeros(len(x), cap.C, *p.shape, dtype=x.dtype) for name, p in selected.items()}
+    if not x.is_floating_point():
+        truth = {name: t.double() for name, t in truth.items()}
+    whole = task.outputs(x)
+    for n in range(len(x)):
+        outputs = task.outputs(x[n : n + 1]).flatten() if alone else whole[n].flatten()
+        for c in range(cap.C):
+            rows = torch.autograd.grad(
+                outputs[c], list(selected.values()), retain_graph=True, materialize_grads=True, allow_unused=True
+            )
+            for name, row in zip(selected, rows, strict=True):
+                truth[name][n, c] = row
+    y = torch.randn(cap.outputs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    loss = gradients(capture(task, (x, y), verify=True))
+    residual = (cap.outputs - y).flatten(1)
+    for name in selected:
+        if name in cap.unused:
+            assert name not in got and not truth[name].any()
+        else:
+            assert_close(got[name], truth[name], f"Jacobian of {name}")
+            assert_close(loss[name], torch.einsum("nc,nc...->n...", residual, truth[name]), name)
+    return cap

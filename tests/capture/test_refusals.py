@@ -13,15 +13,15 @@ from infotorch.task import Task
 from tests.capture.agreement import assert_exact
 
 
-class Recurrent(nn.Module):
+class Weighted(nn.Module):
     def __init__(self):
         super().__init__()
-        self.cell = nn.LSTMCell(3, 4)
+        self.cell = nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
         self.scale = nn.Parameter(torch.ones(4))
         self.fc = nn.Linear(4, 2)
 
     def forward(self, x):
-        return self.fc(self.cell(x[:, 0])[0] * self.scale)
+        return self.fc(self.cell(x[:, 0]) * self.scale)
 
 
 class Positions(nn.Module):
@@ -44,23 +44,25 @@ def refusal(model, x, **options):
 
 
 def test_all_offenders_are_listed_with_the_remedies():
-    model = nn.ModuleDict({"encoder": Recurrent()})
+    model = nn.ModuleDict({"encoder": Weighted()})
     model.forward = lambda x: model["encoder"](x)
     assert refusal(model, torch.ones(5, 6, 3)) == (
         "capture: every trainable parameter must belong to a supported layer; got 2 that do not:\n"
-        "  encoder.scale  parameter of Recurrent  used 1 time outside a captured layer\n"
-        "  encoder.cell   LSTMCell                weight_ih, weight_hh, bias_ih, bias_hh\n"
+        "  encoder.scale                         parameter of Weighted  used 1 time outside a captured layer\n"
+        "  encoder.cell.parametrizations.weight  ParametrizationList    original0, original1\n"
         'Freeze them or pass params=[...] without them; or pass fallback="func" to take per-sample gradients\n'
         "of these parameters by torch.func (slower: one vmap over the batch)."
     )
 
 
 def test_the_remedies_work():
-    model = Recurrent().eval()
+    model = Weighted().eval()
     x, y = torch.ones(5, 6, 3), torch.zeros(5, 2)
     assert list(capture(Task(model, loss="mse", params=["fc.*"]), (x, y)).pairs) == ["fc"]
+    cap = capture(Task(model, loss="mse"), (x, y), fallback="func", verify=True)
+    assert cap.plan.fallback == ("scale", *(f"cell.parametrizations.weight.original{i}" for i in (0, 1)))
+    assert set(cap.pairs) == {*cap.plan.fallback, "cell.bias", "fc"}
     model.cell.requires_grad_(False)
-    assert list(capture(Task(model, loss="mse"), (x, y), fallback="func", verify=True).pairs) == ["scale", "fc"]
     model.scale.requires_grad_(False)
     assert list(capture(Task(model, loss="mse"), (x, y)).pairs) == ["fc"]
 
@@ -69,13 +71,13 @@ def test_layers_apart_and_layers_unknown_are_listed_at_once():
     class Both(Positions):
         def __init__(self):
             super().__init__(5, False)
-            self.cell = nn.RNNCell(4, 4, bias=False)
+            self.scale = nn.Parameter(torch.ones(4))
 
         def forward(self, x):
-            return self.cell(self.fc(x).sum(1) + self.pos(self.ids).flip(0).cumsum(0)[-1])
+            return self.fc(x).sum(1) * self.scale + self.pos(self.ids).cumsum(0)[-1]
 
     assert re.search(
-        r"got 2 that do not:\n  cell  RNNCell    weight_ih, weight_hh\n  pos   Embedding  weight: must see one input",
+        r"got 2 that do not:\n  scale  parameter of Both  used 1 .*\n  pos    Embedding          weight: must see one",
         refusal(Both(), torch.ones(3, 5, 3)),
     )
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infotorch.capture.layers.rule import Record, Rule, Use
+from infotorch.errors import CaptureError
 
 __all__ = ["Attention"]
 
@@ -37,7 +38,12 @@ def _attention(
     average_attn_weights: bool = True,
     is_causal: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    flip = not module.batch_first and query.dim() == 3
+    if query.dim() != 3:
+        raise CaptureError(
+            f"capture: MultiheadAttention must see queries with an axis of samples; got {list(query.shape)}. "
+            "Give it one sequence a sample, [N, L, E] with batch_first=True or [L, N, E]."
+        )
+    flip = not module.batch_first
     if flip:
         first = query.transpose(0, 1)
         second = first if key is query else key.transpose(0, 1)

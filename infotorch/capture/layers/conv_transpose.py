@@ -56,6 +56,6 @@ def _formed(module: ConvTransposeNd, x: Tensor, grad: Tensor) -> Tensor:
     formed = []
     for k in range(grad.shape[1]):
         patches = _patches(module, x, grad[:, k])
-        G = rows @ patches.reshape(N * g, rows.shape[2], patches[0, 0].numel() if rows.shape[2] else 0)
+        G = rows @ patches.reshape(N * g, rows.shape[2], module.weight[0].numel())
         formed.append(G.view(N, *module.weight.shape))
     return torch.stack(formed, 1)

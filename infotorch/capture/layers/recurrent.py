@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from infotorch.capture.layers.rule import Record, Rule, Use
 from infotorch.errors import CaptureError
 
-__all__ = ["Recurrent"]
+__all__ = ["Cell", "Recurrent"]
 
 
 class Recurrent(Rule):
@@ -20,6 +20,27 @@ class Recurrent(Rule):
 
     def forward(self, module: nn.Module, record: Record) -> Callable[..., Any]:
         return partial(_unrolled, module, record)
+
+
+class Cell(Rule):
+    """nn.RNNCell, nn.LSTMCell and nn.GRUCell."""
+
+    def forward(self, module: nn.Module, record: Record) -> Callable[..., Any]:
+        return partial(_stepped, module, record)
+
+
+def _stepped(module: Any, record: Record, input: Tensor, hx: Any = None) -> Any:
+    lstm = isinstance(module, nn.LSTMCell)
+    zero = input.new_zeros(*input.shape[:-1], module.hidden_size)
+    state = (zero, zero)[: 1 + lstm] if hx is None else hx if lstm else (hx,)
+    sums = []
+    for x, side in ((input, "ih"), (state[0], "hh")):
+        names = ("weight_" + side, "bias_" + side if module.bias else "")
+        sums.append(F.linear(x, getattr(module, names[0]), getattr(module, names[1]) if module.bias else None))
+        record(Use(a=x, params=names, output=sums[-1]))
+    kind = "LSTM" if lstm else "GRU" if isinstance(module, nn.GRUCell) else f"RNN_{module.nonlinearity.upper()}"
+    end = _STEPS[kind](*sums, *state)
+    return end if lstm else end[0]
 
 
 def _unrolled(module: Any, record: Record, input: Tensor, hx: Any = None) -> tuple[Tensor, Any]:
@@ -85,13 +106,13 @@ def _pass(
 
 
 def _lstm(x: Tensor, h: Tensor, _: Tensor, c: Tensor) -> tuple[Tensor, ...]:
-    i, f, g, o = (x + h).chunk(4, 1)
+    i, f, g, o = (x + h).chunk(4, -1)
     c = f.sigmoid() * c + i.sigmoid() * g.tanh()
     return o.sigmoid() * c.tanh(), c
 
 
 def _gru(x: Tensor, h: Tensor, state: Tensor) -> tuple[Tensor, ...]:
-    (xr, xz, xn), (hr, hz, hn) = x.chunk(3, 1), h.chunk(3, 1)
+    (xr, xz, xn), (hr, hz, hn) = x.chunk(3, -1), h.chunk(3, -1)
     z, n = (xz + hz).sigmoid(), (xn + (xr + hr).sigmoid() * hn).tanh()
     return (n + z * (state - n),)
 

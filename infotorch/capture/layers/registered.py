@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from infotorch.capture.layers.rule import Rule, Use
-from infotorch.capture.layers.table import RULES, forget_kinds
-from infotorch.errors import ConfigError
+from infotorch.capture.layers.table import KINDS, RULES, forget_kinds
+from infotorch.errors import ConfigError, unknown
 
 __all__ = ["register_layer"]
 
@@ -23,8 +23,9 @@ def register_layer(
 
     Args:
         module_type: Class of the modules.
-        fn: Returns a list of :class:`infotorch.capture.Use`. ``inputs`` are the positional arguments, then those by
-            keyword. Keep intermediate results that it needs on the module; ``output`` may be any tensor of the graph.
+        fn: Returns a list of :class:`infotorch.capture.Use`. ``inputs`` are what the forward was called with, in its
+            order. Intermediate results that it needs may be kept on the module; ``output`` may be any tensor of the
+            graph.
 
     Raises:
         ConfigError: ``module_type`` is no class of modules, or ``fn`` cannot be called.
@@ -58,9 +59,22 @@ class _Registered(Rule):
     def uses(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Sequence[Use]:
         uses = self.fn(module, inputs, output)
         for use in uses:
-            if not (isinstance(use, Use) and isinstance(use.a, Tensor) and isinstance(use.output, Tensor)):
-                raise ConfigError(
-                    f"register_layer: fn must return a list of Use(a=, params=, output=) for {type(module).__name__}; "
-                    f"got {use!r}. Give tensors a and output, and the parameter's names within the module."
-                )
+            _check(module, use)
         return uses
+
+
+def _check(module: nn.Module, use: Any) -> None:
+    if not (isinstance(use, Use) and isinstance(use.a, Tensor) and isinstance(use.output, Tensor)):
+        raise ConfigError(
+            f"register_layer: fn must return a list of Use(a=, params=, output=) for {type(module).__name__}; "
+            f"got {use!r}. Give tensors a and output, and the parameter's names within the module."
+        )
+    if use.kind not in KINDS:
+        raise unknown("register_layer", "kind", str(use.kind), KINDS)
+    for name in use.params:
+        if name and name not in module._parameters:
+            own = ", ".join(map(repr, module._parameters))
+            raise ConfigError(
+                f"register_layer: params must name parameters of {type(module).__name__}, of {own}; got "
+                f"{name!r}. Give names within the module."
+            )

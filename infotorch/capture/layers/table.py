@@ -21,7 +21,7 @@ from infotorch.capture.layers.norm import (
     negative_part,
     rms_normalized,
 )
-from infotorch.capture.layers.recurrent import Recurrent
+from infotorch.capture.layers.recurrent import Cell, Recurrent
 from infotorch.capture.layers.rule import Product, Rule
 from infotorch.capture.layers.scale import Scale
 from infotorch.capture.layers.wrapper import Wrapper
@@ -30,7 +30,7 @@ __all__ = ["FOREIGN", "KINDS", "RULES", "forget_kinds", "rule_of"]
 
 _CONV, _CONV_TRANSPOSE = Conv(), ConvTranspose()
 _BATCH_NORM, _INSTANCE_NORM = Norm(batch_normalized), InstanceNorm()
-_RECURRENT, _WRAPPER = Recurrent(), Wrapper()
+_CELL, _RECURRENT, _WRAPPER = Cell(), Recurrent(), Wrapper()
 
 RULES: dict[type[nn.Module], Rule] = {
     nn.Linear: Linear(),
@@ -57,6 +57,9 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.RNN: _RECURRENT,
     nn.LSTM: _RECURRENT,
     nn.GRU: _RECURRENT,
+    nn.RNNCell: _CELL,
+    nn.LSTMCell: _CELL,
+    nn.GRUCell: _CELL,
     nn.DataParallel: _WRAPPER,
     nn.parallel.DistributedDataParallel: _WRAPPER,
 }

@@ -37,7 +37,7 @@ Written by `python -m benchmarks.engine.page` from the lines in `benchmarks/resu
 
 Every number of time is a multiple of a plain forward and backward of the same batch, measured in the same process:
 least processor time of at least five rounds on one thread, each round all in an order drawn anew. A form that takes
-more than eight times the fastest is timed once. A form is timed only if its result agrees with a loop in float64 to
+more than eight times the fastest is timed twice. A form is timed only if its result agrees with a loop in float64 to
 1e-4; what is wrong or fails is listed. Results are allocated anew by all but infotorch's and plain hooks' gradients,
 which go into memory that was there. Extra memory is the process's peak during one call, beyond what was there and
 beyond the result.

@@ -143,7 +143,10 @@ def _tried(form: Callable[[Problem], Call], problem: Problem, truth: Result) -> 
     """A rival's call with its error, or what it raised; on a model of its own, since some of them change it."""
     try:
         call = form(problem.apart())
-        return call, difference(call(), truth), None
+        got = call()
+        if isinstance(got, dict) and (lacking := [name for name, part in got.items() if part is None]):
+            return None, 0.0, f"leaves out {', '.join(lacking)}"[:200]
+        return call, difference(got, truth), None
     except Exception as error:  # whatever another library raises is what is to be listed
         text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         return None, 0.0, f"{type(error).__name__}: {text}"[:200]

@@ -44,6 +44,8 @@ def captured(problem: Problem, seeds: Callable[[Tensor], Tensor] | None = None) 
         if any(p.requires_grad for p in module.parameters(recurse=False)):
             keep = partial(lambda path, module, args, out: calls.append((path, module, args[0].detach(), out)), path)
             handles.append(module.register_forward_hook(keep))
+            if isinstance(module, nn.Embedding):
+                handles.append(module.register_forward_pre_hook(partial(_expanded, problem.N)))
     outputs = problem.model(problem.x)
     for handle in handles:
         handle.remove()
@@ -54,12 +56,15 @@ def captured(problem: Problem, seeds: Callable[[Tensor], Tensor] | None = None) 
         each = [torch.autograd.grad(outputs, edges, seed, retain_graph=True) for seed in seeds(outputs.detach())]
         grads = [torch.stack(column, 1).flatten(0, 1) for column in zip(*each, strict=True)]
     with torch.no_grad():
-        return [_pair(problem.N, *call[:3], b) for call, b in zip(calls, grads, strict=True)]
+        return [_pair(*call[:3], b) for call, b in zip(calls, grads, strict=True)]
 
 
-def _pair(N: int, path: str, module: nn.Module, x: Tensor, b: Tensor) -> Pair:
-    if len(x) != N or x.dim() == 1:  # looked up once for all samples: its gradients are already sums
-        raise ValueError(f"{path} does not carry the batch")
+def _expanded(N: int, module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
+    """Positions are looked up once for all samples; here once for each."""
+    return (args[0].expand(N, -1),) if args[0].dim() == 1 else None
+
+
+def _pair(path: str, module: nn.Module, x: Tensor, b: Tensor) -> Pair:
     if isinstance(module, nn.Linear):
         return Pair(module, path, x.reshape(len(x), -1, x.shape[-1]), b.reshape(len(b), -1, b.shape[-1]))
     if isinstance(module, nn.Conv2d):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from infotorch.blocks.plan import plan_parts
 from infotorch.capture import Capture, LayerPair, capture
-from infotorch.capture.seeds import Seeds, cotangents
+from infotorch.capture.seeds import Seeds, check_seeds, cotangents
 from infotorch.errors import ConfigError
 from infotorch.task import Task, select
 
@@ -84,18 +84,21 @@ def _planned(
 ) -> Iterator[Part]:
     """A sample's bytes are those that one sample leaves; what is drawn is drawn for the whole batch, then divided."""
     x, y = task.split(batch) if seeds is None else _inputs(task, batch)
-    N = task.check_inputs(x)
-    sent = None
+    N, K = task.check_inputs(x), None
+    batch = x if seeds is not None and y is None else batch
+    one = select(batch, slice(0, 1))
+    first = None
     if seeds is not None:
-        batch = x if y is None else batch
-        with torch.no_grad():
-            sent = cotangents(task, seeds, task.outputs(x), y)
-    one, first = slice(0, 1), None if sent is None else _chosen(sent, slice(0, 1), slice(0, 1))
-    with capture(task, select(batch, one), seeds=first) as probe:
-        cotangent_bytes = sum(map(_cotangent_bytes, probe.pairs.values()))
+        check_seeds(seeds)
+        few = seeds[:, :1] if isinstance(seeds, Tensor) else seeds
+        sent = _cotangents(task, few, select(x, slice(0, 1)), None if y is None else y[:1])
+        K = len(sent)
+        first = torch.stack([sent[k] for k in range(min(K, 2))])
+    with capture(task, one, seeds=first) as probe:
+        cotangent_bytes = sum(pair.b.numel() * pair.b.element_size() for pair in probe.pairs.values())
         shared = sum(pair.nbytes() for pair in probe.pairs.values()) - cotangent_bytes
+        cotangent_bytes //= probe.K
         beside = max(map(work, probe.pairs.values()), default=0) if work else 0
-    K = None if sent is None else len(sent)
     plan = plan_parts(
         where,
         N,
@@ -104,16 +107,20 @@ def _planned(
         bytes_per_seed=cotangent_bytes + beside,
         memory_limit=memory_limit,
     )
-    for n in _ranges(N, plan.samples):
-        for k in _ranges(K or 1, plan.seeds):
-            own: Any = None
-            if sent is not None:  # unit vectors by name, which keep the last layer's out of the products
-                own = (
-                    "logits"
-                    if isinstance(seeds, str) and seeds == "logits" and K == plan.seeds
-                    else _chosen(sent, k, n)
-                )
+    if len(plan.samples) == len(plan.seeds) == 1:
+        yield _whole(capture(task, batch, seeds=seeds))
+        return
+    sent = [] if seeds is None else _cotangents(task, seeds, x, y)
+    for n in plan.samples:
+        for k in plan.seeds:
+            own = torch.stack([sent[i][n] for i in range(k.start, k.stop)]) if sent else None
             yield Part(cap=capture(task, select(batch, n), seeds=own, check=False), samples=n, seeds=k, N=N, K=K)
+
+
+def _cotangents(task: Task, seeds: Seeds, x: Any, y: Tensor | None) -> Any:
+    """K cotangents [N, ...] of the outputs."""
+    with torch.no_grad():
+        return cotangents(task, seeds, task.outputs(x), y)
 
 
 def _inputs(task: Task, batch: Any) -> tuple[Any, Tensor | None]:
@@ -123,18 +130,6 @@ def _inputs(task: Task, batch: Any) -> tuple[Any, Tensor | None]:
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
         return batch[0], batch[1]
     return batch, None
-
-
-def _ranges(size: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, size)) for start in range(0, size, step)]
-
-
-def _chosen(sent: Any, seeds: slice, samples: slice) -> Tensor:
-    return torch.stack([sent[k][samples] for k in range(seeds.start, seeds.stop)])
-
-
-def _cotangent_bytes(pair: LayerPair) -> int:
-    return pair.b.numel() * pair.b.element_size()
 
 
 def gathered(found: Iterator[Part], rows: Callable[[Capture], Tensor]) -> Tensor:

@@ -61,6 +61,10 @@ MODELS = {
     "one output": (lambda: nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1), nn.Flatten(0)), floats(5)),
     "no bias": (lambda: nn.Sequential(nn.Linear(5, 8, bias=False), nn.Tanh(), nn.Linear(8, 3, bias=False)), floats(5)),
     "conv": (conv_net, floats(4, 8, 8)),
+    "groups": (
+        lambda: nn.Sequential(nn.Conv2d(2, 4, 2, groups=2), nn.Tanh(), nn.Flatten(), nn.Linear(16, 3)),
+        floats(2, 3, 3),
+    ),
     "wide positions": (
         lambda: nn.Sequential(nn.Linear(20, 30), nn.Tanh(), nn.Linear(30, 1), nn.Flatten()),
         floats(3, 20),

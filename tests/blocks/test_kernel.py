@@ -175,7 +175,7 @@ def test_sizes_of_a_set_are_looked_at_once(M):
         seen.append(len(x))
         return model(x)
 
-    counted = Task(task.model, loss="mse", forward=forward)
+    counted = Task(copy.deepcopy(task.model), loss="mse", forward=forward)  # verdicts are kept for each model
     ntk(counted, x, None if M is None else x[:M], batch_size=2)
     assert seen == [2, 3, 1, *([1] if M else []), 2, 2, 2, 1, *([2, 1] if M else [])]
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call
 from benchmarks.engine.workloads import DIM, SEED, comparable, cotangents, tangents
-from infotorch import Capture, LayerPair, Task, capture, ntk, ops
-from infotorch.blocks import Arena, grad_gram, jvp, per_sample_grad_norms, per_sample_grads, sketch, vjp
+from infotorch import Task, capture, ntk
+from infotorch.blocks import Arena, fisher, grad_gram, jvp, per_sample_grad_norms, per_sample_grads, sketch, vjp
 
 PACKAGE = "infotorch"
 
@@ -59,44 +59,23 @@ def _kernel_vector(problem: Problem) -> Call:
     return call
 
 
-def _pairs(problem: Problem, seeds: Any = None) -> Callable[[], Capture]:
-    task, batch = task_of(problem), (problem.x, problem.y)
-    return lambda: capture(task, batch, seeds=seeds)
-
-
-def _flat(pair: LayerPair) -> tuple[Tensor, Tensor]:
-    """(a, b) with a row a sample and seed."""
-    if pair.b.dim() == 3:
-        return pair.a, pair.b
-    return pair.a.repeat_interleave(pair.b.shape[1], 0), pair.b.flatten(0, 1)
-
-
-def _diagonal(problem: Problem, seeds: Any = None) -> Call:
-    captured = _pairs(problem, seeds)
+def _diagonal(problem: Problem, labels: Any) -> Call:
+    task, batch, shapes = task_of(problem), (problem.x, problem.y), {n: p.shape for n, p in problem.params.items()}
 
     def call() -> dict[str, Tensor]:
-        out: dict[str, Tensor] = {}
-        for p in captured().pairs.values():
-            out |= p.split(ops.fisher(*_flat(p), **p.geometry))
-        return out
+        diagonal = fisher(task, batch, structure="diagonal", labels=labels).diag()
+        parts = diagonal.split([shape.numel() for shape in shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
     return call
 
 
-def _kronecker(problem: Problem, seeds: Any = None) -> Call:
-    captured = _pairs(problem, seeds)
+def _kronecker(problem: Problem, labels: Any) -> Call:
+    task, batch = task_of(problem), (problem.x, problem.y)
 
     def call() -> dict[str, Tensor]:
-        out = {}
-        for name, p in captured().pairs.items():
-            if seeds is None:
-                A, B = ops.kron(p.a, p.b, **p.geometry)
-            else:
-                A, _ = ops.kron(p.a, p.b[:, 0], **p.geometry)
-                b = p.b.flatten(0, 2)
-                B = b.mT @ b
-            out[name] = (A / (problem.N * p.T), B)
-        return comparable(out)
+        layers = fisher(task, batch, structure="kfac", labels=labels).factors
+        return comparable({f.weight.removesuffix(".weight"): (f.A[0] / f.positions, f.B[0]) for f in layers})
 
     return call
 
@@ -108,10 +87,10 @@ FORMS = {
         "norms": partial(_of_batch, per_sample_grad_norms),
         "gram": partial(_of_batch, grad_gram),
         "ntk": _kernel,
-        "diag": _diagonal,
-        "diag-exact": partial(_diagonal, seeds="fisher"),
-        "kfac": _kronecker,
-        "kfac-exact": partial(_kronecker, seeds="fisher"),
+        "diag": partial(_diagonal, labels="empirical"),
+        "diag-exact": partial(_diagonal, labels="exact"),
+        "kfac": partial(_kronecker, labels="empirical"),
+        "kfac-exact": partial(_kronecker, labels="exact"),
         "jvp-1": partial(_push, count=1),
         "jvp-16": partial(_push, count=16),
         "out-jvp-1": partial(_push, count=1, seeds="logits"),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call, forms, merged
-from benchmarks.engine.workloads import comparable
+from benchmarks.engine.workloads import listed
 
 PACKAGE = "backpack-for-pytorch"
 
@@ -60,7 +60,7 @@ def _kronecker(problem: Problem) -> Call:
     factors = _read(KFLR(), "kflr", problem)
 
     def call() -> dict[str, Tensor]:
-        return comparable({name.removesuffix(".weight"): (A, B) for name, (B, A) in factors().items()})
+        return listed({name.removesuffix(".weight"): (A, B) for name, (B, A) in factors().items()})
 
     return call
 

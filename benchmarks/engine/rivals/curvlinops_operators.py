@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call
 from benchmarks.engine.rivals.torch_func import plain_attention
-from benchmarks.engine.workloads import comparable, cotangents, tangents
+from benchmarks.engine.workloads import cotangents, listed, tangents
 
 PACKAGE = "curvlinops-for-pytorch"
 
@@ -29,7 +29,7 @@ def _kronecker(problem: Problem, fisher_type: str) -> Call:
         )
         operator.compute_kronecker_factors()
         A, B = operator._input_covariances, operator._gradient_covariances
-        return comparable({path: (A[path], B[path]) for path in A})
+        return listed({path: (A[path], B[path]) for path in A})
 
     return call
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call, forms, merged
-from benchmarks.engine.workloads import comparable
+from benchmarks.engine.workloads import listed
 
 PACKAGE = "nngeometry"
 
@@ -75,7 +75,7 @@ def _factors(problem: Problem, found: PMatKFAC) -> dict[str, Tensor]:
     """Of weights alone; its A has the bias as one more in-feature, and both are means."""
     modules = dict(problem.model.named_modules())
     pairs = {path: (A if modules[path].bias is None else A[:-1, :-1], B) for path, (A, B) in found.data.items()}
-    return comparable({path: (A, problem.N * B) for path, (A, B) in pairs.items()})
+    return listed(pairs, problem.N)
 
 
 def _kronecker(problem: Problem) -> Call:

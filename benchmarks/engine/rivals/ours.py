@@ -9,9 +9,19 @@ from torch import Tensor, nn
 
 from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call
-from benchmarks.engine.workloads import DIM, SEED, comparable, cotangents, tangents
+from benchmarks.engine.workloads import DIM, SEED, cotangents, listed, tangents
 from infotorch import Task, capture, ntk
-from infotorch.blocks import Arena, fisher, grad_gram, jvp, per_sample_grad_norms, per_sample_grads, sketch, vjp
+from infotorch.blocks import (
+    Arena,
+    Kronecker,
+    fisher,
+    grad_gram,
+    jvp,
+    per_sample_grad_norms,
+    per_sample_grads,
+    sketch,
+    vjp,
+)
 
 PACKAGE = "infotorch"
 
@@ -70,12 +80,16 @@ def _diagonal(problem: Problem, labels: Any) -> Call:
     return call
 
 
+def _listed(f: Kronecker) -> dict[str, Tensor]:
+    return listed({f.weight.removesuffix(".weight"): (f.A[0], f.B[0])}, 1 / f.positions)
+
+
 def _kronecker(problem: Problem, labels: Any) -> Call:
     task, batch = task_of(problem), (problem.x, problem.y)
 
     def call() -> dict[str, Tensor]:
         layers = fisher(task, batch, structure="kfac", labels=labels).factors
-        return comparable({f.weight.removesuffix(".weight"): (f.A[0] / f.positions, f.B[0]) for f in layers})
+        return {key: part for f in layers for key, part in _listed(f).items()}
 
     return call
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call, sketch
-from benchmarks.engine.workloads import KRONECKER_LAYERS, comparable, softmax_root, tangents
+from benchmarks.engine.workloads import KRONECKER_LAYERS, listed, softmax_root, tangents
 
 PACKAGE = "torch"
 
@@ -209,8 +209,8 @@ def _kronecker(problem: Problem, seeds: Callable[[Tensor], Tensor] | None = None
         factors = {}
         for pair in captured(problem, seeds):
             a, b = pair.a.flatten(0, 1), pair.b.flatten(0, 1)
-            factors[pair.path] = (a.mT @ a / len(a), b.mT @ b)
-        return comparable(factors)
+            factors[pair.path] = ((a.mT @ a).div_(len(a)), b.mT @ b)
+        return listed(factors)
 
     return call
 

@@ -6,7 +6,7 @@ inner products of a sum have cross terms.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,12 @@ __all__ = ["assemble", "formed_pair"]
 
 
 def assemble(
-    calls: Sequence[Call], grads: Sequence[Tensor], selected: Mapping[str, nn.Parameter], unit: Call | None
+    calls: Sequence[Call],
+    grads: Sequence[Tensor],
+    selected: Mapping[str, nn.Parameter],
+    unit: Call | None,
+    *,
+    seeds: bool,
 ) -> dict[str, LayerPair]:
     """One pair a matrix, one for each smaller parameter that stands alone; in the order of ``selected``.
 
@@ -27,6 +32,7 @@ def assemble(
         grads: For each, gradients [N, ...] with an axis of K seeds at the product's ``seed_dim``.
         selected: Parameters in question, by name.
         unit: The call whose output is the model's, under unit seeds.
+        seeds: Pairs keep the axis of K.
     """
     groups: dict[tuple[int, int, str | None, str | None], list[tuple[Call, Tensor]]] = defaultdict(list)
     for call, grad in zip(calls, grads, strict=True):
@@ -60,23 +66,33 @@ def assemble(
             if name in folded:
                 shapes[folded[name]] = selected[folded[name]].shape
             alone = name in units and len(weights[name]) == 1
-            pairs[path] = _pair(whole, path, shapes, bias=name in folded, unit=alone)
+            pairs[path] = _pair(whole, path, shapes, seeds, bias=name in folded, unit=alone)
         elif whole is not None:
-            pairs[name] = formed_pair(name, whole)
+            pairs[name] = formed_pair(name, whole, seeds)
     return pairs
 
 
-def formed_pair(name: str, G: Tensor) -> LayerPair:
+def formed_pair(name: str, G: Tensor, seeds: bool) -> LayerPair:
     """The pair of one parameter whose gradients G [N, K, *shape] are known themselves."""
     b = G.flatten(2)[:, :, None]  # [N, K, 1, size]
-    return _pair(Factors(a=b.new_ones(len(b), 1, 1), b=b), name, {name: G.shape[2:]})
+    return _pair(Factors(a=b.new_ones(len(b), 1, 1), b=b), name, {name: G.shape[2:]}, seeds)
 
 
 def _pair(
-    factors: Factors, name: str, shapes: dict[str, torch.Size], bias: bool = False, unit: bool = False
+    f: Factors, name: str, shapes: dict[str, torch.Size], seeds: bool, bias: bool = False, unit: bool = False
 ) -> LayerPair:
-    own = {field.name: getattr(factors, field.name) for field in fields(Factors)}
-    return LayerPair(name=name, shapes=shapes, bias=bias, unit=unit, **own)
+    return LayerPair(
+        a=f.a,
+        b=f.b if seeds else f.b[:, 0],
+        t_dims=f.t_dims,
+        in_features=f.in_features,
+        groups=f.groups,
+        transposed=f.transposed,
+        name=name,
+        shapes=shapes,
+        bias=bias,
+        unit=unit,
+    )
 
 
 def _folded(calls: Iterable[Call]) -> dict[str, str]:

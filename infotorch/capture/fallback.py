@@ -20,7 +20,13 @@ FALLBACK_BYTES = 2**28
 
 
 def dense_pairs(
-    task: Task, x: Any, names: Sequence[str], cotangents: Sequence[Tensor], memory_limit: int | None
+    task: Task,
+    x: Any,
+    names: Sequence[str],
+    cotangents: Sequence[Tensor],
+    memory_limit: int | None,
+    *,
+    seeds: bool,
 ) -> dict[str, LayerPair]:
     """The gradients themselves as pairs, [N, K, 1, size] beside a single one.
 
@@ -30,6 +36,7 @@ def dense_pairs(
         names: Parameters in question.
         cotangents: K cotangents [N, ...] of the outputs, the loss's gradient at them being one.
         memory_limit: Bytes of gradients.
+        seeds: Pairs keep the axis of K.
 
     Raises:
         CaptureError: torch.func cannot follow the model's forward.
@@ -69,7 +76,7 @@ def dense_pairs(
                 f"capture: fallback must follow the forward under torch.func; got: {str(error).splitlines()[0]}. "
                 f"Freeze {', '.join(map(repr, names))}, or pass params=[...] without them."
             ) from error
-    return {name: formed_pair(name, G.detach()) for name, G in formed.items()}
+    return {name: formed_pair(name, G.detach(), seeds) for name, G in formed.items()}
 
 
 class _Outputs(nn.Module):

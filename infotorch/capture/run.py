@@ -103,7 +103,8 @@ def capture(
             task, batch, seeds=seeds, memory_limit=memory_limit, fallback=fallback, check=check, verify=verify
         )
     graph = Graph(total.grad_fn)
-    calls, fallen = _covered(task, selected, seen, verdict, graph, N, fallback)
+    counted = graph.uses(selected)
+    calls, fallen = _covered(task, seen, verdict, graph, counted, N, fallback)
     check_inputs_kept(calls)
     sent = cotangents(task, seeds, outputs, _labels(task, batch) if is_curvature(seeds) else None)
     if memory_limit is not None:
@@ -113,19 +114,17 @@ def capture(
     grads = gradients(total, calls, sent, unit, keep_graph=verify)
     check_inputs_kept(calls)  # again: a reversible network rebuilds its activations in place, in its backward
     with torch.no_grad():
-        pairs = assemble(calls, grads, selected, unit)
+        pairs = assemble(calls, grads, selected, unit, seeds=seeds is not None)
     if fallen:
-        pairs |= dense_pairs(task, x, fallen, upstream, memory_limit)
+        pairs |= dense_pairs(task, x, fallen, upstream, memory_limit, seeds=seeds is not None)
         place = {name: i for i, name in enumerate(selected)}
         pairs = dict(sorted(pairs.items(), key=lambda item: place[next(iter(item[1].shapes))]))
-    if seeds is None:
-        pairs = {name: replace(pair, b=pair.b[:, 0]) for name, pair in pairs.items()}
     result = Capture(
         pairs=pairs,
         outputs=outputs.detach(),
         losses=None if losses is None else losses.detach(),
         shapes={name: p.shape for name, p in selected.items()},
-        unused=tuple(name for name, count in graph.uses(selected).items() if not count),
+        unused=tuple(name for name, count in counted.items() if not count),
         seeds=None if seeds is None else len(sent),
         plan=CapturePlan(
             allowed=_allowed(task.model, layers, seen),
@@ -181,10 +180,10 @@ def _proved(task: Task, x: Any, outputs: Tensor, seen: Recording, verdict: Verdi
 
 def _covered(
     task: Task,
-    selected: Mapping[str, nn.Parameter],
     seen: Recording,
     verdict: Verdict | None,
     graph: Graph,
+    counted: Mapping[str, int],
     N: int,
     fallback: str | None,
 ) -> tuple[list[Call], list[str]]:
@@ -202,7 +201,7 @@ def _covered(
         if call.layer.path in known or not call.carries(N):
             names = [name for name in (call.weight, call.bias) if name]
             apart.setdefault(call.layer.path, {}).update(dict.fromkeys(names))
-    missed = astray(calls, graph.uses(selected))
+    missed = astray(calls, counted)
     if not missed and not apart:
         return calls, []
     if fallback is None:
@@ -216,7 +215,7 @@ def _covered(
         )
         for call in calls
     ]
-    return [call for call in kept if call.weight or call.bias], [name for name in selected if name in lost]
+    return [call for call in kept if call.weight or call.bias], [name for name in counted if name in lost]
 
 
 def _upstream(

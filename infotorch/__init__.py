@@ -1,7 +1,19 @@
 """What a neural network learnt from each of its training samples, on C++ kernels for PyTorch."""
 
 from infotorch import bounds, ops, store, train
-from infotorch.blocks import Gram, ntk
+from infotorch.blocks import (
+    Arena,
+    Block,
+    Gram,
+    fisher,
+    grad_gram,
+    jvp,
+    ntk,
+    per_sample_grad_norms,
+    per_sample_grads,
+    sketch,
+    vjp,
+)
 from infotorch.capture import Capture, LayerPair, capture
 from infotorch.data import Samples
 from infotorch.errors import (
@@ -31,6 +43,8 @@ from infotorch.table import Column, Estimate, Scores
 from infotorch.task import Loss, Task
 
 __all__ = [
+    "Arena",
+    "Block",
     "Capture",
     "CaptureError",
     "Column",
@@ -55,14 +69,21 @@ __all__ = [
     "bounds",
     "capture",
     "cross_entropy_unique_information",
+    "fisher",
+    "grad_gram",
+    "jvp",
     "laplace_sample_information",
     "ntk",
     "ops",
     "pair_interactions",
+    "per_sample_grad_norms",
+    "per_sample_grads",
     "score",
     "sgd_unique_information",
+    "sketch",
     "store",
     "train",
     "unique_information_from_kernel",
     "unique_information_from_shared_kernel",
+    "vjp",
 ]

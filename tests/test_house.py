@@ -64,7 +64,7 @@ LIBRARIES = {
     "vl_convert": {"report"},
     "PIL": {"report"},
     "sklearn": {"bounds", "demo"},
-    "scipy": {"demo"},
+    "scipy": {"demo", "blocks"},
     "pandas": {"table"},
     "loky": {"bounds"},
     "threadpoolctl": {"bounds"},

@@ -14,7 +14,7 @@ from infotorch.blocks import (
     sketch,
     vjp,
 )
-from infotorch.capture import Capture, LayerPair, capture
+from infotorch.capture import Capture, LayerPair, Use, capture, register_layer
 from infotorch.data import Samples
 from infotorch.errors import (
     CaptureError,
@@ -40,7 +40,7 @@ from infotorch.measures import (
 )
 from infotorch.pipeline import score
 from infotorch.table import Column, Estimate, Scores
-from infotorch.task import Loss, Task
+from infotorch.task import Loss, Task, softmax_factor
 
 __all__ = [
     "Arena",
@@ -66,6 +66,7 @@ __all__ = [
     "Task",
     "UniqueInformation",
     "UniqueInformationResult",
+    "Use",
     "bounds",
     "capture",
     "cross_entropy_unique_information",
@@ -78,9 +79,11 @@ __all__ = [
     "pair_interactions",
     "per_sample_grad_norms",
     "per_sample_grads",
+    "register_layer",
     "score",
     "sgd_unique_information",
     "sketch",
+    "softmax_factor",
     "store",
     "train",
     "unique_information_from_kernel",

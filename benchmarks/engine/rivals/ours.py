@@ -11,7 +11,7 @@ from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call
 from benchmarks.engine.workloads import DIM, SEED, cotangents, listed, tangents
 from infotorch import Task, capture, ntk
-from infotorch.blocks import (
+from infotorch import (
     Arena,
     Kronecker,
     fisher,

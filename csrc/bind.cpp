@@ -5,11 +5,13 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "cpu/member_conv.h"
+#include "cpu/member_norm.h"
 #include "cpu/plugin_mi.h"
 #include "cpu/tile.h"
 #include "philox.h"
@@ -55,7 +57,7 @@ cpu::Correction correction_of(const std::string& name) {
   throw std::invalid_argument("plugin_mi: no correction is named " + name);
 }
 
-// Information from counts. infotorch/bounds/information.py checks what it passes on.
+// Information from counts. infotorch/bounds/theory/information.py checks what it passes on.
 template <typename state_t, typename bit_t>
 void bind_counts(py::module_& m) {
   using States = py::array_t<state_t, py::array::c_style>;
@@ -104,8 +106,8 @@ int64_t positions(int64_t size, int64_t kernel, int64_t stride, int64_t padding,
   return beyond < 0 ? 0 : beyond / stride + 1;
 }
 
-// The sizes as they are numbered, once they are those of a convolution over whole vectors of samples.
-cpu::MemberConv member_conv_shape(const std::string& where, const std::array<int64_t, 16>& s, int64_t lanes) {
+// The sizes as they are numbered, once they are those of a convolution.
+cpu::MemberConv member_conv_shape(const std::string& where, const std::array<int64_t, 16>& s) {
   constexpr int64_t kMost = int64_t{1} << 31;  // no product below overflows
   const auto refuse = [&where, &s](const std::string& must) {
     const std::string got = text(std::vector<int64_t>(s.begin(), s.end()));
@@ -118,7 +120,6 @@ cpu::MemberConv member_conv_shape(const std::string& where, const std::array<int
   }
   const cpu::MemberConv shape = {s[0], s[1], s[2],  s[3],  s[4],  s[5],  s[6],  s[7],
                                  s[8], s[9], s[10], s[11], s[12], s[13], s[14], s[15]};
-  if (shape.B < lanes) refuse("there must be at least " + std::to_string(lanes) + " samples");
   if (shape.Ho != positions(shape.H, shape.kh, shape.sh, shape.ph, shape.dh) ||
       shape.Wo != positions(shape.W, shape.kw, shape.sw, shape.pw, shape.dw))
     refuse("Ho and Wo must be the positions of the kernel");
@@ -129,33 +130,103 @@ cpu::MemberConv member_conv_shape(const std::string& where, const std::array<int
 template <typename scalar_t>
 void bind_member_conv(py::module_& m) {
   using Array = py::array_t<scalar_t, py::array::c_style>;
-  using Kernel = void (*)(const cpu::MemberConv&, const scalar_t*, const scalar_t*, scalar_t*);
-  using Shapes = std::array<std::vector<int64_t>, 3>;  // of left, right and out
-  constexpr int64_t lanes = cpu::member_conv_lanes<scalar_t>();
-  const auto def = [&m](const std::string& name, Kernel kernel, const auto& shapes) {
-    m.def(
-        name.c_str(),
-        [name, kernel, shapes](const std::array<int64_t, 16>& sizes, const Array& left, const Array& right, Array out) {
-          const cpu::MemberConv shape = member_conv_shape(name, sizes, lanes);
-          const Shapes want = shapes(shape);
-          check_shape(name, "left", left, want[0]);
-          check_shape(name, "right", right, want[1]);
-          check_shape(name, "out", out, want[2]);
-          scalar_t* to = out.mutable_data();
-          py::gil_scoped_release others_may_run;
-          kernel(shape, left.data(), right.data(), to);
-        },
-        py::arg("shape"), py::arg("left").noconvert(), py::arg("right").noconvert(), py::arg("out").noconvert());
+  using Sizes = std::array<int64_t, 16>;
+  struct Shapes {
+    std::vector<int64_t> x, w, y;
+    explicit Shapes(const cpu::MemberConv& s)
+        : x{s.E, s.C, s.H, s.W, s.B}, w{s.E, s.O, s.C, s.kh, s.kw}, y{s.E, s.O, s.Ho, s.Wo, s.B} {}
   };
-  const auto x = [](const cpu::MemberConv& s) { return std::vector<int64_t>{s.E, s.C, s.H, s.W, s.B}; };
-  const auto w = [](const cpu::MemberConv& s) { return std::vector<int64_t>{s.E, s.O, s.C, s.kh, s.kw}; };
-  const auto y = [](const cpu::MemberConv& s) { return std::vector<int64_t>{s.E, s.O, s.Ho, s.Wo, s.B}; };
-  const auto y_last = [](const cpu::MemberConv& s) {
-    return std::vector<int64_t>{s.E, s.Ho, s.Wo, s.B, (s.O + lanes - 1) / lanes * lanes};
+  const auto left = py::arg("left").noconvert(), right = py::arg("right").noconvert(), out = py::arg("out").noconvert();
+  m.def(
+      "member_conv",
+      [](const Sizes& sizes, const Array& x, const Array& w, Array y, bool relu) {
+        const cpu::MemberConv shape = member_conv_shape("member_conv", sizes);
+        const Shapes want(shape);
+        check_shape("member_conv", "left", x, want.x);
+        check_shape("member_conv", "right", w, want.w);
+        check_shape("member_conv", "out", y, want.y);
+        scalar_t* to = y.mutable_data();
+        py::gil_scoped_release others_may_run;
+        cpu::member_conv(shape, x.data(), w.data(), to, relu);
+      },
+      py::arg("shape"), left, right, out, py::arg("relu") = false);
+  m.def(
+      "member_conv_dx",
+      [](const Sizes& sizes, const Array& dy, const Array& w, Array dx) {
+        const cpu::MemberConv shape = member_conv_shape("member_conv_dx", sizes);
+        const Shapes want(shape);
+        check_shape("member_conv_dx", "left", dy, want.y);
+        check_shape("member_conv_dx", "right", w, want.w);
+        check_shape("member_conv_dx", "out", dx, want.x);
+        scalar_t* to = dx.mutable_data();
+        py::gil_scoped_release others_may_run;
+        cpu::member_conv_dx(shape, dy.data(), w.data(), to);
+      },
+      py::arg("shape"), left, right, out);
+  m.def(
+      "member_conv_dw",
+      [](const Sizes& sizes, const Array& x, const Array& dy, Array dw, const std::optional<Array>& y) {
+        const cpu::MemberConv shape = member_conv_shape("member_conv_dw", sizes);
+        const Shapes want(shape);
+        check_shape("member_conv_dw", "left", x, want.x);
+        check_shape("member_conv_dw", "right", dy, want.y);
+        check_shape("member_conv_dw", "out", dw, want.w);
+        if (y) check_shape("member_conv_dw", "relu", *y, want.y);
+        scalar_t* to = dw.mutable_data();
+        const scalar_t* mask = y ? y->data() : nullptr;
+        py::gil_scoped_release others_may_run;
+        cpu::member_conv_dw(shape, x.data(), dy.data(), to, mask);
+      },
+      py::arg("shape"), left, right, out, py::arg("relu").noconvert() = py::none());
+}
+
+// Batch norms of an ensemble, the channels of all members as rows.
+template <typename scalar_t>
+void bind_member_norm(py::module_& m) {
+  using Array = py::array_t<scalar_t, py::array::c_style>;
+  const auto shape_of = [](const std::string& where, const Array& x, double eps, bool relu) {
+    if (x.ndim() != 2 || x.shape(1) < 1)
+      throw py::value_error(where + ": x must be [rows, size], size > 0; got " +
+                            text(std::vector<int64_t>(x.shape(), x.shape() + x.ndim())) + ". Flatten it.");
+    return cpu::MemberNorm{x.shape(0), x.shape(1), eps, relu};
   };
-  def("member_conv", cpu::member_conv<scalar_t>, [=](const auto& s) { return Shapes{x(s), w(s), y(s)}; });
-  def("member_conv_dx", cpu::member_conv_dx<scalar_t>, [=](const auto& s) { return Shapes{y(s), w(s), x(s)}; });
-  def("member_conv_dw", cpu::member_conv_dw<scalar_t>, [=](const auto& s) { return Shapes{x(s), y_last(s), w(s)}; });
+  m.def(
+      "member_norm",
+      [=](const Array& x, const Array& weight, const Array& bias, Array y, Array mean, Array var, double eps,
+          bool relu) {
+        const cpu::MemberNorm shape = shape_of("member_norm", x, eps, relu);
+        check_shape("member_norm", "weight", weight, {shape.rows});
+        check_shape("member_norm", "bias", bias, {shape.rows});
+        check_shape("member_norm", "y", y, {shape.rows, shape.size});
+        check_shape("member_norm", "mean", mean, {shape.rows});
+        check_shape("member_norm", "var", var, {shape.rows});
+        scalar_t *y_to = y.mutable_data(), *mean_to = mean.mutable_data(), *var_to = var.mutable_data();
+        py::gil_scoped_release others_may_run;
+        cpu::member_norm(shape, x.data(), weight.data(), bias.data(), y_to, mean_to, var_to);
+      },
+      py::arg("x").noconvert(), py::arg("weight").noconvert(), py::arg("bias").noconvert(), py::arg("y").noconvert(),
+      py::arg("mean").noconvert(), py::arg("var").noconvert(), py::kw_only(), py::arg("eps"), py::arg("relu"));
+  m.def(
+      "member_norm_dx",
+      [=](const Array& x, const Array& weight, const Array& bias, const Array& mean, const Array& var, const Array& dy,
+          Array dx, Array dweight, Array dbias, double eps, bool relu) {
+        const cpu::MemberNorm shape = shape_of("member_norm_dx", x, eps, relu);
+        check_shape("member_norm_dx", "weight", weight, {shape.rows});
+        check_shape("member_norm_dx", "bias", bias, {shape.rows});
+        check_shape("member_norm_dx", "mean", mean, {shape.rows});
+        check_shape("member_norm_dx", "var", var, {shape.rows});
+        check_shape("member_norm_dx", "dy", dy, {shape.rows, shape.size});
+        check_shape("member_norm_dx", "dx", dx, {shape.rows, shape.size});
+        check_shape("member_norm_dx", "dweight", dweight, {shape.rows});
+        check_shape("member_norm_dx", "dbias", dbias, {shape.rows});
+        scalar_t *dx_to = dx.mutable_data(), *dweight_to = dweight.mutable_data(), *dbias_to = dbias.mutable_data();
+        py::gil_scoped_release others_may_run;
+        cpu::member_norm_dx(shape, x.data(), weight.data(), bias.data(), mean.data(), var.data(), dy.data(), dx_to,
+                            dweight_to, dbias_to);
+      },
+      py::arg("x").noconvert(), py::arg("weight").noconvert(), py::arg("bias").noconvert(), py::arg("mean").noconvert(),
+      py::arg("var").noconvert(), py::arg("dy").noconvert(), py::arg("dx").noconvert(), py::arg("dweight").noconvert(),
+      py::arg("dbias").noconvert(), py::kw_only(), py::arg("eps"), py::arg("relu"));
 }
 
 }  // namespace
@@ -169,8 +240,8 @@ PYBIND11_MODULE(_C, m) {
         py::arg("count"));
   bind_counts<int32_t, uint8_t>(m);
   bind_counts<int64_t, int64_t>(m);
-  m.attr("member_conv_lanes") = py::dict(py::arg("float32") = cpu::member_conv_lanes<float>(),
-                                         py::arg("float64") = cpu::member_conv_lanes<double>());
   bind_member_conv<float>(m);
   bind_member_conv<double>(m);
+  bind_member_norm<float>(m);
+  bind_member_norm<double>(m);
 }

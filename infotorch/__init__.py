@@ -1,8 +1,20 @@
 """What a neural network learnt from each of its training samples, on C++ kernels for PyTorch."""
 
 from infotorch import bounds, ops, store, train
-from infotorch.blocks import Gram, ntk
-from infotorch.capture import Capture, LayerPair, capture
+from infotorch.blocks import (
+    Arena,
+    Block,
+    Gram,
+    fisher,
+    grad_gram,
+    jvp,
+    ntk,
+    per_sample_grad_norms,
+    per_sample_grads,
+    sketch,
+    vjp,
+)
+from infotorch.capture import Capture, LayerPair, Use, capture, register_layer
 from infotorch.data import Samples
 from infotorch.errors import (
     CaptureError,
@@ -28,9 +40,11 @@ from infotorch.measures import (
 )
 from infotorch.pipeline import score
 from infotorch.table import Column, Estimate, Scores
-from infotorch.task import Loss, Task
+from infotorch.task import Loss, Task, softmax_factor
 
 __all__ = [
+    "Arena",
+    "Block",
     "Capture",
     "CaptureError",
     "Column",
@@ -52,17 +66,27 @@ __all__ = [
     "Task",
     "UniqueInformation",
     "UniqueInformationResult",
+    "Use",
     "bounds",
     "capture",
     "cross_entropy_unique_information",
+    "fisher",
+    "grad_gram",
+    "jvp",
     "laplace_sample_information",
     "ntk",
     "ops",
     "pair_interactions",
+    "per_sample_grad_norms",
+    "per_sample_grads",
+    "register_layer",
     "score",
     "sgd_unique_information",
+    "sketch",
+    "softmax_factor",
     "store",
     "train",
     "unique_information_from_kernel",
     "unique_information_from_shared_kernel",
+    "vjp",
 ]

@@ -4,6 +4,9 @@ import pathlib
 import re
 
 import pytest
+import torch
+
+from benchmarks.engine import coverage, nets, race, workloads
 
 HOUSE = pathlib.Path(__file__).parents[1]
 PAGES = sorted((HOUSE / "docs").rglob("*.md"))
@@ -35,3 +38,36 @@ def test_limit_results_are_those_of_the_committed_lines():
     page = pytest.importorskip("benchmarks.limit.page")
     assert page.PAGE.read_text() == page.text(), "run python -m benchmarks.limit --check"
     assert not [demand.text for demand in page.demands() if not demand.holds]
+
+
+def test_engine_results_are_those_of_the_committed_lines():
+    """Page and plot are what the benchmark writes of its lines, and infotorch is right or refuses on every network."""
+    page = pytest.importorskip("benchmarks.engine.page")
+    assert page.PAGE.read_text() == page.text(), "run python -m benchmarks.engine.page"
+    assert page.digest() in page.PLOT.read_text(), "run python -m benchmarks.engine.page"
+    assert not [key for key, line in page.lines().items() if page.OURS in line["wrong"]]
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+def test_infotorch_is_right_or_refuses_on_every_configuration():
+    """What infotorch does now is what the coverage table says, and never a wrong number."""
+    _, *lines = coverage.read()
+    for name in (coverage.OURS, coverage.FALLBACK):
+        found = {config: verdict["status"] for config, verdict in coverage.column(name).items()}
+        assert set(found.values()) <= {"right", "refuses"}, found
+        assert found == {line["configuration"]: line[name]["status"] for line in lines}, (
+            "run python -m benchmarks.engine.coverage"
+        )
+    assert coverage.PAGE.read_text() == coverage.text(), "run python -m benchmarks.engine.coverage"
+
+
+@pytest.mark.parametrize("key", workloads.WORKLOADS)
+def test_forms_of_the_race_agree_with_a_loop(key):
+    """On a network of every layer kind of the race; the other libraries are checked where they are raced."""
+    torch.manual_seed(0)
+    model = nets.resnet([4, 6], 1, 2)
+    problem = nets.Problem(name="", model=model.eval(), x=torch.randn(4, 3, 8, 8), y=torch.randint(10, (4,)))
+    problem = workloads.problem_for(workloads.WORKLOADS[key], problem)
+    modules = [race.library(rival) for rival, package in race.PEERS.items() if package in ("infotorch", "torch")]
+    result = race.checked(key, workloads.WORKLOADS[key], problem, modules)
+    assert result.error and not result.wrong and not result.unable, (result.wrong, result.unable)

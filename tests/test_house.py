@@ -44,6 +44,18 @@ ARROWS = {
         "_C",
     },
 }
+# Room -> its parts -> parts beside them that they may import. A part is a folder, or a file beside these folders.
+PARTS = {
+    "bounds": {
+        "theory": set(),
+        "limits": {"theory"},
+        "ensembles": {"theory"},
+        "grids": {"ensembles"},
+        "learners": {"grids", "ensembles"},
+        "estimates": {"theory", "grids"},
+        "runs": {"theory", "ensembles", "grids", "learners", "estimates"},
+    },
+}
 # Third-party library -> rooms that may import it. torch and numpy are everywhere, the standard library too.
 LIBRARIES = {
     "pyarrow": {"store", "data", "report"},
@@ -52,7 +64,7 @@ LIBRARIES = {
     "vl_convert": {"report"},
     "PIL": {"report"},
     "sklearn": {"bounds", "demo"},
-    "scipy": {"demo"},
+    "scipy": {"demo", "blocks"},
     "pandas": {"table"},
     "loky": {"bounds"},
     "threadpoolctl": {"bounds"},
@@ -193,10 +205,25 @@ def test_import_arrows(path):
             assert known, f"{rel(path)}:{line}: {room} may not import {top}"
 
 
-def test_arrows_have_no_cycle():
+@pytest.mark.parametrize("path", [p for p in PYTHON if room_of(p.values[0]) in PARTS])
+def test_import_arrows_within_a_room(path):
+    room, *rest = path.relative_to(HOUSE / "infotorch").with_suffix("").parts
+    if rest == ["__init__"]:
+        return
+    arrows, part = PARTS[room], rest[0]
+    assert part in arrows, f"{rel(path)}: give the part {part!r} a line in PARTS"
+    for line, module in imported(path):
+        _, _, below = module.partition(f"infotorch.{room}")
+        target = below.removeprefix(".").partition(".")[0]
+        if module.startswith(f"infotorch.{room}"):
+            assert target in arrows[part] | {part}, f"{rel(path)}:{line}: {part} may not import {target or room}"
+
+
+@pytest.mark.parametrize("arrows", [ARROWS, *PARTS.values()], ids=["rooms", *PARTS])
+def test_arrows_have_no_cycle(arrows):
     order = []
-    while left := {room for room in ARROWS if room not in order}:
-        free = {room for room in left if not ARROWS[room] - {"_C"} - set(order)}
+    while left := {room for room in arrows if room not in order}:
+        free = {room for room in left if not arrows[room] - {"_C"} - set(order)}
         assert free, f"a cycle among {sorted(left)}"
         order += sorted(free)
 

@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.record import append
-from infotorch.bounds.conv_ensemble import conv_ensemble
-from infotorch.bounds.ensemble import order_generator
-from infotorch.bounds.initial import initial_network
-from infotorch.bounds.mlp_ensemble import mlp_ensemble
-from infotorch.bounds.vmap_ensemble import vmap_ensemble
+from infotorch.bounds.ensembles.conv_ensemble import conv_ensemble
+from infotorch.bounds.ensembles.ensemble import order_generator
+from infotorch.bounds.ensembles.initial import initial_network
+from infotorch.bounds.ensembles.mlp_ensemble import mlp_ensemble
+from infotorch.bounds.ensembles.vmap_ensemble import vmap_ensemble
 
 RESULTS = "bounds-ensembles.jsonl"
 N, TRAINED = 361, 75

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.record import append
-from infotorch.bounds.information import plugin_mi
+from infotorch.bounds.theory.information import plugin_mi
 
 RESULTS = "bounds-plugin.jsonl"
 Array = NDArray[np.generic]

@@ -5,28 +5,22 @@
 
 namespace infotorch::cpu {
 
-// x [E, C, H, W, B], w [E, O, C, kh, kw], y [E, O, Ho, Wo, B]; a whole vector of samples at least.
+// x [E, C, H, W, B], w [E, O, C, kh, kw], y [E, O, Ho, Wo, B].
 struct MemberConv {
   int64_t E, C, H, W, B, O, Ho, Wo;
   int64_t kh, kw, sh, sw, ph, pw, dh, dw;
 };
 
-// The samples of a whole vector.
+// y = w * x, or its positive part.
 template <typename scalar_t>
-constexpr int64_t member_conv_lanes() {
-  return 64 / sizeof(scalar_t);
-}
-
-// y = w * x.
-template <typename scalar_t>
-void member_conv(const MemberConv& shape, const scalar_t* x, const scalar_t* w, scalar_t* y);
+void member_conv(const MemberConv& shape, const scalar_t* x, const scalar_t* w, scalar_t* y, bool relu);
 
 // dx of dy.
 template <typename scalar_t>
 void member_conv_dx(const MemberConv& shape, const scalar_t* dy, const scalar_t* w, scalar_t* dx);
 
-// dw of x and of dy as [E, Ho, Wo, B, Op], Op being O filled up with zeros to whole vectors.
+// dw of x and dy; with the positive part y of a convolution, dy counts where y is positive.
 template <typename scalar_t>
-void member_conv_dw(const MemberConv& shape, const scalar_t* x, const scalar_t* dy, scalar_t* dw);
+void member_conv_dw(const MemberConv& shape, const scalar_t* x, const scalar_t* dy, scalar_t* dw, const scalar_t* y);
 
 }  // namespace infotorch::cpu

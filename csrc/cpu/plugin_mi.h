@@ -1,5 +1,5 @@
 // Plug-in information between a sample's state (what a run predicted on its pair) and its bit (which column was trained
-// on), over the runs. See infotorch/bounds/information.py for the formulas.
+// on), over the runs. See infotorch/bounds/theory/information.py for the formulas.
 #pragma once
 
 #include <cstdint>

@@ -12,6 +12,7 @@ from infotorch.blocks.plan import MEMORY_LIMIT, plan_panels
 from infotorch.blocks.products import Formed, Route, route_of
 from infotorch.capture import Capture, LayerPair, capture
 from infotorch.errors import CaptureError, ConfigError, NotSupported, NumericsError, unknown
+from infotorch.linalg.symmetric import mirror
 from infotorch.task import Task, select
 
 __all__ = ["ntk"]
@@ -205,20 +206,12 @@ def _accumulate(
 def _gram(values: Tensor, f0: Tensor, f0_cols: Tensor, outputs: Outputs, symmetric: bool) -> Gram:
     N, C, M, _ = values.shape
     if symmetric:
-        _mirror(values.view(N * C, M * C))
+        mirror(values.view(N * C, M * C))
     if outputs == "trace":
         values.div_(f0.shape[1])
     if outputs != "full":
         values = values.view(N, M)
     return Gram(values=values, outputs=f0, outputs2=f0_cols, symmetric=symmetric)
-
-
-def _mirror(matrix: Tensor, step: int = 128) -> None:
-    """Copy the lower triangle onto the upper, some rows at a time and in place."""
-    for i in range(0, len(matrix), step):
-        matrix[:i, i : i + step] = matrix[i : i + step, :i].mT
-        diagonal = matrix[i : i + step, i : i + step]
-        diagonal.copy_(diagonal.tril() + diagonal.tril(-1).mT)
 
 
 def _panels(num_samples: int, panel: int | None, batch: int) -> list[list[slice]]:

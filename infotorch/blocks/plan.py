@@ -1,15 +1,19 @@
 """How many samples are held at once, decided before anything runs."""
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from infotorch.capture.refusals import mebibytes
 from infotorch.errors import ConfigError
 
-__all__ = ["MEMORY_LIMIT", "Plan", "plan_panels"]
+__all__ = ["MEMORY_LIMIT", "Parts", "Plan", "plan_panels", "plan_parts"]
 
 MEMORY_LIMIT = 2 * 2**30
 """Bytes of pairs and work space where the caller states none. A constant: free memory would change results."""
+
+FEWEST_SEEDS = 3
+"""That a part may be planned for, where there are as many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +72,50 @@ def plan_panels(
     while need(panel + batch, panel + batch, batch) <= memory_limit:
         panel += batch
     return Plan(batch=batch, panel=panel, nbytes=need(panel, panel, batch))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """A batch is captured some samples at a time; where not even one fits with all seeds, some seeds at a time."""
+
+    samples: list[slice]
+    seeds: list[slice]
+
+
+def plan_parts(
+    where: str, num_samples: int, num_seeds: int, *, bytes_per_sample: int, bytes_per_seed: int, memory_limit: int
+) -> Parts:
+    """The fewest parts that fit.
+
+    Args:
+        where: Who asks, for the refusal.
+        num_samples: N.
+        num_seeds: K, 1 for a loss.
+        bytes_per_sample: Of what the seeds of a sample share.
+        bytes_per_seed: Of a sample and seed beside it.
+        memory_limit: Bytes.
+
+    Raises:
+        ConfigError: Not even one sample fits with three seeds.
+    """
+    sample = bytes_per_sample + num_seeds * bytes_per_seed
+    if sample <= memory_limit:
+        step = memory_limit // max(1, sample)
+        samples = [slice(start, min(start + step, num_samples)) for start in range(0, num_samples, step)]
+        return Parts(samples=samples, seeds=[slice(0, num_seeds)])
+    # One seed alone may have other factors than several have: a table tied to a matrix does. With at least three in the
+    # largest part and equal parts, none is left alone.
+    least = min(FEWEST_SEEDS, num_seeds)
+    most = (memory_limit - bytes_per_sample) // max(1, bytes_per_seed)
+    if most < least:
+        need = mebibytes(bytes_per_sample + least * bytes_per_seed)
+        raise ConfigError(
+            f"{where}: memory_limit must hold one sample (needs {need}); got {mebibytes(memory_limit)}. "
+            "Raise memory_limit or restrict params."
+        )
+    count = -(-num_seeds // most)
+    ends = [num_seeds * i // count for i in range(count + 1)]
+    return Parts(
+        samples=[slice(n, n + 1) for n in range(num_samples)],
+        seeds=[slice(start, stop) for start, stop in itertools.pairwise(ends)],
+    )

@@ -12,6 +12,7 @@ from typing import Protocol
 from torch import Tensor
 
 from infotorch import ops
+from infotorch.blocks.factors import group
 from infotorch.capture import LayerPair
 
 __all__ = ["Formed", "Route", "route_of", "tiles"]
@@ -133,7 +134,7 @@ class Positions:
     def add(self, K: Tensor, rows: Sequence[LayerPair], cols: Sequence[LayerPair], symmetric: bool) -> None:
         for i, j, n, m in tiles(rows, cols, symmetric):
             for g in range(rows[i].groups):
-                self._add_tile(K[n, :, m], _group(rows[i], g), _group(cols[j], g))
+                self._add_tile(K[n, :, m], group(rows[i], g), group(cols[j], g))
 
     def work(self, pair: LayerPair, num_rows: int, num_cols: int, batch: int) -> int:
         inner = 1 if pair.in_features is not None else pair.I
@@ -179,18 +180,3 @@ def _agreement(a: Tensor, a2: Tensor, bias: bool) -> Tensor:
     """a.a' (+ 1) of all pairs of rows, float64."""
     aa = a @ a2.mT if a.is_floating_point() else (a[:, None] == a2[None, :]).double()
     return aa.add_(1.0) if bias else aa
-
-
-def _group(pair: LayerPair, g: int) -> LayerPair:
-    """One group's matrix alone."""
-    if pair.groups == 1:
-        return pair
-    return LayerPair(
-        name=pair.name,
-        a=pair.a[g :: pair.groups],
-        b=pair.b[g :: pair.groups],
-        shapes=pair.shapes,
-        bias=pair.bias,
-        t_dims=pair.t_dims,
-        in_features=pair.in_features,
-    )

@@ -1,30 +1,30 @@
 """Generalization bounds from training runs: f-CMI and its family, with what their estimates are worth."""
 
 from infotorch.bounds import limits
-from infotorch.bounds.bound import Bound
-from infotorch.bounds.cells import Ensemble, Extra, TrainFn
-from infotorch.bounds.collect import PredictionsError, RunError
-from infotorch.bounds.conv_ensemble import ConvEnsemble, conv_ensemble
-from infotorch.bounds.ensemble import DivergedCells
-from infotorch.bounds.estimate import estimate, from_predictions
-from infotorch.bounds.examples import Pair, example_scores, membership_pairs
-from infotorch.bounds.experiment import Experiment
-from infotorch.bounds.formulas import formula, plain_lipschitz, vacuous
-from infotorch.bounds.grid import Cell, Grid
-from infotorch.bounds.huggingface_learner import huggingface_learner
-from infotorch.bounds.information import mutual_information, null_mean, plugin_mi
-from infotorch.bounds.langevin import Langevin
-from infotorch.bounds.leave_one_out import leave_one_out
-from infotorch.bounds.mlp_ensemble import MlpEnsemble, mlp_ensemble
-from infotorch.bounds.plan import Plan, plan
-from infotorch.bounds.result import BoundEstimate, Report
-from infotorch.bounds.run import run
-from infotorch.bounds.sgld import sgld, sgld_account
-from infotorch.bounds.sklearn_learner import sklearn_learner
-from infotorch.bounds.statements import BOUNDS, bounds_table
-from infotorch.bounds.status import Status, status
-from infotorch.bounds.torch_learner import torch_learner
-from infotorch.bounds.vmap_ensemble import VmapEnsemble, vmap_ensemble
+from infotorch.bounds.ensembles.conv_ensemble import ConvEnsemble, conv_ensemble
+from infotorch.bounds.ensembles.ensemble import DivergedCells
+from infotorch.bounds.ensembles.mlp_ensemble import MlpEnsemble, mlp_ensemble
+from infotorch.bounds.ensembles.vmap_ensemble import VmapEnsemble, vmap_ensemble
+from infotorch.bounds.estimates.estimate import estimate, from_predictions
+from infotorch.bounds.estimates.examples import Pair, example_scores, membership_pairs
+from infotorch.bounds.estimates.result import BoundEstimate, Report
+from infotorch.bounds.grids.cells import Ensemble, Extra, TrainFn
+from infotorch.bounds.grids.grid import Cell, Grid
+from infotorch.bounds.grids.plan import Plan, plan
+from infotorch.bounds.grids.status import Status, status
+from infotorch.bounds.learners.huggingface_learner import huggingface_learner
+from infotorch.bounds.learners.sklearn_learner import sklearn_learner
+from infotorch.bounds.learners.torch_learner import torch_learner
+from infotorch.bounds.runs.collect import PredictionsError, RunError
+from infotorch.bounds.runs.experiment import Experiment
+from infotorch.bounds.runs.run import run
+from infotorch.bounds.theory.bound import Bound
+from infotorch.bounds.theory.formulas import formula, plain_lipschitz, vacuous
+from infotorch.bounds.theory.information import mutual_information, null_mean, plugin_mi
+from infotorch.bounds.theory.langevin import Langevin
+from infotorch.bounds.theory.leave_one_out import leave_one_out
+from infotorch.bounds.theory.sgld import sgld, sgld_account
+from infotorch.bounds.theory.statements import BOUNDS, bounds_table
 from infotorch.measures.gradient_variance import gradient_variance
 
 __all__ = [

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from infotorch.bounds.bound import NOT_THIS_RUN
-from infotorch.bounds.formulas import formula, vacuous
-from infotorch.bounds.statements import BOUNDS
+from infotorch.bounds.theory.bound import NOT_THIS_RUN
+from infotorch.bounds.theory.formulas import formula, vacuous
+from infotorch.bounds.theory.statements import BOUNDS
 from infotorch.errors import ConfigError
 
 __all__ = ["Witness", "coset", "play", "xor"]

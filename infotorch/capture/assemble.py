@@ -6,85 +6,106 @@ inner products of a sum have cross terms.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from infotorch.capture.hooks import Layer, Use
+from infotorch.capture.hooks import Call
 from infotorch.capture.pair import Factors, LayerPair
 
-__all__ = ["assemble"]
+__all__ = ["assemble", "formed_pair"]
 
 
 def assemble(
-    uses: Sequence[Use], grads: Sequence[Tensor], selected: Mapping[str, nn.Parameter], unit: Use | None
+    calls: Sequence[Call],
+    grads: Sequence[Tensor],
+    selected: Mapping[str, nn.Parameter],
+    unit: Call | None,
+    *,
+    seeds: bool,
 ) -> dict[str, LayerPair]:
     """One pair a matrix, one for each smaller parameter that stands alone; in the order of ``selected``.
 
     Args:
-        uses: Calls of layers that reach the outputs.
-        grads: For each call, gradients [N, ...] with an axis of K seeds at the rule's ``seed_dim``.
+        calls: Products of layers that reach the outputs.
+        grads: For each, gradients [N, ...] with an axis of K seeds at the product's ``seed_dim``.
         selected: Parameters in question, by name.
         unit: The call whose output is the model's, under unit seeds.
+        seeds: Pairs keep the axis of K.
     """
-    calls: dict[int, list[tuple[Use, Tensor]]] = defaultdict(list)
-    for use, grad in zip(uses, grads, strict=True):
-        calls[id(use.layer)].append((use, grad))
-    layers = [group[0][0].layer for group in calls.values()]
-    folded = _folded(layers)
+    groups: dict[tuple[int, int, str | None, str | None], list[tuple[Call, Tensor]]] = defaultdict(list)
+    for call, grad in zip(calls, grads, strict=True):
+        groups[id(call.layer), id(call.product), call.weight, call.bias].append((call, grad))
+    folded = _folded(group[0][0] for group in groups.values())
 
     weights: dict[str, list[Factors | Tensor]] = defaultdict(list)
     biases: dict[str, list[Tensor]] = defaultdict(list)
     units = set()
-    for layer in layers:
-        group = calls[id(layer)]
-        if layer.weight:
-            inputs = [_wide(_as(use.input, grad)) for use, grad in group]
-            weights[layer.weight].append(layer.rule.weight(layer.module, inputs, [_wide(grad) for _, grad in group]))
-            if len(group) == 1 and group[0][0] is unit:
-                units.add(layer.weight)
-        if layer.bias and layer.bias not in folded.values():
-            biases[layer.bias] += [layer.rule.bias(layer.module, _wide(grad)) for _, grad in group]
+    for group in groups.values():
+        call = group[0][0]
+        module, product = call.layer.module, call.product
+        wide = [_wide(grad) for _, grad in group]
+        if call.weight:
+            inputs = [_wide(use.rows(grad.dtype)) for use, grad in group]
+            weights[call.weight].append(product.weight(module, inputs, wide))
+            if len(group) == 1 and call is unit:
+                units.add(call.weight)
+        if call.bias and call.bias not in folded.values():
+            biases[call.bias] += [product.bias(module, grad) for grad in wide]
 
     pairs = {}
     for name, parameter in selected.items():
         shapes = {name: parameter.shape}
         whole: Factors | Tensor | None = _concatenated(weights[name]) if weights[name] else None
         if whole is None and (weights[name] or biases[name]):
-            whole = sum((_formed(part, parameter) for part in weights[name]), start=torch.zeros(())) + sum(biases[name])
+            parts = [_formed(part, parameter) for part in weights[name]] + [_fit(b, parameter) for b in biases[name]]
+            whole = sum(parts[1:], start=parts[0])
         if isinstance(whole, Factors):
-            path = name.rpartition(".")[0]
+            path = name.removesuffix(".weight") if name.endswith(".weight") else "" if name == "weight" else name
             if name in folded:
                 shapes[folded[name]] = selected[folded[name]].shape
             alone = name in units and len(weights[name]) == 1
-            pairs[path] = _pair(whole, path, shapes, bias=name in folded, unit=alone)
+            pairs[path] = _pair(whole, path, shapes, seeds, bias=name in folded, unit=alone)
         elif whole is not None:
-            b = whole.flatten(2)[:, :, None]  # [N, K, 1, size]
-            pairs[name] = _pair(Factors(a=b.new_ones(len(b), 1, 1), b=b), name, shapes)
+            pairs[name] = formed_pair(name, whole, seeds)
     return pairs
 
 
+def formed_pair(name: str, G: Tensor, seeds: bool) -> LayerPair:
+    """The pair of one parameter whose gradients G [N, K, *shape] are known themselves."""
+    b = G.flatten(2)[:, :, None]  # [N, K, 1, size]
+    return _pair(Factors(a=b.new_ones(len(b), 1, 1), b=b), name, {name: G.shape[2:]}, seeds)
+
+
 def _pair(
-    factors: Factors, name: str, shapes: dict[str, torch.Size], bias: bool = False, unit: bool = False
+    f: Factors, name: str, shapes: dict[str, torch.Size], seeds: bool, bias: bool = False, unit: bool = False
 ) -> LayerPair:
-    own = {field.name: getattr(factors, field.name) for field in fields(Factors)}
-    return LayerPair(name=name, shapes=shapes, bias=bias, unit=unit, **own)
+    return LayerPair(
+        a=f.a,
+        b=f.b if seeds else f.b[:, 0],
+        t_dims=f.t_dims,
+        in_features=f.in_features,
+        groups=f.groups,
+        transposed=f.transposed,
+        name=name,
+        shapes=shapes,
+        bias=bias,
+        unit=unit,
+    )
 
 
-def _folded(layers: Iterable[Layer]) -> dict[str, str]:
-    """{weight: bias} of those that are only ever used together, in layers where a bias is one more in-feature."""
+def _folded(calls: Iterable[Call]) -> dict[str, str]:
+    """{weight: bias} of those that are only ever used together, in products where a bias is one more in-feature."""
     partners: dict[str, set[str | None]] = defaultdict(set)
-    for layer in layers:
-        for name, other in ((layer.weight, layer.bias), (layer.bias, layer.weight)):
+    together: dict[str, str] = {}
+    for call in calls:
+        for name, other in ((call.weight, call.bias), (call.bias, call.weight)):
             if name:
-                partners[name].add(other if layer.rule.folds_bias else None)
-    return {
-        layer.weight: layer.bias
-        for layer in layers
-        if layer.weight and layer.bias and partners[layer.weight] == {layer.bias}
-        if partners[layer.bias] == {layer.weight}
-    }
+                partners[name].add(other if call.product.folds_bias else None)
+        if call.weight and call.bias:
+            together[call.weight] = call.bias
+    return {w: b for w, b in together.items() if partners[w] == {b} and partners[b] == {w}}
 
 
 def _concatenated(parts: Sequence[Factors | Tensor]) -> Factors | None:
@@ -113,14 +134,18 @@ def _swapped(f: Factors) -> Factors:
 def _formed(part: Factors | Tensor, parameter: nn.Parameter) -> Tensor:
     """[N, K, *shape]."""
     if isinstance(part, Tensor):
-        return part
+        return _fit(part, parameter)
     G = part.gradients()
     return (G.mT if part.transposed else G).reshape(*G.shape[:2], *parameter.shape)
 
 
-def _as(x: Tensor, grad: Tensor) -> Tensor:
-    """A layer's input as its product saw it: under autocast it may still have the wider type."""
-    return x.to(grad.dtype) if x.is_floating_point() else x
+def _fit(G: Tensor, parameter: nn.Parameter) -> Tensor:
+    """G [N, K, *T, *shape] summed over positions, and over what the parameter was broadcast to."""
+    if G.shape[2:].numel() == parameter.numel():
+        return G.reshape(*G.shape[:2], *parameter.shape)
+    extra = range(2, G.dim() - parameter.dim())
+    G = G.sum([*extra]) if extra else G
+    return G.sum_to_size(*G.shape[:2], *parameter.shape)
 
 
 def _wide(x: Tensor) -> Tensor:

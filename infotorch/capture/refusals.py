@@ -2,17 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import torch
 from torch import nn
 
-from infotorch.capture.hooks import Layer, Use, recording
+from infotorch.capture.hooks import Call
 from infotorch.capture.layers.table import RULES
 from infotorch.errors import CaptureError, ConfigError
-from infotorch.task import Task, num_samples, select, tensors_of
 
-__all__ = ["check_batch_axis", "check_complete", "check_inputs_kept", "check_memory", "mebibytes"]
+__all__ = ["astray", "check_inputs_kept", "check_memory", "check_real", "mebibytes", "uncovered"]
 
 
 def mebibytes(count: float) -> str:
@@ -20,56 +17,64 @@ def mebibytes(count: float) -> str:
     return f"{-(-int(count) // 2**20)} MiB"
 
 
-def check_batch_axis(task: Task, x: Any, layers: list[Layer]) -> None:
-    """Every layer's first size must follow the batch's: a position embedding looked up once for all samples does not.
-
-    A forward of two samples (three, where the batch has two) tells which sizes follow, also where T = N by chance.
-    """
-    N = num_samples(x)
-    probe = 3 if N == 2 else 2
-    few = select(x, torch.zeros(probe, dtype=torch.int64, device=next(iter(tensors_of(x))).device))
-    with torch.enable_grad(), recording(layers) as uses:
-        task.outputs(few)
-    if apart := dict.fromkeys(use.layer.path for use in uses if not use.carries(probe)):
-        raise _not_batched(apart)
-
-
-def check_complete(
-    model: nn.Module, selected: Mapping[str, nn.Parameter], uses: Sequence[Use], counted: Mapping[str, int], N: int
-) -> None:
-    """Every use of a selected parameter in the graph is a captured call of its layer, and every call carries N."""
+def astray(calls: Sequence[Call], counted: Mapping[str, int]) -> dict[str, int]:
+    """{parameter: uses in the graph less captured products}, of those where the two differ."""
     captured: Counter[str] = Counter()
-    for use in uses:
-        captured.update(name for name in (use.layer.weight, use.layer.bias) if name)
-    if apart := dict.fromkeys(use.layer.path for use in uses if not use.carries(N)):
-        raise _not_batched(apart)
-    astray = {name: count - captured[name] for name, count in counted.items() if count != captured[name]}
-    if not astray:
-        return
-    rows = list(_offenders(model, selected, astray))
+    for call in calls:
+        captured.update(name for name in (call.weight, call.bias) if name)
+    return {name: count - captured[name] for name, count in counted.items() if count != captured[name]}
+
+
+def uncovered(
+    model: nn.Module,
+    missed: Mapping[str, int],
+    apart: Mapping[str, Sequence[str]],
+) -> CaptureError:
+    """The refusal that lists every selected parameter without a pair.
+
+    Args:
+        model: Whose parameters they are.
+        missed: From :func:`astray`.
+        apart: Path of each layer that does not carry the batch, and its selected parameters.
+    """
+    rows = [*_offenders(model, missed)]
+    modules = dict(model.named_modules())
+    for path, names in apart.items():
+        what = f"{_ends(names)}: must see one input a sample, [N, ...]"
+        rows.append((path or "model", type(modules[path]).__name__, what))
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     lines = [f"  {path:<{widths[0]}}  {kind:<{widths[1]}}  {what}" for path, kind, what in rows]
-    raise CaptureError(
+    return CaptureError(
         "capture: every trainable parameter must belong to a supported layer; "
         f"got {len(rows)} that {'does' if len(rows) == 1 else 'do'} not:\n"
         + "\n".join(lines)
-        + "\nFreeze them or pass params=[...] without them."
+        + '\nFreeze them or pass params=[...] without them; or pass fallback="func" to take per-sample gradients\n'
+        "of these parameters by torch.func (slower: one vmap over the batch)."
     )
 
 
-def check_inputs_kept(uses: Sequence[Use]) -> None:
-    """No layer's input was overwritten between its forward and now; torch itself does not notice here."""
-    for use in uses:
-        if use.layer.weight and use.changed:
+def check_real(selected: Mapping[str, nn.Parameter]) -> None:
+    """No rule knows which of the two conventions a complex gradient would follow."""
+    for name, parameter in selected.items():
+        if parameter.is_complex():
             raise CaptureError(
-                f"capture: the input of {use.layer.path!r} must stay as the layer saw it; got an in-place change after "
-                "use. Replace the in-place operation on it, or clone() before."
+                f"capture: parameters must be real; got {name!r} of {parameter.dtype}. Leave it out with params=[...]."
             )
 
 
-def check_memory(uses: Sequence[Use], num_seeds: int, memory_limit: int) -> None:
+def check_inputs_kept(calls: Sequence[Call]) -> None:
+    """No layer's input was overwritten between its forward and now; torch itself does not notice here."""
+    for call in calls:
+        if call.weight and call.changed:
+            raise CaptureError(
+                f"capture: the input of {call.layer.path!r} must stay as the layer saw it; got an in-place change "
+                "after use. Replace the in-place operation on it, or clone() before."
+            )
+
+
+def check_memory(calls: Sequence[Call], num_seeds: int, memory_limit: int) -> None:
     """The pairs fit, judged before any backward."""
-    need = sum(use.nbytes(num_seeds) for use in uses)
+    need = sum(call.nbytes(num_seeds) for call in calls)
     if need > memory_limit:
         raise ConfigError(
             f"capture: memory_limit must hold the batch's pairs (needs {mebibytes(need)}); got "
@@ -77,30 +82,24 @@ def check_memory(uses: Sequence[Use], num_seeds: int, memory_limit: int) -> None
         )
 
 
-def _not_batched(paths: Mapping[str, None]) -> CaptureError:
-    return CaptureError(
-        "capture: every layer with a selected parameter must see one input a sample, [N, ...]; got another first size "
-        f"at {', '.join(map(repr, paths))}. Expand its input to the batch, say ids.expand(N, -1), freeze it, or pass "
-        "params=[...] without it."
-    )
-
-
-def _offenders(
-    model: nn.Module, selected: Mapping[str, nn.Parameter], astray: Mapping[str, int]
-) -> list[tuple[str, str, str]]:
+def _offenders(model: nn.Module, missed: Mapping[str, int]) -> list[tuple[str, str, str]]:
     """(path, kind, what) a line: a module that no rule knows, or a parameter used beside its layer."""
     modules = dict(model.named_modules())
     by_module: dict[str, list[str]] = {}
-    for name in astray:
+    for name in missed:
         by_module.setdefault(name.rpartition(".")[0], []).append(name)
     rows = []
     for path, names in by_module.items():
         module = modules[path]
         if type(module) not in RULES and type(module).__module__.startswith("torch."):
-            rows.append((path or "model", type(module).__name__, ", ".join(n.rpartition(".")[2] for n in names)))
+            rows.append((path or "model", type(module).__name__, _ends(names)))
             continue
         for name in names:
-            times = f"{astray[name]} time{'s' if astray[name] != 1 else ''}"
-            what = f"used {times} outside a captured layer" if astray[name] > 0 else "replaced for the forward"
+            times = f"{missed[name]} time{'s' if missed[name] != 1 else ''}"
+            what = f"used {times} outside a captured layer" if missed[name] > 0 else "replaced for the forward"
             rows.append((name, f"parameter of {type(module).__name__}", what))
     return rows
+
+
+def _ends(names: Sequence[str]) -> str:
+    return ", ".join(name.rpartition(".")[2] for name in names)

@@ -1,96 +1,39 @@
 """A batch through the model, and the pairs that it leaves."""
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
+from torch import Tensor, nn
 
 from infotorch.capture.assemble import assemble
+from infotorch.capture.backward import batch_gradient, gradients, unit_call
+from infotorch.capture.captured import Capture
+from infotorch.capture.fallback import dense_pairs
 from infotorch.capture.graph import Graph
-from infotorch.capture.hooks import Use, layers_of, recording
-from infotorch.capture.layers.linear import Linear
-from infotorch.capture.pair import LayerPair
-from infotorch.capture.refusals import check_batch_axis, check_complete, check_inputs_kept, check_memory
-from infotorch.capture.verify import check_alone, check_sum
-from infotorch.errors import CaptureError, NotSupported, ShapeError, unknown
+from infotorch.capture.hooks import Call, Layer, Recording, layers_of, recording
+from infotorch.capture.layers.wrapper import Wrapper
+from infotorch.capture.plan import CapturePlan
+from infotorch.capture.probe import Verdict, follow, verdict_of
+from infotorch.capture.refusals import astray, check_inputs_kept, check_memory, check_real, uncovered
+from infotorch.capture.seeds import Seeds, check_seeds, cotangents, is_curvature
+from infotorch.capture.verify import RTOL, check_alone, check_sum
+from infotorch.errors import CaptureError, NotSupported, unknown
 from infotorch.task import Task, select
 
-__all__ = ["Capture", "capture"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capture:
-    """The pairs of one batch. A context manager: leaving it lets go of them."""
-
-    pairs: dict[str, LayerPair]
-    """By module path, or by parameter name where one stands alone; in parameter order."""
-    outputs: Tensor
-    """[N, C], or as the model gives them; detached."""
-    losses: Tensor | None
-    """[N], detached; None for seeds."""
-    shapes: dict[str, torch.Size]
-    """Every selected parameter, in order."""
-    unused: tuple[str, ...]
-    """Selected parameters that the outputs do not depend on: their gradient is zero."""
-    seeds: int | None
-    """K; None for a loss, whose pairs have no axis of seeds."""
-
-    @property
-    def N(self) -> int:
-        return len(self.outputs)
-
-    @property
-    def C(self) -> int:
-        return self.outputs.shape[1:].numel()
-
-    @property
-    def K(self) -> int:
-        return self.seeds or 1
-
-    @property
-    def P(self) -> int:
-        return sum(map(math.prod, self.shapes.values()))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.shapes)
-
-    @property
-    def slices(self) -> dict[str, slice]:
-        """Where each parameter lies in the flat vector [P]."""
-        slices, start = {}, 0
-        for name, shape in self.shapes.items():
-            slices[name] = slice(start, start + shape.numel())
-            start += shape.numel()
-        return slices
-
-    @property
-    def nbytes(self) -> int:
-        return sum(pair.nbytes() for pair in self.pairs.values())
-
-    def close(self) -> None:
-        """Let go of the pairs."""
-        self.pairs.clear()
-
-    def __enter__(self) -> "Capture":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
+__all__ = ["capture"]
 
 
 def capture(
     task: Task,
     batch: Any,
     *,
-    seeds: Literal["logits"] | Tensor | None = None,
+    seeds: Seeds | None = None,
     labels: None = None,
     memory_limit: int | None = None,
-    fallback: None = None,
+    fallback: Literal["func"] | None = None,
     check: bool = True,
     verify: bool = False,
 ) -> Capture:
@@ -103,14 +46,20 @@ def capture(
     Args:
         task: Model, loss and parameters.
         batch: ``(x, y)`` or a dict; with seeds, ``x`` alone will do.
-        seeds: None for the loss of each sample; ``"logits"`` for every output in turn, K = C; or output cotangents
-            [K, N, ...].
+        seeds: None for the loss of each sample; ``"logits"`` for every output in turn, K = C; ``"fisher"`` for the
+            columns of a root of the loss's output Hessian (C - 1 for each position of cross-entropy), whose outer
+            products sum to the exact Fisher information; ``("mc", draws, seed)`` for gradients at labels drawn from the
+            model, over the root of ``draws``; or output cotangents [K, N, ...].
         labels: None; other meanings of the label need seeds of their own.
         memory_limit: Bytes that the pairs may take.
-        fallback: None; parameters outside of supported layers are refused.
-        check: Also see, by a forward of two samples, that every layer's size follows the batch's.
+        fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func, one vmap over the
+            batch; None refuses them.
+        check: Also find, by forwards on fake tensors of two batch sizes, which axis of every layer follows the batch;
+            once for each model and shapes of inputs. A layer that is called once for all samples (a position embedding)
+            is given one input a sample.
         verify: Also compare the sum over samples with autograd's gradient, and the last sample with itself alone, to
-            1e-4 relative: finds a wrong layer rule, and samples that are coupled.
+            1e-4 relative: finds a wrong layer rule, and samples that are coupled. Done for the first batch in any case
+            where ``check`` could not follow the forward, as where it branches on data.
 
     Returns:
         A :class:`Capture` with pairs in the dtype of the forward.
@@ -120,6 +69,7 @@ def capture(
             not carry the batch, or a verification fails.
         DataError: The batch is empty, not finite, of the wrong dtype or device, or its labels are out of range.
         ConfigError: The model is in train mode, or an option is unknown.
+        NotSupported: The loss is a function, whose output Hessian nobody knows.
 
     Example:
         >>> task = Task(nn.Linear(3, 2).eval(), loss="mse")
@@ -127,16 +77,19 @@ def capture(
         ...     cap.pairs[""].a.shape, cap.pairs[""].b.shape
         (torch.Size([5, 1, 3]), torch.Size([5, 1, 2]))
     """
-    _check_options(seeds, labels, fallback)
+    _check_options(labels, fallback)
+    check_seeds(seeds)
     x, y = task.split(batch) if seeds is None else (_inputs(batch), None)
     N = task.check_inputs(x)
     selected = task.parameters()
+    check_real(selected)
     layers = layers_of(task.model, selected)
-    if check:
-        check_batch_axis(task, x, layers)
+    verdict = verdict_of(task, x, layers, run=check)
+    first = check and verdict is not None and not verdict.proved
+    verify = verify or (first and verdict is not None and not verdict.ran)
 
     with torch.enable_grad():
-        with recording(layers) as uses:
+        with recording(layers, verdict.expansions if verdict else None, N) as seen:
             outputs = task.outputs(x)
         losses = None if y is None else task.losses(outputs, y)
         total = outputs if losses is None else losses.sum()
@@ -145,110 +98,154 @@ def capture(
             "capture: outputs must depend on a selected parameter; got outputs without a graph. "
             "Remove torch.no_grad() or detach() from the forward, or select other parameters."
         )
+    if first and verdict is not None and verdict.expansions and not _proved(task, x, outputs, seen, verdict):
+        verdict.withdraw()
+        return capture(
+            task, batch, seeds=seeds, memory_limit=memory_limit, fallback=fallback, check=check, verify=verify
+        )
     graph = Graph(total.grad_fn)
     counted = graph.uses(selected)
-    uses = [use for use in uses if use.edge.node in graph]
-    check_complete(task.model, selected, uses, counted, N)
-
-    check_inputs_kept(uses)
-    cotangents = _cotangents(seeds, outputs)
+    calls, fallen = _covered(task, seen, verdict, graph, counted, N, fallback)
+    check_inputs_kept(calls)
+    sent = cotangents(task, seeds, outputs, _labels(task, batch) if is_curvature(seeds) else None)
     if memory_limit is not None:
-        check_memory(uses, len(cotangents), memory_limit)
-    unit = _unit(seeds, outputs, uses)
-    grads = _gradients(total, uses, cotangents, unit, keep_graph=verify)
-    check_inputs_kept(uses)  # again: a reversible network rebuilds its activations in place, in its backward
+        check_memory(calls, len(sent), memory_limit)
+    unit = unit_call(seeds, outputs, calls)
+    upstream = _upstream(total, outputs, sent, selected, fallen) if fallen else []
+    grads = gradients(total, calls, sent, unit, keep_graph=verify)
+    check_inputs_kept(calls)  # again: a reversible network rebuilds its activations in place, in its backward
     with torch.no_grad():
-        pairs = assemble(uses, grads, selected, unit)
-    if seeds is None:
-        pairs = {name: replace(pair, b=pair.b[:, 0]) for name, pair in pairs.items()}
+        pairs = assemble(calls, grads, selected, unit, seeds=seeds is not None)
+    if fallen:
+        pairs |= dense_pairs(task, x, fallen, upstream, memory_limit, seeds=seeds is not None)
+        place = {name: i for i, name in enumerate(selected)}
+        pairs = dict(sorted(pairs.items(), key=lambda item: place[next(iter(item[1].shapes))]))
     result = Capture(
         pairs=pairs,
         outputs=outputs.detach(),
         losses=None if losses is None else losses.detach(),
         shapes={name: p.shape for name, p in selected.items()},
         unused=tuple(name for name, count in counted.items() if not count),
-        seeds=None if seeds is None else len(cotangents),
+        seeds=None if seeds is None else len(sent),
+        plan=CapturePlan(
+            allowed=_allowed(task.model, layers, seen),
+            expanded=tuple(verdict.expansions) if verdict else (),
+            fallback=tuple(fallen),
+            verified=verify,
+        ),
     )
     if verify:
-        check_sum(result, _batch_gradient(total, selected, cotangents))
+        check_sum(result, batch_gradient(total, selected, sent))
         last = slice(N - 1, N)
         one = select(batch if seeds is None else x, last)
-        alone_seeds = seeds[:, last] if isinstance(seeds, Tensor) else seeds
-        check_alone(result, capture(task, one, seeds=alone_seeds, check=False))
+        alone_seeds = None if seeds is None else torch.stack([c[last] for c in sent if c is not None])
+        check_alone(result, capture(task, one, seeds=alone_seeds, fallback=fallback, check=False))
+    if first and verdict is not None:
+        verdict.proved = True
     return result
 
 
-def _check_options(seeds: object, labels: object, fallback: object) -> None:
-    if isinstance(seeds, str) and seeds != "logits":
-        raise unknown("capture", "seeds", seeds, ["logits"])
-    for name, value, remedy in (
-        ("labels", labels, "Pass output cotangents [K, N, ...] as seeds."),
-        ("fallback", fallback, "Freeze unsupported parameters, or leave them out with params=[...]."),
-    ):
-        if value is not None:
-            raise NotSupported(f"capture: {name} must be None; got {value!r}. {remedy}")
+def _check_options(labels: object, fallback: object) -> None:
+    if labels is not None:
+        raise NotSupported(
+            f"capture: labels must be None; got {labels!r}. Pass seeds, or output cotangents [K, N, ...] as seeds."
+        )
+    if fallback not in (None, "func"):
+        raise unknown("capture", "fallback", str(fallback), ["func"])
 
 
 def _inputs(batch: Any) -> Any:
     return batch[0] if isinstance(batch, (tuple, list)) and len(batch) == 2 else batch
 
 
-def _cotangents(seeds: Literal["logits"] | Tensor | None, outputs: Tensor) -> Sequence[Tensor | None]:
-    """K output cotangents [N, ...]; None is the summed loss's own."""
-    if seeds is None:
-        return [None]
-    if isinstance(seeds, Tensor):
-        if seeds.shape[1:] != outputs.shape:
-            raise ShapeError(
-                f"capture: seeds must be [K, N, ...] for outputs {list(outputs.shape)}; got {list(seeds.shape)}. "
-                "Pass one cotangent of the outputs' shape a seed."
-            )
-        return list(seeds.to(outputs.dtype))
-    shape = outputs.shape[1:]
-    eye = torch.eye(shape.numel(), dtype=outputs.dtype, device=outputs.device)
-    return [row.view(shape).expand_as(outputs) for row in eye]
+def _labels(task: Task, batch: Any) -> Tensor | None:
+    """The batch's labels where it has some: with seeds they are asked for no loss."""
+    whole = isinstance(batch, dict)
+    if not whole and not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+        return None
+    y = task.target(batch) if task.target else batch.get("labels") if whole else batch[1]
+    return y if isinstance(y, Tensor) else None
 
 
-def _unit(seeds: object, outputs: Tensor, uses: Sequence[Use]) -> Use | None:
-    """The call of a Linear that is the model's output, whose gradients under unit seeds are the seeds."""
-    edge = get_gradient_edge(outputs)
-    hits = [use for use in uses if use.edge == edge and isinstance(use.layer.rule, Linear)]
-    return hits[0] if hits and isinstance(seeds, str) and outputs.dim() == 2 else None
+def _proved(task: Task, x: Any, outputs: Tensor, seen: Recording, verdict: Verdict) -> bool:
+    """The model without its expansions computes the same, and with them the first output has the first row's alone."""
+    with torch.no_grad():
+        plain = task.outputs(x)
+    edges = [call.edge for call in seen.calls if call.layer.path in verdict.expansions]
+    cotangent = torch.zeros_like(outputs)
+    cotangent[0] = torch.linspace(1, 2, outputs[0].numel()).view_as(outputs[0])
+    grads = torch.autograd.grad(outputs, edges, cotangent, retain_graph=True, allow_unused=True)
+    apart = not any(grad is not None and bool(grad[1:].any()) for grad in grads)
+    return apart and bool((plain - outputs).double().norm() <= RTOL * plain.double().norm())
 
 
-def _gradients(
-    total: Tensor, uses: Sequence[Use], cotangents: Sequence[Tensor | None], unit: Use | None, keep_graph: bool
+def _covered(
+    task: Task,
+    seen: Recording,
+    verdict: Verdict | None,
+    graph: Graph,
+    counted: Mapping[str, int],
+    N: int,
+    fallback: str | None,
+) -> tuple[list[Call], list[str]]:
+    """Products that carry the batch and reach the outputs, and the parameters that they leave uncovered.
+
+    Raises:
+        CaptureError: There are such parameters and no fallback.
+    """
+    ran = verdict is not None and verdict.ran
+    calls = follow(seen.calls, verdict) if ran and verdict else seen.calls
+    known = set(verdict.apart) if verdict else set()
+    calls = [call for call in calls if call.edge.node in graph]
+    apart: dict[str, dict[str, None]] = {}
+    for call in calls:
+        if call.layer.path in known or not call.carries(N):
+            names = [name for name in (call.weight, call.bias) if name]
+            apart.setdefault(call.layer.path, {}).update(dict.fromkeys(names))
+    missed = astray(calls, counted)
+    if not missed and not apart:
+        return calls, []
+    if fallback is None:
+        raise uncovered(task.model, missed, {path: [*names] for path, names in apart.items()})
+    lost = {*missed, *(name for names in apart.values() for name in names)}
+    kept = [
+        replace(
+            call,
+            weight=None if call.weight in lost else call.weight,
+            bias=None if call.bias in lost else call.bias,
+        )
+        for call in calls
+    ]
+    return [call for call in kept if call.weight or call.bias], [name for name in counted if name in lost]
+
+
+def _upstream(
+    total: Tensor,
+    outputs: Tensor,
+    sent: Sequence[Tensor | None],
+    selected: Mapping[str, nn.Parameter],
+    fallen: list[str],
 ) -> list[Tensor]:
-    """For each call, gradients at its output with K on the rule's ``seed_dim``; zero where none reaches it."""
-    K = len(cotangents)
-    asked = [use for use in uses if use is not unit]
-    stacked: dict[int, Tensor] = {}
-    for k, cotangent in enumerate(cotangents):
-        keep = keep_graph or k < K - 1
-        edges = [use.edge for use in asked]
-        grads: Sequence[Tensor | None] = ()
-        if edges:
-            grads = torch.autograd.grad(total, edges, cotangent, retain_graph=keep, allow_unused=True)
-        for use, grad in zip(asked, grads, strict=True):
-            if grad is None:
-                continue
-            dim = use.layer.rule.seed_dim % (grad.dim() + 1)
-            if K == 1:
-                stacked[id(use)] = grad.unsqueeze(dim)
-                continue
-            if id(use) not in stacked:
-                stacked[id(use)] = grad.new_zeros(*grad.shape[:dim], K, *grad.shape[dim:])
-            stacked[id(use)].select(dim, k).copy_(grad)
-    if unit is not None:
-        eye = torch.eye(K, dtype=total.dtype, device=total.device)
-        stacked[id(unit)] = eye.expand(len(total), K, K)
-    return [stacked[id(use)] if id(use) in stacked else use.zeros(K) for use in uses]
+    """Cotangents of the outputs alone, through which every part of a fallen parameter's gradient must come."""
+    if total is outputs:
+        return [cotangent for cotangent in sent if cotangent is not None]
+    params = {name: selected[name] for name in fallen}
+    ends = [Graph(root.grad_fn).uses(params) if root.grad_fn else {} for root in (total, outputs)]
+    if ends[0] != ends[1]:
+        raise CaptureError(
+            f"capture: a loss must depend on parameters through the outputs; got one that uses {fallen[0]!r} itself. "
+            "Take the penalty out of it: its gradient is the same for every sample."
+        )
+    return list(torch.autograd.grad(total, outputs, retain_graph=True))
 
 
-def _batch_gradient(
-    total: Tensor, selected: dict[str, torch.nn.Parameter], cotangents: Sequence[Tensor | None]
-) -> dict[str, Tensor]:
-    """The gradient of everything at once, by autograd."""
-    seed = None if cotangents[0] is None else torch.stack([c for c in cotangents if c is not None]).sum(0)
-    grads = torch.autograd.grad(total, list(selected.values()), seed, materialize_grads=True, allow_unused=True)
-    return dict(zip(selected, grads, strict=True))
+def _allowed(model: nn.Module, layers: Sequence[Layer], seen: Recording) -> tuple[str, ...]:
+    """What is no part of a plain model and changes nothing."""
+    allowed = []
+    for path, module in model.named_modules() if "torch._dynamo" in sys.modules else ():
+        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+            allowed.append(f"compiled, run eagerly: {path or 'the model'}")
+    for layer in layers:
+        if isinstance(layer.rule, Wrapper):
+            allowed.append(f"{type(layer.module).__name__}, its module used: {layer.path or 'the model'}")
+    return (*allowed, *(["checkpointed, run again in the backward"] if seen.checkpointed else []))

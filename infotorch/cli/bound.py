@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from infotorch import bounds, pipeline
-from infotorch.bounds.estimation import ESTIMATED
-from infotorch.bounds.grid import Grid, read_grid, write_plan
+from infotorch.bounds.estimates.estimation import ESTIMATED
+from infotorch.bounds.grids.grid import Grid, read_grid, write_plan
 from infotorch.cli.app import Part
 from infotorch.cli.failures import Usage
 from infotorch.cli.flags import whole
@@ -44,12 +44,14 @@ def plan(
         Literal["balanced", "iid"], typer.Option(metavar="balanced|iid", help="Kind of masks.")
     ] = "balanced",
 ) -> None:
-    """Writes the plan of K1 x K2 runs."""
+    """Writes the plan of K1 x K2 runs; with another --k1 or --k2 than before, the folder keeps its runs."""
     made = write_plan(out, bounds.plan(pool_size, n, k1, k2, seed=seed, masks=masks, block=block))
     if terminal.json:
         terminal.result(made.plan.fields() | {"out": out})
         return
     terminal.say(f"{k1 * k2:,} runs on n = {n:,} of {pool_size:,} items are planned.")
+    if there := int(made.done().sum()):
+        terminal.say(f"{there:,} of them are there.")
     terminal.facts([("next", f"infotorch bound run TASK {shlex.quote(out)}")])
 
 

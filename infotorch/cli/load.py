@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType, TracebackType
 from typing import Any
 
-from infotorch.bounds.experiment import Experiment
+from infotorch.bounds.runs.experiment import Experiment
 from infotorch.cli.failures import Usage, named
 from infotorch.errors import ConfigError
 from infotorch.task import Task

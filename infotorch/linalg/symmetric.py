@@ -46,3 +46,11 @@ def is_positive_definite(A: Tensor, shift: float) -> bool:
     info = torch.empty((), dtype=torch.int32)
     torch.linalg.cholesky_ex(columns, out=(columns, info))
     return bool(info == 0)
+
+
+def mirror(matrix: Tensor, step: int = 128) -> None:
+    """Copy the lower triangle onto the upper, some rows at a time and in place."""
+    for i in range(0, len(matrix), step):
+        matrix[:i, i : i + step] = matrix[i : i + step, :i].mT
+        diagonal = matrix[i : i + step, i : i + step]
+        diagonal.copy_(diagonal.tril() + diagonal.tril(-1).mT)

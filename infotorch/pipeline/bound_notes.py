@@ -10,10 +10,10 @@ import torch
 
 from infotorch import bounds as room
 from infotorch import errors, store
-from infotorch.bounds.estimation import report_of
-from infotorch.bounds.examples import pairs_of, revealing_by_chance, scores_of
-from infotorch.bounds.grid import Grid
-from infotorch.bounds.taken import Taken, taken_runs
+from infotorch.bounds.estimates.estimation import report_of
+from infotorch.bounds.estimates.examples import pairs_of, revealing_by_chance, scores_of
+from infotorch.bounds.estimates.taken import Taken, taken_runs
+from infotorch.bounds.grids.grid import Grid
 from infotorch.data import Samples, pictures_of
 from infotorch.pipeline.keeping import keep_samples
 from infotorch.table import Estimate, Scores
@@ -73,9 +73,10 @@ def keep_bounds(
             "that was run, or none."
         )
     options: dict[str, Any] = {"bounds": list(bounds), "m": m, "correction": correction, "allow_partial": allow_partial}
-    reports, taken = [], None
+    reports, cells, taken = [], [], None
     for grid in grids:
         taken = taken_runs(grid, allow_partial=allow_partial)
+        cells.append(_digest(taken))
         marks = grid.checkpoints or (None,)
         reports += [
             report_of(
@@ -121,7 +122,7 @@ def keep_bounds(
         command={**(command or {}), "bounds": {**options, "grids": [_facts(grid) for grid in grids]}},
         num_rows=len(scores),
         data={"digest": samples.digest(), "label_names": samples.label_names},
-        provenance={"cells": [_cells(grid) for grid in grids]},
+        provenance={"cells": cells},
     ) as run:
         if not run.finished:
             keep_samples(run, samples, None)
@@ -205,12 +206,11 @@ def _facts(grid: Grid) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _cells(grid: Grid) -> str:
-    """SHA-256 of the predictions of all cells that are there."""
+def _digest(taken: Taken) -> str:
+    """SHA-256 of all predictions."""
     sha256 = hashlib.sha256()
-    for k1, k2 in np.argwhere(grid.done()).tolist():
-        cell = grid.read(k1, k2)
-        for values in (cell.labels, cell.losses):
-            if values is not None:
-                sha256.update(np.ascontiguousarray(values).tobytes())
+    for k1 in taken.k2:
+        for runs in (taken.predicted[k1], taken.losses[k1]):
+            if runs is not None:
+                sha256.update(np.ascontiguousarray(runs).tobytes())
     return sha256.hexdigest()

@@ -124,7 +124,33 @@ def _does_not_say(note: Mapping[str, Any], series: Sequence[Point]) -> str:
 
 
 def _warnings(note: Mapping[str, Any], series: Sequence[Point]) -> tuple[str, ...]:
-    """The note's and its reports', each once, in their words."""
+    """The note's and its reports', each once, in their words; with the sizes and epochs that have it, if not all."""
+    having: dict[str, list[Point]] = {warning: [] for warning in note["warnings"]}
+    for point in series:
+        for warning in point.report["warnings"]:
+            having.setdefault(warning, []).append(point)
     return tuple(
-        dict.fromkeys([*note["warnings"], *(warning for point in series for warning in point.report["warnings"])])
+        f"{_at(some, series)}: {warning}" if 0 < len(some) < len(series) else warning
+        for warning, some in having.items()
     )
+
+
+def _at(some: Sequence[Point], series: Sequence[Point]) -> str:
+    """``n = 25, epochs 5 to 20; n = 75``: which of the series these are."""
+    sizes = list(dict.fromkeys(point.n for point in series))
+    parts = []
+    for n in sizes:
+        epochs = [point.checkpoint for point in series if point.n == n]
+        own = [point.checkpoint for point in some if point.n == n]
+        if own:
+            named = [f"n = {count(n)}"] if len(sizes) > 1 else []
+            parts.append(", ".join([*named, *([_epochs(own, epochs)] if len(own) < len(epochs) else [])]))
+    return "; ".join(parts)
+
+
+def _epochs(own: Sequence[int | None], epochs: Sequence[int | None]) -> str:
+    names = ["the end" if epoch is None else count(epoch) for epoch in own]
+    first = epochs.index(own[0])
+    if len(own) > 2 and list(own) == list(epochs[first : first + len(own)]):
+        return f"epochs {names[0]} to {names[-1]}"
+    return f"epoch{'s' if len(own) > 1 else ''} {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}"

@@ -76,6 +76,8 @@ def content(view: View) -> dict[str, Any]:
         "figures": _head_figures(view),
         "suspicious": cards(listed, suspicion),
         "num_suspicious": len(view.suspicious),
+        "num_wrong": int(view.wrong.sum()),
+        "share_wrong": percent(int(view.wrong.sum()), len(view)),
         "num_followed": sum(int(i) in row_of for i in view.suspicious),
         "shown": SHOWN,
         "suspicion": view.suspicion,

@@ -16,6 +16,7 @@ __all__ = ["FULL_ROWS", "Run", "Score", "View", "spearman", "view", "visible"]
 
 FULL_ROWS = 5000  # with more rows the page holds charts of bins, and single samples only at the ends of each score
 KEPT_WRONG, KEPT_END = 500, 200
+MEMORIZATION, FEW = "memorization", 24
 _IMAGE = ("image", "height", "width", "channels")
 _CONTROL = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
 _KNOWN = {
@@ -143,15 +144,22 @@ class View:
 
     @functools.cached_property
     def suspicion(self) -> Score:
-        """The score that orders the samples to look at first: the own residual, else the asked score."""
-        residuals = [score for score in self.scores if score.name.startswith("own_residual")]
-        return residuals[-1] if residuals else self.scores[self.main]
+        """The score that orders the samples to look at first: own residual, memorization, or the asked score."""
+        own = [score for score in self.scores if score.name.startswith(("own_residual", MEMORIZATION))]
+        return own[-1] if own else self.scores[self.main]
 
     @functools.cached_property
     def suspicious(self) -> np.ndarray:
-        """Positions of the samples to look at, first one first; without suggested labels all, by ``suspicion``."""
+        """Positions of the samples to look at, first one first; without suggested labels all, by ``suspicion``.
+
+        Labels that are suggested by runs which left the sample out differ wherever the test error is, so with
+        memorization these are the ones that it is above 0 of, a tenth of all samples at most.
+        """
+        memorized = self.suspicion.name == MEMORIZATION
+        values = self.suspicion.values if memorized else np.abs(self.suspicion.values)
         rows = np.flatnonzero(self.wrong) if self.suggested_text else np.arange(len(self))
-        return rows[np.argsort(-np.abs(self.suspicion.values[rows]), kind="stable")]
+        rows = rows[np.argsort(-values[rows], kind="stable")]
+        return rows[values[rows] > 0][: max(FEW, len(self) // 10)] if memorized and self.suggested_text else rows
 
     @functools.cached_property
     def percentiles(self) -> list[np.ndarray]:

@@ -1,13 +1,13 @@
 """Samples as they come: a tensor, or a nest of dicts, tuples and lists whose tensors share their first size."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor
 
 from infotorch.errors import DataError
 
-__all__ = ["check_finite", "name_of", "num_samples", "select", "tensors_of"]
+__all__ = ["check_finite", "mapped", "name_of", "num_samples", "select", "tensors_of"]
 
 
 def tensors_of(x: Any) -> Iterator[Tensor]:
@@ -35,11 +35,16 @@ def num_samples(x: Any) -> int:
 
 def select(x: Any, index: slice | Tensor) -> Any:
     """The samples of ``x`` at ``index``, in the same nest."""
+    return mapped(lambda tensor: tensor[index], x)
+
+
+def mapped(fn: Callable[[Tensor], Any], x: Any) -> Any:
+    """The nest of what ``fn`` makes of every tensor of ``x``."""
     if isinstance(x, Tensor):
-        return x[index]
+        return fn(x)
     if isinstance(x, dict):
-        return {key: select(entry, index) for key, entry in x.items()}
-    return type(x)(select(entry, index) for entry in x)
+        return {key: mapped(fn, entry) for key, entry in x.items()}
+    return type(x)(mapped(fn, entry) for entry in x)
 
 
 def check_finite(what: str, tensor: Tensor) -> None:

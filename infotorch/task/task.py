@@ -88,6 +88,14 @@ class Task:
             )
         return chosen
 
+    def _first(self) -> nn.Parameter:
+        """One of the selected parameters, for its device and dtype; without a walk where all are selected."""
+        if self.params is None:
+            first = next((p for p in self.model.parameters() if p.requires_grad), None)
+            if first is not None:
+                return first
+        return next(iter(self.parameters().values()))
+
     def _matches(self) -> list[nn.Parameter]:
         named = list(self.model.named_parameters(remove_duplicate=False))
         if self.params is None or callable(self.params):
@@ -121,7 +129,7 @@ class Task:
             raise DataError(
                 f"task: y must be a tensor; got {name_of(type(y))}. Pass torch.as_tensor(y), or give target=."
             )
-        device = next(iter(self.parameters().values())).device
+        device = self._first().device
         if y.device != device:
             raise DataError(
                 f"task: y must be on the model's device {device}; got {y.device}. Pass y.to({str(device)!r})."
@@ -134,7 +142,7 @@ class Task:
     def check_inputs(self, x: Any) -> int:
         """The number of samples N in ``x``, whose every tensor is finite, [N, ...], and where the model is."""
         N = num_samples(x)
-        weight = next(iter(self.parameters().values()))
+        weight = self._first()
         kind = weight.device.type
         autocast = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
         mixed = autocast or self.forward is not None
@@ -153,7 +161,12 @@ class Task:
 
     def check_mode(self) -> None:
         """Refuse a model whose samples are coupled or whose forward is random."""
-        training = {path: module for path, module in self.model.named_modules() if module.training}
+        norms, training = [], {}
+        for path, module in self.model.named_modules():
+            if module.training:
+                training[path] = module
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                norms.append((path, module))
         for path, module in training.items():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 raise _train_mode(path, module, ", where BatchNorm makes each output depend on the whole batch")
@@ -161,8 +174,8 @@ class Task:
                 raise _train_mode(path, module, ", where dropout draws a new mask at each pass")
         for path, module in training.items():
             raise _train_mode(path, module, "")
-        for path, module in self.model.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+        for path, module in norms:
+            if module.running_mean is None:
                 raise ConfigError(
                     f"task: BatchNorm must use stored statistics; got {path!r} with track_running_stats=False, which "
                     "makes each output depend on the whole batch. Replace it, or store statistics."

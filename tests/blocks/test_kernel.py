@@ -9,63 +9,15 @@ from infotorch.blocks.plan import plan_panels
 from infotorch.capture import capture
 from infotorch.errors import CaptureError, ConfigError, DataError, NotSupported, NumericsError
 from infotorch.task import Task
-from tests import oracles
+from tests.blocks import cases
+from tests.blocks.cases import MODELS
 from tests.laws import assert_same, assert_same_bits
-
-
-class Sequence(nn.Module):
-    """Embedding, shared Linear over positions, LayerNorm, a head tied to the embedding."""
-
-    def __init__(self):
-        super().__init__()
-        self.emb, self.fc, self.norm = nn.Embedding(7, 4, padding_idx=0), nn.Linear(4, 4), nn.LayerNorm(4)
-        self.head = nn.Linear(4, 7)
-        self.head.weight = self.emb.weight
-
-    def forward(self, ids):
-        return self.head(self.norm(self.fc(self.fc(self.emb(ids)).tanh())).mean(1))
-
-
-def conv_net():
-    return nn.Sequential(
-        nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2, padding_mode="circular"),
-        nn.ReLU(inplace=True),
-        nn.BatchNorm2d(6),
-        nn.Conv2d(6, 6, (2, 3), padding="same", dilation=(2, 1)),
-        nn.Tanh(),
-        nn.Conv2d(6, 5, 4),
-        nn.Flatten(),
-        nn.Linear(5, 3),
-    )
-
-
-def floats(*shape):
-    return torch.randn(7, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-
-
-MODELS = {
-    "mlp": (lambda: nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)), floats(5)),
-    "one output": (lambda: nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1), nn.Flatten(0)), floats(5)),
-    "no bias": (lambda: nn.Sequential(nn.Linear(5, 8, bias=False), nn.Tanh(), nn.Linear(8, 3, bias=False)), floats(5)),
-    "conv": (conv_net, floats(4, 8, 8)),
-    "wide positions": (
-        lambda: nn.Sequential(nn.Linear(20, 30), nn.Tanh(), nn.Linear(30, 1), nn.Flatten()),
-        floats(3, 20),
-    ),
-    "sequence": (Sequence, torch.randint(0, 7, (7, 5), generator=torch.Generator().manual_seed(1))),
-    "ids": (lambda: nn.Sequential(nn.Embedding(50, 3), nn.Tanh(), nn.Flatten()), torch.arange(14).view(7, 2) % 5),
-}
 
 
 def case(name):
     """(task, x, K [N, C, N, C] by the Jacobian that jacrev gives)."""
-    make, x = MODELS[name]
-    torch.manual_seed(0)
-    model = make().double().eval()
-    for p in model.parameters():
-        p.data.normal_(std=0.5)
-    J = oracles.jacobian(copy.deepcopy(model), x)  # [N, C, P]
-    return Task(model, loss="mse"), x, torch.einsum("ncp,mdp->ncmd", J, J)
+    made = cases.case(name)
+    return made.task, made.x, torch.einsum("ncp,mdp->ncmd", made.J, made.J)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -215,7 +167,7 @@ def test_options_and_data_are_checked():
 
 @pytest.mark.parametrize("M", [None, 3])
 def test_sizes_of_a_set_are_looked_at_once(M):
-    """Two samples more a set, whatever the number of batches, and one to plan with."""
+    """Two forwards on fake tensors, whatever the number of sets and batches, and a sample of each to plan with."""
     task, x, _ = case("mlp")
     seen = []
 
@@ -223,9 +175,9 @@ def test_sizes_of_a_set_are_looked_at_once(M):
         seen.append(len(x))
         return model(x)
 
-    counted = Task(task.model, loss="mse", forward=forward)
+    counted = Task(copy.deepcopy(task.model), loss="mse", forward=forward)  # verdicts are kept for each model
     ntk(counted, x, None if M is None else x[:M], batch_size=2)
-    assert seen == [2, 1, *([2, 1] if M else []), 2, 2, 2, 1, *([2, 1] if M else [])]
+    assert seen == [2, 3, 1, *([1] if M else []), 2, 2, 2, 1, *([2, 1] if M else [])]
 
 
 def test_columns_of_another_length_are_looked_at_too():
@@ -238,12 +190,12 @@ def test_columns_of_another_length_are_looked_at_too():
 
         def forward(self, ids):
             few = ids.shape[1] == 1
-            place = self.place(ids * 0) if few else self.place(torch.arange(ids.shape[1]))
+            place = self.place(ids * 0) if few else self.place(torch.arange(ids.shape[1]))[None]
             return self.fc(place + ids[..., None]).mean(1)
 
     task = Task(Places().eval(), loss="mse")
     rows, columns = torch.ones(2, 1, dtype=torch.int64), torch.ones(2, 2, dtype=torch.int64)
-    with pytest.raises(CaptureError, match="must see one input a sample"):
+    with pytest.raises(CaptureError, match="place  Embedding  weight: must see one input a sample"):
         ntk(task, rows, columns)
 
 

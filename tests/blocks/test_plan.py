@@ -1,6 +1,8 @@
+import itertools
+
 import pytest
 
-from infotorch.blocks.plan import plan_panels
+from infotorch.blocks.plan import plan_panels, plan_parts
 from infotorch.errors import ConfigError
 
 
@@ -36,3 +38,35 @@ def test_one_sample_that_does_not_fit_is_refused():
         ConfigError, match=r"ntk: memory_limit must hold one sample of each side \(needs 1 MiB\); got 1 MiB"
     ):
         plan(20, None, 21)
+
+
+def parts(N, K, limit):
+    """(samples, seeds) of parts where a sample takes 10 bytes and 4 a seed."""
+    planned = plan_parts("norms", N, K, bytes_per_sample=10, bytes_per_seed=4, memory_limit=limit)
+    return [[(s.start, s.stop) for s in axis] for axis in (planned.samples, planned.seeds)]
+
+
+def test_a_batch_that_fits_is_one_part():
+    assert parts(5, 1, 70) == [[(0, 5)], [(0, 1)]]
+    assert parts(5, 3, 110) == [[(0, 5)], [(0, 3)]]
+
+
+def test_samples_are_divided_before_seeds():
+    assert parts(5, 1, 69) == [[(0, 4), (4, 5)], [(0, 1)]]
+    assert parts(3, 10, 50) == [[(0, 1), (1, 2), (2, 3)], [(0, 10)]]
+    assert parts(2, 10, 49) == [[(0, 1), (1, 2)], [(0, 5), (5, 10)]]
+
+
+@pytest.mark.parametrize("K", range(4, 30))
+def test_no_seed_is_left_alone(K):
+    for limit in range(22, 10 + 4 * K):
+        seeds = parts(1, K, limit)[1]
+        assert seeds[0][0] == 0 and seeds[-1][1] == K
+        assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(seeds))
+        assert all(2 <= stop - start <= (limit - 10) // 4 for start, stop in seeds)
+
+
+def test_one_sample_that_does_not_fit_with_three_seeds_is_refused():
+    for K, limit in ((1, 13), (2, 17), (10, 21)):
+        with pytest.raises(ConfigError, match=r"norms: memory_limit must hold one sample \(needs 1 MiB\); got 1 MiB"):
+            parts(3, K, limit)

@@ -65,3 +65,44 @@ def assert_outputs_exact(model: nn.Module, x: Tensor, task: Task) -> None:
         start += p.numel()
         if name in got:
             assert_close(got[name], rows, f"Jacobian of {name}")
+
+
+def assert_loops(model: nn.Module, x: Tensor, params: list[str] | None = None, alone: bool = True) -> Capture:
+    """The same against one backward an output and sample, for what vmap cannot follow; only of what is selected.
+
+    ``alone`` is False where parts of the model are float32 whatever its weights are, and round by the batch.
+    """
+    model.eval()
+    task = Task(model, loss="mse", params=params)
+    selected = task.parameters()
+    cap = capture(task, x, seeds="logits", verify=True)
+    got = gradients(cap)
+    truth = {name: torch.zeros(len(x), cap.C, *p.shape, dtype=x.dtype) for name, p in selected.items()}
+    if not x.is_floating_point():
+        truth = {name: t.double() for name, t in truth.items()}
+    y = torch.randn(cap.outputs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    loss = gradients(capture(task, (x, y), verify=True))
+    whole, want = task.outputs(x), {name: torch.zeros_like(t[:, 0]) for name, t in truth.items()}
+
+    def rows(total: Tensor) -> zip:
+        params = list(selected.values())
+        return zip(
+            selected,
+            torch.autograd.grad(total, params, retain_graph=True, materialize_grads=True, allow_unused=True),
+            strict=True,
+        )
+
+    for n in range(len(x)):
+        outputs = task.outputs(x[n : n + 1]).flatten() if alone else whole[n].flatten()
+        for c in range(cap.C):
+            for name, row in rows(outputs[c]):
+                truth[name][n, c] = row
+        for name, row in rows(squared_error(outputs, y[n].flatten())):
+            want[name][n] = row
+    for name in selected:
+        if name in cap.unused:
+            assert name not in got and not truth[name].any()
+        else:
+            assert_close(got[name], truth[name], f"Jacobian of {name}")
+            assert_close(loss[name], want[name], name)
+    return cap

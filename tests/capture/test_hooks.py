@@ -179,3 +179,81 @@ def test_code_that_was_compiled_before_runs_eagerly_under_the_hooks(whole, rng):
     assert [name.removeprefix("_orig_mod.") for name in got] == list(want)
     for (name, rows), truth in zip(got.items(), want.values(), strict=True):
         torch.testing.assert_close(rows, truth, rtol=1e-12, atol=0, msg=name)
+
+
+def wrapped(kind, rng):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double().eval()
+    return model, kind(model).eval()
+
+
+def assert_wrapped(kind, name, rng):
+    model, wrapper = wrapped(kind, rng)
+    x = torch.randn(5, 3, dtype=torch.float64, generator=rng)
+    cap = capture(Task(wrapper, loss="mse"), x, seeds="logits", verify=True)
+    want = gradients(capture(Task(model, loss="mse"), x, seeds="logits"))
+    for name_, rows in gradients(cap).items():
+        assert torch.equal(rows, want[name_.removeprefix("module.")])
+    assert cap.plan.allowed == (f"{name}, its module used: the model",) and "forward" not in vars(wrapper)
+    assert all(p.grad is None for p in wrapper.parameters())
+
+
+def test_data_parallel_is_its_module(rng):
+    assert_wrapped(nn.DataParallel, "DataParallel", rng)
+
+
+def test_distributed_data_parallel_hears_nothing(rng, tmp_path):
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        assert_wrapped(nn.parallel.DistributedDataParallel, "DistributedDataParallel", rng)
+    finally:
+        distributed.destroy_process_group()
+
+
+def test_what_is_allowed_is_named():
+    x = torch.ones(4, 3)
+    plain = capture(Task(nn.Linear(3, 2).eval(), loss="mse"), x, seeds="logits")
+    assert plain.plan.allowed == () and str(plain.plan) == "every layer by its own rule"
+    checkpointed = capture(Task(Checkpointed(False).eval(), loss="mse"), x, seeds="logits")
+    assert str(checkpointed.plan) == "checkpointed, run again in the backward"
+    compiled = nn.Sequential(torch.compile(nn.Linear(3, 2), backend="eager")).eval()
+    assert capture(Task(compiled, loss="mse"), x, seeds="logits").plan.allowed == ("compiled, run eagerly: 0",)
+
+
+class Fails(nn.Module):
+    """Everything that is replaced, hooked or expanded for a forward that ends badly."""
+
+    def __init__(self):
+        super().__init__()
+        self.attn, self.rnn = nn.MultiheadAttention(4, 2, batch_first=True), nn.GRU(4, 4, batch_first=True)
+        self.pos, self.error = nn.Embedding(3, 4), None
+
+    def forward(self, x):
+        h = self.rnn(self.attn(x, x, x)[0] + self.pos(torch.arange(3)))[0].sum(1)
+        if self.error is not None:
+            raise self.error
+        return h
+
+
+@pytest.mark.parametrize("error", [None, ValueError("mine"), KeyboardInterrupt()], ids=str)
+@pytest.mark.parametrize("hooked", [False, True])
+@pytest.mark.parametrize("fallback", [None, "func"])
+def test_rewritten_and_expanded_layers_are_left_as_they_were(error, hooked, fallback):
+    model = Fails().eval()
+    task, batch = Task(model, loss="mse"), (torch.ones(4, 3, 4), torch.ones(4, 4))
+    capture(task, batch)
+    if hooked and error is not None:
+
+        def fails(*_):
+            raise error
+
+        model.pos.register_forward_hook(fails)
+    else:
+        model.error = error
+    before, grad_mode = state(model), torch.is_grad_enabled()
+    if error is None:
+        capture(task, batch, verify=True, fallback=fallback)
+    else:
+        with pytest.raises(type(error)):
+            capture(task, batch, fallback=fallback)
+    assert state(model) == before and torch.is_grad_enabled() == grad_mode

@@ -8,20 +8,32 @@ import torch.nn.functional as F
 from torch import nn
 
 from infotorch.capture import capture
-from infotorch.errors import CaptureError, ConfigError
+from infotorch.errors import CaptureError, ConfigError, DataError
 from infotorch.task import Task
 from tests.capture.agreement import assert_exact
 
 
-class Recurrent(nn.Module):
+class Weighted(nn.Module):
     def __init__(self):
         super().__init__()
-        self.rnn = nn.LSTM(3, 4, batch_first=True)
+        self.cell = nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
         self.scale = nn.Parameter(torch.ones(4))
         self.fc = nn.Linear(4, 2)
 
     def forward(self, x):
-        return self.fc(self.rnn(x)[0][:, -1] * self.scale)
+        return self.fc(self.cell(x[:, 0]) * self.scale)
+
+
+class Positions(nn.Module):
+    """Position embeddings looked up once and broadcast over the batch."""
+
+    def __init__(self, T, lead):
+        super().__init__()
+        self.fc, self.pos = nn.Linear(3, 4), nn.Embedding(T, 4)
+        self.register_buffer("ids", torch.arange(T).expand(1, T) if lead else torch.arange(T))
+
+    def forward(self, x):  # [N, T, 3]
+        return (self.fc(x) + self.pos(self.ids)).tanh().sum(1)
 
 
 def refusal(model, x, **options):
@@ -32,42 +44,42 @@ def refusal(model, x, **options):
 
 
 def test_all_offenders_are_listed_with_the_remedies():
-    model = nn.ModuleDict({"encoder": Recurrent()})
+    model = nn.ModuleDict({"encoder": Weighted()})
     model.forward = lambda x: model["encoder"](x)
     assert refusal(model, torch.ones(5, 6, 3)) == (
         "capture: every trainable parameter must belong to a supported layer; got 2 that do not:\n"
-        "  encoder.scale  parameter of Recurrent  used 1 time outside a captured layer\n"
-        "  encoder.rnn    LSTM                    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0\n"
-        "Freeze them or pass params=[...] without them."
+        "  encoder.scale                         parameter of Weighted  used 1 time outside a captured layer\n"
+        "  encoder.cell.parametrizations.weight  ParametrizationList    original0, original1\n"
+        'Freeze them or pass params=[...] without them; or pass fallback="func" to take per-sample gradients\n'
+        "of these parameters by torch.func (slower: one vmap over the batch)."
     )
 
 
 def test_the_remedies_work():
-    model = Recurrent().eval()
+    model = Weighted().eval()
     x, y = torch.ones(5, 6, 3), torch.zeros(5, 2)
     assert list(capture(Task(model, loss="mse", params=["fc.*"]), (x, y)).pairs) == ["fc"]
-    model.rnn.requires_grad_(False)
+    cap = capture(Task(model, loss="mse"), (x, y), fallback="func", verify=True)
+    assert cap.plan.fallback == ("scale", *(f"cell.parametrizations.weight.original{i}" for i in (0, 1)))
+    assert set(cap.pairs) == {*cap.plan.fallback, "cell.bias", "fc"}
+    model.cell.requires_grad_(False)
     model.scale.requires_grad_(False)
     assert list(capture(Task(model, loss="mse"), (x, y)).pairs) == ["fc"]
 
 
-def test_group_norm_is_named():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten())
-    assert "\n  1  GroupNorm  weight, bias\n" in refusal(model, torch.ones(2, 3, 5, 5))
-
-
-def test_attention_names_the_projection_that_is_never_called():
-    class Attends(nn.Module):
+def test_layers_apart_and_layers_unknown_are_listed_at_once():
+    class Both(Positions):
         def __init__(self):
-            super().__init__()
-            self.attn = nn.MultiheadAttention(4, 2, batch_first=True)
+            super().__init__(5, False)
+            self.scale = nn.Parameter(torch.ones(4))
 
         def forward(self, x):
-            return self.attn(x, x, x)[0]
+            return self.fc(x).sum(1) * self.scale + self.pos(self.ids).cumsum(0)[-1]
 
-    text = refusal(Attends(), torch.randn(3, 5, 4))
-    assert re.search(r"\n  attn +MultiheadAttention +in_proj_weight, in_proj_bias\n", text)
-    assert "\n  attn.out_proj  NonDynamicallyQuantizableLinear  weight, bias\n" in text
+    assert re.search(
+        r"got 2 that do not:\n  scale  parameter of Both  used 1 .*\n  pos    Embedding          weight: must see one",
+        refusal(Both(), torch.ones(3, 5, 3)),
+    )
 
 
 def test_functional_use_beside_the_layer_is_found():
@@ -135,34 +147,6 @@ def test_parameters_swapped_for_the_forward_are_found():
     assert "fc.weight  parameter of Linear  replaced for the forward" in refusal(Swaps(), torch.ones(2, 3))
 
 
-class Positions(nn.Module):
-    """Position embeddings looked up once and broadcast over the batch."""
-
-    def __init__(self, T, lead):
-        super().__init__()
-        self.fc, self.pos = nn.Linear(3, 4), nn.Embedding(T, 4)
-        self.register_buffer("ids", torch.arange(T).expand(1, T) if lead else torch.arange(T))
-
-    def forward(self, x):  # [N, T, 3]
-        return (self.fc(x) + self.pos(self.ids)).tanh().sum(1)
-
-
-@pytest.mark.parametrize("N", [1, 2, 3, 5])
-@pytest.mark.parametrize("T", [1, 2, 3, 5])
-@pytest.mark.parametrize("lead", [True, False])
-def test_layer_that_does_not_carry_the_batch_is_found_also_where_T_is_N(N, T, lead):
-    text = refusal(Positions(T, lead), torch.ones(N, T, 3))
-    assert re.search(r"must see one input a sample, \[N, \.\.\.\]; got another first size at 'pos'", text)
-
-
-def test_its_remedy_works(rng):
-    class Expanded(Positions):
-        def forward(self, x):
-            return (self.fc(x) + self.pos(self.ids.expand(len(x), -1))).tanh().sum(1)
-
-    assert_exact(Expanded(5, True).double(), torch.randn(5, 5, 3, dtype=torch.float64, generator=rng))
-
-
 def test_memory_limit_is_judged_before_the_backward():
     task = Task(nn.Linear(512, 512).eval(), loss="mse")
     batch = (torch.ones(512, 512), torch.ones(512, 512))
@@ -171,3 +155,33 @@ def test_memory_limit_is_judged_before_the_backward():
     ):
         capture(task, batch, memory_limit=2**20)
     assert capture(task, batch, memory_limit=2**21).nbytes == 2**21
+
+
+def test_complex_parameters_are_refused():
+    model = nn.Linear(3, 2).to(torch.complex64).eval()
+    with pytest.raises(CaptureError, match=r"parameters must be real; got 'weight' of torch\.complex64. Leave it out"):
+        capture(Task(model, loss="mse"), torch.ones(4, 3, dtype=torch.complex64), seeds="logits")
+
+
+def test_synchronized_batch_norm_is_refused():
+    text = refusal(nn.Sequential(nn.Linear(3, 2), nn.SyncBatchNorm(2)), torch.ones(4, 3))
+    assert "\n  1  SyncBatchNorm  weight, bias\n" in text
+
+
+def test_batch_on_another_device_is_refused():
+    with pytest.raises(DataError, match=r"x must be on the model's device cpu; got meta. Pass x.to\('cpu'\)"):
+        capture(Task(nn.Linear(3, 2).eval(), loss="mse"), torch.ones(4, 3, device="meta"), seeds="logits")
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(), nn.BatchNorm1d(2)], ids=str)
+def test_train_mode_is_refused(layer):
+    model = nn.Sequential(nn.Linear(3, 2), layer).train()
+    with pytest.raises(ConfigError, match="the model must be in eval mode; got '1'"):
+        capture(Task(model, loss="mse"), torch.ones(4, 3), seeds="logits")
+    assert model.training and model[1].training
+
+
+@pytest.mark.parametrize("loss", [lambda f, y: ((f - y) ** 2).mean(), lambda f, y: (f - y) ** 2])
+def test_losses_of_other_shapes_are_refused(loss):
+    with pytest.raises(ConfigError, match=r"the loss must return one number a sample, \[4\]; got shape"):
+        capture(Task(nn.Linear(3, 2).eval(), loss=loss), (torch.ones(4, 3), torch.ones(4, 2)))

@@ -1,5 +1,6 @@
 import gc
 import re
+import resource
 
 import pytest
 import torch
@@ -126,10 +127,14 @@ def test_capture_runs_under_no_grad(task, batch):
 @pytest.mark.parametrize(
     "options, error, message",
     [
-        ({"seeds": "logit"}, ConfigError, "seeds must be one of 'logits'; got 'logit'. Did you mean 'logits'?"),
+        (
+            {"seeds": "logit"},
+            ConfigError,
+            "seeds must be one of 'logits', 'fisher'; got 'logit'. Did you mean 'logits'?",
+        ),
         ({"seeds": torch.ones(6, 3)}, ShapeError, "seeds must be [K, N, ...] for outputs [6, 3]; got [6, 3]"),
-        ({"fallback": "func"}, NotSupported, "fallback must be None; got 'func'. Freeze unsupported parameters"),
-        ({"labels": "exact"}, NotSupported, "labels must be None; got 'exact'. Pass output cotangents"),
+        ({"fallback": "fun"}, ConfigError, "fallback must be one of 'func'; got 'fun'. Did you mean 'func'?"),
+        ({"labels": "exact"}, NotSupported, "labels must be None; got 'exact'. Pass seeds, or output cotangents"),
     ],
 )
 def test_options_are_checked(task, batch, options, error, message):
@@ -202,3 +207,58 @@ def test_samples_in_any_strides_and_nests(task, params, rng):
     assert list(gradients(got)) == params
     for name, rows in gradients(want).items():
         assert_close(gradients(got)[name], rows, name)
+
+
+def test_finite_names_the_samples_with_other_numbers():
+    """A number that overflows in a layer's input makes the gradients of its sample not finite, and of no other."""
+    model = nn.Sequential(nn.Conv1d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)).eval()
+    for p in model.parameters():
+        p.data.fill_(1e30)
+    x = torch.full((4, 1, 3), 1e-30)
+    x[2] = 1e20
+    cap = capture(Task(model, loss="mse"), x, seeds="logits")
+    assert cap.finite.tolist() == [True, True, False, True]
+    for n in range(4):
+        assert bool(cap.pairs["3"].grad(n).isfinite().all()) == (n != 2)
+
+
+def test_half_precision_that_overflows_is_told():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False)).eval()
+    model[0].weight.data.fill_(1.0)
+    model[1].weight.data.fill_(60000.0)
+    with torch.autocast("cpu", torch.float16):
+        cap = capture(Task(model, loss="mse"), (torch.tensor([[0.0, 0.0], [9.0, 9.0]]), torch.zeros(2, 1)))
+    assert cap.finite.tolist() == [True, False]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_over_a_thousand_batches(rng):
+    """Live tensors to the number, and the process by less than 1 MiB."""
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.emb, self.pos, self.attn = nn.Embedding(9, 8), nn.Embedding(4, 8), nn.MultiheadAttention(8, 2)
+            self.fc, self.scale = nn.Linear(8, 3), nn.Parameter(torch.ones(3))
+
+        def forward(self, ids):
+            h = (self.emb(ids) + self.pos(torch.arange(4))).transpose(0, 1)
+            return self.fc(self.attn(h, h, h)[0].sum(0)) * self.scale
+
+    def resident():
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+
+    def alive():
+        gc.collect()
+        return sum(type(o) is torch.Tensor for o in gc.get_objects())
+
+    net = Net().eval()
+    tasks = Task(net, loss="mse", params=["*.*"]), Task(net, loss="mse")  # the second with what falls back
+    ids = torch.randint(0, 9, (16, 4), generator=rng)
+    sizes = []
+    for n in range(1100):
+        capture(tasks[n % 10 == 0], ids[: 8 + n % 8], seeds=("mc", 1, n), fallback="func").close()
+        if n in (99, 1099):
+            sizes.append((alive(), resident()))
+    assert sizes[0][0] == sizes[1][0] and sizes[1][1] - sizes[0][1] < 2**20, sizes

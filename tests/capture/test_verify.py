@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from infotorch.capture import capture
-from infotorch.capture.layers.linear import Linear
-from infotorch.capture.layers.table import RULES
+from infotorch.capture.layers.linear import Linear, positions
 from infotorch.errors import CaptureError
 from infotorch.task import Task
 
@@ -34,11 +33,7 @@ def test_coupled_samples_are_found(rng, seeds):
 
 @pytest.mark.parametrize("seeds", [None, "logits"])
 def test_wrong_rule_is_found(rng, seeds, monkeypatch):
-    class Wrong(Linear):
-        def bias(self, module: nn.Module, grad: Tensor) -> Tensor:
-            return 1.001 * super().bias(module, grad)
-
-    monkeypatch.setitem(RULES, nn.Linear, Wrong())
+    monkeypatch.setattr(Linear, "bias", lambda self, module, grad: 1.001 * positions(grad).sum(2))
     task = Task(nn.Linear(3, 2).eval(), loss="mse", params=["bias"])
     batch = (torch.randn(4, 3, generator=rng), torch.randn(4, 2, generator=rng))
     with pytest.raises(CaptureError, match="gradients of 'bias' must agree with autograd's gradient of the batch"):
@@ -53,3 +48,19 @@ def test_sum_that_vanishes_is_no_failure(rng):
     model.weight.data = torch.linalg.lstsq(x, y).solution.mT.contiguous()
     cap = capture(Task(model, loss="mse"), (x, y), verify=True)
     assert sum(cap.pairs[""].grad(n) for n in range(200)).norm() < 1e-3 * cap.pairs[""].grad(0).norm()
+
+
+def test_gradient_that_is_zero_by_symmetry_is_no_failure(rng):
+    """A softmax does not see what is added to all keys: their bias has the rounding of the others alone."""
+
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k, self.v = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return ((self.q(x) @ self.k(x).mT).softmax(-1) @ self.v(x)).mean(1)
+
+    x = torch.randn(3, 5, 4, generator=rng)
+    cap = capture(Task(Attends().eval(), loss="mse"), x, seeds="logits", verify=True)
+    assert list(cap.pairs) == ["q", "k", "v"]

@@ -58,6 +58,17 @@ def test_from_a_plan_to_a_report(run, planned):
     assert found["dir"] == "grid" and set(found["bounds"]) == {"fcmi", "kl"}
 
 
+def test_a_larger_plan_keeps_the_runs(run, planned):
+    words = ("bound", "run", "mine.py:task", "grid", "--workers", 1, "--no-probe")
+    run(*words)
+    done = run("bound", "plan", *PLAN[:-4], "--k2", 8, "--block", 4, "--out", "grid")
+    assert done.out.splitlines()[:2] == ["16 runs on n = 12 of 60 items are planned.", "8 of them are there."]
+    assert "training runs: 16/16" in run(*words).err
+    assert "2×8 runs" in run("bound", "estimate", "grid").out
+    done = run("bound", "plan", *PLAN, "--seed", 1, "--out", "grid")
+    assert (done.code, "got seed = 1, where they were begun with 0" in done.err) == (1, True)
+
+
 def test_shards_make_the_whole(run, planned):
     for shard in ("1/2", "2/2"):
         done = run("bound", "run", "mine.py:task", "grid", "--workers", 1, "--shard", shard, "--no-probe", "--json")
@@ -70,6 +81,11 @@ def test_a_run_that_fails_is_named(run, planned):
     assert done.code == 1
     assert "(k1=0, k2=0): RuntimeError: boom 0" in done.err
     assert len(done.err.splitlines()) == 1
+
+
+def test_the_learners_own_traceback_is_shown_on_demand(run, planned):
+    done = run("bound", "run", "mine.py:broken", "grid", "--workers", 1, "--no-probe", "--debug")
+    assert "In cell (k1=0, k2=0):" in done.err and "mine.py" in done.err and "in train_fn" in done.err
 
 
 def test_an_incomplete_grid_is_named(run, planned):

@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from infotorch.linalg.symmetric import asymmetry, inverse, is_positive_definite
+from infotorch.linalg.symmetric import asymmetry, inverse, is_positive_definite, mirror
 from tests.laws import assert_same
 
 
@@ -62,3 +62,11 @@ def test_no_inverse_where_cholesky_fails():
     assert not is_positive_definite(A, 0.5)
     assert is_positive_definite(A, 1.5)
     assert A.tolist() == [[1.0, 2.0], [2.0, 1.0]]
+
+
+@pytest.mark.parametrize("m", [0, 1, 5, 128, 300])
+def test_mirror_copies_the_lower_triangle(m, rng):
+    A = torch.randn(m, m, dtype=torch.float64, generator=rng)
+    lower = A.tril()
+    mirror(A)
+    assert torch.equal(A, lower + lower.tril(-1).mT)

@@ -6,7 +6,7 @@ import pytest
 from infotorch import bounds, store
 from infotorch.errors import ConfigError, StoreError
 from infotorch.pipeline import keep_bounds
-from tests.bounds.runs import made, nearest, threshold_pool
+from tests.bounds.small_grids import made, nearest, threshold_pool
 
 
 def experiment(**options):

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from infotorch.bounds.result import BoundEstimate, Report
+from infotorch.bounds.estimates.result import BoundEstimate, Report
 from infotorch.report import build
 from infotorch.report.bounds import bounds
 from infotorch.report.bounds_curves import curves
@@ -129,6 +129,27 @@ def test_it_does_not_call_itself_certified_and_bounds_no_single_run():
     assert "on the risk" in text and found.warnings == (*note["warnings"], "Of one point.")
     single = chapter(bounds_note(K1=1, **MAIN)).does_not_say
     assert "overlap" not in single and "single supersample" in single and "on the risk" not in single
+
+
+def test_a_warning_says_of_which_sizes_and_epochs_it_is():
+    note = bounds_note(sizes=(25, 75, 1000), checkpoints=(5, 10, 20, 40), warnings=["Of all."])
+    where = {(25, 5): "a", (25, 10): "a", (25, 20): "a", (75, 5): "b", (75, 10): "b", (75, 20): "b", (75, 40): "b",
+             (1000, 5): "ab", (1000, 20): "abc", (1000, 40): "b"}  # fmt: skip
+    for point in note["series"]:
+        point["report"]["warnings"] += where.get((point["n"], point["checkpoint"]), "")
+    assert chapter(note).warnings == (
+        *note["warnings"],
+        "Of all.",
+        "n = 25, epochs 5 to 20; n = 1,000, epochs 5 and 20: a",
+        "n = 75; n = 1,000, epochs 5, 20 and 40: b",
+        "n = 1,000, epoch 20: c",
+    )
+    note = bounds_note(sizes=(25,), checkpoints=(5, 10))
+    note["series"][0]["report"]["warnings"] = ["x"]
+    assert chapter(note).warnings[-1] == "epoch 5: x"
+    note = bounds_note(sizes=(25, 75), checkpoints=(None,))
+    note["series"][1]["report"]["warnings"] = note["warnings"] = ["x"]
+    assert chapter(note).warnings == ("n = 75: x",)
 
 
 def test_over_n_there_is_a_line_for_each_bound_and_for_the_gap():

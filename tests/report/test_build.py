@@ -55,6 +55,22 @@ def test_without_notes_the_page_says_what_it_can_from_the_scores(tmp_path):
     assert "Agreement with true retraining" not in html
 
 
+def test_a_list_that_is_cut_says_how_many_more_there_are(digits, tmp_path):
+    """Half of the suggested labels differ, of which a tenth of the samples is listed."""
+    label = np.arange(400) % 2
+    columns = {
+        name: Column(values=values, unit="1", source=SOURCE)
+        for name, values in (("memorization", np.linspace(-0.5, 1, 400)), ("suggested_label", np.zeros(400, int)))
+    }
+    rows = pa.table({"index": np.arange(400), "id": [str(i) for i in range(400)], "label": label})
+    run = DoubleRun(table=Scores(index=np.arange(400), columns=columns), rows=rows)
+    html = build(run, tmp_path / "a.html").read_text()
+    assert "40 samples whose suggested label differs from the given one, the largest memorization first." in html
+    assert "The suggested label differs for 160 more, in all 50\N{NO-BREAK SPACE}% of the samples" in html
+    assert data_of(html)["orders"]["suspicious"] == list(range(399, 320, -2))
+    assert "samples of no memorization" not in digits
+
+
 def test_nothing_points_outside(digits):
     without_runtime = re.sub(r"<script>.*?</script>", "", digits, flags=re.S)
     assert not re.findall(r'(?:src|href|action)\s*=\s*"(?!#|data:)', without_runtime)

@@ -42,6 +42,32 @@ def test_suspicious_samples_are_those_whose_label_differs_largest_residual_first
     assert seen.suspicious.tolist() == sorted(wrong, key=lambda i: -residual[i])
 
 
+def suggested(memorization, differs):
+    columns = {
+        "membership_information": score(np.ones(len(differs))),
+        "memorization": score(memorization),
+        "suggested_label": Column(values=np.array(differs, int), unit="1", source=SOURCE, kind="heuristic"),
+    }
+    return view(run_of(columns, label=np.r_[1, np.zeros(len(differs) - 1, int)]))
+
+
+def test_of_labels_that_runs_suggest_the_memorized_come_first_and_few_are_listed():
+    """Where half of the test predictions are wrong, half of the suggested labels differ: that's no list."""
+    seen = suggested([0.0, 0.2, 0.9, -0.8, 0.0, 0.5], [1, 1, 1, 1, 1, 0])
+    assert seen.wrong.tolist() == [False, True, True, True, True, False] and seen.suspicious.tolist() == [2, 1]
+    rng = np.random.default_rng(0)
+    for size, most in ((100, 24), (1000, 100)):
+        memorization = rng.random(size)
+        seen = suggested(memorization, np.r_[1, np.arange(1, size) % 2])
+        expected = [i for i in np.argsort(-memorization) if seen.wrong[i]]
+        assert len(expected) >= size // 2 - 1 and seen.suspicious.tolist() == expected[:most]
+
+
+def test_memorization_orders_runs_without_labels_by_its_sign():
+    columns = {"membership_information": score([1, 2, 3]), "memorization": score([0.1, -0.9, 0.5])}
+    assert view(run_of(columns)).suspicious.tolist() == [2, 0, 1]
+
+
 def test_without_suggested_labels_all_samples_are_ordered_by_the_asked_score():
     seen = view(run_of({"unique_information_weights": score([1, 3, 2])}))
     assert seen.suggested_text is None

@@ -45,6 +45,28 @@ class TestLosses:
             )
             assert_same(S[n] @ S[n].mT, H)
 
+    def test_hessian_sqrt_has_one_root_a_position_and_none_at_an_ignored_label(self, rng):
+        f, y = double(2, 4, 3, rng=rng), torch.tensor([[0, -100, 2, 1], [-100, -100, 1, 1]])
+        S = LOSSES["cross_entropy"].hessian_sqrt(f, y)
+        assert S.shape == (2, 4, 3, 2)
+        for n in range(2):
+            H = torch.autograd.functional.hessian(
+                lambda row, n=n: LOSSES["cross_entropy"].value(row[None], y[n : n + 1]).sum(), f[n]
+            )
+            assert_same(torch.block_diag(*(S[n] @ S[n].mT)), H.reshape(12, 12))
+        assert torch.equal(LOSSES["mse"].hessian_sqrt(f, None), torch.eye(3, dtype=f.dtype).expand(2, 4, 3, 3))
+
+    @pytest.mark.parametrize("name", LOSSES)
+    def test_drawn_labels_have_the_models_distribution(self, name, rng):
+        """Gradients at drawn labels have mean zero and the Hessian for covariance."""
+        f = self.targets(name, rng)[1][:1].expand(20_000, -1).contiguous().requires_grad_()
+        y = LOSSES[name].draw(f, torch.Generator().manual_seed(1))
+        assert torch.equal(y, LOSSES[name].draw(f, torch.Generator().manual_seed(1)))
+        (g,) = torch.autograd.grad(LOSSES[name].value(f, y).sum(), f)
+        S = LOSSES[name].hessian_sqrt(f[:1].detach(), None)[0]
+        assert g.mean(0).abs().max() < 4 / 20_000**0.5
+        torch.testing.assert_close(g.mT @ g / len(g), S @ S.mT, rtol=0, atol=0.05)
+
     def test_golden(self):
         """Two equal logits are ln 2 nats, whichever loss asks."""
         zero = torch.zeros(1, 2)

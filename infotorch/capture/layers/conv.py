@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infotorch.capture.layers.rule import Rule
+from infotorch.capture.layers.rule import Product
 from infotorch.capture.pair import Factors
 
-__all__ = ["Conv"]
+__all__ = ["Conv", "ConvNd", "windows"]
 
 ConvNd = nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
-class Conv(Rule):
+class Conv(Product):
     """nn.Conv1d, 2d, 3d with any stride, padding, padding mode, dilation and groups."""
 
     def batched(self, module: nn.Module, x: Tensor) -> bool:
@@ -31,7 +32,7 @@ class Conv(Rule):
         b = torch.stack(list(grads), 3) if len(padded) > 1 else grads[0]  # [N, K, out_channels, (calls,) *T]
         g = module.groups
         b = b.flatten(3).unflatten(2, (g, -1)).transpose(1, 2).flatten(0, 1).mT  # [N * g, K, T, O]
-        return Factors(a=windows(module, x), b=b, t_dims=x.dim() - 2, groups=g)
+        return Factors(a=windows(module, x, _outputs(module, x)), b=b, t_dims=x.dim() - 2, groups=g)
 
     def bias(self, module: nn.Module, grad: Tensor) -> Tensor:
         return grad.flatten(3).sum(3)
@@ -50,18 +51,12 @@ def pad(module: ConvNd, x: Tensor) -> Tensor:
     return F.pad(x, widths, mode="constant" if module.padding_mode == "zeros" else module.padding_mode)
 
 
-def windows(module: ConvNd, x: Tensor) -> Tensor:
+def windows(module: Any, x: Tensor, outputs: Sequence[int]) -> Tensor:
     """Patches [N * groups, (calls,) *T, channels / groups, *kernel] of x [N, channels, (calls,) *sizes], a view."""
     D, g = len(module.kernel_size), module.groups
     if g > 1:
         x = x.contiguous()  # so that N and groups are one axis
-    sizes, steps = x.shape[-D:], x.stride()[-D:]
-    outputs = [
-        (size - dilation * (kernel - 1) - 1) // stride + 1
-        for size, kernel, dilation, stride in zip(
-            sizes, module.kernel_size, module.dilation, module.stride, strict=True
-        )
-    ]
+    steps = x.stride()[-D:]
     channels = x.shape[1] // g
     calls = range(2, x.dim() - D)
     shape = [len(x) * g, *(x.shape[d] for d in calls), *outputs, channels, *module.kernel_size]
@@ -73,6 +68,17 @@ def windows(module: ConvNd, x: Tensor) -> Tensor:
         *map(math.prod, zip(steps, module.dilation, strict=True)),
     ]
     return x.as_strided(shape, strides, x.storage_offset())
+
+
+def _outputs(module: ConvNd, x: Tensor) -> list[int]:
+    """How many patches each axis of a padded input has."""
+    D = len(module.kernel_size)
+    return [
+        (size - dilation * (kernel - 1) - 1) // stride + 1
+        for size, kernel, dilation, stride in zip(
+            x.shape[-D:], module.kernel_size, module.dilation, module.stride, strict=True
+        )
+    ]
 
 
 def _one_size(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -1,15 +1,16 @@
 """Linear: inputs [N, *T, I], outputs [N, *T, O]."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from infotorch.capture.layers.rule import Rule
+from infotorch.capture.layers.rule import Product, Use
 from infotorch.capture.pair import Factors
 
-__all__ = ["Linear", "positions"]
+__all__ = ["Bilinear", "Linear", "TransposedLinear", "positions"]
 
 
 def positions(grad: Tensor) -> Tensor:
@@ -18,10 +19,11 @@ def positions(grad: Tensor) -> Tensor:
     return grad.reshape(N, grad.shape[1:-2].numel(), K, O).transpose(1, 2)
 
 
-class Linear(Rule):
+class Linear(Product):
     """nn.Linear."""
 
     seed_dim: ClassVar[int] = -2
+    any_axis: ClassVar[bool] = True
 
     def batched(self, module: nn.Module, x: Tensor) -> bool:
         return x.dim() > 1
@@ -33,3 +35,21 @@ class Linear(Rule):
 
     def bias(self, module: nn.Module, grad: Tensor) -> Tensor:
         return positions(grad).sum(2)
+
+
+class TransposedLinear(Linear):
+    """The Conv1D of transformers: a Linear whose weight is [I, O]."""
+
+    def weight(self, module: nn.Module, inputs: Sequence[Tensor], grads: Sequence[Tensor]) -> Factors:
+        return replace(super().weight(module, inputs, grads), transposed=True)
+
+
+class Bilinear(Linear):
+    """nn.Bilinear: linear in the outer products of its two inputs."""
+
+    any_axis: ClassVar[bool] = False
+
+    def uses(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Sequence[Use]:
+        left, right = (x.detach() for x in inputs)
+        a = (left[..., :, None] * right[..., None, :]).flatten(-2)  # [N, *T, I1 * I2]
+        return (Use(a=a, params=("weight", "bias"), output=output, kind=self),)

@@ -7,7 +7,7 @@ from torch import nn
 from infotorch.capture import capture
 from infotorch.errors import CaptureError
 from infotorch.task import Task
-from tests.capture.agreement import assert_exact
+from tests.capture.agreement import assert_exact, assert_loops
 
 
 @settings(max_examples=20, deadline=None)
@@ -47,3 +47,57 @@ def test_options_without_a_gradient_of_one_sample_are_refused_before_the_forward
     with pytest.raises(CaptureError, match=f"a gradient of its own; got '0': {reason}"):
         capture(Task(model, loss="mse"), (torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, 3)))
     assert torch.equal(model[0].weight, before)
+
+
+class Bags(nn.Module):
+    """Ids [N, T] as they are, or as runs that offsets begin."""
+
+    def __init__(self, bag, runs=None, weighted=False):
+        super().__init__()
+        self.bag, self.runs, self.fc = bag, runs, nn.Linear(3, 2)
+        self.weighted = weighted
+
+    def forward(self, ids):
+        share = (ids * 0.3 + 0.5).double() if self.weighted else None
+        if self.runs is None:
+            return self.fc(self.bag(ids, per_sample_weights=share).tanh())
+        N, T = ids.shape  # every sample a run of T - 1 ids, and one of its last
+        starts = torch.stack([torch.arange(N) * T, torch.arange(N) * T + T - 1], 1).flatten()
+        ends = torch.tensor([ids.numel()]) if self.runs == "last" else starts[:0]
+        share = None if share is None else share.flatten()
+        both = self.bag(ids.flatten(), torch.cat([starts, ends]), share)
+        return self.fc(both[::2].tanh() + both[1::2])
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(mode=st.sampled_from(["sum", "mean"]), padding_idx=st.sampled_from([None, 1]), weighted=st.booleans())
+def test_bags_are_exact(mode, padding_idx, weighted):
+    torch.manual_seed(0)
+    bag = nn.EmbeddingBag(5, 3, mode=mode, padding_idx=padding_idx)
+    model = Bags(bag, weighted=weighted and mode == "sum").double()
+    ids = torch.tensor([[0, 1, 4], [1, 1, 1], [2, 2, 0]])
+    cap = assert_loops(model, ids)
+    assert cap.pairs["bag"].a.dtype == torch.int64
+
+
+@pytest.mark.parametrize("runs", ["first", "last"])
+def test_bags_of_runs_must_be_one_a_sample(runs, rng):
+    """Offsets of one run a sample are [N] and taken; two a sample are no batch."""
+    bag = nn.EmbeddingBag(5, 3, mode="mean", include_last_offset=runs == "last")
+
+    class One(Bags):
+        def forward(self, ids):
+            starts = torch.arange(len(ids) + (self.runs == "last")) * ids.shape[1]
+            return self.fc(self.bag(ids.flatten(), starts).tanh())
+
+    ids = torch.randint(0, 5, (4, 3), generator=rng)
+    cap = assert_loops(One(bag, runs).double(), ids)
+    assert cap.pairs["bag"].a.shape == (4, 3) and cap.plan.verified
+    with pytest.raises(CaptureError, match="bag  EmbeddingBag  weight: must see one input a sample"):
+        capture(Task(Bags(bag, runs).double().eval(), loss="mse"), ids, seeds="logits")
+
+
+def test_maximum_over_a_bag_is_refused():
+    model = nn.Sequential(nn.EmbeddingBag(5, 3, mode="max")).eval()
+    with pytest.raises(CaptureError, match="got '0': a maximum over a bag is no product"):
+        capture(Task(model, loss="mse"), torch.zeros(2, 1, dtype=torch.int64), seeds="logits")

@@ -73,3 +73,31 @@ def test_autocast_is_captured_as_its_products_saw_it(dtype):
         error = (pair.grad(2) - exact.pairs[name].grad(2)).norm() / exact.pairs[name].grad(2).norm()
         assert error < 0.05
     assert torch.equal(cap.pairs["3"].a, cap.pairs["3"].a.to(dtype).float())
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (2, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_bilinear_is_exact(leading, bias, rng):
+    class Joins(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.left, self.join = nn.Linear(3, 2), nn.Bilinear(2, 3, 4, bias=bias)
+
+        def forward(self, x):
+            return self.join(self.left(x), x).tanh().flatten(1)
+
+    assert_exact(Joins().double(), torch.randn(3, *leading, 3, dtype=torch.float64, generator=rng))
+
+
+@pytest.mark.parametrize("frozen", [None, "weight", "bias"])
+@pytest.mark.parametrize("twice", [True, False])
+def test_conv1d_of_transformers_is_exact(frozen, twice, rng):
+    utils = pytest.importorskip("transformers.pytorch_utils")
+    layer = utils.Conv1D(4, 4 if twice else 3)
+    model = nn.Sequential(layer, nn.Tanh(), layer if twice else nn.Linear(4, 2), nn.Flatten()).double()
+    for name, p in layer.named_parameters():
+        p.data.normal_(generator=rng)
+        p.requires_grad_(name != frozen)
+    cap = assert_exact(model, torch.randn(3, 2, 4 if twice else 3, dtype=torch.float64, generator=rng))
+    if frozen != "weight":
+        assert cap.pairs["0"].transposed and cap.pairs["0"].bias == (frozen is None)

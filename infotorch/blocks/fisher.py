@@ -1,0 +1,111 @@
+"""Fisher information over a batch or a loader, in the structure that is asked for."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any, Literal, get_args
+
+import torch
+
+from infotorch.blocks.block import Block
+from infotorch.blocks.loading import Progress, batches, is_loader
+from infotorch.blocks.parts import Part, parts
+from infotorch.blocks.plan import MEMORY_LIMIT
+from infotorch.blocks.sums import SUMS
+from infotorch.capture import Capture
+from infotorch.capture.seeds import Seeds
+from infotorch.errors import ConfigError, unknown
+from infotorch.task import Task
+
+__all__ = ["fisher"]
+
+Structure = Literal["full", "diagonal", "kfac", "low_rank"]
+Labels = Literal["exact", "empirical"] | tuple[str, int, int]
+
+
+@torch.no_grad()
+def fisher(
+    task: Task | Capture,
+    data: Any = None,
+    *,
+    structure: Structure = "full",
+    labels: Labels = "exact",
+    memory_limit: int | None = None,
+    progress: Progress | None = None,
+) -> Block:
+    r"""Fisher information of the parameters, :math:`\sum_n E_{y \sim p_n} \nabla_w \ell_n(y) \nabla_w \ell_n(y)^\top`.
+
+    Summed over samples, not averaged; divide by N for the mean. For the built-in losses it is the Gauss-Newton matrix
+    too: Kunstner, Balles and Hennig, "Limitations of the empirical Fisher approximation for natural gradient descent"
+    (arXiv:1905.12558), section 2, which also says why ``labels="empirical"`` is another matrix.
+
+    Structures: ``"full"`` is the matrix; ``"low_rank"`` the same by the rows it is made of, exact, at R numbers a
+    parameter for R rows (samples times seeds); ``"diagonal"`` its diagonal, exact; ``"kfac"`` a Kronecker product
+    :math:`\sum aa^\top / (NT) \otimes \sum bb^\top` a layer, the expand form of Eschenhagen et al.
+    (arXiv:2311.00636), which is exact for one sample at one position, and the exact diagonal of parameters that are
+    no matrix of a dense layer.
+
+    Args:
+        task: Model, loss and parameters; or a :class:`Capture` in place of task and data, whose seeds are the labels.
+        data: (x, y) or a dict; or a DataLoader of them, in one pass, whose batches are moved to the model's device.
+        structure: What of the matrix is kept.
+        labels: ``"exact"`` for the model's own distribution, by a root of the loss's output Hessian, one backward a
+            column; ``("mc", draws, seed)`` for the mean over labels drawn from it, batch by batch; ``"empirical"`` for
+            the data's labels.
+        memory_limit: Bytes of the full matrix, or of the rows; and of pairs: a batch that would leave more is taken
+            some samples, then some seeds, at a time. Default: 2 GiB, but no limit for ``"empirical"`` pairs.
+        progress: Called with ("batches", done, total) after each batch of a loader; total is 0 where it has no length.
+
+    Returns:
+        :class:`Block` [P, P] in ``named_parameters`` order, in squared units of the loss over squared units of the
+        parameters: a matrix for ``@``, ``solve``, ``logdet``, ``trace``, ``diag``, ``eigh`` and ``dense``.
+
+    Raises:
+        CaptureError: A selected parameter is used outside of a supported layer, or samples are coupled.
+        ConfigError: An option is unknown, the model is in train mode, or the matrix or one sample exceeds
+            ``memory_limit``.
+        DataError: A batch is empty, not finite, or of the wrong dtype or device; or the loader fails.
+        NotSupported: The loss is a function, whose output Hessian nobody knows.
+
+    Example:
+        >>> task = Task(torch.nn.Linear(2, 1, bias=False).eval(), loss="mse")
+        >>> fisher(task, (torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1))).dense()
+        tensor([[1., 2.],
+                [2., 4.]], dtype=torch.float64)
+    """
+    if structure not in get_args(Structure):
+        raise unknown("fisher", "structure", str(structure), get_args(Structure))
+    limit = MEMORY_LIMIT if memory_limit is None else memory_limit
+    shapes = task.shapes if isinstance(task, Capture) else {name: p.shape for name, p in task.parameters().items()}
+    total = SUMS[structure](shapes, limit)
+    for part in _parts(task, data, labels, memory_limit, progress):
+        total.add(part)
+    return total.block()
+
+
+def _parts(
+    task: Task | Capture, data: Any, labels: Labels, memory_limit: int | None, progress: Progress | None
+) -> Iterator[Part]:
+    if isinstance(task, Capture) and (task.seeds is None) != (labels == "empirical"):
+        raise ConfigError(
+            f"fisher: labels must be what the Capture holds; got {labels!r} for "
+            f"{'the losses of the data' if task.seeds is None else f'{task.seeds} seeds'}. "
+            f'Pass labels="empirical" for losses alone, or capture(task, data, seeds="fisher").'
+        )
+    given = batches("fisher", task, data, progress) if is_loader(data) else (data,)
+    for number, batch in enumerate(given):
+        seeds = None if isinstance(task, Capture) else _seeds(labels, number)
+        limit = MEMORY_LIMIT if memory_limit is None and seeds is not None else memory_limit
+        yield from parts("fisher", task, batch, seeds=seeds, memory_limit=limit)
+
+
+def _seeds(labels: Labels, number: int) -> Seeds | None:
+    """What to capture for a batch: draws of one batch do not depend on those of another."""
+    if isinstance(labels, str):
+        if labels not in ("exact", "empirical"):
+            raise unknown("fisher", "labels", labels, ["exact", "empirical"])
+        return "fisher" if labels == "exact" else None
+    if number == 0 or not isinstance(labels, tuple) or len(labels) != 3:
+        return labels
+    kind, draws, seed = labels
+    digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=4).digest()  # torch reads 32 bits of a seed
+    return kind, draws, int.from_bytes(digest, "little")

@@ -1,0 +1,76 @@
+"""Outputs of a model along tangents of its parameters, by forward-mode differentiation."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infotorch.errors import NotSupported
+from infotorch.task import Task
+
+__all__ = ["has_padding", "output_tangents"]
+
+# How torch words that an operation, or a caller's own Function, has no derivative of this kind.
+_NO_TANGENT = re.compile(r"functorch|forward AD|forward[- ]mode|\bjvp\b")
+
+
+def output_tangents(task: Task, x: Any, V: Mapping[str, Tensor]) -> Tensor:
+    """J V of the outputs' Jacobian, [N, C, J], for tangents {name: [J, *shape]}, at about two forwards a tangent.
+
+    Nothing is captured, so layers of every kind will do; all tangents share one pass through the parameters.
+
+    Raises:
+        NotSupported: An operation of the forward has no forward-mode derivative.
+    """
+    task.check_inputs(x)
+    parameters = task.parameters()
+    primals = {name: p.detach() for name, p in parameters.items()}
+
+    def outputs(values: dict[str, Tensor]) -> Tensor:
+        with _in_place_of(task.model, {id(p): values[name] for name, p in parameters.items()}):
+            return task.outputs(x).flatten(1)
+
+    def along(tangents: dict[str, Tensor]) -> Tensor:
+        return torch.func.jvp(outputs, (primals,), (tangents,))[1]
+
+    tangents = {name: V[name].to(p.dtype) for name, p in primals.items()}
+    try:
+        if len(next(iter(tangents.values()))) == 1:
+            return along({name: t[0] for name, t in tangents.items()})[..., None]
+        return torch.vmap(along, out_dims=-1)(tangents)
+    except RuntimeError as error:  # NotImplementedError is one
+        if not _NO_TANGENT.search(str(error)):
+            raise
+        raise NotSupported(
+            "jvp: every operation of the forward must have a forward-mode derivative; got "
+            f"{str(error).splitlines()[0]} "
+            'Pass capture(task, x, seeds="logits") in place of task and x.'
+        ) from error
+
+
+def has_padding(task: Task) -> bool:
+    """A selected table has a ``padding_idx``: by torch's convention its gradient is zero there, its tangent is not."""
+    selected = {id(p) for p in task.parameters().values()}
+    tables = (m for m in task.model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag)))
+    return any(table.padding_idx is not None and id(table.weight) in selected for table in tables)
+
+
+@contextmanager
+def _in_place_of(model: nn.Module, values: Mapping[int, Tensor]) -> Iterator[None]:
+    """Tensors where parameters are, under every name that a parameter has, until the context ends."""
+    places = [
+        (module._parameters, key, p)
+        for module in model.modules()
+        for key, p in module._parameters.items()
+        if p is not None and id(p) in values
+    ]
+    try:
+        for own, key, p in places:
+            own[key] = values[id(p)]  # type: ignore[assignment]  # a plain tensor, as torch.func has it too
+        yield
+    finally:
+        for own, key, p in places:
+            own[key] = p

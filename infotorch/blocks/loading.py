@@ -1,0 +1,131 @@
+"""The batches of a loader, one after the other, each on the model's device before it is asked for."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infotorch.capture import Capture
+from infotorch.errors import ConfigError, DataError
+from infotorch.task import Task
+
+__all__ = ["Progress", "batches", "is_loader", "refuse_loader"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, batches done, batches in all or 0 where a loader has no length)."""
+
+
+def is_loader(batch: Any) -> bool:
+    """A DataLoader, a generator, or whatever else gives batches and is not one itself."""
+    return isinstance(batch, Iterable) and not isinstance(batch, (Tensor, Mapping, tuple, list))
+
+
+def refuse_loader(where: str, batch: Any) -> None:
+    if is_loader(batch):
+        raise ConfigError(
+            f"{where}: batch must be one batch, (x, y) or a dict; got {type(batch).__name__}. "
+            "Call it for each batch of the loader."
+        )
+
+
+def batches(where: str, task: Task | Capture, loader: Any, progress: Progress | None = None) -> Iterator[Any]:
+    """Batches in the loader's order, in one pass.
+
+    To a GPU the next batch is copied from pinned memory while the last one is worked on.
+
+    Raises:
+        DataError: The loader failed, or gave nothing.
+    """
+    if isinstance(task, Capture):
+        raise ConfigError(f"{where}: a Capture must come alone; got a loader beside it. Pass the task.")
+    device = next(iter(task.parameters().values())).device
+    total = len(loader) if hasattr(loader, "__len__") else 0
+    done = 0
+    for batch in _ahead(_numbered(where, loader), device):
+        yield batch
+        done += 1
+        if progress is not None:
+            progress("batches", done, total)
+    if not done:
+        raise DataError(
+            f"{where}: the loader must give at least one batch; got none. A generator gives its batches once: make a "
+            "new one for every call."
+        )
+
+
+class _Failing:
+    """What a loader raises, with the number of the batch; an interrupt is left as it is."""
+
+    def __init__(self, where: str) -> None:
+        self.where, self.number = where, 0
+
+    def __enter__(self) -> "_Failing":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            raise DataError(
+                f"{self.where}: the loader must give every batch; got {type(error).__name__} at batch {self.number}: "
+                f"{error}. Look at the samples of that batch."
+            ) from error
+
+
+def _numbered(where: str, loader: Any) -> Iterator[Any]:
+    failing, given = _Failing(where), None
+    with failing:
+        given = iter(loader)
+    end = object()
+    while True:
+        with failing:
+            batch = next(given, end)
+        if batch is end:
+            return
+        yield batch
+        failing.number += 1
+
+
+def _ahead(source: Iterator[Any], device: torch.device) -> Iterator[Any]:
+    """Each batch on the device; on a GPU the copy of the next one is under way meanwhile."""
+    if device.type != "cuda":
+        yield from (_moved(batch, device) for batch in source)
+        return
+    stream = torch.cuda.Stream(device)
+    held = None
+    for batch in source:
+        with torch.cuda.stream(stream):
+            coming = _moved(batch, device)
+        if held is not None:
+            yield held
+        torch.cuda.current_stream(device).wait_stream(stream)
+        held = _on_current_stream(coming, device)
+    if held is not None:
+        yield held
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, Tensor):
+        if batch.device == device:
+            return batch
+        pinned = batch.pin_memory() if device.type == "cuda" and batch.device.type == "cpu" else batch
+        return pinned.to(device, non_blocking=True)
+    return _mapped(batch, lambda entry: _moved(entry, device))
+
+
+def _on_current_stream(batch: Any, device: torch.device) -> Any:
+    """Tensors made on another stream are not reused before the current one is done with them."""
+    if isinstance(batch, Tensor):
+        batch.record_stream(torch.cuda.current_stream(device))
+        return batch
+    return _mapped(batch, lambda entry: _on_current_stream(entry, device))
+
+
+def _mapped(batch: Any, fn: Callable[[Any], Any]) -> Any:
+    if isinstance(batch, dict):
+        return {key: fn(entry) for key, entry in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(fn(entry) for entry in batch)
+    return batch

@@ -1,0 +1,147 @@
+"""Where pairs come from: a Capture as it is, or a batch in parts that fit the memory that they may take."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infotorch.blocks.plan import plan_parts
+from infotorch.capture import Capture, LayerPair, capture
+from infotorch.capture.seeds import Seeds, check_seeds, cotangents
+from infotorch.errors import ConfigError
+from infotorch.task import Task, select
+
+__all__ = ["Part", "gathered", "inputs_of", "parts"]
+
+Work = Callable[[LayerPair], int]
+"""Bytes beside a pair of one sample that a sample takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The pairs of some samples and seeds of a batch."""
+
+    cap: Capture
+    samples: slice
+    seeds: slice
+    N: int
+    """Samples of the whole batch."""
+    K: int | None
+    """Seeds of the whole; None for a loss."""
+
+    @property
+    def whole(self) -> bool:
+        return self.cap.N == self.N and (self.K is None or self.cap.K == self.K)
+
+
+def parts(
+    where: str,
+    task: Task | Capture,
+    batch: Any,
+    *,
+    seeds: Seeds | None = None,
+    memory_limit: int | None = None,
+    work: Work | None = None,
+) -> Iterator[Part]:
+    """Every sample and seed of the batch once, in order; one part where no limit is given.
+
+    Args:
+        where: Who asks, for refusals.
+        task: Model, loss and parameters; or a Capture in place of it and the batch.
+        batch: (x, y) or a dict; with seeds, x alone will do.
+        seeds: As :func:`infotorch.capture` takes them.
+        memory_limit: Bytes of pairs and of ``work``.
+        work: What else a sample takes; nothing if not given.
+    """
+    if isinstance(task, Capture):
+        for option, given in (("batch", batch), ("seeds", seeds), ("memory_limit", memory_limit)):
+            if given is not None:
+                raise ConfigError(
+                    f"{where}: a Capture must come alone; got {option} beside it. Leave {option} out, or pass the task."
+                )
+        if not task.pairs:
+            raise ConfigError(
+                f"{where}: the Capture must hold its pairs; got one that was closed. Call it inside of the with block."
+            )
+        yield _whole(task)
+        return
+    if batch is None:
+        raise ConfigError(f"{where}: task must come with a batch; got none. Pass (x, y), or a Capture alone.")
+    if memory_limit is None:
+        yield _whole(capture(task, batch, seeds=seeds))
+        return
+    yield from _planned(where, task, batch, seeds, memory_limit, work)
+
+
+def _whole(cap: Capture) -> Part:
+    return Part(cap=cap, samples=slice(0, cap.N), seeds=slice(0, cap.K), N=cap.N, K=cap.seeds)
+
+
+def _planned(
+    where: str, task: Task, batch: Any, seeds: Seeds | None, memory_limit: int, work: Work | None
+) -> Iterator[Part]:
+    """A sample's bytes are those that one sample leaves; what is drawn is drawn for the whole batch, then divided."""
+    x, y = task.split(batch) if seeds is None else inputs_of(task, batch)
+    N, K = task.check_inputs(x), None
+    batch = x if seeds is not None and y is None else batch
+    one = select(batch, slice(0, 1))
+    first = None
+    if seeds is not None:
+        check_seeds(seeds)
+        few = seeds[:, :1] if isinstance(seeds, Tensor) else seeds
+        sent = _cotangents(task, few, select(x, slice(0, 1)), None if y is None else y[:1])
+        K = len(sent)
+        first = torch.stack([sent[k] for k in range(min(K, 2))])
+    with capture(task, one, seeds=first) as probe:
+        cotangent_bytes = sum(pair.b.numel() * pair.b.element_size() for pair in probe.pairs.values())
+        shared = sum(pair.nbytes() for pair in probe.pairs.values()) - cotangent_bytes
+        cotangent_bytes //= probe.K
+        beside = max(map(work, probe.pairs.values()), default=0) if work else 0
+    plan = plan_parts(
+        where,
+        N,
+        K or 1,
+        bytes_per_sample=shared,
+        bytes_per_seed=cotangent_bytes + beside,
+        memory_limit=memory_limit,
+    )
+    if len(plan.samples) == len(plan.seeds) == 1:
+        yield _whole(capture(task, batch, seeds=seeds))
+        return
+    sent = [] if seeds is None else _cotangents(task, seeds, x, y)
+    for n in plan.samples:
+        for k in plan.seeds:
+            own = torch.stack([sent[i][n] for i in range(k.start, k.stop)]) if sent else None
+            yield Part(cap=capture(task, select(batch, n), seeds=own, check=False), samples=n, seeds=k, N=N, K=K)
+
+
+def _cotangents(task: Task, seeds: Seeds, x: Any, y: Tensor | None) -> Any:
+    """K cotangents [N, ...] of the outputs."""
+    with torch.no_grad():
+        return cotangents(task, seeds, task.outputs(x), y)
+
+
+def inputs_of(task: Task, batch: Any) -> tuple[Any, Tensor | None]:
+    """x, and the labels where the batch has some: with seeds they are asked for no loss."""
+    if isinstance(batch, dict):
+        return batch, task.target(batch) if task.target else batch.get("labels")
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return batch[0], batch[1]
+    return batch, None
+
+
+def gathered(found: Iterator[Part], rows: Callable[[Capture], Tensor]) -> Tensor:
+    """[N, ...] or [N, K, ...] of ``rows`` of every part."""
+    result = None
+    for part in found:
+        piece = rows(part.cap)
+        if part.whole:
+            return piece
+        if result is None:
+            leading = (part.N,) if part.K is None else (part.N, part.K)
+            result = piece.new_empty(*leading, *piece.shape[len(leading) :])
+        result[(part.samples,) if part.K is None else (part.samples, part.seeds)] = piece
+    assert result is not None
+    return result

@@ -1,0 +1,182 @@
+"""Sketches of single samples' gradients, over all layers."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal, SupportsIndex, get_args
+
+import torch
+from torch import Tensor
+
+from infotorch import ops
+from infotorch.blocks.factors import FORMED_BYTES, biases, geometry, sample_slice, seed_cotangents, write_gradients
+from infotorch.blocks.loading import Progress, batches, is_loader
+from infotorch.blocks.parts import gathered, parts
+from infotorch.capture import Capture, LayerPair
+from infotorch.capture.seeds import Seeds
+from infotorch.errors import ConfigError, unknown
+from infotorch.task import Task
+
+__all__ = ["sketch"]
+
+Kind = Literal["sjlt", "kron"]
+
+
+@torch.no_grad()
+def sketch(
+    task: Task | Capture,
+    batch: Any = None,
+    *,
+    dim: int,
+    seed: SupportsIndex,
+    kind: Kind = "sjlt",
+    seeds: Seeds | None = None,
+    memory_limit: int | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    r"""Linear sketch of each sample's gradient: :math:`E\langle p(g), p(g')\rangle = \langle g, g'\rangle`.
+
+    ``"sjlt"`` adds every element of the gradient to one of ``dim`` buckets, with a sign. The sketches of the parameters
+    add up: that of one depends on the seed, its name and its gradient alone, so sketches of several models, batches and
+    machines are comparable where names agree. The inner product of two sketches has a root mean square error of about
+    :math:`1/\sqrt{dim}` of the product of the norms.
+
+    ``"kron"`` gives each of the L layers an equal share of at most dim / L numbers :math:`R_O^\top G R_I`, with normal
+    factors of k_O and k_I columns as near to each other as the layer allows, side by side; what a layer leaves over of
+    its share is zero. It forms no gradient of a plain layer and is the quick kind, but less exact: with one position
+    its error is about :math:`\sqrt{1/k_O + 1/k_I}`.
+
+    Numbers come from Philox4x32-10 with the seed as its key, by name and place of an element in its parameter (of an
+    embedding's table, place in the transposed one).
+
+    Args:
+        task: Model, loss and parameters; or a :class:`Capture` in place of task and batch.
+        batch: (x, y) or a dict; or a DataLoader of them, whose batches are moved to the model's device. With seeds, x
+            alone will do.
+        dim: Size of the sketch.
+        seed: Of the random numbers, 0 to 2^64 - 1.
+        kind: Which family of sketches.
+        seeds: ``"logits"`` for the gradients of every output in place of the losses', or what else
+            :func:`infotorch.capture` takes.
+        memory_limit: Bytes of pairs: a batch that would leave more is taken some samples, then some seeds, at a time.
+            Default: no limit.
+        progress: Called with ("batches", done, total) after each batch of a loader; total is 0 where it has no length.
+
+    Returns:
+        [N, dim], or [N, K, dim] for K seeds (C for ``"logits"``), of the forward's dtype (float32 for 16 bits), in
+        units of the loss over those of the parameters.
+
+    Raises:
+        CaptureError: A selected parameter is used outside of a supported layer, or samples are coupled.
+        ConfigError: ``kind`` is unknown, ``dim`` or ``seed`` is out of range, the model is in train mode, or one
+            sample exceeds ``memory_limit``.
+        DataError: A batch is empty, not finite, or of the wrong dtype or device; or the loader fails.
+
+    Example:
+        >>> task = Task(torch.nn.Linear(3, 2).eval(), loss="mse")
+        >>> sketch(task, (torch.ones(4, 3), torch.zeros(4, 2)), dim=16, seed=0).shape
+        torch.Size([4, 16])
+    """
+    if kind not in get_args(Kind):
+        raise unknown("sketch", "kind", str(kind), get_args(Kind))
+    if not 1 <= dim <= 2**31:
+        raise ConfigError(f"sketch: dim must be 1 to 2^31; got {dim}. Choose how many numbers to keep of a gradient.")
+    rows = _sjlt if kind == "sjlt" else _kron
+    given = batches("sketch", task, batch, progress) if is_loader(batch) else (batch,)
+    pieces = [
+        gathered(parts("sketch", task, one, seeds=seeds, memory_limit=memory_limit), lambda cap: rows(cap, dim, seed))
+        for one in given
+    ]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def _sjlt(cap: Capture, dim: int, seed: SupportsIndex) -> Tensor:
+    total: Tensor | None = None
+    for pair in cap.pairs.values():
+        for piece in _buckets(pair, dim, seed):
+            total = piece if total is None else total.add_(piece)
+    assert total is not None
+    return total
+
+
+def _buckets(pair: LayerPair, dim: int, seed: SupportsIndex) -> list[Tensor]:
+    """Sketches [N, (K,) dim] of a pair's parameters, elements counted as they lie in the parameter."""
+    weight, *bias = pair.shapes
+    options: dict[str, Any] = {"k": dim, "seed": seed}
+    table = pair.in_features is not None and pair.groups == 1
+    if table or (pair.groups == 1 and not pair.transposed):
+        pieces = [_by_seed(pair, lambda b: ops.project(pair.a, b, name=weight, **geometry(pair), **options))]
+    else:
+        pieces = [_formed(pair, lambda g, _: ops.project(*_flat(g), name=weight, **options))]
+    for name in bias:
+        g = biases(pair)
+        pieces.append(ops.project(*_flat(g.flatten(0, -2)), name=name, **options).view(*g.shape[:-1], dim))
+    return pieces
+
+
+def _kron(cap: Capture, dim: int, seed: SupportsIndex) -> Tensor:
+    share = dim // len(cap.pairs)
+    if share < 1:
+        raise ConfigError(
+            f"sketch: dim of kind 'kron' must be at least the number of layers, {len(cap.pairs)}; got {dim}. "
+            "Raise dim, or use kind='sjlt'."
+        )
+    result: Tensor | None = None
+    for place, pair in enumerate(cap.pairs.values()):
+        k = _columns(share, pair.groups * pair.O, pair.I)
+        piece = _factored(pair, k, seed)
+        if result is None:
+            result = piece.new_zeros(*piece.shape[:-1], dim)
+        result[..., place * share : place * share + k] = piece
+    assert result is not None
+    return result
+
+
+def _columns(share: int, O: int, I: int) -> int:
+    """k_O k_I of at most ``share``, near to a square."""
+    few, many = sorted((O, I))
+    small = min(math.isqrt(share), few)
+    return small * min(share // small, many)
+
+
+def _factored(pair: LayerPair, k: int, seed: SupportsIndex) -> Tensor:
+    """[N, (K,) k]. Groups are laid under each other: G [groups * O, I (+ 1)] is a layer with one position a row."""
+    options: dict[str, Any] = {"k": k, "seed": seed, "kind": "kron", "name": next(iter(pair.shapes))}
+    if pair.groups == 1:
+        return _by_seed(pair, lambda b: ops.project(pair.a, b, **pair.geometry, **options))
+    rows = pair.groups * pair.O
+    eye = torch.eye(rows, dtype=pair.b.dtype, device=pair.b.device)
+
+    def project(g: Tensor, few: LayerPair) -> Tensor:
+        G = g.view(len(g), rows, -1)
+        if few.bias:
+            G = torch.cat([G, biases(few).reshape(len(g), rows, 1)], 2)
+        return ops.project(G, eye.expand(len(g), -1, -1), **options)
+
+    return _formed(pair, project)
+
+
+def _by_seed(pair: LayerPair, project: Callable[[Tensor], Tensor]) -> Tensor:
+    pieces = [project(b) for b in seed_cotangents(pair)]
+    return pieces[0] if pair.b.dim() == 3 else torch.stack(pieces, 1)
+
+
+def _formed(pair: LayerPair, project: Callable[[Tensor, LayerPair], Tensor]) -> Tensor:
+    """``project`` of the weight's gradients [n * K, *shape] as they lie in the parameter, some samples at a time."""
+    weight, shape = next(iter(pair.shapes.items()))
+    leading = pair.b.shape[1:-2]  # (K,)
+    size = leading.numel() * shape.numel() * pair.b.element_size()
+    step = max(1, FORMED_BYTES // max(1, size))
+    pieces = []
+    for start in range(0, pair.N, step):
+        few = sample_slice(pair, slice(start, min(start + step, pair.N)))
+        g = few.b.new_empty(few.N, *leading, *shape)
+        write_gradients(replace(few, shapes={weight: shape}), {weight: g})
+        sketches = project(g.view(-1, *shape), few)
+        pieces.append(sketches.view(few.N, *leading, -1))
+    return torch.cat(pieces)
+
+
+def _flat(g: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors of gradients [n, ...] that are formed already: one position, one in-feature that is 1."""
+    return g.new_ones(len(g), 1, 1), g.flatten(1)[:, None]

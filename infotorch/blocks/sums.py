@@ -1,0 +1,198 @@
+"""Curvature matrices as sums over batches, one class a structure."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from infotorch.blocks.arena import Arena
+from infotorch.blocks.block import Block
+from infotorch.blocks.diagonal import Diagonal
+from infotorch.blocks.factors import sample_slice, second_moments, summed_squares, write_gradients
+from infotorch.blocks.full import Full
+from infotorch.blocks.kfac import Kfac, Kronecker
+from infotorch.blocks.low_rank import LowRank
+from infotorch.blocks.parts import Part
+from infotorch.capture import Capture, LayerPair
+from infotorch.capture.refusals import mebibytes
+from infotorch.errors import CaptureError, ConfigError
+from infotorch.linalg.symmetric import mirror
+
+__all__ = ["SUMS", "Sum"]
+
+STRIP = 512
+"""Rows of the full matrix that are multiplied at once, up to the diagonal."""
+ROWS_BYTES = 64 * 2**20
+"""Of formed gradients, float64, that are multiplied at once."""
+
+
+class Sum(Protocol):
+    """A matrix that captures are added to."""
+
+    def __init__(self, shapes: dict[str, torch.Size], limit: int) -> None: ...
+
+    def add(self, part: Part) -> None: ...
+
+    def block(self) -> Block: ...
+
+
+class FullSum:
+    def __init__(self, shapes: dict[str, torch.Size], limit: int) -> None:
+        self.shapes, self.P = shapes, sum(shape.numel() for shape in shapes.values())
+        if 8 * self.P**2 > limit:
+            raise ConfigError(
+                f"fisher: memory_limit must hold the full matrix, P = {self.P} (needs {mebibytes(8 * self.P**2)}); got "
+                f'{mebibytes(limit)}. Raise memory_limit, restrict params, or pass structure="low_rank".'
+            )
+        self.values: Tensor | None = None
+        self.arena = Arena()
+
+    def add(self, part: Part) -> None:
+        cap = part.cap
+        if self.values is None:
+            self.values = cap.outputs.new_zeros((self.P, self.P), dtype=torch.float64)
+        step = max(1, ROWS_BYTES // (8 * self.P * cap.K))
+        for start in range(0, cap.N, step):
+            G = self._rows(cap, slice(start, min(start + step, cap.N)))
+            for i in range(0, self.P, STRIP):
+                stop = min(i + STRIP, self.P)
+                self.values[i:stop, :stop].addmm_(G[:, i:stop].mT, G[:, :stop])
+
+    def _rows(self, cap: Capture, samples: slice) -> Tensor:
+        """Gradients of some samples, float64 [n * K, P]."""
+        n, device = samples.stop - samples.start, cap.outputs.device
+        G = self.arena.take("rows", (n * cap.K, self.P), torch.float64, device)
+        for name, place in cap.slices.items():
+            if name in cap.unused:
+                G[:, place] = 0
+        for pair in cap.pairs.values():
+            few = sample_slice(pair, samples)
+            leading = (n,) if cap.seeds is None else (n, cap.K)
+            out = {
+                name: self.arena.take(name, (*leading, *shape), pair.b.dtype, device)
+                for name, shape in pair.shapes.items()
+            }
+            write_gradients(few, out)
+            for name, g in out.items():
+                G[:, cap.slices[name]] = g.view(n * cap.K, -1)
+        return G
+
+    def block(self) -> Block:
+        assert self.values is not None
+        mirror(self.values)
+        return Full(shapes=self.shapes, values=self.values)
+
+
+class DiagonalSum:
+    def __init__(self, shapes: dict[str, torch.Size], limit: int) -> None:
+        self.shapes = shapes
+        self.parts: dict[str, Tensor] = {}
+
+    def add(self, part: Part) -> None:
+        cap = part.cap
+        for pair in cap.pairs.values():
+            for name, squares in summed_squares(pair).items():
+                # The first batch stays as it came; sums over batches are in float64.
+                self.parts[name] = squares if name not in self.parts else self.parts[name].double() + squares
+        for name in cap.unused:
+            if name not in self.parts:
+                self.parts[name] = cap.outputs.new_zeros(self.shapes[name])
+
+    def block(self) -> Block:
+        return Diagonal(shapes=self.shapes, values={name: self.parts[name] for name in self.shapes})
+
+
+class LowRankSum:
+    def __init__(self, shapes: dict[str, torch.Size], limit: int) -> None:
+        self.shapes, self.limit = shapes, limit
+        self.pieces: dict[str, list[Tensor]] = {name: [] for name in shapes}
+        self.nbytes = 0
+
+    def add(self, part: Part) -> None:
+        cap = part.cap
+        R, P = cap.N * cap.K, cap.P
+        dtypes = {name: pair.b.dtype for pair in cap.pairs.values() for name in pair.shapes}
+        self.nbytes += R * sum(s.numel() * dtypes.get(n, cap.outputs.dtype).itemsize for n, s in self.shapes.items())
+        if self.nbytes > self.limit:
+            raise ConfigError(
+                f"fisher: memory_limit must hold the rows, P = {P} numbers each (needs at least "
+                f"{mebibytes(self.nbytes)}); got {mebibytes(self.limit)}. Raise memory_limit, pass fewer samples or "
+                'labels=("mc", 1, seed), or structure="kfac".'
+            )
+        leading = (cap.N,) if cap.seeds is None else (cap.N, cap.K)
+        for pair in cap.pairs.values():
+            out = {name: pair.b.new_empty(*leading, *shape) for name, shape in pair.shapes.items()}
+            write_gradients(pair, out)
+            for name, g in out.items():
+                self.pieces[name].append(g.view(R, -1))
+        for name in cap.unused:
+            self.pieces[name].append(cap.outputs.new_zeros(R, self.shapes[name].numel()))
+
+    def block(self) -> Block:
+        rows = {}
+        for name in self.shapes:
+            rows[name] = self.pieces[name][0] if len(self.pieces[name]) == 1 else torch.cat(self.pieces[name])
+            self.pieces[name].clear()
+        return LowRank(shapes=self.shapes, rows=rows)
+
+
+class KfacSum:
+    def __init__(self, shapes: dict[str, torch.Size], limit: int) -> None:
+        self.shapes = shapes
+        self.layers: dict[tuple[str, ...], Kronecker] = {}
+        self.rest = DiagonalSum(shapes, limit)
+
+    def add(self, part: Part) -> None:
+        cap = part.cap
+        factored = {name: pair for name, pair in cap.pairs.items() if _has_factors(pair)}
+        for pair in factored.values():
+            layer, names = _kronecker(pair, again=part.seeds.start > 0), tuple(pair.shapes)
+            if names in self.layers:
+                known = self.layers[names]
+                A = known.A if part.seeds.start else known.A.double() + layer.A
+                B = known.B.double() + layer.B
+                layer = replace(known, A=A, B=B, positions=known.positions + layer.positions)
+            self.layers[names] = layer
+        rest = {name: pair for name, pair in cap.pairs.items() if name not in factored}
+        self.rest.add(replace(part, cap=replace(cap, pairs=rest)))
+
+    def block(self) -> Block:
+        layers = {name for names in self.layers for name in names}
+        diagonal = {name: part for name, part in self.rest.parts.items() if name not in layers}
+        for name in layers & set(self.rest.parts):
+            if self.rest.parts[name].any():
+                raise CaptureError(
+                    f"fisher: every batch must use the same layers; got {name!r} as a matrix in some batches alone. "
+                    "Leave it out with params=[...]."
+                )
+        return Kfac(shapes=self.shapes, factors=tuple(self.layers.values()), diagonal=diagonal)
+
+
+def _has_factors(pair: LayerPair) -> bool:
+    """A dense matrix; a table has a one-hot input, and a smaller parameter stands alone under its own name."""
+    return pair.in_features is None and pair.name not in pair.shapes
+
+
+def _kronecker(pair: LayerPair, again: bool) -> Kronecker:
+    """What a batch adds; ``again`` with more seeds of samples whose inputs were counted."""
+    weight, *bias = pair.shapes
+    A, B = zip(*(second_moments(pair, g) for g in range(pair.groups)), strict=True)
+    return Kronecker(
+        weight=weight,
+        bias=bias[0] if bias else None,
+        A=torch.stack(A) if len(A) > 1 else A[0][None],
+        B=torch.stack(B) if len(B) > 1 else B[0][None],
+        positions=0 if again else pair.N * pair.T,
+        transposed=pair.transposed,
+        summed_in=A[0].dtype,
+    )
+
+
+SUMS: dict[str, Callable[[dict[str, torch.Size], int], Sum]] = {
+    "full": FullSum,
+    "diagonal": DiagonalSum,
+    "low_rank": LowRankSum,
+    "kfac": KfacSum,
+}

@@ -1,0 +1,1 @@
+"""Ready learners, and a name for what any learner does."""

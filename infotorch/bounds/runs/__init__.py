@@ -1,0 +1,1 @@
+"""The cells that are missing, trained: here, in processes, in any executor."""

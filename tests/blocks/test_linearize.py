@@ -1,0 +1,92 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from infotorch.blocks import jvp
+from infotorch.blocks.linearize import has_padding, output_tangents
+from infotorch.errors import NotSupported
+from infotorch.task import Task
+from tests.blocks.cases import MODELS, case
+from tests.laws import assert_same
+
+
+def tangents(made, J, rng):
+    shapes = {name: p.shape for name, p in made.task.parameters().items()}
+    return {name: torch.randn(J, *shape, dtype=torch.float64, generator=rng) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "sequence"])
+@pytest.mark.parametrize("J", [1, 3])
+def test_outputs_move_as_their_jacobian_says(name, J, rng):
+    made = case(name)
+    V = tangents(made, J, rng)
+    flat = torch.cat([v.flatten(1) for v in V.values()], 1)
+    assert_same(output_tangents(made.task, made.x, V), made.J @ flat.mT)
+
+
+def test_the_model_is_as_before_also_after_an_error(rng):
+    made = case("partly")
+    model = copy.deepcopy(made.task.model)
+    before = [(module, key, p) for module in model.modules() for key, p in module._parameters.items()]
+
+    def broken(model, x):
+        raise RuntimeError("no such luck")
+
+    output_tangents(Task(model, loss="mse"), made.x, tangents(made, 2, rng))
+    with pytest.raises(RuntimeError, match="no such luck"):
+        output_tangents(Task(model, loss="mse", forward=broken), made.x, tangents(made, 2, rng))
+    assert all(module._parameters[key] is p for module, key, p in before)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_parameters_under_two_names_move_together(rng):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = nn.Linear(3, 3), nn.Linear(3, 3)
+            self.down.weight = self.up.weight
+            self.again = self.up
+
+        def forward(self, x):
+            return self.again(self.down(self.up(x).tanh()).tanh())
+
+    torch.manual_seed(0)
+    task = Task(Tied().double().eval(), loss="mse")
+    x = torch.randn(4, 3, dtype=torch.float64, generator=rng)
+    V = {name: torch.randn(2, *p.shape, dtype=torch.float64, generator=rng) for name, p in task.parameters().items()}
+    step = 1e-6
+    for j in range(2):
+        moved = []
+        for sign in (1, -1):
+            model = copy.deepcopy(task.model)
+            with torch.no_grad():
+                for name, p in model.named_parameters():
+                    p += sign * step * V[name][j]
+            moved.append(model(x))
+        truth = (moved[0] - moved[1]) / (2 * step)
+        assert (output_tangents(task, x, V)[..., j] - truth).norm() < 1e-8 * truth.norm()
+
+
+def test_padding_is_found():
+    assert has_padding(case("sequence").task) and not has_padding(case("ids").task)
+    model = case("sequence").task.model
+    assert not has_padding(Task(model, loss="mse", params=["fc.*"]))
+
+
+def test_what_has_no_tangent_is_refused_with_the_way_out(rng):
+    class Rounded(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.round()
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad
+
+    made = case("mlp")
+    task = Task(made.task.model, loss="mse", forward=lambda model, x: Rounded.apply(model(x)))
+    V = {name: torch.ones_like(p) for name, p in task.parameters().items()}
+    with pytest.raises(NotSupported, match=r"have a forward-mode derivative; got .* Pass capture\(task, x, seeds="):
+        jvp(task, made.x, V, seeds="logits")

@@ -1,0 +1,111 @@
+import pytest
+import torch
+from torch import nn
+
+from infotorch import ops
+from infotorch.blocks import sketch, sketching
+from infotorch.capture import capture
+from infotorch.errors import ConfigError
+from infotorch.task import Task
+from tests.blocks.cases import MODELS, case
+from tests.laws import assert_same, assert_same_bits
+
+
+@pytest.fixture(params=MODELS)
+def made(request):
+    return case(request.param)
+
+
+def of_elements(g, name, dim, seed):
+    """Every element of gradients [N, ...] in the bucket of its place in the parameter."""
+    flat = g.flatten(1)
+    return ops.project(flat.new_ones(len(flat), 1, 1), flat[:, None], k=dim, seed=seed, name=name)
+
+
+@pytest.mark.parametrize("dim", [1, 7, 64])
+def test_sketches_are_sums_over_parameters(made, dim):
+    truth = 0
+    for name, g in made.g.items():
+        table = type(made.task.model[0]) is nn.Embedding if isinstance(made.task.model, nn.Sequential) else False
+        truth = truth + of_elements(g.mT if table and name == "0.weight" else g, name, dim, 3)
+    assert_same(sketch(made.task, made.batch, dim=dim, seed=3), truth)
+    with capture(made.task, made.batch) as cap:
+        assert_same_bits(sketch(cap, dim=dim, seed=3), sketch(made.task, made.batch, dim=dim, seed=3))
+
+
+@pytest.mark.parametrize("kind", ["sjlt", "kron"])
+def test_seeds_are_rows(made, kind):
+    """The sketch is linear: that of a weighted sum of outputs is the weighted sum of sketches."""
+    options = {"dim": 60, "seed": 5, "kind": kind}
+    C = made.J.shape[1]
+    rows = sketch(made.task, made.x, seeds="logits", **options)
+    assert rows.shape == (len(made.x), C, 60)
+    tied = isinstance(made.task.model, MODELS["sequence"][0])
+    if kind == "kron" and tied:
+        return  # its tied matrix has factors for one seed alone, and another sketch
+    shape = made.task.outputs(made.x).shape
+    weights = torch.arange(1.0, C + 1).double()
+    mixed = sketch(made.task, made.x, seeds=weights.view(1, 1, *shape[1:]).expand(1, *shape), **options)
+    assert_same(mixed[:, 0], torch.einsum("nck,c->nk", rows, weights))
+
+
+@pytest.mark.parametrize("kind", ["sjlt", "kron"])
+def test_inner_products_are_kept_on_average(kind):
+    made = case("conv")
+    truth = made.G @ made.G.mT
+    with capture(made.task, made.batch) as cap:
+        draws = [sketch(cap, dim=64, seed=seed, kind=kind) for seed in range(200)]
+    K = torch.stack([p @ p.mT for p in draws])
+    error = (K.mean(0) - truth) / (K.std(0) / len(K) ** 0.5)
+    assert error.abs().max() < 4.5
+
+
+@pytest.mark.parametrize("kind", ["sjlt", "kron"])
+def test_a_sketch_does_not_depend_on_the_batch(made, kind):
+    """Bit for bit where the gradients are: captured once, sketched in parts."""
+    with capture(made.task, made.batch) as cap:
+        whole = sketch(cap, dim=40, seed=1, kind=kind)
+    with capture(made.task, (made.x[:1], made.y[:1])) as one:
+        limit = 2 * one.nbytes
+    assert_same(sketch(made.task, made.batch, dim=40, seed=1, kind=kind, memory_limit=limit), whole)
+    assert_same(sketch(made.task, [made.batch].__iter__(), dim=40, seed=1, kind=kind), whole)
+
+
+def test_other_parameters_do_not_matter():
+    """A parameter's sketch is the same with all, with some, and alone."""
+    made = case("mlp")
+    alone = [sketch(Task(made.task.model, loss="mse", params=[name]), made.batch, dim=50, seed=2) for name in made.g]
+    assert_same(sum(alone), sketch(made.task, made.batch, dim=50, seed=2))
+    weights = sketch(Task(made.task.model, loss="mse", params=["*.weight"]), made.batch, dim=50, seed=2)
+    assert_same(alone[0] + alone[2], weights)
+
+
+def test_gradients_formed_in_pieces_give_the_same_sketch(monkeypatch):
+    made = case("conv")
+    whole = {kind: sketch(made.task, made.batch, dim=30, seed=1, kind=kind) for kind in ("sjlt", "kron")}
+    monkeypatch.setattr(sketching, "FORMED_BYTES", 1)
+    for kind, truth in whole.items():
+        assert_same(sketch(made.task, made.batch, dim=30, seed=1, kind=kind), truth)
+
+
+def test_kron_shares_are_equal_and_near_to_square():
+    made = case("mlp")
+    p = sketch(made.task, made.batch, dim=41, seed=1, kind="kron")
+    assert p.shape == (7, 41)
+    # 8 x 5 and 3 x 8 weights, 20 numbers each: 4 x 5 columns, then 3 x 6 and two zeros; one is left over.
+    assert p[:, :20].all() and p[:, 20:38].all() and not p[:, 38:].any()
+    assert sketching._columns(1365, 512, 512) == 36 * 37
+    assert sketching._columns(1365, 10, 512) == 10 * 136
+    assert sketching._columns(100, 7, 1) == 7
+
+
+def test_options_are_checked():
+    made = case("mlp")
+    with pytest.raises(ConfigError, match="kind must be one of 'sjlt', 'kron'; got 'gauss'"):
+        sketch(made.task, made.batch, dim=8, seed=0, kind="gauss")
+    with pytest.raises(ConfigError, match="sketch: dim must be 1 to 2\\^31; got 0"):
+        sketch(made.task, made.batch, dim=0, seed=0)
+    with pytest.raises(ConfigError, match=r"at least the number of layers, 2; got 1. Raise dim, or use kind='sjlt'"):
+        sketch(made.task, made.batch, dim=1, seed=0, kind="kron")
+    with pytest.raises(ConfigError, match="seed must be 0 to 2\\^64 - 1; got -1"):
+        sketch(made.task, made.batch, dim=8, seed=-1)

@@ -1,0 +1,66 @@
+import pytest
+import torch
+from torch import nn
+
+from infotorch.blocks import fisher, sums
+from infotorch.errors import CaptureError
+from infotorch.task import Task
+from tests.blocks.cases import case
+from tests.laws import assert_same
+
+
+@pytest.mark.parametrize("step", [1, 2000])
+def test_pieces_of_rows_do_not_change_the_full_matrix(step, monkeypatch):
+    made = case("groups")
+    monkeypatch.setattr(sums, "ROWS_BYTES", step)
+    monkeypatch.setattr(sums, "STRIP", 7)
+    assert_same(fisher(made.task, made.batch).dense(), torch.einsum("ncp,ncq->pq", made.J, made.J))
+
+
+class Gated(nn.Module):
+    """Its second layer serves batches of positive samples alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.extra = nn.Linear(3, 2), nn.Linear(2, 2)
+
+    def forward(self, x):
+        h = self.fc(x)
+        return self.extra(h) if x.sum() > 0 else h
+
+
+@pytest.mark.parametrize("structure", ["full", "diagonal", "low_rank", "kfac"])
+def test_layers_that_some_batches_do_not_use(structure):
+    torch.manual_seed(0)
+    task = Task(Gated().double().eval(), loss="mse")
+    x = torch.tensor([[1.0, 2.0, 3.0], [-1.0, -1.0, 0.0]]).double()
+    y = torch.zeros(2, 2).double()
+    batches = [(x[n : n + 1], y[n : n + 1]) for n in range(2)]
+    alone = [fisher(task, batch, structure=structure).dense() for batch in batches]
+    if structure == "kfac":  # its sums are of factors, not of products
+        alone = [fisher(task, batches[0], structure=structure).dense()[8:, 8:], None]
+    for order in (batches, batches[::-1]):
+        total = fisher(task, iter(order), structure=structure).dense()
+        if structure == "kfac":
+            assert_same(total[8:, 8:], alone[0])
+        else:
+            assert_same(total, alone[0] + alone[1])
+
+
+def test_a_layer_that_is_a_matrix_in_some_batches_alone_is_refused():
+    class Shared(nn.Module):
+        """Its bias is used once more, without its weight, by positive samples."""
+
+        def __init__(self):
+            super().__init__()
+            self.fc, self.other = nn.Linear(2, 2), nn.Linear(2, 2)
+            self.other.bias = self.fc.bias
+
+        def forward(self, x):
+            h = self.fc(x)
+            return self.other(h) if x.sum() > 0 else h
+
+    task = Task(Shared().double().eval(), loss="mse")
+    x, y = torch.tensor([[1.0, 2.0], [-1.0, -1.0]]).double(), torch.zeros(2, 2).double()
+    with pytest.raises(CaptureError, match=r"every batch must use the same layers; got 'fc.bias' as a matrix in some"):
+        fisher(task, iter([(x[:1], y[:1]), (x[1:], y[1:])]), structure="kfac")

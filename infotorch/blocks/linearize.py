@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from infotorch.errors import NotSupported
 from infotorch.task import Task
@@ -30,7 +31,8 @@ def output_tangents(task: Task, x: Any, V: Mapping[str, Tensor]) -> Tensor:
     primals = {name: p.detach() for name, p in parameters.items()}
 
     def outputs(values: dict[str, Tensor]) -> Tensor:
-        with _in_place_of(task.model, {id(p): values[name] for name, p in parameters.items()}):
+        own = {id(p): values[name] for name, p in parameters.items()}
+        with _in_place_of(task.model, own), sdpa_kernel(SDPBackend.MATH):  # fused attention has no tangent
             return task.outputs(x).flatten(1)
 
     def along(tangents: dict[str, Tensor]) -> Tensor:

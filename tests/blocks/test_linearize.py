@@ -6,6 +6,7 @@ from torch import nn
 
 from infotorch.blocks import jvp
 from infotorch.blocks.linearize import has_padding, output_tangents
+from infotorch.capture import capture
 from infotorch.errors import NotSupported
 from infotorch.task import Task
 from tests.blocks.cases import MODELS, case
@@ -67,6 +68,25 @@ def test_parameters_under_two_names_move_together(rng):
             moved.append(model(x))
         truth = (moved[0] - moved[1]) / (2 * step)
         assert (output_tangents(task, x, V)[..., j] - truth).norm() < 1e-8 * truth.norm()
+
+
+@pytest.mark.parametrize("J", [1, 3])
+def test_attention_has_tangents(J, rng):
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv = nn.Linear(4, 12)
+
+        def forward(self, x):
+            q, k, v = self.qkv(x)[:, None].chunk(3, -1)
+            return nn.functional.scaled_dot_product_attention(q, k, v).mean((1, 2))
+
+    torch.manual_seed(0)
+    task = Task(Attention().double().eval(), loss="mse")
+    x = torch.randn(2, 5, 4, dtype=torch.float64, generator=rng)
+    V = {name: torch.randn(J, *p.shape, dtype=torch.float64, generator=rng) for name, p in task.parameters().items()}
+    with capture(task, x, seeds="logits") as cap:
+        assert_same(output_tangents(task, x, V), jvp(cap, V))
 
 
 def test_padding_is_found():

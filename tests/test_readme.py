@@ -16,7 +16,7 @@ def test_python_blocks_run(tmp_path, monkeypatch, rng):
     monkeypatch.chdir(tmp_path)
     J = torch.randn(6, 20, dtype=torch.float64, generator=rng)
     names = {"K": J @ J.T, "residual": torch.ones(6, 1), "K_test": J[:2] @ J.T}
-    from_python, from_kernel, _, from_train, from_bounds, from_ops = BLOCKS
+    from_python, from_kernel, _, from_train, from_bounds, from_engine, from_ops = BLOCKS
     exec(from_python, names)
     exec(from_kernel, names)
     assert names["result"].weights.shape == (2, 6)
@@ -24,6 +24,10 @@ def test_python_blocks_run(tmp_path, monkeypatch, rng):
     exec(from_train, names)
     exec(from_bounds, names)
     assert len(names["runs"].done()) == 2 and names["runs"].done().all()
+    exec(from_engine, names)
+    flat = torch.cat([g.flatten(1) for g in names["loss_grads"].values()], 1)
+    torch.testing.assert_close(names["norms"], flat.norm(dim=1))
+    assert names["F"].shape == (flat.shape[1], flat.shape[1])
     exec(from_ops, names)
 
 

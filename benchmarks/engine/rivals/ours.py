@@ -10,18 +10,20 @@ from torch import Tensor, nn
 from benchmarks.engine.nets import Problem
 from benchmarks.engine.rivals.readings import Call
 from benchmarks.engine.workloads import DIM, SEED, cotangents, listed, tangents
-from infotorch import Task, capture, ntk
 from infotorch import (
     Arena,
-    Kronecker,
+    Task,
+    capture,
     fisher,
     grad_gram,
     jvp,
+    ntk,
     per_sample_grad_norms,
     per_sample_grads,
     sketch,
     vjp,
 )
+from infotorch.blocks import Kronecker
 
 PACKAGE = "infotorch"
 

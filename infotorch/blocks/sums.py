@@ -47,7 +47,7 @@ class FullSum:
                 f'{mebibytes(limit)}. Raise memory_limit, restrict params, or pass structure="low_rank".'
             )
         self.values: Tensor | None = None
-        self.arena = Arena()
+        self.rows, self.parts = Arena(), Arena()  # a parameter may have any name
 
     def add(self, part: Part) -> None:
         cap = part.cap
@@ -63,7 +63,7 @@ class FullSum:
     def _rows(self, cap: Capture, samples: slice) -> Tensor:
         """Gradients of some samples, float64 [n * K, P]."""
         n, device = samples.stop - samples.start, cap.outputs.device
-        G = self.arena.take("rows", (n * cap.K, self.P), torch.float64, device)
+        G = self.rows.take("rows", (n * cap.K, self.P), torch.float64, device)
         for name, place in cap.slices.items():
             if name in cap.unused:
                 G[:, place] = 0
@@ -71,7 +71,7 @@ class FullSum:
             few = sample_slice(pair, samples)
             leading = (n,) if cap.seeds is None else (n, cap.K)
             out = {
-                name: self.arena.take(name, (*leading, *shape), pair.b.dtype, device)
+                name: self.parts.take(name, (*leading, *shape), pair.b.dtype, device)
                 for name, shape in pair.shapes.items()
             }
             write_gradients(few, out)

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from infotorch.blocks import fisher, sums
+from infotorch.capture import capture
 from infotorch.errors import CaptureError
 from infotorch.task import Task
 from tests.blocks.cases import case
@@ -64,3 +65,21 @@ def test_a_layer_that_is_a_matrix_in_some_batches_alone_is_refused():
     x, y = torch.tensor([[1.0, 2.0], [-1.0, -1.0]]).double(), torch.zeros(2, 2).double()
     with pytest.raises(CaptureError, match=r"every batch must use the same layers; got 'fc.bias' as a matrix in some"):
         fisher(task, iter([(x[:1], y[:1]), (x[1:], y[1:])]), structure="kfac")
+
+
+def test_a_parameter_may_have_any_name():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rows = nn.Parameter(torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64))
+            self.fc = nn.Linear(3, 2).double()
+
+        def forward(self, x):
+            return self.fc(x * self.rows)
+
+    torch.manual_seed(0)
+    task = Task(Named().eval(), loss="mse")
+    x = torch.randn(4, 3, dtype=torch.float64)
+    with capture(task, x, seeds="fisher", fallback="func") as cap:
+        truth = fisher(cap, structure="low_rank").dense()
+        assert_same(fisher(cap).dense(), truth)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.gram import Gram
+from infotorch.blocks.parts import check_alike, check_open
 from infotorch.blocks.plan import MEMORY_LIMIT, plan_panels
 from infotorch.blocks.products import Formed, Route, route_of
 from infotorch.capture import Capture, LayerPair, capture
@@ -165,11 +166,16 @@ def _reduced(cap: Capture, outputs: Outputs) -> _Batch:
 def _of_captures(cap: Capture, cap2: Capture | None, outputs: Outputs) -> Gram:
     """The kernel of captured batches, in one tile."""
     for side in (cap, cap2):
-        if side is not None and side.seeds != side.C:
+        if side is None:
+            continue
+        check_open("ntk", side)
+        if side.seeds != side.C:
             raise ConfigError(
                 f"ntk: a Capture must have one seed an output; got {side.seeds} for {side.C}. "
                 'Call capture(task, x, seeds="logits").'
             )
+    if cap2 is not None:
+        check_alike("ntk", cap, cap2, unused=False)
     first = _reduced(cap, outputs)
     second = first if cap2 is None else _reduced(cap2, outputs)
     N, M, C = cap.N, len(second.outputs), cap.C if outputs == "full" else 1

@@ -10,10 +10,10 @@ from torch import Tensor
 from infotorch.blocks.plan import plan_parts
 from infotorch.capture import Capture, LayerPair, capture
 from infotorch.capture.seeds import Seeds, check_seeds, cotangents
-from infotorch.errors import ConfigError
+from infotorch.errors import CaptureError, ConfigError
 from infotorch.task import Task, select
 
-__all__ = ["Part", "gathered", "inputs_of", "parts"]
+__all__ = ["Part", "check_alike", "check_open", "gathered", "inputs_of", "parts"]
 
 Work = Callable[[LayerPair], int]
 """Bytes beside a pair of one sample that a sample takes."""
@@ -61,10 +61,7 @@ def parts(
                 raise ConfigError(
                     f"{where}: a Capture must come alone; got {option} beside it. Leave {option} out, or pass the task."
                 )
-        if not task.pairs:
-            raise ConfigError(
-                f"{where}: the Capture must hold its pairs; got one that was closed. Call it inside of the with block."
-            )
+        check_open(where, task)
         yield _whole(task)
         return
     if batch is None:
@@ -73,6 +70,38 @@ def parts(
         yield _whole(capture(task, batch, seeds=seeds))
         return
     yield from _planned(where, task, batch, seeds, memory_limit, work)
+
+
+def check_open(where: str, cap: Capture) -> None:
+    """Refuse a Capture without pairs, whose gradients would all be zero."""
+    if not cap.pairs:
+        raise ConfigError(
+            f"{where}: the Capture must hold its pairs; got one that was closed. Call it inside of the with block."
+        )
+
+
+def check_alike(where: str, cap: Capture, cap2: Capture, *, unused: bool) -> None:
+    """Refuse two sets whose pairs are not factors of the same matrices.
+
+    Args:
+        where: Who asks, for refusals.
+        cap: The first set.
+        cap2: The second set.
+        unused: A layer may be in one set alone if the other knows its parameters as unused: their gradient is zero.
+    """
+    for name in dict.fromkeys((*cap.pairs, *cap2.pairs)):
+        one, two = cap.pairs.get(name), cap2.pairs.get(name)
+        if one is not None and two is not None:
+            alike, got = one.shapes == two.shapes and one.transposed == two.transposed, "other parameters beside it"
+        else:
+            names = (one or two).shapes  # type: ignore[union-attr]  # one of them has it
+            known = cap2.unused if two is None else cap.unused
+            alike, got = unused and set(names) <= set(known), "nothing of it"
+        if not alike:
+            raise CaptureError(
+                f"{where}: both sets must use {name!r} alike; got {got} in the "
+                f"{'first' if one is None else 'second'}. Leave it out with params=[...]."
+            )
 
 
 def _whole(cap: Capture) -> Part:

@@ -9,10 +9,10 @@ from torch import Tensor
 from infotorch import ops
 from infotorch.blocks.factors import group
 from infotorch.blocks.loading import refuse_loader
-from infotorch.blocks.parts import parts
+from infotorch.blocks.parts import check_alike, check_open, parts
 from infotorch.blocks.products import route_of
 from infotorch.capture import Capture, LayerPair
-from infotorch.errors import CaptureError, ConfigError, ShapeError
+from infotorch.errors import ConfigError, ShapeError
 from infotorch.linalg.symmetric import mirror
 from infotorch.task import Task, select
 
@@ -72,6 +72,8 @@ def _of_captures(cap: Capture, cap2: Any, batch2: Any, memory_limit: int | None)
             "grad_gram: a Capture must come alone or with a second one; got a batch or memory_limit beside it. "
             "Pass the task and both batches, or two Captures."
         )
+    for one in (cap,) if cap2 is None else (cap, cap2):
+        check_open("grad_gram", one)
     return _gram(cap, cap2)
 
 
@@ -108,20 +110,18 @@ def _gram(cap: Capture, cap2: Capture | None = None) -> Tensor:
             f"grad_gram: both Captures must have the same number of seeds; got {cap.seeds} and "
             f"{None if cap2 is None else cap2.seeds}. Capture both with the same seeds."
         )
+    if cap2 is not None:
+        check_alike("grad_gram", cap, cap2, unused=True)
     total: Tensor | None = None
     for name, pair in cap.pairs.items():
         other = None if cap2 is None else cap2.pairs.get(name)
         if cap2 is not None and other is None:
             continue  # its gradient is zero in the second set
-        if other is not None and (other.shapes != pair.shapes or other.transposed != pair.transposed):
-            raise CaptureError(
-                f"grad_gram: both sets must use {name!r} alike; got other parameters beside it in the second. "
-                "Leave it out with params=[...]."
-            )
         K = _by_ops(pair, other) if cap.seeds is None else _by_routes(pair, other)
         total = K.double() if total is None else total.add_(K)
     if total is None:
-        total = torch.zeros(cap.N, (cap2 or cap).N, dtype=torch.float64, device=cap.outputs.device)
+        sizes = [(one.N,) if cap.seeds is None else (one.N, cap.K) for one in (cap, cap2 or cap)]
+        total = torch.zeros(*sizes[0], *sizes[1], dtype=torch.float64, device=cap.outputs.device)
     return total.to(_dtype(cap))
 
 

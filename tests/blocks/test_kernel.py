@@ -209,3 +209,16 @@ def test_other_devices_than_the_cpu_are_refused_before_any_product():
         "ntk: layers at several positions must be on the CPU, where their op has kernels; got '0' on meta. "
         "Move model and samples with .cpu(), or pass params=[...] without it."
     )
+
+
+def test_captures_that_do_not_fit_are_refused():
+    task, x, _ = case("mlp")
+    cap, closed = (capture(task, x, seeds="logits") for _ in range(2))
+    closed.close()
+    for sets in ((closed,), (cap, closed), (closed, cap)):
+        with pytest.raises(ConfigError, match="ntk: the Capture must hold its pairs; got one that was closed"):
+            ntk(*sets)
+    last = capture(Task(task.model, loss="mse", params=["2.*"]), x, seeds="logits")
+    for sets in ((cap, last), (last, cap)):
+        with pytest.raises(CaptureError, match="ntk: both sets must use '0' alike; got nothing of it in the"):
+            ntk(*sets)

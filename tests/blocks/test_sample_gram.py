@@ -97,3 +97,37 @@ def test_what_does_not_fit_together_is_refused():
     other = capture(Task(made.task.model, loss="mse", params=["*.weight"]), made.batch)
     with pytest.raises(CaptureError, match="both sets must use '0' alike"):
         grad_gram(cap, other)
+
+
+def test_sets_of_other_parameters_are_refused_either_way():
+    """Also where the pairs of both sets have different keys, so that none would be compared."""
+    made = case("mlp")
+    first, last = (capture(Task(made.task.model, loss="mse", params=[p]), made.batch) for p in ("0.*", "2.*"))
+    whole = capture(made.task, made.batch)
+    for one, two, got in ((whole, last, "second"), (last, whole, "first"), (first, last, "second")):
+        with pytest.raises(CaptureError, match=f"both sets must use '0' alike; got nothing of it in the {got}. Leave"):
+            grad_gram(one, two)
+
+
+def test_sets_without_a_common_layer_have_zero_products_of_seeds_too():
+    class Either(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Linear(3, 2), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.one(x) if x.sum() > 0 else self.two(x)
+
+    task = Task(Either().eval(), loss="mse")
+    one, two = (capture(task, x, seeds="logits") for x in (torch.ones(4, 3), -torch.ones(5, 3)))
+    K = grad_gram(one, two)
+    assert K.shape == (4, 2, 5, 2) and not K.any()
+
+
+def test_closed_captures_are_refused():
+    made = case("mlp")
+    cap, closed = capture(made.task, made.batch), capture(made.task, made.batch)
+    closed.close()
+    for sets in ((closed,), (cap, closed), (closed, cap)):
+        with pytest.raises(ConfigError, match="grad_gram: the Capture must hold its pairs; got one that was closed"):
+            grad_gram(*sets)

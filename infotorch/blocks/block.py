@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infotorch.blocks.layout import Vectors, flattened, split, vectors_of
+from infotorch.blocks.layout import Vectors, check_floating, flattened, split, vectors_of
 from infotorch.blocks.operator import linear_operator
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.capture.refusals import mebibytes
@@ -102,6 +102,8 @@ class Block(ABC):
     def _applied(self, op: str, v: Vectors, run: Callable[[Tensor], Tensor]) -> Vectors:
         if isinstance(v, Mapping):
             parts, single = vectors_of(f"block.{op}", "v", v, self.shapes)
+            for name in parts:
+                check_floating(f"block.{op}", f"v[{name!r}]", parts[name])
             rows = run(flattened({name: part.double() for name, part in parts.items()}, self.shapes).mT).mT  # [J, P]
             found = split(rows[0] if single else rows, self.shapes)
             return {name: part.to(v[name].dtype) for name, part in found.items()}
@@ -111,6 +113,7 @@ class Block(ABC):
                 f"block.{op}: v must be [P] or [P, J] with P = {self.P}, or a dict of the parameters; got {got}. "
                 "Lay the parameters end to end in named_parameters order."
             )
+        check_floating(f"block.{op}", "v", v)
         return run(v.double().view(self.P, -1)).view(v.shape).to(v.dtype)
 
     def _check_dense(self, what: str, todo: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infotorch.blocks.layout import check_floating
 from infotorch.blocks.operator import linear_operator
 from infotorch.errors import NotSupported, ShapeError
 from infotorch.linalg.definite import Cholesky, check_shift, checked_eigh
@@ -141,6 +142,7 @@ class Gram:
                 f"gram.{op}: v must be [{cols}], [{cols}, J] or [{self.M}, {self.C}]; got {list(v.shape)}. "
                 "Lay samples first and outputs within them."
             )
+        check_floating(f"gram.{op}", "v", v)
         columns = v.reshape(cols, -1) if by_sample or v.dim() == 1 else v
         result = run(columns.to(torch.float64)).to(v.dtype)
         return result.view(self.N, self.C) if by_sample else result[:, 0] if v.dim() == 1 else result

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infotorch.errors import ShapeError
+from infotorch.errors import ConfigError, ShapeError
 
-__all__ = ["Vectors", "flattened", "split", "vectors_of"]
+__all__ = ["Vectors", "check_floating", "flattened", "split", "vectors_of"]
 
 Vectors = Tensor | Mapping[str, Tensor]
 
@@ -32,6 +32,14 @@ def flattened(parts: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> 
         ],
         -1,
     )
+
+
+def check_floating(where: str, what: str, v: Tensor) -> None:
+    """Refuse what a result in its dtype would be cut off in."""
+    if not v.is_floating_point():
+        raise ConfigError(
+            f"{where}: {what} must be of floats, as the result is of its dtype; got {v.dtype}. Pass {what}.double()."
+        )
 
 
 def vectors_of(where: str, what: str, V: Any, shapes: Mapping[str, torch.Size]) -> tuple[dict[str, Tensor], bool]:

@@ -53,3 +53,12 @@ def test_what_is_too_large_to_write_out_is_refused():
     with pytest.raises(NotSupported, match=r"Take eigenvalues\(\)."):
         large.eigh()
     assert large.trace() == 20000 and large.eigenvalues().shape == (20000,)
+
+
+def test_vectors_of_whole_numbers_are_refused():
+    ones = torch.ones(6, dtype=torch.int64)
+    for call in (lambda v: SINGULAR @ v, lambda v: SINGULAR.solve(v, damping=1.0)):
+        with pytest.raises(ConfigError, match=r"v must be of floats, as the result is of its dtype; got torch.int64"):
+            call(ones)
+        with pytest.raises(ConfigError, match=r"v\['b'\] must be of floats, .*; got torch.int64. Pass v\['b'\].double"):
+            call({"w": torch.ones(2, 2), "b": ones[:2]})

@@ -89,3 +89,10 @@ def test_what_has_no_inverse_is_refused():
     K = Gram(values=-torch.eye(2).double(), outputs=torch.zeros(2, 1), outputs2=torch.zeros(2, 1), symmetric=True)
     with pytest.raises(NumericsError, match=r"gram.eigh: the matrix must be positive semi-definite"):
         K.eigh()
+
+
+def test_vectors_of_whole_numbers_are_refused():
+    K = Gram(values=torch.eye(2).double(), outputs=torch.zeros(2, 1), outputs2=torch.zeros(2, 1), symmetric=True)
+    for call in (lambda v: K @ v, lambda v: K.solve(v, ridge=1.0)):
+        with pytest.raises(ConfigError, match=r"gram.*: v must be of floats, .*; got torch.int64. Pass v.double\(\)."):
+            call(torch.ones(2, dtype=torch.int64))

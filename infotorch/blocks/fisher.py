@@ -1,13 +1,12 @@
 """Fisher information over a batch or a loader, in the structure that is asked for."""
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
 import torch
 
 from infotorch.blocks.block import Block
-from infotorch.blocks.loading import Progress, batches, is_loader
+from infotorch.blocks.loading import Progress, batches, is_loader, seeds_of_batch
 from infotorch.blocks.parts import Part, parts
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.blocks.sums import SUMS
@@ -99,13 +98,9 @@ def _parts(
 
 
 def _seeds(labels: Labels, number: int) -> Seeds | None:
-    """What to capture for a batch: draws of one batch do not depend on those of another."""
+    """What to capture for a batch."""
     if isinstance(labels, str):
         if labels not in ("exact", "empirical"):
             raise unknown("fisher", "labels", labels, ["exact", "empirical"])
         return "fisher" if labels == "exact" else None
-    if number == 0 or not isinstance(labels, tuple) or len(labels) != 3:
-        return labels
-    kind, draws, seed = labels
-    digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=4).digest()  # torch reads 32 bits of a seed
-    return kind, draws, int.from_bytes(digest, "little")
+    return seeds_of_batch(labels, number)

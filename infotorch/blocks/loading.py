@@ -1,5 +1,6 @@
 """The batches of a loader, one after the other, each on the model's device before it is asked for."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -8,10 +9,11 @@ import torch
 from torch import Tensor
 
 from infotorch.capture import Capture
+from infotorch.capture.seeds import Seeds
 from infotorch.errors import ConfigError, DataError
 from infotorch.task import Task
 
-__all__ = ["Progress", "batches", "is_loader", "refuse_loader"]
+__all__ = ["Progress", "batches", "is_loader", "refuse_loader", "seeds_of_batch"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, batches done, batches in all or 0 where a loader has no length)."""
@@ -53,6 +55,15 @@ def batches(where: str, task: Task | Capture, loader: Any, progress: Progress | 
             f"{where}: the loader must give at least one batch; got none. A generator gives its batches once: make a "
             "new one for every call."
         )
+
+
+def seeds_of_batch(seeds: Seeds | None, number: int) -> Seeds | None:
+    """What to capture for a loader's batch: draws of one batch do not depend on those of another."""
+    if number == 0 or not isinstance(seeds, tuple) or len(seeds) != 3:
+        return seeds
+    kind, draws, seed = seeds
+    digest = hashlib.blake2b(f"{seed} {number}".encode(), digest_size=4).digest()  # torch reads 32 bits of a seed
+    return kind, draws, int.from_bytes(digest, "little")
 
 
 class _Failing:

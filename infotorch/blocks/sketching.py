@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infotorch import ops
 from infotorch.blocks.factors import FORMED_BYTES, biases, geometry, sample_slice, seed_cotangents, write_gradients
-from infotorch.blocks.loading import Progress, batches, is_loader
+from infotorch.blocks.loading import Progress, batches, is_loader, seeds_of_batch
 from infotorch.blocks.parts import gathered, parts
 from infotorch.capture import Capture, LayerPair
 from infotorch.capture.seeds import Seeds
@@ -41,10 +41,10 @@ def sketch(
     machines are comparable where names agree. The inner product of two sketches has a root mean square error of about
     :math:`1/\sqrt{dim}` of the product of the norms.
 
-    ``"kron"`` gives each of the L layers an equal share of at most dim / L numbers :math:`R_O^\top G R_I`, with normal
-    factors of k_O and k_I columns as near to each other as the layer allows, side by side; what a layer leaves over of
-    its share is zero. It forms no gradient of a plain layer and is the quick kind, but less exact: with one position
-    its error is about :math:`\sqrt{1/k_O + 1/k_I}`.
+    ``"kron"`` gives each of the L parameters an equal share of dim / L numbers, whether or not a batch uses it. A layer
+    writes :math:`R_O^\top G R_I` into the shares of its weight and bias, with normal factors of k_O and k_I columns as
+    near to each other as the layer allows; what it leaves over is zero. It forms no gradient of a plain layer and is
+    the quick kind, but less exact: with one position its error is about :math:`\sqrt{1/k_O + 1/k_I}`.
 
     Numbers come from Philox4x32-10 with the seed as its key, by name and place of an element in its parameter (of an
     embedding's table, place in the transposed one).
@@ -57,7 +57,7 @@ def sketch(
         seed: Of the random numbers, 0 to 2^64 - 1.
         kind: Which family of sketches.
         seeds: ``"logits"`` for the gradients of every output in place of the losses', or what else
-            :func:`infotorch.capture` takes.
+            :func:`infotorch.capture` takes; what is drawn is drawn anew in each batch of a loader.
         memory_limit: Bytes of pairs: a batch that would leave more is taken some samples, then some seeds, at a time.
             Default: no limit.
         progress: Called with ("batches", done, total) after each batch of a loader; total is 0 where it has no length.
@@ -83,10 +83,12 @@ def sketch(
         raise ConfigError(f"sketch: dim must be 1 to 2^31; got {dim}. Choose how many numbers to keep of a gradient.")
     rows = _sjlt if kind == "sjlt" else _kron
     given = batches("sketch", task, batch, progress) if is_loader(batch) else (batch,)
-    pieces = [
-        gathered(parts("sketch", task, one, seeds=seeds, memory_limit=memory_limit), lambda cap: rows(cap, dim, seed))
-        for one in given
-    ]
+
+    def sketched(one: Any, own: Seeds | None) -> Tensor:
+        found = parts("sketch", task, one, seeds=own, memory_limit=memory_limit)
+        return gathered(found, lambda cap: rows(cap, dim, seed))
+
+    pieces = [sketched(one, seeds_of_batch(seeds, number)) for number, one in enumerate(given)]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
@@ -115,19 +117,22 @@ def _buckets(pair: LayerPair, dim: int, seed: SupportsIndex) -> list[Tensor]:
 
 
 def _kron(cap: Capture, dim: int, seed: SupportsIndex) -> Tensor:
-    share = dim // len(cap.pairs)
+    share = dim // len(cap.shapes)
     if share < 1:
         raise ConfigError(
-            f"sketch: dim of kind 'kron' must be at least the number of layers, {len(cap.pairs)}; got {dim}. "
+            f"sketch: dim of kind 'kron' must be at least the number of parameters, {len(cap.shapes)}; got {dim}. "
             "Raise dim, or use kind='sjlt'."
         )
+    # By parameter: which of them make a layer is not known of those that this batch leaves unused.
+    starts = {name: place * share for place, name in enumerate(cap.shapes)}
     result: Tensor | None = None
-    for place, pair in enumerate(cap.pairs.values()):
-        k = _columns(share, pair.groups * pair.O, pair.I)
+    for pair in cap.pairs.values():
+        k = _columns(share * len(pair.shapes), pair.groups * pair.O, pair.I)
         piece = _factored(pair, k, seed)
         if result is None:
             result = piece.new_zeros(*piece.shape[:-1], dim)
-        result[..., place * share : place * share + k] = piece
+        for name, part in zip(pair.shapes, piece.split(share, -1), strict=False):  # a small layer fills the first alone
+            result[..., starts[name] : starts[name] + part.shape[-1]] = part
     assert result is not None
     return result
 

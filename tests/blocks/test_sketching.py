@@ -105,7 +105,38 @@ def test_options_are_checked():
         sketch(made.task, made.batch, dim=8, seed=0, kind="gauss")
     with pytest.raises(ConfigError, match="sketch: dim must be 1 to 2\\^31; got 0"):
         sketch(made.task, made.batch, dim=0, seed=0)
-    with pytest.raises(ConfigError, match=r"at least the number of layers, 2; got 1. Raise dim, or use kind='sjlt'"):
-        sketch(made.task, made.batch, dim=1, seed=0, kind="kron")
+    with pytest.raises(ConfigError, match=r"least the number of parameters, 4; got 3. Raise dim, or use kind='sjlt'"):
+        sketch(made.task, made.batch, dim=3, seed=0, kind="kron")
     with pytest.raises(ConfigError, match="seed must be 0 to 2\\^64 - 1; got -1"):
         sketch(made.task, made.batch, dim=8, seed=-1)
+
+
+def test_layers_that_a_batch_does_not_use_keep_their_shares():
+    """Whatever a batch uses, its sketch is that of its gradients laid over all parameters."""
+
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.norm, self.last = nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.last(self.norm(self.first(x)) if x.sum() > 0 else x)
+
+    torch.manual_seed(0)
+    task = Task(Gated().double().eval(), loss="mse")
+    y = torch.zeros(2, 2).double()
+    last = Task(task.model, loss="mse", params=["last.*"])
+    negative = (-torch.rand(2, 3).double(), y)
+    p = sketch(task, negative, dim=60, seed=1, kind="kron")
+    assert not p[:, :40].any()
+    assert_same(p[:, 40:], sketch(last, negative, dim=20, seed=1, kind="kron"))
+    both = sketch(task, iter([(torch.rand(2, 3).double(), y), negative]), dim=60, seed=1, kind="kron")
+    assert both[0, :40].any() and torch.equal(both[2:], p)
+
+
+def test_draws_of_one_batch_do_not_depend_on_those_of_another():
+    made = case("mlp")
+    p = sketch(made.task, iter([made.batch, made.batch]), dim=40, seed=1, seeds=("mc", 2, 0))
+    first, second = p.split(len(made.x))
+    assert_same_bits(first, sketch(made.task, made.batch, dim=40, seed=1, seeds=("mc", 2, 0)))
+    assert (first - second).norm() > 0.1 * first.norm()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from infotorch.capture.probe import kept_attributes
 from infotorch.errors import NotSupported
 from infotorch.task import Task
 
@@ -32,7 +33,8 @@ def output_tangents(task: Task, x: Any, V: Mapping[str, Tensor]) -> Tensor:
 
     def outputs(values: dict[str, Tensor]) -> Tensor:
         own = {id(p): values[name] for name, p in parameters.items()}
-        with _in_place_of(task.model, own), sdpa_kernel(SDPBackend.MATH):  # fused attention has no tangent
+        # Fused attention has no tangent, nor has the encoder layer that torch fuses where no gradient is asked for.
+        with _in_place_of(task.model, own), sdpa_kernel(SDPBackend.MATH), _no_fast_path():
             return task.outputs(x).flatten(1)
 
     def along(tangents: dict[str, Tensor]) -> Tensor:
@@ -40,9 +42,10 @@ def output_tangents(task: Task, x: Any, V: Mapping[str, Tensor]) -> Tensor:
 
     tangents = {name: V[name].to(p.dtype) for name, p in primals.items()}
     try:
-        if len(next(iter(tangents.values()))) == 1:
-            return along({name: t[0] for name, t in tangents.items()})[..., None]
-        return torch.vmap(along, out_dims=-1)(tangents)
+        with kept_attributes(task.model):  # what a forward keeps would be a tensor of the transform, of no use after it
+            if len(next(iter(tangents.values()))) == 1:
+                return along({name: t[0] for name, t in tangents.items()})[..., None]
+            return torch.vmap(along, out_dims=-1)(tangents)
     except RuntimeError as error:  # NotImplementedError is one
         if not _NO_TANGENT.search(str(error)):
             raise
@@ -58,6 +61,16 @@ def has_padding(task: Task) -> bool:
     selected = {id(p) for p in task.parameters().values()}
     tables = (m for m in task.model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag)))
     return any(table.padding_idx is not None and id(table.weight) in selected for table in tables)
+
+
+@contextmanager
+def _no_fast_path() -> Iterator[None]:
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager

@@ -110,3 +110,34 @@ def test_what_has_no_tangent_is_refused_with_the_way_out(rng):
     V = {name: torch.ones_like(p) for name, p in task.parameters().items()}
     with pytest.raises(NotSupported, match=r"have a forward-mode derivative; got .* Pass capture\(task, x, seeds="):
         jvp(task, made.x, V, seeds="logits")
+
+
+def test_a_forward_that_keeps_its_last_output_keeps_nothing_of_the_transform(rng):
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.last = nn.Linear(3, 2), None
+
+        def forward(self, x):
+            self.last = self.fc(x)
+            return self.last.tanh()
+
+    model = Keeping().eval()
+    for J in (1, 3):
+        V = {name: torch.randn(J, *p.shape, generator=rng) for name, p in model.named_parameters()}
+        output_tangents(Task(model, loss="mse"), torch.ones(4, 3), V)
+        assert model.last is None
+
+
+@pytest.mark.parametrize("J", [1, 3])
+def test_encoder_layers_that_torch_would_fuse_have_tangents(J, rng):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(4, 2, dim_feedforward=8, batch_first=True)
+    model = nn.Sequential(nn.TransformerEncoder(layer, 2), nn.Flatten(), nn.Linear(12, 2)).double().eval()
+    task = Task(model, loss="mse")
+    x = torch.randn(5, 3, 4, dtype=torch.float64, generator=rng)
+    V = {name: torch.randn(J, *p.shape, dtype=torch.float64, generator=rng) for name, p in task.parameters().items()}
+    assert torch.backends.mha.get_fastpath_enabled()
+    with capture(task, x, seeds="logits") as cap:
+        assert_same(jvp(task, x, V, seeds="logits"), jvp(cap, V))
+    assert torch.backends.mha.get_fastpath_enabled()

@@ -10,7 +10,7 @@ from infotorch.blocks.factors import inner_products, weighted_sums
 from infotorch.blocks.layout import Vectors, vectors_of
 from infotorch.blocks.linearize import has_padding, output_tangents
 from infotorch.blocks.loading import refuse_loader
-from infotorch.blocks.parts import gathered, inputs_of, parts
+from infotorch.blocks.parts import gathered, inputs_of, parts, wide
 from infotorch.capture import Capture
 from infotorch.errors import ConfigError, ShapeError
 from infotorch.task import Task
@@ -63,7 +63,7 @@ def jvp(
     tangents, single = vectors_of("jvp", "V", V, shapes)
     outputs = isinstance(seeds, str) and seeds == "logits" and memory_limit is None
     if isinstance(task, Task) and outputs and not has_padding(task):
-        result = output_tangents(task, inputs_of(task, batch)[0], tangents)
+        result = wide(output_tangents(task, inputs_of(task, batch)[0], tangents))
         return result[..., 0] if single else result
 
     def rows(cap: Capture) -> Tensor:
@@ -137,5 +137,5 @@ def _sums(cap: Capture, u: Tensor) -> Mapping[str, Tensor]:
     found: dict[str, Tensor] = {}
     for pair in cap.pairs.values():
         found |= weighted_sums(pair, u)
-    zero = {name: cap.outputs.new_zeros(len(u), *cap.shapes[name]) for name in cap.unused}
+    zero = {name: wide(cap.outputs.new_zeros(len(u), *cap.shapes[name])) for name in cap.unused}
     return {name: (found | zero)[name] for name in cap.shapes}

@@ -13,7 +13,7 @@ from infotorch.capture.seeds import Seeds, check_seeds, cotangents
 from infotorch.errors import CaptureError, ConfigError
 from infotorch.task import Task, select
 
-__all__ = ["Part", "check_alike", "check_open", "gathered", "inputs_of", "parts"]
+__all__ = ["Part", "check_alike", "check_open", "gathered", "inputs_of", "parts", "wide"]
 
 Work = Callable[[LayerPair], int]
 """Bytes beside a pair of one sample that a sample takes."""
@@ -159,6 +159,11 @@ def inputs_of(task: Task, batch: Any) -> tuple[Any, Tensor | None]:
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
         return batch[0], batch[1]
     return batch, None
+
+
+def wide(x: Tensor) -> Tensor:
+    """float32 of 16 bits, as pairs are; other floats as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def gathered(found: Iterator[Part], rows: Callable[[Capture], Tensor]) -> Tensor:

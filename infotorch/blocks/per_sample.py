@@ -9,7 +9,7 @@ from torch import Tensor
 from infotorch.blocks.arena import Arena
 from infotorch.blocks.factors import squared_norms, write_gradients
 from infotorch.blocks.loading import Progress, batches, is_loader, refuse_loader
-from infotorch.blocks.parts import Part, gathered, parts
+from infotorch.blocks.parts import Part, gathered, parts, wide
 from infotorch.capture import Capture
 from infotorch.errors import ShapeError
 from infotorch.task import Task
@@ -73,7 +73,7 @@ def _destination(part: Part, out: Out | None) -> dict[str, Tensor]:
     device = part.cap.outputs.device
     dtypes = {name: pair.b.dtype for pair in part.cap.pairs.values() for name in pair.shapes}
     wanted = {
-        name: (leading + tuple(shape), dtypes.get(name, part.cap.outputs.dtype))
+        name: (leading + tuple(shape), dtypes.get(name, wide(part.cap.outputs.new_empty(0)).dtype))
         for name, shape in part.cap.shapes.items()
     }
     if isinstance(out, Arena):

@@ -1,9 +1,12 @@
+import copy
+
 import pytest
 import torch
 
-from infotorch.blocks import jvp, vjp
+from infotorch.blocks import jvp, per_sample_grads, vjp
 from infotorch.capture import capture
 from infotorch.errors import ConfigError, ShapeError
+from infotorch.task import Task
 from tests.blocks.cases import MODELS, case
 from tests.laws import assert_same, assert_same_bits
 
@@ -99,3 +102,17 @@ def test_arguments_are_checked():
         vjp(made.task, made.batch)
     with pytest.raises(ConfigError, match="jvp: batch must be one batch"):
         jvp(made.task, iter([made.batch]), good)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_results_of_16_bits_are_float32(dtype):
+    """Also where a forward-mode derivative or a zero is all there is."""
+    made = case("partly")
+    task = Task(copy.deepcopy(made.task.model).to(dtype), loss="mse")
+    x, y = made.x.to(dtype), made.y.to(dtype)
+    V = torch.ones(made.G.shape[1])
+    assert jvp(task, x, V, seeds="logits").dtype == torch.float32
+    with capture(task, (x, y)) as cap:
+        assert cap.unused
+        assert {g.dtype for g in vjp(cap, torch.ones(len(x))).values()} == {torch.float32}
+        assert {g.dtype for g in per_sample_grads(cap).values()} == {torch.float32}

@@ -162,11 +162,13 @@ def _capture(
         ),
     )
     if verify:
-        check_sum(result, batch_gradient(total, selected, sent))
+        # Half precision rounds each sample's products, and those of a batch in another order.
+        rtol = max([RTOL, *(4 * torch.finfo(call.dtype).eps for call in calls)])
+        check_sum(result, batch_gradient(total, selected, sent), rtol)
         last = slice(N - 1, N)
         one = select(batch if seeds is None else x, last)
         alone_seeds = None if seeds is None else torch.stack([c[last] for c in sent if c is not None])
-        check_alone(result, capture(task, one, seeds=alone_seeds, fallback=fallback, check=False))
+        check_alone(result, capture(task, one, seeds=alone_seeds, fallback=fallback, check=False), rtol)
     if first and verdict is not None:
         verdict.proved = True
     return result

@@ -48,7 +48,11 @@ def assemble(
         wide = [_wide(grad) for _, grad in group]
         if call.weight:
             inputs = [_wide(use.rows(grad.dtype)) for use, grad in group]
-            weights[call.weight].append(product.weight(module, inputs, wide))
+            if product.folds_bias:
+                weights[call.weight].append(product.weight(module, inputs, wide))
+            else:  # scales of uses at different numbers of positions have no sum before the parameter's shape
+                pairs_of = zip(inputs, wide, strict=True)
+                weights[call.weight] += [product.weight(module, [x], [grad]) for x, grad in pairs_of]
             if len(group) == 1 and call is unit:
                 units.add(call.weight)
         if call.bias and call.bias not in folded.values():

@@ -28,6 +28,8 @@ class Capture:
     """Selected parameters that the outputs do not depend on: their gradient is zero."""
     seeds: int | None
     """K; None for a loss, whose pairs have no axis of seeds."""
+    asked: str | tuple[str, int, int] | None
+    """What was asked for as seeds; ``"tensor"`` for a tensor of them."""
     plan: CapturePlan
     """What was done beside the plain way."""
 

@@ -4,7 +4,8 @@ A position embedding that is looked up once for all samples has one gradient for
 away where there are as many positions as samples; those of two forwards do. No number is computed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,6 +38,8 @@ class Verdict:
     """They went through; if not, nothing is known."""
     axes: Sequence[tuple[str, int | None]] = ()
     """Of each product in order: the layer's path, and the axis of samples, None where there is none."""
+    ranks: Sequence[int | None] = ()
+    """How many axes the input of each had; None where that is not known."""
     expansions: Mapping[str, Expansion] = field(default_factory=dict)
     """What gives the inputs of layers by path an axis of samples."""
     proved: bool = False
@@ -49,6 +52,8 @@ class Verdict:
 
     def withdraw(self) -> None:
         """Layers that were made to carry the batch are apart after all: the outputs were not the same."""
+        ranks = zip(self.axes, self.ranks, strict=True)
+        self.ranks = [None if path in self.expansions else rank for (path, _), rank in ranks]
         self.axes = [(path, None if path in self.expansions else axis) for path, axis in self.axes]
         self.expansions = {}
 
@@ -58,16 +63,37 @@ def verdict_of(task: Task, x: Any, layers: Sequence[Layer], *, run: bool) -> Ver
     known = _KNOWN.setdefault(task.model, {})
     key = (
         tuple((t.shape[1:], t.dtype, t.device) for t in tensors_of(x)),
+        tuple(x) if isinstance(x, dict) else (),
         tuple((layer.path, id(type(layer.module)), *layer.names) for layer in layers),
-        getattr(task.forward, "__code__", type(task.forward)),
+        id(task.forward),
     )
-    if key not in known and run:
-        known[key] = _verdict(task, x, layers)
-    return known.get(key)
+    forward, verdict = known.get(key, (None, None))
+    if verdict is not None and (task.forward if forward is None else forward()) is task.forward:
+        return verdict
+    if not run:
+        return None
+    while len(known) >= MOST_KNOWN:
+        del known[next(iter(known))]
+    verdict = _verdict(task, x, layers)
+    known[key] = (None if task.forward is None else _reference(task.forward), verdict)
+    return verdict
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, dict[Any, Verdict]] = WeakKeyDictionary()
-"""Verdicts by model, and by what they depend on; they hold no tensor and no module."""
+MOST_KNOWN = 256
+"""Verdicts that are kept of one model; sequences come in many lengths."""
+
+_Known = dict[Any, tuple[Callable[[], Any] | None, Verdict]]
+_KNOWN: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
+"""Verdicts by model, and by what they depend on; they hold no tensor and no module. A forward is known by its address,
+and by a reference that says whether it is still the same."""
+
+
+def _reference(forward: Callable[..., Any]) -> Callable[[], Any]:
+    """It may hold the model, which must not be kept alive."""
+    try:
+        return weakref.ref(forward)
+    except TypeError:
+        return lambda: None  # it can't be told from another one later
 
 
 def follow(calls: Sequence[Call], verdict: Verdict) -> list[Call]:
@@ -76,10 +102,14 @@ def follow(calls: Sequence[Call], verdict: Verdict) -> list[Call]:
     Raises:
         CaptureError: The forward made other calls than it did on fake tensors.
     """
-    if [call.layer.path for call in calls] != [path for path, _ in verdict.axes]:
+    found = [(call.layer.path, call.input.dim()) for call in calls]
+    expected = [(path, rank) for (path, _), rank in zip(verdict.axes, verdict.ranks, strict=True)]
+    alike = zip(found, expected, strict=False)
+    if len(found) != len(expected) or any(path != p or rank not in (None, r) for (p, r), (path, rank) in alike):
         raise CaptureError(
             f"capture: the forward must call the same layers whatever the batch; got {len(calls)} products where "
-            f"{len(verdict.axes)} were expected. Make it independent of the number of samples and of their values."
+            f"{len(verdict.axes)} were expected, or inputs with other axes. Make it independent of the number of "
+            "samples and of their values, and copy a model before you change how it computes."
         )
     return [replace(call, axis=axis) if axis else call for call, (_, axis) in zip(calls, verdict.axes, strict=True)]
 
@@ -92,6 +122,7 @@ def _verdict(task: Task, x: Any, layers: Sequence[Layer]) -> Verdict:
         except _CANNOT:
             return Verdict(ran=False)
         axes, outputs = _axes(before)
+        ranks: list[int | None] = [call.input.dim() for call in before[0][0]]
         for path in dict.fromkeys(path for path, axis in axes if axis is None):
             for expansion in (_new_axis, _first_axis):
                 try:
@@ -101,8 +132,9 @@ def _verdict(task: Task, x: Any, layers: Sequence[Layer]) -> Verdict:
                 found = _axes(after)
                 if found[1] == outputs and all(axis is not None for other, axis in found[0] if other == path):
                     expansions[path], axes = expansion, found[0]
+                    ranks = [call.input.dim() for call in after[0][0]]
                     break
-    return Verdict(ran=True, axes=axes, expansions=expansions)
+    return Verdict(ran=True, axes=axes, ranks=ranks, expansions=expansions)
 
 
 _Seen = tuple[list[Call], torch.Size]

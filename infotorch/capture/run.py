@@ -2,8 +2,11 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from threading import RLock
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -79,14 +82,38 @@ def capture(
     """
     _check_options(labels, fallback)
     check_seeds(seeds)
+    with _alone(task.model):
+        return _capture(task, batch, seeds, memory_limit, fallback, check, verify)
+
+
+_LOCKS: WeakKeyDictionary[nn.Module, AbstractContextManager[bool]] = WeakKeyDictionary()
+"""Hooks are the model's own, so that a second thread's forward would be recorded with the first one's."""
+
+
+def _alone(model: nn.Module) -> AbstractContextManager[bool]:
+    return _LOCKS.setdefault(model, RLock())
+
+
+def _capture(
+    task: Task,
+    batch: Any,
+    seeds: Seeds | None,
+    memory_limit: int | None,
+    fallback: Literal["func"] | None,
+    check: bool,
+    verify: bool,
+) -> Capture:
     x, y = task.split(batch) if seeds is None else (_inputs(batch), None)
     N = task.check_inputs(x)
     selected = task.parameters()
     check_real(selected)
     layers = layers_of(task.model, selected)
     verdict = verdict_of(task, x, layers, run=check)
-    first = check and verdict is not None and not verdict.proved
-    verify = verify or (first and verdict is not None and not verdict.ran)
+    # One sample alone proves nothing about several.
+    first = verdict is not None and not verdict.proved and N > 1
+    if first and verdict is not None:
+        tested = verdict.ran and not verdict.expansions and all(layer.rule.tested for layer in layers)
+        verify = verify or not tested
 
     with torch.enable_grad():
         with recording(layers, verdict.expansions if verdict else None, N) as seen:
@@ -100,14 +127,13 @@ def capture(
         )
     if first and verdict is not None and verdict.expansions and not _proved(task, x, outputs, seen, verdict):
         verdict.withdraw()
-        return capture(
-            task, batch, seeds=seeds, memory_limit=memory_limit, fallback=fallback, check=check, verify=verify
-        )
+        return _capture(task, batch, seeds, memory_limit, fallback, check, verify)
     graph = Graph(total.grad_fn)
     counted = graph.uses(selected)
     calls, fallen = _covered(task, seen, verdict, graph, counted, N, fallback)
     check_inputs_kept(calls)
-    sent = cotangents(task, seeds, outputs, _labels(task, batch) if is_curvature(seeds) else None)
+    given = _labels(task, batch, outputs) if is_curvature(seeds) else None
+    sent = cotangents(task, seeds, outputs, given)
     if memory_limit is not None:
         check_memory(calls, len(sent), memory_limit)
     unit = unit_call(seeds, outputs, calls)
@@ -127,6 +153,7 @@ def capture(
         shapes={name: p.shape for name, p in selected.items()},
         unused=tuple(name for name, count in counted.items() if not count),
         seeds=None if seeds is None else len(sent),
+        asked="tensor" if isinstance(seeds, Tensor) else seeds,
         plan=CapturePlan(
             allowed=_allowed(task.model, layers, seen),
             expanded=tuple(verdict.expansions) if verdict else (),
@@ -135,11 +162,13 @@ def capture(
         ),
     )
     if verify:
-        check_sum(result, batch_gradient(total, selected, sent))
+        # Half precision rounds each sample's products, and those of a batch in another order.
+        rtol = max([RTOL, *(4 * torch.finfo(call.dtype).eps for call in calls)])
+        check_sum(result, batch_gradient(total, selected, sent), rtol)
         last = slice(N - 1, N)
         one = select(batch if seeds is None else x, last)
         alone_seeds = None if seeds is None else torch.stack([c[last] for c in sent if c is not None])
-        check_alone(result, capture(task, one, seeds=alone_seeds, fallback=fallback, check=False))
+        check_alone(result, capture(task, one, seeds=alone_seeds, fallback=fallback, check=False), rtol)
     if first and verdict is not None:
         verdict.proved = True
     return result
@@ -158,25 +187,32 @@ def _inputs(batch: Any) -> Any:
     return batch[0] if isinstance(batch, (tuple, list)) and len(batch) == 2 else batch
 
 
-def _labels(task: Task, batch: Any) -> Tensor | None:
-    """The batch's labels where it has some: with seeds they are asked for no loss."""
+def _labels(task: Task, batch: Any, outputs: Tensor) -> Tensor | None:
+    """The batch's labels where it has some, which must be ones that the loss takes."""
     whole = isinstance(batch, dict)
     if not whole and not (isinstance(batch, (tuple, list)) and len(batch) == 2):
         return None
     y = task.target(batch) if task.target else batch.get("labels") if whole else batch[1]
-    return y if isinstance(y, Tensor) else None
+    if y is None:
+        return None
+    _, y = task.split(batch)
+    with torch.no_grad():
+        task.losses(outputs.detach(), y)
+    return y
 
 
 def _proved(task: Task, x: Any, outputs: Tensor, seen: Recording, verdict: Verdict) -> bool:
-    """The model without its expansions computes the same, and with them the first output has the first row's alone."""
+    """The model without its expansions computes the same; with them the first and the last output have their rows."""
     with torch.no_grad():
         plain = task.outputs(x)
     edges = [call.edge for call in seen.calls if call.layer.path in verdict.expansions]
-    cotangent = torch.zeros_like(outputs)
-    cotangent[0] = torch.linspace(1, 2, outputs[0].numel()).view_as(outputs[0])
-    grads = torch.autograd.grad(outputs, edges, cotangent, retain_graph=True, allow_unused=True)
-    apart = not any(grad is not None and bool(grad[1:].any()) for grad in grads)
-    return apart and bool((plain - outputs).double().norm() <= RTOL * plain.double().norm())
+    for n, others in ((0, slice(1, None)), (-1, slice(None, -1))):
+        cotangent = torch.zeros_like(outputs)
+        cotangent[n] = torch.linspace(1, 2, outputs[n].numel()).view_as(outputs[n])
+        grads = torch.autograd.grad(outputs, edges, cotangent, retain_graph=True, allow_unused=True)
+        if any(grad is not None and bool(grad[others].any()) for grad in grads):
+            return False
+    return bool((plain - outputs).double().norm() <= RTOL * plain.double().norm())
 
 
 def _covered(

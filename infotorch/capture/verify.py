@@ -16,7 +16,7 @@ ROUNDING = 16 * torch.finfo(torch.float32).eps
 """Relative to the gradients of all parameters; softmax and norms of some float64 models run in float32."""
 
 
-def check_sum(cap: Capture, truth: dict[str, Tensor]) -> None:
+def check_sum(cap: Capture, truth: dict[str, Tensor], rtol: float = RTOL) -> None:
     """The samples' gradients add up to autograd's gradient of the batch, parameter by parameter."""
     sums: dict[str, Tensor] = {}
     squares: dict[str, float] = {}
@@ -29,10 +29,10 @@ def check_sum(cap: Capture, truth: dict[str, Tensor]) -> None:
                 squares[name] = squares.get(name, 0.0) + float(g.square().sum())
     whole = sum(squares.values()) ** 0.5
     for name, total in sums.items():
-        _compare(name, "autograd's gradient of the batch", total, truth[name], squares[name] ** 0.5, whole)
+        _compare(name, "autograd's gradient of the batch", total, truth[name], squares[name] ** 0.5, whole, rtol)
 
 
-def check_alone(cap: Capture, alone: Capture) -> None:
+def check_alone(cap: Capture, alone: Capture, rtol: float = RTOL) -> None:
     """The last sample's gradients are those it has without the others."""
     mine = {name: g for pair in cap.pairs.values() for name, g in pair.split(pair.grad(cap.N - 1)).items()}
     theirs = {name: g for pair in alone.pairs.values() for name, g in pair.split(pair.grad(0)).items()}
@@ -40,13 +40,13 @@ def check_alone(cap: Capture, alone: Capture) -> None:
     whole = sum(norm**2 for norm in norms.values()) ** 0.5
     for name, g in mine.items():
         other = theirs.get(name, torch.zeros_like(g))
-        _compare(name, "those of each sample alone", g, other, norms[name], whole)
+        _compare(name, "those of each sample alone", g, other, norms[name], whole, rtol)
 
 
-def _compare(name: str, what: str, got: Tensor, truth: Tensor, scale: float, whole: float) -> None:
+def _compare(name: str, what: str, got: Tensor, truth: Tensor, scale: float, whole: float, rtol: float) -> None:
     """``whole`` is the scale of all parameters: one whose gradient is zero by symmetry has their rounding alone."""
     error = float((got.double() - truth.double()).norm())
-    if not error <= RTOL * scale + ROUNDING * whole + torch.finfo(truth.dtype).tiny:
+    if not error <= rtol * scale + ROUNDING * whole + torch.finfo(truth.dtype).tiny:
         raise CaptureError(
             f"capture: gradients of {name!r} must agree with {what}; got a relative difference of "
             f"{error / scale if scale else error:.1e}. Look for an operation that mixes samples, or leave it "

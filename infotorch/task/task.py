@@ -35,8 +35,9 @@ class Task:
 
     Args:
         model: In eval mode whenever it is used.
-        loss: ``"cross_entropy"`` (int64 labels [N], or probabilities [N, C]), ``"mse"`` (half the squared norm, y
-            [N, C]), ``"binary_cross_entropy"`` (one logit, y [N] in [0, 1]), a function ``fn(outputs, y) -> [N]``, or a
+        loss: ``"cross_entropy"`` (int64 labels [N], or probabilities [N, C]; classes are the last axis of outputs, so
+            that outputs [N, T, C] go with labels [N, T]), ``"mse"`` (half the squared norm, y [N, C]),
+            ``"binary_cross_entropy"`` (one logit, y [N] in [0, 1]), a function ``fn(outputs, y) -> [N]``, or a
             :class:`Loss`.
         params: ``None`` for all that require grad; names or globs (``["head.*"]``); or a predicate on the name.
         forward: ``fn(model, x) -> outputs [N, ...]``; ``model(x)`` if not given.

@@ -1,5 +1,7 @@
 """Layers that are called once for all samples, found without a number computed."""
 
+import contextlib
+import copy
 import gc
 import re
 import weakref
@@ -8,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from infotorch.capture import capture
+from infotorch.capture import capture, probe
 from infotorch.capture.hooks import layers_of
 from infotorch.capture.probe import verdict_of
 from infotorch.errors import CaptureError
@@ -180,3 +182,80 @@ def test_layers_of_folded_positions_are_refused():
 
     with pytest.raises(CaptureError, match="fc  Linear  weight, bias: must see one input a sample"):
         capture(task_of(Folded()), torch.ones(2, 5, 3), seeds="logits")
+
+
+class Folded(nn.Module):
+    """Positions are folded into the batch, which one sample alone doesn't show."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.fc(x.flatten(0, 1)).view(len(x), -1, 2).mean(1)
+
+
+class Table(nn.Module):
+    """A table of biases whose rows are picked behind the layer: of an expanded one, those of the first sample alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(2, 4)
+        self.register_buffer("places", torch.tensor([[0, 1], [1, 0]]))
+
+    def forward(self, x):  # [N, 2, 4]
+        table = self.fc(torch.ones(2, 2).cumsum(0)).view(-1, 4)
+        return (x + table[self.places[0]]).tanh().sum(1)
+
+
+def test_one_sample_proves_nothing_about_several(rng):
+    x = torch.randn(6, 4, 3, generator=rng)
+    for model in (Folded(), Branches(Folded())):
+        task = task_of(model)
+        with contextlib.suppress(CaptureError):
+            capture(task, x[:1], seeds="logits")
+        with pytest.raises(CaptureError):
+            capture(task, x, seeds="logits", check=False)
+
+
+def test_expansion_is_proved_by_the_last_sample_too(rng):
+    with pytest.raises(CaptureError, match=r"must see one input a sample|must agree with"):
+        capture(task_of(Table()), torch.randn(4, 2, 4, generator=rng), seeds="logits")
+
+
+def test_forwards_of_one_code_are_told_apart(rng):
+    """What a closure holds may change the axis of samples."""
+    model, x = nn.Linear(4, 2).eval(), torch.randn(3, 3, 4, generator=rng)
+
+    def task(swap):
+        def forward(m, x):
+            return m(x.transpose(0, 1)).sum(0) if swap else m(x).sum(1)
+
+        return Task(model, loss="mse", forward=forward)
+
+    for swap in (False, True, False):
+        assert torch.equal(capture(task(swap), x, seeds="logits").pairs[""].a, x)
+
+
+def test_a_model_that_computes_otherwise_than_before_is_refused(rng):
+    class Positioned(Positions):
+        own = False
+
+        def forward(self, x):
+            ids = self.ids.expand(len(x), -1) if self.own else self.ids
+            return (self.fc(x) + self.pos(ids)).tanh().sum(1)
+
+    model, x = Positioned(4), torch.randn(4, 4, 3, generator=rng)
+    capture(task_of(model), x, seeds="logits")
+    model.own = True
+    with pytest.raises(CaptureError, match="copy a model before you change how it computes"):
+        capture(task_of(model), x, seeds="logits")
+    capture(task_of(copy.deepcopy(model)), x, seeds="logits", verify=True)
+
+
+def test_verdicts_of_many_lengths_are_not_all_kept(monkeypatch):
+    monkeypatch.setattr(probe, "MOST_KNOWN", 3)
+    task = task_of(nn.Linear(3, 2))
+    for T in range(1, 8):
+        capture(task, torch.ones(2, T, 3), seeds=torch.ones(1, 2, T, 2))
+    assert len(probe._KNOWN[task.model]) == 3

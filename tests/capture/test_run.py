@@ -1,6 +1,7 @@
 import gc
 import re
 import resource
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -262,3 +263,21 @@ def test_memory_does_not_grow_over_a_thousand_batches(rng):
         if n in (99, 1099):
             sizes.append((alive(), resident()))
     assert sizes[0][0] == sizes[1][0] and sizes[1][1] - sizes[0][1] < 2**20, sizes
+
+
+def test_threads_take_turns_on_a_model(rng):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).eval()
+    task, x = Task(model, loss="mse"), torch.randn(5, 3, generator=rng)
+    want = capture(task, x, seeds="logits").pairs["0"].b
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: capture(task, x, seeds="logits").pairs["0"].b, range(80)))
+    assert all(torch.equal(b, want) for b in found)
+    assert not any("forward" in vars(module) or module._forward_hooks for module in model.modules())
+
+
+def test_labels_beside_the_seeds_of_the_fisher_information_are_checked(rng):
+    task, x = Task(nn.Linear(3, 4).eval()), torch.randn(5, 3, generator=rng)
+    for y in (torch.full((5,), -1), torch.full((5,), 4), torch.zeros(4, dtype=torch.int64)):
+        with pytest.raises(DataError):
+            capture(task, (x, y), seeds="fisher")
+    assert capture(task, (x, None), seeds="fisher").asked == "fisher"

@@ -64,3 +64,10 @@ def test_gradient_that_is_zero_by_symmetry_is_no_failure(rng):
     x = torch.randn(3, 5, 4, generator=rng)
     cap = capture(Task(Attends().eval(), loss="mse"), x, seeds="logits", verify=True)
     assert list(cap.pairs) == ["q", "k", "v"]
+
+
+@pytest.mark.parametrize("model", [nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 3)), nn.GRUCell(8, 3)])
+def test_half_precision_is_verified_to_its_own_rounding(model, rng):
+    task, x = Task(model.eval(), loss="mse"), torch.randn(16, 8, generator=rng)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert capture(task, x, seeds="logits", verify=True).plan.verified

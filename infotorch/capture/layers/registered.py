@@ -1,7 +1,7 @@
 """A caller's own kind of layer."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -53,6 +53,8 @@ def register_layer(
 
 
 class _Registered(Rule):
+    tested: ClassVar[bool] = False
+
     def __init__(self, fn: Callable[[nn.Module, tuple[Any, ...], Any], Sequence[Use]]) -> None:
         self.fn = fn
 
@@ -78,3 +80,22 @@ def _check(module: nn.Module, use: Any) -> None:
                 f"register_layer: params must name parameters of {type(module).__name__}, of {own}; got "
                 f"{name!r}. Give names within the module."
             )
+    _check_sizes(module, use)
+
+
+def _check_sizes(module: nn.Module, use: Use) -> None:
+    got = f"a {list(use.a.shape)}, output {list(use.output.shape)}"
+    weight = module._parameters[use.params[0]] if use.params and use.params[0] else None
+    if use.kind == "scale" and use.a.shape != use.output.shape:
+        raise ConfigError(
+            f'register_layer: a "scale" must have a of its output\'s shape, in {type(module).__name__}; got {got}. '
+            "Pass a.expand_as(output)."
+        )
+    if use.kind != "linear" or weight is None:
+        return
+    O, I = weight.shape[0], weight[0].numel()
+    if use.output.shape[-1:] != (O,) or use.a.shape[-1:] != (I,):
+        raise ConfigError(
+            f"register_layer: a weight {list(weight.shape)} must take a [N, *T, {I}] to output [N, *T, {O}], in "
+            f"{type(module).__name__}; got {got}. Lay a out so, and the weight as [O, *I]."
+        )

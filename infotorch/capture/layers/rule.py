@@ -36,6 +36,9 @@ Record = Callable[[Use], None]
 class Rule:
     """One kind of module."""
 
+    tested: ClassVar[bool] = True
+    """Its products are known to be right; others are held against autograd's gradient on a model's first batch."""
+
     def refusal(self, module: nn.Module) -> str | None:
         """Why this module has no gradient of one sample, if it has none."""
         return None

@@ -113,3 +113,66 @@ def test_what_it_returns_is_checked(fn, message):
     register_layer(Own, fn)
     with pytest.raises(ConfigError, match=re.escape(message)):
         capture(Task(Own().eval(), loss="mse"), torch.ones(4, 3), seeds="logits")
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(3))
+
+    def forward(self, x):
+        self.calls = [(x, x * self.scale), (x[:, :1], x[:, :1].sin() * self.scale)]
+        return self.calls[0][1].sum(1) + self.calls[1][1].sum(1)
+
+
+def test_scales_of_other_numbers_of_positions_add(rng):
+    def both(module, inputs, output):
+        (x, y), (z, w) = module.calls
+        return [
+            Use(a=x, params=["scale"], output=y, kind="scale"),
+            Use(a=z.sin(), params=["scale"], output=w, kind="scale"),
+        ]
+
+    register_layer(Scaled, both)
+    model, x = Scaled().double().eval(), torch.randn(4, 5, 3, dtype=torch.float64, generator=rng)
+    assert_loops(model, x)
+
+
+@pytest.mark.parametrize(
+    "shape, use, message",
+    [
+        (
+            (2, 3),
+            {"a": (4, 2), "output": (4, 3)},
+            r"a weight \[2, 3\] must take a \[N, \*T, 3\] to output \[N, \*T, 2\]",
+        ),
+        ((3,), {"a": (4, 3), "output": (4, 5, 3), "kind": "scale"}, r"must have a of its output's shape"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(shape, use, message):
+    class Any(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(shape))
+
+        def forward(self, x):
+            return x * self.w.sum()
+
+    given = {key: torch.ones(value) if isinstance(value, tuple) else value for key, value in use.items()}
+    register_layer(Any, lambda *_: [Use(params=["w"], **given)])
+    with pytest.raises(ConfigError, match=message):
+        capture(Task(Any().eval(), loss="mse"), torch.ones(4, 2), seeds="logits")
+
+
+def test_square_matrix_told_the_wrong_way_round_is_found_without_being_asked_for(rng):
+    class Square(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(3, 3))
+
+        def forward(self, x):
+            return x @ self.w
+
+    register_layer(Square, lambda _, inputs, output: [Use(a=inputs[0], params=["w"], output=output)])
+    with pytest.raises(CaptureError, match="must agree with autograd's gradient"):
+        capture(Task(Square().eval(), loss="mse"), torch.randn(4, 3, generator=rng), seeds="logits")

@@ -14,7 +14,7 @@ from infotorch.blocks.factors import sample_slice, second_moments, summed_square
 from infotorch.blocks.full import Full
 from infotorch.blocks.kfac import Kfac, Kronecker
 from infotorch.blocks.low_rank import LowRank
-from infotorch.blocks.parts import Part
+from infotorch.blocks.parts import Part, wide
 from infotorch.capture import Capture, LayerPair
 from infotorch.capture.refusals import mebibytes
 from infotorch.errors import CaptureError, ConfigError
@@ -98,7 +98,7 @@ class DiagonalSum:
                 self.parts[name] = squares if name not in self.parts else self.parts[name].double() + squares
         for name in cap.unused:
             if name not in self.parts:
-                self.parts[name] = cap.outputs.new_zeros(self.shapes[name])
+                self.parts[name] = wide(cap.outputs.new_zeros(self.shapes[name]))
 
     def block(self) -> Block:
         return Diagonal(shapes=self.shapes, values={name: self.parts[name] for name in self.shapes})
@@ -128,7 +128,7 @@ class LowRankSum:
             for name, g in out.items():
                 self.pieces[name].append(g.view(R, -1))
         for name in cap.unused:
-            self.pieces[name].append(cap.outputs.new_zeros(R, self.shapes[name].numel()))
+            self.pieces[name].append(wide(cap.outputs.new_zeros(R, self.shapes[name].numel())))
 
     def block(self) -> Block:
         rows = {}
@@ -171,8 +171,16 @@ class KfacSum:
 
 
 def _has_factors(pair: LayerPair) -> bool:
-    """A dense matrix; a table has a one-hot input, and a smaller parameter stands alone under its own name."""
-    return pair.in_features is None and pair.name not in pair.shapes
+    """The matrix of a dense layer, whose ``a`` holds inputs and whose ``b`` holds gradients.
+
+    A table has a one-hot input. A head that is tied to a table has both in both factors: it is transposed as the table
+    is and has its weight alone, where other transposed weights have a bias. What is formed has a single in-feature and
+    stands under its own name, as do weights that are not called "weight".
+    """
+    if pair.in_features is not None or (pair.transposed and not pair.bias):
+        return False
+    weight = next(iter(pair.shapes))
+    return pair.name != weight or pair.bias or (len(pair.shapes[weight]) > 1 and pair.I > 1)
 
 
 def _kronecker(pair: LayerPair, again: bool) -> Kronecker:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from infotorch.blocks import Kfac, Kronecker, fisher
 from infotorch.capture import capture
@@ -105,3 +106,73 @@ def test_rounding_of_float32_sums_is_not_a_negative_eigenvalue():
         v = torch.ones(block.P)
         F = block.dense() + torch.eye(block.P).double()
         assert (F @ block.solve(v.double(), damping=1.0) - v).norm() < 1e-4 * v.norm()
+
+
+class Attending(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mha = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x):
+        return self.mha(x, x, x)[0].mean(1)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 3, batch_first=True)
+
+    def forward(self, x):
+        return self.lstm(x)[0][:, -1]
+
+
+class Placed(nn.Module):
+    """A parameter that is a matrix and no layer's."""
+
+    def __init__(self):
+        super().__init__()
+        self.place, self.fc = nn.Parameter(torch.ones(5, 4)), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(x + self.place).tanh().mean(1)
+
+
+class Tied(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.emb, self.fc, self.head = nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 7)
+        self.head.weight, self.outputs = self.emb.weight, outputs
+
+    def forward(self, x):
+        return self.head(self.fc(self.emb(x[..., 0].abs().long() % 7)).tanh()).mean(1)[:, : self.outputs]
+
+
+FACTORED = {
+    "attention": (Attending, {"mha.in_proj_weight", "mha.in_proj_bias", "mha.out_proj.weight", "mha.out_proj.bias"}),
+    "recurrent": (Recurrent, {f"lstm.{kind}_{side}_l0" for kind in ("weight", "bias") for side in ("ih", "hh")}),
+    "placed": (Placed, {"fc.weight", "fc.bias"}),
+    "tied": (lambda: Tied(3), {"fc.weight", "fc.bias"}),
+    "tied, one output": (lambda: Tied(1), {"fc.weight", "fc.bias"}),
+}
+
+
+@pytest.mark.parametrize("name", FACTORED)
+def test_every_dense_matrix_has_factors_and_nothing_else(name):
+    """Whatever its name; and for a loss, one seed or several, so that batches in parts add up."""
+    make, names = FACTORED[name]
+    torch.manual_seed(0)
+    model = make().double().eval()
+    x = 3 * torch.randn(6, 5, 4, dtype=torch.float64)
+    y = torch.zeros(model(x).shape).double()
+    fallback = "func" if name == "placed" else None
+    for labels, seeds in (("empirical", None), ("exact", "fisher")):
+        with capture(Task(model, loss="mse"), (x, y), seeds=seeds, fallback=fallback) as cap:
+            block = fisher(cap, structure="kfac", labels=labels)
+        assert set(block.shapes) - set(block.diagonal) == names
+        assert {n for layer in block.factors for n in (layer.weight, layer.bias) if n} == names
+    traces = []
+    for c in (1.0, 3.0):
+        task = Task(model, loss=lambda f, y, c=c: c * (f - y).square().sum(1))
+        with capture(task, (x, y), fallback=fallback) as cap:
+            traces.append(fisher(cap, structure="kfac", labels="empirical").trace())
+    assert traces[1] == pytest.approx(9 * traces[0], rel=1e-12)

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -83,3 +85,13 @@ def test_a_parameter_may_have_any_name():
     with capture(task, x, seeds="fisher", fallback="func") as cap:
         truth = fisher(cap, structure="low_rank").dense()
         assert_same(fisher(cap).dense(), truth)
+
+
+def test_zeros_of_unused_parameters_are_wide():
+    made = case("partly")
+    task = Task(copy.deepcopy(made.task.model).bfloat16(), loss="mse")
+    batch = made.x.bfloat16(), made.y.bfloat16()
+    block = fisher(task, batch, structure="diagonal")
+    assert {part.dtype for part in block.values.values()} == {torch.float32}
+    block = fisher(task, batch, structure="low_rank")
+    assert {part.dtype for part in block.rows.values()} == {torch.float32}

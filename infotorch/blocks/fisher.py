@@ -84,11 +84,10 @@ def fisher(
 def _parts(
     task: Task | Capture, data: Any, labels: Labels, memory_limit: int | None, progress: Progress | None
 ) -> Iterator[Part]:
-    if isinstance(task, Capture) and (task.seeds is None) != (labels == "empirical"):
+    if isinstance(task, Capture) and task.asked != (wanted := _seeds(labels, 0)):
         raise ConfigError(
-            f"fisher: labels must be what the Capture holds; got {labels!r} for "
-            f"{'the losses of the data' if task.seeds is None else f'{task.seeds} seeds'}. "
-            f'Pass labels="empirical" for losses alone, or capture(task, data, seeds="fisher").'
+            f"fisher: labels must be what the Capture holds; got {labels!r} for seeds={task.asked!r}. "
+            f"Pass capture(task, data, seeds={wanted!r})."
         )
     given = batches("fisher", task, data, progress) if is_loader(data) else (data,)
     for number, batch in enumerate(given):

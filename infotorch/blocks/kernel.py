@@ -169,9 +169,9 @@ def _of_captures(cap: Capture, cap2: Capture | None, outputs: Outputs) -> Gram:
         if side is None:
             continue
         check_open("ntk", side)
-        if side.seeds != side.C:
+        if side.seeds != side.C or side.asked not in ("logits", "tensor"):
             raise ConfigError(
-                f"ntk: a Capture must have one seed an output; got {side.seeds} for {side.C}. "
+                f"ntk: a Capture must have one seed an output; got {side.seeds} for {side.C}, seeds={side.asked!r}. "
                 'Call capture(task, x, seeds="logits").'
             )
     if cap2 is not None:

@@ -191,11 +191,33 @@ def test_options_are_checked():
         fisher(made.task, made.batch, structure="lowrank")
     with pytest.raises(ConfigError, match="labels must be one of 'exact', 'empirical'; got 'fisher'"):
         fisher(made.task, made.batch, labels="fisher")
-    with pytest.raises(ConfigError, match=r"labels must be what the Capture holds; got 'exact' for the losses"):
+    with pytest.raises(ConfigError, match=r"labels must be what the Capture holds; got 'exact' for seeds=None"):
         fisher(capture(made.task, made.batch))
-    with pytest.raises(ConfigError, match=r"got 'empirical' for 3 seeds"):
+    with pytest.raises(ConfigError, match=r"got 'empirical' for seeds='fisher'"):
         fisher(capture(made.task, made.x, seeds="fisher"), labels="empirical")
     with pytest.raises(DataError, match="must give at least one batch"):
         fisher(made.task, iter([]))
     with pytest.raises(NotSupported):
         fisher(Task(made.task.model, loss=lambda f, y: f.sum(1)), made.batch)
+
+
+def test_a_capture_of_other_seeds_is_refused():
+    """As many seeds as the answer has are not yet the answer's."""
+    made = case("mlp")
+    drawn = ("mc", 3, 0)
+    asked = {"exact": "fisher", "empirical": None, drawn: drawn}
+    C = made.J.shape[1]
+    outputs = torch.ones(C, *made.y.shape).double()
+    for seeds in (None, "logits", "fisher", drawn, ("mc", 3, 1), outputs):
+        cap = capture(made.task, made.batch if seeds is None else made.x, seeds=seeds)
+        for labels, wanted in asked.items():
+            if seeds is wanted:
+                assert fisher(cap, labels=labels, structure="diagonal").trace() > 0
+                continue
+            with pytest.raises(
+                ConfigError, match=r"labels must be what the Capture holds; got .* for seeds="
+            ) as caught:
+                fisher(cap, labels=labels, structure="diagonal")
+            assert f"Pass capture(task, data, seeds={wanted!r})." in str(caught.value)
+    with pytest.raises(ConfigError, match=r"labels must be one of 'exact', 'empirical'; got 'exct'. Did you mean"):
+        fisher(capture(made.task, made.batch), labels="exct")

@@ -156,7 +156,7 @@ def test_options_and_data_are_checked():
     with pytest.raises(DataError, match="at least one sample; got none"):
         ntk(task, x[:0])
     with pytest.raises(
-        ConfigError, match=r"must have one seed an output; got None for 3. Call capture\(task, x, seeds="
+        ConfigError, match=r"must have one seed an output; got None for 3, seeds=None. Call capture\(task, x, seeds="
     ):
         ntk(capture(task, (x, torch.zeros(7, 3, dtype=torch.float64))))
     x = x.clone()
@@ -222,3 +222,15 @@ def test_captures_that_do_not_fit_are_refused():
     for sets in ((cap, last), (last, cap)):
         with pytest.raises(CaptureError, match="ntk: both sets must use '0' alike; got nothing of it in the"):
             ntk(*sets)
+
+
+def test_captures_of_curvature_are_refused():
+    """They have as many seeds as there are outputs, by chance."""
+    task, x, _ = case("mlp")
+    for seeds in ("fisher", ("mc", 3, 0)):
+        with (
+            capture(task, x, seeds=seeds) as cap,
+            pytest.raises(ConfigError, match="ntk: a Capture must have one seed"),
+        ):
+            assert cap.K == cap.C
+            ntk(cap)

@@ -83,3 +83,8 @@ def unknown(where: str, what: str, got: str, valid: Iterable[str]) -> ConfigErro
     near = [name for name in valid if got and got in name] or difflib.get_close_matches(got, valid, n=1, cutoff=0.5)
     todo = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
     return ConfigError(f"{where}: {what} must be one of {', '.join(map(repr, valid))}; got {got!r}. {todo}")
+
+
+def mebibytes(count: float) -> str:
+    """A number of bytes in words: MiB, rounded up, from one on."""
+    return f"{-(-int(count) // 2**20)} MiB" if count >= 2**20 else f"{int(count)} bytes"

@@ -12,8 +12,7 @@ from torch import Tensor
 from infotorch.blocks.layout import Vectors, check_floating, flattened, split, vectors_of
 from infotorch.blocks.operator import linear_operator
 from infotorch.blocks.plan import MEMORY_LIMIT
-from infotorch.capture.refusals import mebibytes
-from infotorch.errors import NotSupported, ShapeError
+from infotorch.errors import NotSupported, ShapeError, mebibytes
 from infotorch.linalg.definite import check_shift
 from infotorch.linalg.eigen import Eigen
 

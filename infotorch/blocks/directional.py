@@ -10,8 +10,9 @@ from infotorch.blocks.factors import inner_products, weighted_sums
 from infotorch.blocks.layout import Vectors, vectors_of
 from infotorch.blocks.linearize import has_padding, output_tangents
 from infotorch.blocks.loading import refuse_loader
-from infotorch.blocks.parts import gathered, inputs_of, parts, wide
+from infotorch.blocks.parts import gathered, parts, summed, wide
 from infotorch.capture import Capture
+from infotorch.capture.run import Fallback
 from infotorch.errors import ConfigError, ShapeError
 from infotorch.task import Task
 
@@ -26,6 +27,7 @@ def jvp(
     *,
     seeds: Literal["logits"] | Tensor | None = None,
     memory_limit: int | None = None,
+    fallback: Fallback | None = None,
 ) -> Tensor:
     r"""Derivative of each sample's loss as the parameters move along V, :math:`\langle \nabla_w \ell_n, v_j \rangle`.
 
@@ -39,6 +41,7 @@ def jvp(
             [K, N, ...], one backward each.
         memory_limit: Bytes of pairs: a batch that would leave more is taken some samples, then some seeds, at a time.
             With it, and for tables with a ``padding_idx``, outputs come from pairs too. Default: no limit.
+        fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
 
     Returns:
         [N] for one tangent, [N, J] for several; [N, K] and [N, K, J] for K seeds, which are the C outputs for
@@ -59,31 +62,33 @@ def jvp(
     if isinstance(task, Capture) and V is None:
         batch, V = None, batch
     refuse_loader("jvp", batch)
-    shapes = task.shapes if isinstance(task, Capture) else {name: p.shape for name, p in task.parameters().items()}
-    tangents, single = vectors_of("jvp", "V", V, shapes)
+    tangents, single = vectors_of("jvp", "V", V, task.shapes)
     outputs = isinstance(seeds, str) and seeds == "logits" and memory_limit is None
     if isinstance(task, Task) and outputs and not has_padding(task):
-        result = wide(output_tangents(task, inputs_of(task, batch)[0], tangents))
+        result = wide(output_tangents(task, task.x_and_y(batch)[0], tangents))
         return result[..., 0] if single else result
 
-    def rows(cap: Capture) -> Tensor:
-        total: Tensor | None = None
-        dtype = torch.float32
-        for pair in cap.pairs.values():
-            piece = inner_products(pair, tangents)
-            dtype = piece.dtype
-            total = piece.double() if total is None else total.add_(piece)
-        assert total is not None
-        return total.to(dtype)
-
-    found = parts("jvp", task, batch, seeds=seeds, memory_limit=memory_limit)
-    result = gathered(found, rows)
+    found = parts(
+        "jvp",
+        task,
+        batch,
+        seeds=seeds,
+        memory_limit=memory_limit,
+        fallback=fallback,
+        each=lambda pair: inner_products(pair, tangents),
+    )
+    result = gathered(found, summed)
     return result[..., 0] if single else result
 
 
 @torch.no_grad()
 def vjp(
-    task: Task | Capture, batch: Any = None, u: Tensor | None = None, *, memory_limit: int | None = None
+    task: Task | Capture,
+    batch: Any = None,
+    u: Tensor | None = None,
+    *,
+    memory_limit: int | None = None,
+    fallback: Fallback | None = None,
 ) -> dict[str, Tensor]:
     r"""Weighted sums of the samples' gradients, :math:`\sum_n u_{jn} \nabla_w \ell_n`.
 
@@ -95,6 +100,7 @@ def vjp(
         batch: (x, y) or a dict.
         u: Weights [N], or [J, N]; for a Capture of K seeds [N, K], or [J, N, K].
         memory_limit: Bytes of pairs: a batch that would leave more is taken some samples at a time. Default: no limit.
+        fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
 
     Returns:
         {name: [\*shape]}, or [J, \*shape], of the forward's dtype (float32 for 16 bits), in units of the loss over
@@ -118,7 +124,7 @@ def vjp(
         raise ConfigError(f"vjp: u must be a tensor of weights; got {type(u).__name__}. Pass one weight a sample.")
     result: dict[str, Tensor] = {}
     single = True
-    for part in parts("vjp", task, batch, memory_limit=memory_limit):
+    for part in parts("vjp", task, batch, memory_limit=memory_limit, fallback=fallback):
         rows = (part.N,) if part.K is None else (part.N, part.K)
         single = u.shape == rows
         if not single and u.shape[1:] != rows:

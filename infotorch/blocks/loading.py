@@ -11,7 +11,7 @@ from torch import Tensor
 from infotorch.capture import Capture
 from infotorch.capture.seeds import Seeds
 from infotorch.errors import ConfigError, DataError
-from infotorch.task import Task
+from infotorch.task import Task, mapped
 
 __all__ = ["Progress", "batches", "is_loader", "refuse_loader", "seeds_of_batch"]
 
@@ -118,25 +118,20 @@ def _ahead(source: Iterator[Any], device: torch.device) -> Iterator[Any]:
 
 
 def _moved(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, Tensor):
-        if batch.device == device:
-            return batch
-        pinned = batch.pin_memory() if device.type == "cuda" and batch.device.type == "cpu" else batch
+    def move(tensor: Tensor) -> Tensor:
+        if tensor.device == device:
+            return tensor
+        pinned = tensor.pin_memory() if device.type == "cuda" and tensor.device.type == "cpu" else tensor
         return pinned.to(device, non_blocking=True)
-    return _mapped(batch, lambda entry: _moved(entry, device))
+
+    return mapped(move, batch)
 
 
 def _on_current_stream(batch: Any, device: torch.device) -> Any:
     """Tensors made on another stream are not reused before the current one is done with them."""
-    if isinstance(batch, Tensor):
-        batch.record_stream(torch.cuda.current_stream(device))
-        return batch
-    return _mapped(batch, lambda entry: _on_current_stream(entry, device))
 
+    def keep(tensor: Tensor) -> Tensor:
+        tensor.record_stream(torch.cuda.current_stream(device))
+        return tensor
 
-def _mapped(batch: Any, fn: Callable[[Any], Any]) -> Any:
-    if isinstance(batch, dict):
-        return {key: fn(entry) for key, entry in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        return type(batch)(fn(entry) for entry in batch)
-    return batch
+    return mapped(keep, batch)

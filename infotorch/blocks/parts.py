@@ -1,6 +1,6 @@
 """Where pairs come from: a Capture as it is, or a batch in parts that fit the memory that they may take."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +9,18 @@ from torch import Tensor
 
 from infotorch.blocks.plan import plan_parts
 from infotorch.capture import Capture, LayerPair, capture
+from infotorch.capture.run import Fallback, Options, captured
 from infotorch.capture.seeds import Seeds, check_seeds, cotangents
 from infotorch.errors import CaptureError, ConfigError
 from infotorch.task import Task, select
 
-__all__ = ["Part", "check_alike", "check_open", "gathered", "inputs_of", "parts", "wide"]
+__all__ = ["Part", "check_alike", "check_open", "gathered", "parts", "summed", "wide"]
 
 Work = Callable[[LayerPair], int]
 """Bytes beside a pair of one sample that a sample takes."""
+
+Each = Callable[[LayerPair], Any]
+"""What is made of a pair."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,8 @@ class Part:
     """Samples of the whole batch."""
     K: int | None
     """Seeds of the whole; None for a loss."""
+    found: Sequence[Any] = ()
+    """What was made of each pair, in parameter order; then a Capture that was made for it has no pairs left."""
 
     @property
     def whole(self) -> bool:
@@ -43,7 +49,9 @@ def parts(
     *,
     seeds: Seeds | None = None,
     memory_limit: int | None = None,
+    fallback: Fallback | None = None,
     work: Work | None = None,
+    each: Each | None = None,
 ) -> Iterator[Part]:
     """Every sample and seed of the batch once, in order; one part where no limit is given.
 
@@ -53,23 +61,28 @@ def parts(
         batch: (x, y) or a dict; with seeds, x alone will do.
         seeds: As :func:`infotorch.capture` takes them.
         memory_limit: Bytes of pairs and of ``work``.
+        fallback: As :func:`infotorch.capture` takes it.
         work: What else a sample takes; nothing if not given.
+        each: What to make of every pair, so that no more of them are held at once than that needs.
     """
     if isinstance(task, Capture):
-        for option, given in (("batch", batch), ("seeds", seeds), ("memory_limit", memory_limit)):
+        options = {"batch": batch, "seeds": seeds, "memory_limit": memory_limit, "fallback": fallback}
+        for option, given in options.items():
             if given is not None:
                 raise ConfigError(
                     f"{where}: a Capture must come alone; got {option} beside it. Leave {option} out, or pass the task."
                 )
         check_open(where, task)
-        yield _whole(task)
+        found = [each(pair) for pair in task.pairs.values()] if each else ()
+        yield Part(cap=task, samples=slice(0, task.N), seeds=slice(0, task.K), N=task.N, K=task.seeds, found=found)
         return
     if batch is None:
         raise ConfigError(f"{where}: task must come with a batch; got none. Pass (x, y), or a Capture alone.")
     if memory_limit is None:
-        yield _whole(capture(task, batch, seeds=seeds))
+        cap, found = captured(task, batch, Options(seeds=seeds, fallback=fallback), each)
+        yield Part(cap=cap, samples=slice(0, cap.N), seeds=slice(0, cap.K), N=cap.N, K=cap.seeds, found=found)
         return
-    yield from _planned(where, task, batch, seeds, memory_limit, work)
+    yield from _planned(where, task, batch, seeds, memory_limit, fallback, work, each)
 
 
 def check_open(where: str, cap: Capture) -> None:
@@ -104,16 +117,19 @@ def check_alike(where: str, cap: Capture, cap2: Capture, *, unused: bool) -> Non
             )
 
 
-def _whole(cap: Capture) -> Part:
-    return Part(cap=cap, samples=slice(0, cap.N), seeds=slice(0, cap.K), N=cap.N, K=cap.seeds)
-
-
 def _planned(
-    where: str, task: Task, batch: Any, seeds: Seeds | None, memory_limit: int, work: Work | None
+    where: str,
+    task: Task,
+    batch: Any,
+    seeds: Seeds | None,
+    memory_limit: int,
+    fallback: Fallback | None,
+    work: Work | None,
+    each: Each | None,
 ) -> Iterator[Part]:
     """A sample's bytes are those that one sample leaves; what is drawn is drawn for the whole batch, then divided."""
-    x, y = task.split(batch) if seeds is None else inputs_of(task, batch)
-    N, K = task.check_inputs(x), None
+    x, y = task.split(batch) if seeds is None else task.x_and_y(batch)
+    N, K = task.check_inputs(x) if seeds is not None else len(y), None
     batch = x if seeds is not None and y is None else batch
     one = select(batch, slice(0, 1))
     first = None
@@ -123,7 +139,7 @@ def _planned(
         sent = _cotangents(task, few, select(x, slice(0, 1)), None if y is None else y[:1])
         K = len(sent)
         first = torch.stack([sent[k] for k in range(min(K, 2))])
-    with capture(task, one, seeds=first) as probe:
+    with capture(task, one, seeds=first, fallback=fallback) as probe:
         cotangent_bytes = sum(pair.b.numel() * pair.b.element_size() for pair in probe.pairs.values())
         shared = sum(pair.nbytes() for pair in probe.pairs.values()) - cotangent_bytes
         cotangent_bytes //= probe.K
@@ -136,14 +152,14 @@ def _planned(
         bytes_per_seed=cotangent_bytes + beside,
         memory_limit=memory_limit,
     )
-    if len(plan.samples) == len(plan.seeds) == 1:
-        yield _whole(capture(task, batch, seeds=seeds))
-        return
-    sent = [] if seeds is None else _cotangents(task, seeds, x, y)
+    whole = len(plan.samples) == len(plan.seeds) == 1
+    sent = [] if seeds is None or whole else _cotangents(task, seeds, x, y)
     for n in plan.samples:
         for k in plan.seeds:
-            own = torch.stack([sent[i][n] for i in range(k.start, k.stop)]) if sent else None
-            yield Part(cap=capture(task, select(batch, n), seeds=own, check=False), samples=n, seeds=k, N=N, K=K)
+            own = torch.stack([sent[i][n] for i in range(k.start, k.stop)]) if sent else seeds
+            options = Options(seeds=own, fallback=fallback, check=whole)
+            cap, found = captured(task, batch if whole else select(batch, n), options, each)
+            yield Part(cap=cap, samples=n, seeds=k, N=N, K=K, found=found)
 
 
 def _cotangents(task: Task, seeds: Seeds, x: Any, y: Tensor | None) -> Any:
@@ -152,25 +168,25 @@ def _cotangents(task: Task, seeds: Seeds, x: Any, y: Tensor | None) -> Any:
         return cotangents(task, seeds, task.outputs(x), y)
 
 
-def inputs_of(task: Task, batch: Any) -> tuple[Any, Tensor | None]:
-    """x, and the labels where the batch has some: with seeds they are asked for no loss."""
-    if isinstance(batch, dict):
-        return batch, task.target(batch) if task.target else batch.get("labels")
-    if isinstance(batch, (tuple, list)) and len(batch) == 2:
-        return batch[0], batch[1]
-    return batch, None
-
-
 def wide(x: Tensor) -> Tensor:
     """float32 of 16 bits, as pairs are; other floats as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def gathered(found: Iterator[Part], rows: Callable[[Capture], Tensor]) -> Tensor:
+def summed(part: Part) -> Tensor:
+    """The sum of what was found of every pair, in float64 and parameter order; in the dtype of the first."""
+    first, *rest = part.found
+    total = first.double()
+    for piece in rest:
+        total += piece
+    return total.to(first.dtype)
+
+
+def gathered(found: Iterator[Part], rows: Callable[[Part], Tensor]) -> Tensor:
     """[N, ...] or [N, K, ...] of ``rows`` of every part."""
     result = None
     for part in found:
-        piece = rows(part.cap)
+        piece = rows(part)
         if part.whole:
             return piece
         if result is None:

@@ -9,8 +9,9 @@ from torch import Tensor
 from infotorch.blocks.arena import Arena
 from infotorch.blocks.factors import squared_norms, write_gradients
 from infotorch.blocks.loading import Progress, batches, is_loader, refuse_loader
-from infotorch.blocks.parts import Part, gathered, parts, wide
+from infotorch.blocks.parts import Part, gathered, parts, summed
 from infotorch.capture import Capture
+from infotorch.capture.run import Fallback
 from infotorch.errors import ShapeError
 from infotorch.task import Task
 
@@ -21,7 +22,12 @@ Out = Mapping[str, Tensor] | Arena
 
 @torch.no_grad()
 def per_sample_grads(
-    task: Task | Capture, batch: Any = None, *, out: Out | None = None, memory_limit: int | None = None
+    task: Task | Capture,
+    batch: Any = None,
+    *,
+    out: Out | None = None,
+    memory_limit: int | None = None,
+    fallback: Fallback | None = None,
 ) -> dict[str, Tensor]:
     r"""Gradient of each sample's loss with respect to each selected parameter, :math:`\nabla_w \ell_n`.
 
@@ -35,6 +41,7 @@ def per_sample_grads(
             use overwrites the result. Default: new tensors.
         memory_limit: Bytes of pairs: a batch that would leave more is taken some samples at a time. Default: no limit.
             The result is not counted.
+        fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
 
     Returns:
         {name: [N, \*shape]}, [N, K, \*shape] for a Capture of K seeds, in the forward's dtype (float32 for 16 bits) and
@@ -53,7 +60,7 @@ def per_sample_grads(
     """
     refuse_loader("per_sample_grads", batch)
     result: dict[str, Tensor] = {}
-    for part in parts("per_sample_grads", task, batch, memory_limit=memory_limit):
+    for part in parts("per_sample_grads", task, batch, memory_limit=memory_limit, fallback=fallback):
         if not result:
             result = _destination(part, out)
         written(part.cap, result if part.whole else {name: g[part.samples] for name, g in result.items()})
@@ -71,11 +78,8 @@ def written(cap: Capture, out: Mapping[str, Tensor]) -> None:
 def _destination(part: Part, out: Out | None) -> dict[str, Tensor]:
     leading = (part.N,) if part.K is None else (part.N, part.K)
     device = part.cap.outputs.device
-    dtypes = {name: pair.b.dtype for pair in part.cap.pairs.values() for name in pair.shapes}
-    wanted = {
-        name: (leading + tuple(shape), dtypes.get(name, wide(part.cap.outputs.new_empty(0)).dtype))
-        for name, shape in part.cap.shapes.items()
-    }
+    dtypes = part.cap.dtypes
+    wanted = {name: (leading + tuple(shape), dtypes[name]) for name, shape in part.cap.shapes.items()}
     if isinstance(out, Arena):
         return {name: out.take(name, shape, dtype, device) for name, (shape, dtype) in wanted.items()}
     if out is None:
@@ -102,6 +106,7 @@ def per_sample_grad_norms(
     *,
     squared: bool = False,
     memory_limit: int | None = None,
+    fallback: Fallback | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     r"""Norm of each sample's gradient over all selected parameters, :math:`\|\nabla_w \ell_n\|` (not squared).
@@ -116,6 +121,7 @@ def per_sample_grad_norms(
         batch: (x, y) or a dict; or a DataLoader of them, whose batches are moved to the model's device.
         squared: The square, which adds over parameters.
         memory_limit: Bytes of pairs: a batch that would leave more is taken some samples at a time. Default: no limit.
+        fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
         progress: Called with ("batches", done, total) after each batch of a loader; total is 0 where it has no length.
 
     Returns:
@@ -134,14 +140,7 @@ def per_sample_grad_norms(
     """
     where = "per_sample_grad_norms"
     given = batches(where, task, batch, progress) if is_loader(batch) else (batch,)
-    squares = [gathered(parts(where, task, one, memory_limit=memory_limit), _squares) for one in given]
+    options: dict[str, Any] = {"memory_limit": memory_limit, "fallback": fallback, "each": squared_norms}
+    squares = [gathered(parts(where, task, one, **options), summed) for one in given]
     result = squares[0] if len(squares) == 1 else torch.cat(squares)
     return result if squared else result.sqrt()
-
-
-def _squares(cap: Capture) -> Tensor:
-    first, *rest = (squared_norms(pair) for pair in cap.pairs.values())
-    total = first.double()
-    for squares in rest:
-        total += squares
-    return total.to(first.dtype)

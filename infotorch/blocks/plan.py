@@ -4,8 +4,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infotorch.capture.refusals import mebibytes
-from infotorch.errors import ConfigError
+from infotorch.errors import ConfigError, mebibytes
 
 __all__ = ["MEMORY_LIMIT", "Parts", "Plan", "plan_panels", "plan_parts"]
 

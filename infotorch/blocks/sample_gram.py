@@ -12,6 +12,7 @@ from infotorch.blocks.loading import refuse_loader
 from infotorch.blocks.parts import check_alike, check_open, parts
 from infotorch.blocks.products import route_of
 from infotorch.capture import Capture, LayerPair
+from infotorch.capture.run import Fallback
 from infotorch.errors import ConfigError, ShapeError
 from infotorch.linalg.symmetric import mirror
 from infotorch.task import Task, select
@@ -27,6 +28,7 @@ def grad_gram(
     *,
     center: bool = False,
     memory_limit: int | None = None,
+    fallback: Fallback | None = None,
 ) -> Tensor:
     r"""Inner products of the samples' gradients over all selected parameters, :math:`\langle g_n, g'_m \rangle`.
 
@@ -40,6 +42,7 @@ def grad_gram(
         center: Subtract from every gradient the mean over its own set.
         memory_limit: Bytes of pairs: batches that would leave more are captured some samples at a time, those of
             the columns again for each part of the rows. Default: no limit. The result is not counted.
+        fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
 
     Returns:
         [N, M], of the forward's dtype (float32 for 16 bits), symmetric to the bit where there is one set; [N, K, M, K]
@@ -60,16 +63,17 @@ def grad_gram(
         refuse_loader("grad_gram", given)
     symmetric = (batch if isinstance(task, Capture) else batch2) is None
     if isinstance(task, Capture):
-        K = _of_captures(task, batch, batch2, memory_limit)
+        K = _of_captures(task, batch, batch2, memory_limit, fallback)
     else:
-        K = _of_batches(task, batch, batch2, memory_limit)
+        K = _of_batches(task, batch, batch2, memory_limit, fallback)
     return _centered(K, symmetric) if center else K
 
 
-def _of_captures(cap: Capture, cap2: Any, batch2: Any, memory_limit: int | None) -> Tensor:
-    if batch2 is not None or memory_limit is not None or not (cap2 is None or isinstance(cap2, Capture)):
+def _of_captures(cap: Capture, cap2: Any, batch2: Any, memory_limit: int | None, fallback: Fallback | None) -> Tensor:
+    beside = any(given is not None for given in (batch2, memory_limit, fallback))
+    if beside or not (cap2 is None or isinstance(cap2, Capture)):
         raise ConfigError(
-            "grad_gram: a Capture must come alone or with a second one; got a batch or memory_limit beside it. "
+            "grad_gram: a Capture must come alone or with a second one; got a batch or an option beside it. "
             "Pass the task and both batches, or two Captures."
         )
     for one in (cap,) if cap2 is None else (cap, cap2):
@@ -77,21 +81,21 @@ def _of_captures(cap: Capture, cap2: Any, batch2: Any, memory_limit: int | None)
     return _gram(cap, cap2)
 
 
-def _of_batches(task: Task, batch: Any, batch2: Any, memory_limit: int | None) -> Tensor:
+def _of_batches(task: Task, batch: Any, batch2: Any, memory_limit: int | None, fallback: Fallback | None) -> Tensor:
     if memory_limit is None:
-        caps = [part.cap for one in (batch, batch2) if one is not None for part in parts("grad_gram", task, one)]
-        return _gram(*caps)
+        sets = [parts("grad_gram", task, one, fallback=fallback) for one in (batch, batch2) if one is not None]
+        return _gram(*(part.cap for whole in sets for part in whole))
     half = memory_limit // 2  # a part of the rows and one of the columns are held at once
     result = None
-    for rows in parts("grad_gram", task, batch, memory_limit=half):
+    for rows in parts("grad_gram", task, batch, memory_limit=half, fallback=fallback):
         if result is None:
-            M = rows.N if batch2 is None else task.check_inputs(batch2 if isinstance(batch2, dict) else batch2[0])
+            M = rows.N if batch2 is None else task.check_inputs(task.x_and_y(batch2)[0])
             result = rows.cap.outputs.new_empty(rows.N, M, dtype=_dtype(rows.cap))
         others, n = batch2, rows.samples
         if batch2 is None:
             result[n, n] = _gram(rows.cap)
             others = select(batch, slice(0, n.start)) if n.start else None
-        for cols in () if others is None else parts("grad_gram", task, others, memory_limit=half):
+        for cols in () if others is None else parts("grad_gram", task, others, memory_limit=half, fallback=fallback):
             result[n, cols.samples] = _gram(rows.cap, cols.cap)
     assert result is not None
     if batch2 is None:
@@ -100,8 +104,7 @@ def _of_batches(task: Task, batch: Any, batch2: Any, memory_limit: int | None) -
 
 
 def _dtype(cap: Capture) -> torch.dtype:
-    wide = any(pair.b.dtype == torch.float64 for pair in cap.pairs.values())
-    return torch.float64 if wide else torch.float32
+    return torch.float64 if torch.float64 in cap.dtypes.values() else torch.float32
 
 
 def _gram(cap: Capture, cap2: Capture | None = None) -> Tensor:

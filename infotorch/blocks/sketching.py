@@ -13,6 +13,7 @@ from infotorch.blocks.factors import FORMED_BYTES, biases, geometry, sample_slic
 from infotorch.blocks.loading import Progress, batches, is_loader, seeds_of_batch
 from infotorch.blocks.parts import gathered, parts
 from infotorch.capture import Capture, LayerPair
+from infotorch.capture.run import Fallback
 from infotorch.capture.seeds import Seeds
 from infotorch.errors import ConfigError, unknown
 from infotorch.task import Task
@@ -32,6 +33,7 @@ def sketch(
     kind: Kind = "sjlt",
     seeds: Seeds | None = None,
     memory_limit: int | None = None,
+    fallback: Fallback | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     r"""Linear sketch of each sample's gradient: :math:`E\langle p(g), p(g')\rangle = \langle g, g'\rangle`.
@@ -60,6 +62,7 @@ def sketch(
             :func:`infotorch.capture` takes; what is drawn is drawn anew in each batch of a loader.
         memory_limit: Bytes of pairs: a batch that would leave more is taken some samples, then some seeds, at a time.
             Default: no limit.
+        fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
         progress: Called with ("batches", done, total) after each batch of a loader; total is 0 where it has no length.
 
     Returns:
@@ -85,8 +88,8 @@ def sketch(
     given = batches("sketch", task, batch, progress) if is_loader(batch) else (batch,)
 
     def sketched(one: Any, own: Seeds | None) -> Tensor:
-        found = parts("sketch", task, one, seeds=own, memory_limit=memory_limit)
-        return gathered(found, lambda cap: rows(cap, dim, seed))
+        found = parts("sketch", task, one, seeds=own, memory_limit=memory_limit, fallback=fallback)
+        return gathered(found, lambda part: rows(part.cap, dim, seed))
 
     pieces = [sketched(one, seeds_of_batch(seeds, number)) for number, one in enumerate(given)]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

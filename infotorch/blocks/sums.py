@@ -16,8 +16,7 @@ from infotorch.blocks.kfac import Kfac, Kronecker
 from infotorch.blocks.low_rank import LowRank
 from infotorch.blocks.parts import Part, wide
 from infotorch.capture import Capture, LayerPair
-from infotorch.capture.refusals import mebibytes
-from infotorch.errors import CaptureError, ConfigError
+from infotorch.errors import CaptureError, ConfigError, mebibytes
 from infotorch.linalg.symmetric import mirror
 
 __all__ = ["SUMS", "Sum"]

@@ -63,6 +63,13 @@ class Capture:
         return slices
 
     @property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        """The dtype of each parameter's gradients: the forward's, float32 for 16 bits."""
+        own = torch.promote_types(self.outputs.dtype, torch.float32)
+        known = {name: pair.b.dtype for pair in self.pairs.values() for name in pair.shapes}
+        return {name: known.get(name, own) for name in self.shapes}
+
+    @property
     def finite(self) -> Tensor:
         """[N], whether all that a sample's gradients are made of is finite."""
         finite = torch.ones(self.N, dtype=torch.bool, device=self.outputs.device)

@@ -10,7 +10,7 @@ from infotorch.capture.assemble import formed_pair
 from infotorch.capture.hooks import rewritten
 from infotorch.capture.pair import LayerPair
 from infotorch.capture.probe import kept_attributes
-from infotorch.errors import CaptureError, ConfigError
+from infotorch.errors import CaptureError, ConfigError, mebibytes
 from infotorch.task import Task, mapped, num_samples
 
 __all__ = ["FALLBACK_BYTES", "dense_pairs"]
@@ -50,8 +50,8 @@ def dense_pairs(
     limit = FALLBACK_BYTES if memory_limit is None else memory_limit
     if memory_limit is not None and each > limit:
         raise ConfigError(
-            f"capture: memory_limit must hold the gradients of one sample (needs {-(-each // 2**20)} MiB); got "
-            f"{limit // 2**20} MiB. Raise memory_limit or restrict params."
+            f"capture: memory_limit must hold the gradients of one sample (needs {mebibytes(each)}); got "
+            f"{mebibytes(limit)}. Raise memory_limit or restrict params."
         )
     model = _Outputs(task)
 

@@ -69,6 +69,11 @@ class Call:
         x = self.input.movedim(self.axis, 0) if self.axis else self.input
         return x.to(dtype) if x.is_floating_point() else x
 
+    def placed(self, grad: Tensor) -> Tensor:
+        """A gradient at the output, samples first, with an axis of one seed on the product's place."""
+        grad = grad.movedim(self.axis, 0) if self.axis else grad
+        return grad.unsqueeze(self.product.seed_dim)
+
     def zeros(self, num_seeds: int) -> Tensor:
         """Gradients at the output where nothing flows back to it, samples first, with K on the product's place."""
         sizes = list(self.output)
@@ -91,15 +96,15 @@ class Recording:
     """Some layer ran within a checkpoint that will run again in the backward."""
 
 
-def layers_of(model: nn.Module, selected: Mapping[str, nn.Parameter]) -> list[Layer]:
-    """The layers that own selected parameters and can be captured, and wrappers, in module order.
+def layers_of(modules: Mapping[str, nn.Module], selected: Mapping[str, nn.Parameter]) -> list[Layer]:
+    """The layers that own selected parameters and can be captured, and wrappers, of a model's modules by path.
 
     Raises:
         CaptureError: A layer has an option under which a sample has no gradient of its own.
     """
     names = {id(p): name for name, p in selected.items()}
     layers, refused = [], []
-    for path, module in model.named_modules():
+    for path, module in modules.items():
         rule = rule_of(module)
         if rule is None or not rule.applies(module):
             continue

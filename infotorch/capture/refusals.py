@@ -7,14 +7,9 @@ from torch import nn
 
 from infotorch.capture.hooks import Call
 from infotorch.capture.layers.table import RULES
-from infotorch.errors import CaptureError, ConfigError
+from infotorch.errors import CaptureError, ConfigError, mebibytes
 
-__all__ = ["astray", "check_inputs_kept", "check_memory", "check_real", "mebibytes", "uncovered"]
-
-
-def mebibytes(count: float) -> str:
-    """A number of bytes, rounded up."""
-    return f"{-(-int(count) // 2**20)} MiB"
+__all__ = ["astray", "check_inputs_kept", "check_memory", "check_real", "uncovered"]
 
 
 def astray(calls: Sequence[Call], counted: Mapping[str, int]) -> dict[str, int]:
@@ -26,19 +21,18 @@ def astray(calls: Sequence[Call], counted: Mapping[str, int]) -> dict[str, int]:
 
 
 def uncovered(
-    model: nn.Module,
+    modules: Mapping[str, nn.Module],
     missed: Mapping[str, int],
     apart: Mapping[str, Sequence[str]],
 ) -> CaptureError:
     """The refusal that lists every selected parameter without a pair.
 
     Args:
-        model: Whose parameters they are.
+        modules: The model's, by path.
         missed: From :func:`astray`.
         apart: Path of each layer that does not carry the batch, and its selected parameters.
     """
-    rows = [*_offenders(model, missed)]
-    modules = dict(model.named_modules())
+    rows = [*_offenders(modules, missed)]
     for path, names in apart.items():
         what = f"{_ends(names)}: must see one input a sample, [N, ...]"
         rows.append((path or "model", type(modules[path]).__name__, what))
@@ -72,19 +66,17 @@ def check_inputs_kept(calls: Sequence[Call]) -> None:
             )
 
 
-def check_memory(calls: Sequence[Call], num_seeds: int, memory_limit: int) -> None:
-    """The pairs fit, judged before any backward."""
-    need = sum(call.nbytes(num_seeds) for call in calls)
-    if need > memory_limit:
+def check_memory(need: int, memory_limit: int | None) -> None:
+    """The pairs' bytes fit, judged before any backward."""
+    if memory_limit is not None and need > memory_limit:
         raise ConfigError(
             f"capture: memory_limit must hold the batch's pairs (needs {mebibytes(need)}); got "
             f"{mebibytes(memory_limit)}. Raise memory_limit, pass fewer samples, or restrict params."
         )
 
 
-def _offenders(model: nn.Module, missed: Mapping[str, int]) -> list[tuple[str, str, str]]:
+def _offenders(modules: Mapping[str, nn.Module], missed: Mapping[str, int]) -> list[tuple[str, str, str]]:
     """(path, kind, what) a line: a module that no rule knows, or a parameter used beside its layer."""
-    modules = dict(model.named_modules())
     by_module: dict[str, list[str]] = {}
     for name in missed:
         by_module.setdefault(name.rpartition(".")[0], []).append(name)

@@ -1,23 +1,25 @@
 """A batch through the model, and the pairs that it leaves."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import RLock
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from infotorch.capture.assemble import assemble
-from infotorch.capture.backward import batch_gradient, gradients, unit_call
+from infotorch.capture.backward import batch_gradient, gradients, handed_over, unit_call
 from infotorch.capture.captured import Capture
 from infotorch.capture.fallback import dense_pairs
 from infotorch.capture.graph import Graph
 from infotorch.capture.hooks import Call, Layer, Recording, layers_of, recording
 from infotorch.capture.layers.wrapper import Wrapper
+from infotorch.capture.pair import LayerPair
 from infotorch.capture.plan import CapturePlan
 from infotorch.capture.probe import Verdict, follow, verdict_of
 from infotorch.capture.refusals import astray, check_inputs_kept, check_memory, check_real, uncovered
@@ -26,7 +28,11 @@ from infotorch.capture.verify import RTOL, check_alone, check_sum
 from infotorch.errors import CaptureError, NotSupported, unknown
 from infotorch.task import Task, select
 
-__all__ = ["capture"]
+__all__ = ["Fallback", "Options", "capture", "captured"]
+
+Fallback = Literal["func"]
+
+T = TypeVar("T")
 
 
 def capture(
@@ -36,7 +42,7 @@ def capture(
     seeds: Seeds | None = None,
     labels: None = None,
     memory_limit: int | None = None,
-    fallback: Literal["func"] | None = None,
+    fallback: Fallback | None = None,
     check: bool = True,
     verify: bool = False,
 ) -> Capture:
@@ -80,46 +86,94 @@ def capture(
         ...     cap.pairs[""].a.shape, cap.pairs[""].b.shape
         (torch.Size([5, 1, 3]), torch.Size([5, 1, 2]))
     """
-    _check_options(labels, fallback)
-    check_seeds(seeds)
-    with _alone(task.model):
-        return _capture(task, batch, seeds, memory_limit, fallback, check, verify)
+    if labels is not None:
+        raise NotSupported(
+            f"capture: labels must be None; got {labels!r}. Pass seeds, or output cotangents [K, N, ...] as seeds."
+        )
+    options = Options(seeds=seeds, memory_limit=memory_limit, fallback=fallback, check=check, verify=verify)
+    return captured(task, batch, options)[0]
 
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """As :func:`capture` takes them."""
+
+    seeds: Seeds | None = None
+    memory_limit: int | None = None
+    fallback: Fallback | None = None
+    check: bool = True
+    verify: bool = False
+
+
+HELD_BYTES = 16 * 2**20
+"""Pairs of at most so many bytes are held at once, which takes less time."""
 
 _LOCKS: WeakKeyDictionary[nn.Module, AbstractContextManager[bool]] = WeakKeyDictionary()
 """Hooks are the model's own, so that a second thread's forward would be recorded with the first one's."""
 
 
-def _alone(model: nn.Module) -> AbstractContextManager[bool]:
-    return _LOCKS.setdefault(model, RLock())
+def captured(
+    task: Task, batch: Any, options: Options, each: Callable[[LayerPair], T] | None = None
+) -> tuple[Capture, list[T]]:
+    """A Capture; or one without pairs, and what ``each`` made of them under no_grad, in parameter order.
+
+    Where pairs are large, those of a loss or of one seed are handed over during the backward: the whole takes little
+    more memory than a plain forward and backward.
+    """
+    check_seeds(options.seeds)
+    if options.fallback not in (None, "func"):
+        raise unknown("capture", "fallback", str(options.fallback), ["func"])
+    with _LOCKS.setdefault(task.model, RLock()):
+        return _backward(task, batch, options, _forward(task, batch, options), each)
 
 
-def _capture(
-    task: Task,
-    batch: Any,
-    seeds: Seeds | None,
-    memory_limit: int | None,
-    fallback: Literal["func"] | None,
-    check: bool,
-    verify: bool,
-) -> Capture:
-    x, y = task.split(batch) if seeds is None else (_inputs(batch), None)
-    N = task.check_inputs(x)
+@dataclass(kw_only=True)
+class _Forward:
+    """One pass through the model, and what is known of it."""
+
+    x: Any
+    y: Tensor | None
+    N: int
+    modules: Mapping[str, nn.Module]
+    layers: Sequence[Layer]
+    selected: Mapping[str, nn.Parameter]
+    verdict: Verdict | None
+    first: bool
+    """The verdict is not proved yet, and this batch can."""
+    seen: Recording
+    outputs: Tensor
+    losses: Tensor | None
+    total: Tensor
+    """What is differentiated: the sum of the losses, or the outputs."""
+    root: Node
+    """The total's node in the autograd graph."""
+
+
+def _forward(task: Task, batch: Any, options: Options) -> _Forward:
+    x, y = task.x_and_y(batch)
+    curvature = is_curvature(options.seeds)
+    if options.seeds is None or (curvature and y is not None):
+        x, y = task.split(batch)
+        N = len(y)
+    else:
+        N = task.check_inputs(x)
     selected = task.parameters()
     check_real(selected)
-    layers = layers_of(task.model, selected)
-    verdict = verdict_of(task, x, layers, run=check)
+    modules = dict(task.model.named_modules())
+    layers = layers_of(modules, selected)
+    verdict = verdict_of(task, x, layers, run=options.check)
     # One sample alone proves nothing about several.
     first = verdict is not None and not verdict.proved and N > 1
-    if first and verdict is not None:
-        tested = verdict.ran and not verdict.expansions and all(layer.rule.tested for layer in layers)
-        verify = verify or not tested
-
+    losses = None
     with torch.enable_grad():
         with recording(layers, verdict.expansions if verdict else None, N) as seen:
             outputs = task.outputs(x)
-        losses = None if y is None else task.losses(outputs, y)
+        if options.seeds is None:
+            losses = task.losses(outputs, y)
         total = outputs if losses is None else losses.sum()
+    if curvature and y is not None:
+        with torch.no_grad():
+            task.losses(outputs.detach(), y)  # refuses labels that are none
     if total.grad_fn is None:
         raise CaptureError(
             "capture: outputs must depend on a selected parameter; got outputs without a graph. "
@@ -127,78 +181,86 @@ def _capture(
         )
     if first and verdict is not None and verdict.expansions and not _proved(task, x, outputs, seen, verdict):
         verdict.withdraw()
-        return _capture(task, batch, seeds, memory_limit, fallback, check, verify)
-    graph = Graph(total.grad_fn)
+        return _forward(task, batch, options)
+    return _Forward(
+        x=x,
+        y=y,
+        N=N,
+        modules=modules,
+        layers=layers,
+        selected=selected,
+        verdict=verdict,
+        first=first,
+        seen=seen,
+        outputs=outputs,
+        losses=losses,
+        total=total,
+        root=total.grad_fn,
+    )
+
+
+def _backward(
+    task: Task, batch: Any, options: Options, fwd: _Forward, each: Callable[[LayerPair], T] | None
+) -> tuple[Capture, list[T]]:
+    seeds, selected, total, verdict = options.seeds, fwd.selected, fwd.total, fwd.verdict
+    verify = options.verify
+    if fwd.first and verdict is not None:
+        tested = verdict.ran and not verdict.expansions and all(layer.rule.tested for layer in fwd.layers)
+        verify = verify or not tested
+    graph = Graph(fwd.root)
     counted = graph.uses(selected)
-    calls, fallen = _covered(task, seen, verdict, graph, counted, N, fallback)
+    calls, fallen = _covered(fwd, graph, counted, options.fallback)
+    fwd.seen.calls.clear()
     check_inputs_kept(calls)
-    given = _labels(task, batch, outputs) if is_curvature(seeds) else None
-    sent = cotangents(task, seeds, outputs, given)
-    if memory_limit is not None:
-        check_memory(calls, len(sent), memory_limit)
-    unit = unit_call(seeds, outputs, calls)
-    upstream = _upstream(total, outputs, sent, selected, fallen) if fallen else []
-    grads = gradients(total, calls, sent, unit, keep_graph=verify)
-    check_inputs_kept(calls)  # again: a reversible network rebuilds its activations in place, in its backward
-    with torch.no_grad():
-        pairs = assemble(calls, grads, selected, unit, seeds=seeds is not None)
+    sent = cotangents(task, seeds, fwd.outputs, fwd.y)
+    nbytes = sum(call.nbytes(len(sent)) for call in calls)
+    check_memory(nbytes, options.memory_limit)
+    # Half precision rounds each sample's products, and those of a batch in another order.
+    rtol = max([RTOL, *(4 * torch.finfo(call.dtype).eps for call in calls)])
+    unit = unit_call(seeds, fwd.outputs, calls)
+    upstream = _upstream(total, fwd.outputs, sent, selected, fallen) if fallen else []
+    pairs: dict[str, LayerPair] = {}
+    found: dict[str, T] = {}
+    one_pass = len(sent) == 1 and unit is None and not verify
+    if each is not None and one_pass and nbytes > HELD_BYTES:
+        found = handed_over(total, calls, sent[0], graph, selected, each, seeds=seeds is not None)
+    else:
+        grads = gradients(total, calls, sent, unit, keep_graph=verify)
+        check_inputs_kept(calls)  # again: a reversible network rebuilds its activations in place, in its backward
+        with torch.no_grad():
+            pairs = assemble(calls, grads, selected, unit, seeds=seeds is not None)
     if fallen:
-        pairs |= dense_pairs(task, x, fallen, upstream, memory_limit, seeds=seeds is not None)
+        pairs |= dense_pairs(task, fwd.x, fallen, upstream, options.memory_limit, seeds=seeds is not None)
         place = {name: i for i, name in enumerate(selected)}
         pairs = dict(sorted(pairs.items(), key=lambda item: place[next(iter(item[1].shapes))]))
     result = Capture(
         pairs=pairs,
-        outputs=outputs.detach(),
-        losses=None if losses is None else losses.detach(),
+        outputs=fwd.outputs.detach(),
+        losses=None if fwd.losses is None else fwd.losses.detach(),
         shapes={name: p.shape for name, p in selected.items()},
         unused=tuple(name for name, count in counted.items() if not count),
         seeds=None if seeds is None else len(sent),
         asked="tensor" if isinstance(seeds, Tensor) else seeds,
         plan=CapturePlan(
-            allowed=_allowed(task.model, layers, seen),
+            allowed=_allowed(fwd),
             expanded=tuple(verdict.expansions) if verdict else (),
             fallback=tuple(fallen),
             verified=verify,
         ),
     )
     if verify:
-        # Half precision rounds each sample's products, and those of a batch in another order.
-        rtol = max([RTOL, *(4 * torch.finfo(call.dtype).eps for call in calls)])
         check_sum(result, batch_gradient(total, selected, sent), rtol)
-        last = slice(N - 1, N)
-        one = select(batch if seeds is None else x, last)
+        last = slice(fwd.N - 1, fwd.N)
+        one = select(batch if seeds is None else fwd.x, last)
         alone_seeds = None if seeds is None else torch.stack([c[last] for c in sent if c is not None])
-        check_alone(result, capture(task, one, seeds=alone_seeds, fallback=fallback, check=False), rtol)
-    if first and verdict is not None:
+        check_alone(result, capture(task, one, seeds=alone_seeds, fallback=options.fallback, check=False), rtol)
+    if fwd.first and verdict is not None:
         verdict.proved = True
-    return result
-
-
-def _check_options(labels: object, fallback: object) -> None:
-    if labels is not None:
-        raise NotSupported(
-            f"capture: labels must be None; got {labels!r}. Pass seeds, or output cotangents [K, N, ...] as seeds."
-        )
-    if fallback not in (None, "func"):
-        raise unknown("capture", "fallback", str(fallback), ["func"])
-
-
-def _inputs(batch: Any) -> Any:
-    return batch[0] if isinstance(batch, (tuple, list)) and len(batch) == 2 else batch
-
-
-def _labels(task: Task, batch: Any, outputs: Tensor) -> Tensor | None:
-    """The batch's labels where it has some, which must be ones that the loss takes."""
-    whole = isinstance(batch, dict)
-    if not whole and not (isinstance(batch, (tuple, list)) and len(batch) == 2):
-        return None
-    y = task.target(batch) if task.target else batch.get("labels") if whole else batch[1]
-    if y is None:
-        return None
-    _, y = task.split(batch)
-    with torch.no_grad():
-        task.losses(outputs.detach(), y)
-    return y
+    if each is not None:
+        with torch.no_grad():
+            found |= {next(iter(pair.shapes)): each(pair) for pair in pairs.values()}
+        result.close()
+    return result, [found[name] for name in selected if name in found]
 
 
 def _proved(task: Task, x: Any, outputs: Tensor, seen: Recording, verdict: Verdict) -> bool:
@@ -216,33 +278,28 @@ def _proved(task: Task, x: Any, outputs: Tensor, seen: Recording, verdict: Verdi
 
 
 def _covered(
-    task: Task,
-    seen: Recording,
-    verdict: Verdict | None,
-    graph: Graph,
-    counted: Mapping[str, int],
-    N: int,
-    fallback: str | None,
+    fwd: _Forward, graph: Graph, counted: Mapping[str, int], fallback: str | None
 ) -> tuple[list[Call], list[str]]:
     """Products that carry the batch and reach the outputs, and the parameters that they leave uncovered.
 
     Raises:
         CaptureError: There are such parameters and no fallback.
     """
-    ran = verdict is not None and verdict.ran
-    calls = follow(seen.calls, verdict) if ran and verdict else seen.calls
-    known = set(verdict.apart) if verdict else set()
+    calls, known = list(fwd.seen.calls), set()
+    if fwd.verdict is not None:
+        calls = follow(calls, fwd.verdict) if fwd.verdict.ran else calls
+        known = set(fwd.verdict.apart)
     calls = [call for call in calls if call.edge.node in graph]
     apart: dict[str, dict[str, None]] = {}
     for call in calls:
-        if call.layer.path in known or not call.carries(N):
+        if call.layer.path in known or not call.carries(fwd.N):
             names = [name for name in (call.weight, call.bias) if name]
             apart.setdefault(call.layer.path, {}).update(dict.fromkeys(names))
     missed = astray(calls, counted)
     if not missed and not apart:
         return calls, []
     if fallback is None:
-        raise uncovered(task.model, missed, {path: [*names] for path, names in apart.items()})
+        raise uncovered(fwd.modules, missed, {path: [*names] for path, names in apart.items()})
     lost = {*missed, *(name for names in apart.values() for name in names)}
     kept = [
         replace(
@@ -275,13 +332,13 @@ def _upstream(
     return list(torch.autograd.grad(total, outputs, retain_graph=True))
 
 
-def _allowed(model: nn.Module, layers: Sequence[Layer], seen: Recording) -> tuple[str, ...]:
+def _allowed(fwd: _Forward) -> tuple[str, ...]:
     """What is no part of a plain model and changes nothing."""
     allowed = []
-    for path, module in model.named_modules() if "torch._dynamo" in sys.modules else ():
-        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+    for path, module in fwd.modules.items() if "torch._dynamo" in sys.modules else ():
+        if "_orig_mod" in module._modules or module._compiled_call_impl is not None:
             allowed.append(f"compiled, run eagerly: {path or 'the model'}")
-    for layer in layers:
+    for layer in fwd.layers:
         if isinstance(layer.rule, Wrapper):
             allowed.append(f"{type(layer.module).__name__}, its module used: {layer.path or 'the model'}")
-    return (*allowed, *(["checkpointed, run again in the backward"] if seen.checkpointed else []))
+    return (*allowed, *(["checkpointed, run again in the backward"] if fwd.seen.checkpointed else []))

@@ -46,6 +46,8 @@ class CrossEntropy:
         check_classes(outputs, y)
         if y.is_floating_point():
             return -(y * outputs.log_softmax(-1)).flatten(1).sum(1)
+        if outputs.dim() == 2:
+            return F.cross_entropy(outputs, y, reduction="none")
         losses = F.cross_entropy(outputs.flatten(0, -2), y.flatten(), reduction="none", ignore_index=IGNORED_LABEL)
         return losses.view(len(outputs), -1).sum(1)
 

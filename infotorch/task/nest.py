@@ -39,12 +39,15 @@ def select(x: Any, index: slice | Tensor) -> Any:
 
 
 def mapped(fn: Callable[[Tensor], Any], x: Any) -> Any:
-    """The nest of what ``fn`` makes of every tensor of ``x``."""
+    """The nest of what ``fn`` makes of every tensor of ``x``; what is no tensor and no nest stays as it is."""
     if isinstance(x, Tensor):
         return fn(x)
     if isinstance(x, dict):
         return {key: mapped(fn, entry) for key, entry in x.items()}
-    return type(x)(mapped(fn, entry) for entry in x)
+    if not isinstance(x, (tuple, list)):
+        return x
+    entries = [mapped(fn, entry) for entry in x]
+    return type(x)(*entries) if hasattr(x, "_fields") else type(x)(entries)  # a namedtuple takes them one by one
 
 
 def check_finite(what: str, tensor: Tensor) -> None:

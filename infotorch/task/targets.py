@@ -86,6 +86,11 @@ def _check_residual_labels(y: Tensor, C: int) -> None:
 
 
 def _check_range(y: Tensor, C: int) -> None:
+    if not y.numel():
+        return
+    low, high = torch.stack(y.aminmax()).tolist()
+    if low >= 0 and high < C:
+        return
     outside = ((y < 0) | (y >= C)) & ((y != IGNORED_LABEL) if y.dim() > 1 else True)
     if outside.any():
         n = int(outside.nonzero()[0, 0])

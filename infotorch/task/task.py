@@ -80,14 +80,20 @@ class Task:
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """The selected parameters by name, in the order of ``model.named_parameters()``; a tied one once."""
-        hits = {id(p) for p in self._matches()}
-        chosen = {name: p for name, p in self.model.named_parameters() if p.requires_grad and id(p) in hits}
+        hits = None if self.params is None else {id(p) for p in self._matches(self.params)}
+        named = self.model.named_parameters()
+        chosen = {name: p for name, p in named if p.requires_grad and (hits is None or id(p) in hits)}
         if not chosen:
             raise ConfigError(
                 "task: params must select a parameter that requires grad; got none. "
                 "Call requires_grad_(True) on those in question, or widen params."
             )
         return chosen
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """The shape of every selected parameter, in order."""
+        return {name: p.shape for name, p in self.parameters().items()}
 
     def _first(self) -> nn.Parameter:
         """One of the selected parameters, for its device and dtype; without a walk where all are selected."""
@@ -97,12 +103,12 @@ class Task:
                 return first
         return next(iter(self.parameters().values()))
 
-    def _matches(self) -> list[nn.Parameter]:
+    def _matches(self, params: Sequence[str] | Callable[[str], bool]) -> list[nn.Parameter]:
         named = list(self.model.named_parameters(remove_duplicate=False))
-        if self.params is None or callable(self.params):
-            return [p for name, p in named if self.params is None or self.params(name)]
+        if callable(params):
+            return [p for name, p in named if params(name)]
         hits = []
-        for pattern in self.params:
+        for pattern in params:
             found = [p for name, p in named if fnmatch.fnmatchcase(name, pattern)]
             if not found:
                 near = difflib.get_close_matches(pattern, [name for name, _ in named], n=1, cutoff=0.0)
@@ -118,19 +124,26 @@ class Task:
             hits += found
         return hits
 
+    def x_and_y(self, batch: Any) -> tuple[Any, Any]:
+        """X and y of (x, y) or a dict, as they come; y is None where there is none, as in x alone."""
+        if isinstance(batch, dict):
+            return batch, self.target(batch) if self.target else batch.get("labels")
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            return batch, None
+        x, y = batch
+        return x, self.target(batch) if self.target and y is not None else y
+
     def split(self, batch: Any) -> tuple[Any, Tensor]:
         """(x, y) of a batch, checked: finite, not empty, of one length."""
-        whole = isinstance(batch, dict)
-        if not whole and not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+        if not isinstance(batch, dict) and not (isinstance(batch, (tuple, list)) and len(batch) == 2):
             raise DataError(f"task: a batch must be (x, y) or a dict; got {name_of(type(batch))}. Pass both together.")
-        x = batch if whole else batch[0]
-        y = self.target(batch) if self.target else batch.get("labels") if whole else batch[1]
+        x, y = self.x_and_y(batch)
         N = self.check_inputs(x)
         if not isinstance(y, Tensor):
             raise DataError(
                 f"task: y must be a tensor; got {name_of(type(y))}. Pass torch.as_tensor(y), or give target=."
             )
-        device = self._first().device
+        device = next(tensors_of(x)).device  # the model's
         if y.device != device:
             raise DataError(
                 f"task: y must be on the model's device {device}; got {y.device}. Pass y.to({str(device)!r})."
@@ -162,6 +175,8 @@ class Task:
 
     def check_mode(self) -> None:
         """Refuse a model whose samples are coupled or whose forward is random."""
+        if not any(map(_may_couple, self.model.modules())):
+            return
         norms, training = [], {}
         for path, module in self.model.named_modules():
             if module.training:
@@ -228,6 +243,10 @@ class Task:
             DataError: A label is out of range, or targets have another size than the outputs.
         """
         return residual_targets(y, num_outputs, probabilities=isinstance(self.criterion, BinaryCrossEntropy))
+
+
+def _may_couple(module: nn.Module) -> bool:
+    return module.training or (isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None)
 
 
 def _train_mode(path: str, module: nn.Module, why: str) -> ConfigError:

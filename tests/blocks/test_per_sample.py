@@ -200,17 +200,30 @@ def test_what_is_not_a_batch_is_refused():
 
 
 PEAKS = """
-import ctypes, pathlib
+import ctypes, pathlib, sys
 import torch
 from torch import nn
 from infotorch import Task, per_sample_grad_norms
 torch.set_num_threads(1)
 torch.manual_seed(0)
-layers = []
-for i, o, stride in ((3, 32, 1), (32, 64, 2), (64, 64, 2)):
-    layers += [nn.Conv2d(i, o, 3, stride, 1), nn.ReLU()]
-model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 64, 10)).eval()
-batch = torch.randn(128, 3, 32, 32), torch.randint(0, 10, (128,))
+class Residual(nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+if sys.argv[1] == "conv":
+    layers = []
+    for i, o, stride in ((3, 32, 1), (32, 64, 2), (64, 64, 2)):
+        layers += [nn.Conv2d(i, o, 3, stride, 1), nn.ReLU()]
+    model, x = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 64, 10)), torch.randn(128, 3, 32, 32)
+elif sys.argv[1] == "residual":
+    blocks = [Residual(nn.Conv2d(16, 16, 3, 1, 1), nn.GroupNorm(4, 16), nn.ReLU()) for _ in range(8)]
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, 1, 1), *blocks, nn.Flatten(), nn.Linear(16 * 1024, 10))
+    x = torch.randn(32, 3, 32, 32)
+else:
+    layer = nn.TransformerEncoderLayer(128, 4, 512, 0.0, batch_first=True)
+    model = nn.Sequential(nn.TransformerEncoder(layer, 4), nn.Flatten(), nn.Linear(32 * 128, 10))
+    x = torch.randn(32, 32, 128)
+model.eval()
+batch = x, torch.randint(0, 10, (len(x),))
 def plain():
     nn.functional.cross_entropy(model(batch[0]), batch[1], reduction="sum").backward()
     model.zero_grad()
@@ -228,9 +241,10 @@ print(peak(plain), peak(lambda: per_sample_grad_norms(Task(model), batch)))
 """
 
 
-def test_norms_take_at_most_a_third_more_memory_than_a_plain_backward():
-    """Convolutions at 1,024 positions, whose unfolded inputs would take 9 times their size."""
-    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("net", ["conv", "residual", "encoder"])
+def test_norms_take_at_most_a_third_more_memory_than_a_plain_backward(net):
+    """Convolutions at 1,024 positions, whose unfolded inputs would take 9 times their size; and nets of many layers."""
+    done = subprocess.run([sys.executable, "-c", PEAKS, net], capture_output=True, text=True, check=True)
     plain, norms = map(int, done.stdout.split())
     assert plain > 2**15 and norms <= 1.3 * plain, f"{norms} against {plain} KiB"
 

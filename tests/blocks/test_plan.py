@@ -35,7 +35,7 @@ def test_a_batch_is_no_larger_than_the_data():
 
 def test_one_sample_that_does_not_fit_is_refused():
     with pytest.raises(
-        ConfigError, match=r"ntk: memory_limit must hold one sample of each side \(needs 1 MiB\); got 1 MiB"
+        ConfigError, match=r"ntk: memory_limit must hold one sample of each side \(needs 22 bytes\); got 21 bytes"
     ):
         plan(20, None, 21)
 
@@ -68,5 +68,6 @@ def test_no_seed_is_left_alone(K):
 
 def test_one_sample_that_does_not_fit_with_three_seeds_is_refused():
     for K, limit in ((1, 13), (2, 17), (10, 21)):
-        with pytest.raises(ConfigError, match=r"norms: memory_limit must hold one sample \(needs 1 MiB\); got 1 MiB"):
+        says = rf"norms: memory_limit must hold one sample \(needs {limit + 1} bytes\); got {limit} bytes"
+        with pytest.raises(ConfigError, match=says):
             parts(3, K, limit)

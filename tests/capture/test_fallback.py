@@ -110,7 +110,9 @@ def test_one_sample_above_the_memory_limit_is_refused(batch):
             return x.sum((1, 2))[:, None] * self.table.sum()
 
     task = Task(Wide().eval(), loss="mse")
-    with pytest.raises(ConfigError, match=r"gradients of one sample \(needs 1 MiB\); got 0 MiB. Raise memory_limit"):
+    with pytest.raises(
+        ConfigError, match=r"gradients of one sample \(needs 1 MiB\); got 1024 bytes. Raise memory_limit"
+    ):
         capture(task, batch[0].float(), seeds="logits", fallback="func", memory_limit=2**10)
 
 

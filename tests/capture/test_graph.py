@@ -44,3 +44,12 @@ def test_a_deep_graph_is_walked_without_recursion():
     for _ in range(5000):
         total = total + 1
     assert uses(total, w=w) == {"w": 1}
+
+
+def test_ends_are_nodes_behind_which_there_is_none_of_the_others():
+    w = nn.Parameter(torch.ones(2))
+    low, beside = w * 2, w + 1
+    high = low.exp() + beside
+    nodes = [y.grad_fn for y in (low, beside, high)]
+    assert Graph(high.sum().grad_fn).ends(nodes) == {low.grad_fn, beside.grad_fn}
+    assert Graph(high.sum().grad_fn).ends([high.grad_fn]) == {high.grad_fn}

@@ -148,7 +148,7 @@ def test_what_a_forward_keeps_on_its_modules_is_real_afterwards():
 
     model = Caches().eval()
     task = Task(model, loss="mse")
-    verdict = verdict_of(task, torch.ones(4, 3), layers_of(model, task.parameters()), run=True)
+    verdict = verdict_of(task, torch.ones(4, 3), layers_of(dict(model.named_modules()), task.parameters()), run=True)
     assert verdict.ran and model.cached is None and not hasattr(model, "new") and float(model.count) == 0
     capture(task, torch.ones(4, 3), seeds="logits")
     assert type(model.cached) is torch.Tensor and float(model.count) == 1

@@ -1,0 +1,137 @@
+"""Pairs that are handed over during the backward are those that a capture holds, and are let go of."""
+
+import gc
+import importlib
+import weakref
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from infotorch.capture import capture
+from infotorch.capture.run import Options, captured
+from infotorch.errors import CaptureError
+from infotorch.task import Task
+from tests.blocks.cases import MODELS, case
+
+
+@pytest.fixture
+def handing_over(monkeypatch):
+    """However small pairs are, none is held."""
+    monkeypatch.setattr(importlib.import_module("infotorch.capture.run"), "HELD_BYTES", -1)
+
+
+def sides(pair):
+    return pair.name, dict(pair.shapes), pair.geometry, pair.groups, pair.transposed, pair.a.clone(), pair.b.clone()
+
+
+def assert_same_pairs(task, batch, seeds=None):
+    cap, found = captured(task, batch, Options(seeds=seeds), sides)
+    assert not cap.pairs and found
+    held = capture(task, batch, seeds=seeds)
+    assert cap.unused == held.unused and torch.equal(cap.outputs, held.outputs)
+    for got, pair in zip(found, held.pairs.values(), strict=True):
+        *known, a, b = sides(pair)
+        assert list(got[:-2]) == known
+        assert torch.equal(got[-2], a) and torch.equal(got[-1], b)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_they_are_those_of_a_capture_to_the_bit(handing_over, name):
+    made = case(name)
+    assert_same_pairs(made.task, made.batch)
+    assert_same_pairs(made.task, made.x, made.y.expand_as(made.task.outputs(made.x))[None])
+
+
+class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.inner = nn.Linear(5, 4), nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+        self.lstm = nn.LSTM(4, 3, batch_first=True)
+
+    def forward(self, x):
+        h = checkpoint(self.inner, self.first(x).tanh(), use_reentrant=False)
+        return self.lstm(h)[0].sum(1)
+
+
+class Heads(nn.Module):
+    """Two branches that end in different layers, one of which has no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right, self.last = nn.Linear(3, 4), nn.Linear(2, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(self.left(x[:, :3]).tanh() + self.right(x[:, 3:]) * 0).tanh()
+
+
+@pytest.mark.parametrize("model, sizes", [(Checkpointed, (6, 7, 5)), (Heads, (6, 5))])
+def test_graphs_of_several_ends_and_of_recomputed_parts(handing_over, rng, model, sizes):
+    net = model().double().eval()
+    assert_same_pairs(
+        Task(net, loss="mse"),
+        (
+            torch.randn(sizes, dtype=torch.float64, generator=rng),
+            torch.randn(6, 3, dtype=torch.float64, generator=rng),
+        ),
+    )
+
+
+def test_no_pair_outlives_its_turn(handing_over, rng):
+    """Of a chain of layers, inputs and gradients of all but the first are gone when the next pair comes."""
+    model = nn.Sequential(*(layer for _ in range(5) for layer in (nn.Linear(4, 4), nn.Tanh()))).double().eval()
+    batch = torch.randn(6, 4, dtype=torch.float64, generator=rng), torch.zeros(6, 4, dtype=torch.float64)
+    seen, alive = [], []
+
+    def each(pair):
+        alive.append(sum(ref() is not None for ref in seen))
+        seen.extend(weakref.ref(side) for side in (pair.a, pair.b))
+
+    captured(Task(model, loss="mse"), batch, Options(), each)
+    assert len(alive) == 5 and not any(alive)
+
+
+def test_an_error_on_the_way_leaves_nothing_behind(handing_over, rng):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4)).eval()
+    batch = torch.randn(6, 4, generator=rng), torch.zeros(6, 4)
+    inputs = []
+
+    def each(pair):
+        inputs.append(weakref.ref(pair.a))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        captured(Task(model, loss="mse"), batch, Options(), each)
+    gc.collect()
+    assert len(inputs) == 1 and inputs[0]() is None
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert_same_pairs(Task(model, loss="mse"), batch)
+
+
+class Rebuilds(torch.autograd.Function):
+    """Overwrites in its backward what the layer before it has read, as reversible networks do."""
+
+    @staticmethod
+    def forward(ctx, x, h):
+        ctx.x = x
+        return h.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        ctx.x.zero_()
+        return None, grad
+
+
+def test_an_input_that_the_backward_overwrites_is_refused(handing_over):
+    class Reversible(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            x = x.clone()
+            return self.second(Rebuilds.apply(x, self.first(x)))
+
+    with pytest.raises(CaptureError, match="the input of 'first' must stay as the layer saw it"):
+        captured(Task(Reversible().eval(), loss="mse"), (torch.ones(4, 3), torch.zeros(4, 3)), Options(), sides)

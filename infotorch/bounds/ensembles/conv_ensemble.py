@@ -38,8 +38,7 @@ class ConvEnsemble(NetworkEnsemble):
         return 8 if self.x.is_cpu else super().width
 
     def _start(self, seeds: list[int]) -> tuple[State, list[Tensor]]:
-        networks = [initial_network(self.name, self.network, seed) for seed in seeds]
-        state = State(*stacked_state(networks, self.x))
+        state = State(*stacked_state(self.name, self.network, seeds, self.x))
         for parameter in state.parameters.values():
             parameter.requires_grad_()
         return state, list(state.parameters.values())

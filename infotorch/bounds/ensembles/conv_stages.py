@@ -10,7 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infotorch.bounds.ensembles.conv_layers import Geometry, Spare, affine, columns, convolve, normalize, rectified
+from infotorch.bounds.ensembles.conv_layers import (
+    Geometry,
+    Spare,
+    affine,
+    columns_and_ones,
+    convolve,
+    normalize,
+    rectified,
+)
 from infotorch.errors import ConfigError, NotSupported, ShapeError
 
 __all__ = ["Patches", "Stage", "State", "stages_of"]
@@ -134,20 +142,17 @@ class First:
     norm: Norm
 
     def patches(self, x: Tensor) -> Patches:
-        found = columns(x, self.conv.geometry)
-        mean = found.mean(-1)
-        centred = found - mean[..., None]
-        return Patches(self.with_ones(found), mean, centred @ centred.mT / found.shape[-1])
-
-    def with_ones(self, found: Tensor) -> Tensor:
-        found = torch.cat([found, torch.ones_like(found[:, :1])], 1)  # the shift is one more weight
-        return found.view(*found.shape[:2], *self.conv.geometry.out, -1)
+        found = columns_and_ones(x, self.conv.geometry)  # the shift is one more weight
+        rows = found[:, :-1].flatten(2)
+        mean = rows.mean(-1)
+        centred = rows - mean[..., None]
+        return Patches(found, mean, centred @ centred.mT / rows.shape[-1])
 
     def __call__(self, x: Tensor | Patches, state: State, training: bool) -> Tensor:
         weight = state[f"{self.conv.name}.weight"].flatten(2)  # [E, O, K]
         if not isinstance(x, Patches):
             scale, shift = self.norm.running(state)
-            spare, patches = None, self.with_ones(columns(x, self.conv.geometry))
+            spare, patches = None, columns_and_ones(x, self.conv.geometry)
         else:
             mean = (weight @ x.mean[..., None])[..., 0]
             var = ((weight @ x.covariance) * weight).sum(-1)

@@ -101,7 +101,7 @@ def conv_ensemble(
     Raises:
         ConfigError: An option is out of range, or a last batch of one sample leaves batch norm a single value.
         DataError: x is not finite, or y holds what is no class.
-        NotSupported: A layer can't be turned; the text names it.
+        NotSupported: A layer can't be turned, or has parameters of another one; the text names it.
         ShapeError: x and y differ in length, or the layers don't fit x.
 
     Example:

@@ -219,7 +219,7 @@ def stages_of(where: str, network: nn.Module, sample: Tensor) -> tuple[tuple[Sta
     """
     stages: list[Stage] = []
     with torch.no_grad():
-        for name, layer in _layers(where, network, ""):
+        for name, layer in _layers(where, network):
             stage = _stage(where, name, layer, sample)
             try:
                 sample = copy.deepcopy(layer).to(sample).eval()(sample)
@@ -245,17 +245,22 @@ def stages_of(where: str, network: nn.Module, sample: Tensor) -> tuple[tuple[Sta
     return tuple(stages), sample.shape[1]
 
 
-def _layers(where: str, network: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+def _layers(where: str, network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The layers by their names, in the order in which they are called: an activation may come several times."""
     if not isinstance(network, nn.Sequential):
         raise NotSupported(
             f"{where}: network must be a Sequential; got {type(network).__name__}. Use vmap_ensemble for other modules."
         )
-    for name, layer in network.named_children():
-        full = f"{path}.{name}" if path else name
-        if isinstance(layer, nn.Sequential):
-            yield from _layers(where, layer, full)
-        else:
-            yield full, layer
+    once = {name for named in (network.named_parameters(), network.named_buffers()) for name, _ in named}
+    for path, layer in network.named_modules(remove_duplicate=False):
+        for name, _ in (*layer.named_parameters(path, recurse=False), *layer.named_buffers(path, recurse=False)):
+            if name not in once:
+                raise NotSupported(
+                    f"{where}: parameters and buffers must be of one layer; got {name!r}, which an earlier layer has "
+                    "too. Use vmap_ensemble."
+                )
+        if not isinstance(layer, nn.Sequential):
+            yield path, layer
 
 
 def _stage(where: str, name: str, layer: nn.Module, x: Tensor) -> Stage:

@@ -36,6 +36,27 @@ def test_a_first_convolution_of_short_patches_takes_its_norm():
     assert isinstance(stages_of("f", network, X)[0][0], Conv)
 
 
+def test_an_activation_that_comes_again_is_called_again():
+    relu = nn.ReLU()
+    inner = nn.Sequential(nn.Conv2d(3, 3, 1), relu)
+    network = nn.Sequential(nn.Conv2d(4, 3, 3), relu, inner, nn.Flatten(), nn.Linear(48, 2), relu)
+    names = [type(stage).__name__ for stage in stages_of("f", network, X)[0]]
+    assert names == ["Conv", "Elementwise", "Conv", "Elementwise", "Flatten", "Linear", "Elementwise"]
+
+
+def test_shared_parameters_and_buffers_are_refused():
+    conv, norm, tied = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, affine=False), nn.Conv2d(4, 4, 1)
+    tied.bias = conv.bias
+    text = r"f: parameters and buffers must be of one layer; got '2\.{}', which an earlier layer has too\. Use vmap_ens"
+    for layers, name in (
+        ([conv, norm, conv], "weight"),
+        ([conv, norm, norm], "running_mean"),
+        ([conv, norm, tied], "bias"),
+    ):
+        with pytest.raises(NotSupported, match=text.format(name)):
+            stages_of("f", nn.Sequential(*layers), X)
+
+
 class Own(nn.ReLU):
     def forward(self, x):
         return x

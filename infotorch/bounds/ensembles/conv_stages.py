@@ -247,9 +247,10 @@ def stages_of(where: str, network: nn.Module, sample: Tensor) -> tuple[tuple[Sta
 
 def _layers(where: str, network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The layers by their names, in the order in which they are called: an activation may come several times."""
-    if not isinstance(network, nn.Sequential):
+    if not _is_sequence(network):
         raise NotSupported(
-            f"{where}: network must be a Sequential; got {type(network).__name__}. Use vmap_ensemble for other modules."
+            f"{where}: network must be a Sequential, without a forward of its own; got {type(network).__name__}. "
+            "Use vmap_ensemble for other modules."
         )
     once = {name for named in (network.named_parameters(), network.named_buffers()) for name, _ in named}
     for path, layer in network.named_modules(remove_duplicate=False):
@@ -259,8 +260,12 @@ def _layers(where: str, network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
                     f"{where}: parameters and buffers must be of one layer; got {name!r}, which an earlier layer has "
                     "too. Use vmap_ensemble."
                 )
-        if not isinstance(layer, nn.Sequential):
+        if not _is_sequence(layer):
             yield path, layer
+
+
+def _is_sequence(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward
 
 
 def _stage(where: str, name: str, layer: nn.Module, x: Tensor) -> Stage:
@@ -286,15 +291,15 @@ def _stage(where: str, name: str, layer: nn.Module, x: Tensor) -> Stage:
             if x.ndim == 2:
                 return Linear(name)
             refused = "behind a Flatten"
-        case nn.Flatten():
+        case nn.Flatten() if type(layer) is nn.Flatten:
             if layer.start_dim == 1 and layer.end_dim in (-1, x.ndim - 1):
                 return Flatten()
             refused = "of all but the batch"
-        case nn.MaxPool2d():
+        case nn.MaxPool2d() if type(layer) is nn.MaxPool2d:
             if not layer.return_indices:
                 return Pool(layer)
             refused = "without return_indices"
-        case nn.AvgPool2d() | nn.AdaptiveAvgPool2d():
+        case nn.AvgPool2d() | nn.AdaptiveAvgPool2d() if type(layer) in (nn.AvgPool2d, nn.AdaptiveAvgPool2d):
             return Pool(layer)
         case _ if type(layer) in ELEMENTWISE:
             layer = copy.deepcopy(layer)

@@ -10,7 +10,7 @@ from infotorch.report.bounds_series import GAP, Point, named, points, trained, w
 from infotorch.report.bounds_terms import information, spread, terms
 from infotorch.report.figure import Chapter
 from infotorch.report.numbers import bits, count, number, quantity
-from infotorch.report.view import View
+from infotorch.report.view import View, listed
 
 __all__ = ["bounds"]
 
@@ -153,4 +153,4 @@ def _epochs(own: Sequence[int | None], epochs: Sequence[int | None]) -> str:
     first = epochs.index(own[0])
     if len(own) > 2 and list(own) == list(epochs[first : first + len(own)]):
         return f"epochs {names[0]} to {names[-1]}"
-    return f"epoch{'s' if len(own) > 1 else ''} {' and '.join(filter(None, (', '.join(names[:-1]), names[-1])))}"
+    return f"epoch{'s' if len(own) > 1 else ''} {listed(names)}"

@@ -16,7 +16,7 @@ from infotorch.report.numbers import count, number, percent, quantity
 from infotorch.report.plots import Group, distribution, scatter, spread
 from infotorch.report.theme import CONFIG
 from infotorch.report.thumbnails import Thumbnails, nearest, thumbnails
-from infotorch.report.view import View, visible
+from infotorch.report.view import View, listed, visible
 
 __all__ = ["Card", "content"]
 
@@ -231,7 +231,7 @@ def _sentence(view: View) -> str:
     titles = [score.words for score in view.scores[:3]]
     if len(view.scores) > 3:
         titles[2:] = [f"{len(view.scores) - 2} more scores"]
-    what = " and ".join(part for part in (", ".join(titles[:-1]), titles[-1]) if part)
+    what = listed(titles)
     return f"{what[0].upper()}{what[1:]} of {count(len(view))} samples."
 
 

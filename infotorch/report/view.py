@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ from infotorch.errors import StoreError
 from infotorch.report.numbers import UNITS
 from infotorch.table import Scores, ranks
 
-__all__ = ["FULL_ROWS", "Run", "Score", "View", "spearman", "view", "visible"]
+__all__ = ["FULL_ROWS", "Run", "Score", "View", "listed", "spearman", "view", "visible"]
 
 FULL_ROWS = 5000  # with more rows the page holds charts of bins, and single samples only at the ends of each score
 KEPT_WRONG, KEPT_END = 500, 200
@@ -250,6 +250,11 @@ def view(run: Run) -> View:
 def visible(text: str) -> str:
     """``text`` with control characters shown as their pictures."""
     return text.translate(_CONTROL)
+
+
+def listed(words: Sequence[str]) -> str:
+    """One, one and another, or one, another and a third."""
+    return " and ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:

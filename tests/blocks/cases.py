@@ -56,6 +56,18 @@ class Partly(nn.Module):
         return self.scale(self.shift(self.twice(self.twice(x).tanh())).tanh())
 
 
+class Gated(nn.Module):
+    """Its second layer serves batches of positive samples alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.extra = nn.Linear(3, 2), nn.Linear(2, 2)
+
+    def forward(self, x):
+        h = self.fc(x)
+        return self.extra(h) if x.sum() > 0 else h
+
+
 MODELS = {
     "mlp": (lambda: nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)), floats(5)),
     "one output": (lambda: nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1), nn.Flatten(0)), floats(5)),

@@ -10,7 +10,7 @@ from infotorch.capture import capture
 from infotorch.errors import CaptureError, ConfigError, DataError, NotSupported, NumericsError
 from infotorch.task import Task
 from tests.blocks import cases
-from tests.blocks.cases import MODELS
+from tests.blocks.cases import MODELS, Gated
 from tests.laws import assert_same, assert_same_bits
 
 
@@ -123,15 +123,6 @@ def test_one_sample_over_the_limit_is_refused_with_its_size():
 
 
 def test_layers_that_only_some_samples_use_are_refused(rng):
-    class Gated(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc, self.extra = nn.Linear(3, 2), nn.Linear(2, 2)
-
-        def forward(self, x):
-            h = self.fc(x)
-            return self.extra(h) if x.sum() > 0 else h
-
     x = torch.cat([-torch.ones(2, 3), torch.ones(2, 3)])
     with pytest.raises(CaptureError, match="every batch must use the same layers; got 'extra' in some batches alone"):
         ntk(Task(Gated().eval(), loss="mse"), x, batch_size=2)

@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import nn
 
-from infotorch.blocks import grad_gram, ntk
+from infotorch.blocks import grad_gram, ntk, per_sample_grads
 from infotorch.capture import capture
 from infotorch.errors import CaptureError, ConfigError, ShapeError
 from infotorch.task import Task
-from tests.blocks.cases import MODELS, case
+from tests.blocks.cases import MODELS, Gated, case
 from tests.laws import assert_same, assert_same_bits
 
 
@@ -64,19 +64,9 @@ def test_memory_limit_divides_both_sets(made, samples):
 
 
 def test_a_layer_that_one_set_does_not_use_adds_nothing():
-    class Gated(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc, self.extra = nn.Linear(3, 2), nn.Linear(2, 2)
-
-        def forward(self, x):
-            h = self.fc(x)
-            return self.extra(h) if x.sum() > 0 else h
-
     task = Task(Gated().double().eval(), loss="mse")
     y = torch.zeros(2, 2).double()
     one, two = (torch.full((2, 3), value).double() for value in (1.0, -1.0))
-    from infotorch.blocks import per_sample_grads
 
     def flat(x):
         return torch.cat([g.flatten(1) for g in per_sample_grads(task, (x, y)).values()], 1)

@@ -8,7 +8,7 @@ from infotorch.blocks import fisher, sums
 from infotorch.capture import capture
 from infotorch.errors import CaptureError
 from infotorch.task import Task
-from tests.blocks.cases import case
+from tests.blocks.cases import Gated, case
 from tests.laws import assert_same
 
 
@@ -18,18 +18,6 @@ def test_pieces_of_rows_do_not_change_the_full_matrix(step, monkeypatch):
     monkeypatch.setattr(sums, "ROWS_BYTES", step)
     monkeypatch.setattr(sums, "STRIP", 7)
     assert_same(fisher(made.task, made.batch).dense(), torch.einsum("ncp,ncq->pq", made.J, made.J))
-
-
-class Gated(nn.Module):
-    """Its second layer serves batches of positive samples alone."""
-
-    def __init__(self):
-        super().__init__()
-        self.fc, self.extra = nn.Linear(3, 2), nn.Linear(2, 2)
-
-    def forward(self, x):
-        h = self.fc(x)
-        return self.extra(h) if x.sum() > 0 else h
 
 
 @pytest.mark.parametrize("structure", ["full", "diagonal", "low_rank", "kfac"])

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from infotorch.errors import StoreError
-from infotorch.report.view import spearman, view
+from infotorch.report.view import listed, spearman, view
 from infotorch.table import Column, Scores, ranks
 from tests.report.double import SOURCE, DoubleRun, digits_run, image_columns, noise_run
 
@@ -21,6 +21,10 @@ def run_of(columns, **samples):
 
 def score(values, **options):
     return Column(values=np.asarray(values, float), unit="nats", source=SOURCE, **options)
+
+
+def test_words_are_listed():
+    assert [listed("abcd"[:k]) for k in (1, 2, 4)] == ["a", "a and b", "a, b, c and d"]
 
 
 def test_spearman_equals_scipy_with_ties():

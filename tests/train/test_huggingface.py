@@ -1,9 +1,7 @@
 """LimitHFTrainer with real models of transformers: equal to a loop by hand, blind to labels, and refused in words."""
 
-import collections
 import copy
 import os
-import re
 
 import numpy as np
 import pytest
@@ -13,28 +11,21 @@ from torch import nn
 from infotorch.errors import ConfigError, DataError, NotSupported, StoreError
 from infotorch.ops import LimitNoise
 from infotorch.train import flip_labels, limit_gradient, transition_matrix
+from tests.huggingface import VOCAB, banking77, distilbert, transformers
 from tests.laws import assert_same_bits
 from tests.train.problems import weights
 
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
-transformers = pytest.importorskip("transformers", reason="no transformers: it comes with the dev extra")
-pytest.importorskip("accelerate", reason="no accelerate: it comes with the dev extra")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 from infotorch.train import LimitHFTrainer  # noqa: E402  needs transformers
 
-T, C, VOCAB = 7, 4, 30
+T, C = 7, 4
 
 
-def bert(
-    seed, *, dropout=0.0, dtype=torch.float64, kind="ForSequenceClassification", vocab=VOCAB, width=16, **options
-):  # fmt: skip
+def bert(seed, *, dropout=0.0, dtype=torch.float64, num_labels=C, **options):
     torch.manual_seed(seed)
-    config = transformers.DistilBertConfig(
-        vocab_size=vocab, dim=width, hidden_dim=width, n_layers=1, n_heads=2, max_position_embeddings=32,
-        dropout=dropout, attention_dropout=dropout, seq_classif_dropout=dropout, **{"num_labels": C, **options},
-    )  # fmt: skip
-    return getattr(transformers, f"DistilBert{kind}")(config).to(dtype)
+    drops = dict.fromkeys(("dropout", "attention_dropout", "seq_classif_dropout"), dropout)
+    return distilbert(num_labels=num_labels, **drops, **options).to(dtype)
 
 
 def gpt(seed, dtype=torch.float64):
@@ -365,28 +356,11 @@ def test_refusals_of_batches(tmp_path):
 
 def test_wrong_intents_of_banking77(data_folder, tmp_path):
     """Real sentences with a third of the labels wrong: the model answers mostly with the right ones."""
-    parquet = pytest.importorskip("pyarrow.parquet")
-    tokenizers = pytest.importorskip("tokenizers")
-    path = data_folder / "banking77" / "train.parquet"
-    if not path.exists():
-        pytest.skip("no real data: INFOTORCH_DATA has no banking77")
-    table = parquet.read_table(path)
-    texts, y = np.array(table["text"].to_pylist()), table["label"].to_numpy()
     intents = [0, 11, 30, 60]
-    chosen = np.isin(y, intents)
-    texts, y = texts[chosen].tolist(), torch.from_numpy(np.searchsorted(intents, y[chosen]))
-    noisy, wrong = flip_labels(y, transition_matrix("uniform", len(intents), 0.33))
-
-    words = collections.Counter(word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.lower()))
-    common = sorted(words, key=lambda word: (-words[word], word))[:398]
-    vocabulary = {word: n for n, word in enumerate(["[PAD]", "[UNK]", *common])}
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
+    sentences, y, fast = banking77(data_folder, intents, 400)
+    noisy, wrong = flip_labels(torch.from_numpy(y), transition_matrix("uniform", len(intents), 0.33))
     data = [
-        {**fast(text, truncation=True, max_length=24), "labels": label, "ids": n}
-        for n, (text, label) in enumerate(zip(texts, noisy.tolist(), strict=True))
+        {**row, "labels": label, "ids": n} for n, (row, label) in enumerate(zip(sentences, noisy.tolist(), strict=True))
     ]
     nets = [bert(k, vocab=400, num_labels=len(intents), width=32, dtype=torch.float32) for k in (0, 1)]
     here = LimitHFTrainer(
@@ -395,5 +369,5 @@ def test_wrong_intents_of_banking77(data_folder, tmp_path):
     )  # fmt: skip
     here.train()
     said = here.predict(data).predictions.argmax(1)
-    right = (said == y.numpy())[wrong.numpy()]
+    right = (said == y)[wrong.numpy()]
     assert wrong.float().mean() > 0.25 and right.mean() > 0.6, right.mean()

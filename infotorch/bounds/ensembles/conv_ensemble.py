@@ -38,8 +38,7 @@ class ConvEnsemble(NetworkEnsemble):
         return 8 if self.x.is_cpu else super().width
 
     def _start(self, seeds: list[int]) -> tuple[State, list[Tensor]]:
-        networks = [initial_network(self.name, self.network, seed) for seed in seeds]
-        state = State(*stacked_state(networks, self.x))
+        state = State(*stacked_state(self.name, self.network, seeds, self.x))
         for parameter in state.parameters.values():
             parameter.requires_grad_()
         return state, list(state.parameters.values())
@@ -102,7 +101,7 @@ def conv_ensemble(
     Raises:
         ConfigError: An option is out of range, or a last batch of one sample leaves batch norm a single value.
         DataError: x is not finite, or y holds what is no class.
-        NotSupported: A layer can't be turned; the text names it.
+        NotSupported: A layer can't be turned, or has parameters of another one; the text names it.
         ShapeError: x and y differ in length, or the layers don't fit x.
 
     Example:

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from infotorch import _C
 
-__all__ = ["Geometry", "Spare", "affine", "columns", "convolve", "normalize", "plain_normalize"]
+__all__ = ["Geometry", "Spare", "affine", "columns", "columns_and_ones", "convolve", "normalize", "plain_normalize"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +55,23 @@ def _padded(x: Tensor, geometry: Geometry) -> Tensor:
     return F.pad(x, (0, 0, w, w, h, h)) if h or w else x
 
 
+def _unfolded(x: Tensor, geometry: Geometry) -> Tensor:
+    """The patches of all positions, a view [E, C, kh, kw, Ho, Wo, B] of the padded input."""
+    (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
+    padded = _padded(x, geometry).contiguous()
+    E, C, _, _, B = padded.shape
+    e, c, h, w, _ = padded.stride()
+    shape = (E, C, *geometry.kernel, *geometry.out, B)
+    return padded.as_strided(shape, (e, c, h * dh, w * dw, h * sh, w * sw, 1))
+
+
 class _Columns(torch.autograd.Function):
     """The patches of all positions, [E, C * kh * kw, Ho * Wo * B]."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, geometry: Geometry) -> Tensor:
         ctx.geometry, ctx.shape = geometry, x.shape
-        (Ho, Wo), (kh, kw), (sh, sw), (dh, dw) = geometry.out, geometry.kernel, geometry.stride, geometry.dilation
-        padded = _padded(x, geometry).contiguous()
-        E, C, _, _, B = padded.shape
-        e, c, h, w, _ = padded.stride()
-        view = padded.as_strided((E, C, kh, kw, Ho, Wo, B), (e, c, h * dh, w * dw, h * sh, w * sw, 1))
-        return view.reshape(E, C * kh * kw, Ho * Wo * B)
+        return _unfolded(x, geometry).flatten(4).flatten(1, 3)
 
     @staticmethod
     @once_differentiable
@@ -90,6 +95,16 @@ def columns(x: Tensor, geometry: Geometry) -> Tensor:
     if geometry.is_product:
         return x.flatten(1, 3)
     return _Columns.apply(x, geometry)
+
+
+def columns_and_ones(x: Tensor, geometry: Geometry) -> Tensor:
+    """The columns with a last row of ones, [E, C * kh * kw + 1, Ho, Wo, B]; they have no gradient."""
+    view = _unfolded(x, geometry)
+    E, C, kh, kw, *place = view.shape
+    found = view.new_empty(E, C * kh * kw + 1, *place)
+    found[:, :-1].unflatten(1, (C, kh, kw)).copy_(view)
+    found[:, -1] = 1
+    return found
 
 
 class Spare:

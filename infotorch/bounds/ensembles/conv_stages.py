@@ -10,7 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infotorch.bounds.ensembles.conv_layers import Geometry, Spare, affine, columns, convolve, normalize, rectified
+from infotorch.bounds.ensembles.conv_layers import (
+    Geometry,
+    Spare,
+    affine,
+    columns_and_ones,
+    convolve,
+    normalize,
+    rectified,
+)
 from infotorch.errors import ConfigError, NotSupported, ShapeError
 
 __all__ = ["Patches", "Stage", "State", "stages_of"]
@@ -134,20 +142,17 @@ class First:
     norm: Norm
 
     def patches(self, x: Tensor) -> Patches:
-        found = columns(x, self.conv.geometry)
-        mean = found.mean(-1)
-        centred = found - mean[..., None]
-        return Patches(self.with_ones(found), mean, centred @ centred.mT / found.shape[-1])
-
-    def with_ones(self, found: Tensor) -> Tensor:
-        found = torch.cat([found, torch.ones_like(found[:, :1])], 1)  # the shift is one more weight
-        return found.view(*found.shape[:2], *self.conv.geometry.out, -1)
+        found = columns_and_ones(x, self.conv.geometry)  # the shift is one more weight
+        rows = found[:, :-1].flatten(2)
+        mean = rows.mean(-1)
+        centred = rows - mean[..., None]
+        return Patches(found, mean, centred @ centred.mT / rows.shape[-1])
 
     def __call__(self, x: Tensor | Patches, state: State, training: bool) -> Tensor:
         weight = state[f"{self.conv.name}.weight"].flatten(2)  # [E, O, K]
         if not isinstance(x, Patches):
             scale, shift = self.norm.running(state)
-            spare, patches = None, self.with_ones(columns(x, self.conv.geometry))
+            spare, patches = None, columns_and_ones(x, self.conv.geometry)
         else:
             mean = (weight @ x.mean[..., None])[..., 0]
             var = ((weight @ x.covariance) * weight).sum(-1)
@@ -214,7 +219,7 @@ def stages_of(where: str, network: nn.Module, sample: Tensor) -> tuple[tuple[Sta
     """
     stages: list[Stage] = []
     with torch.no_grad():
-        for name, layer in _layers(where, network, ""):
+        for name, layer in _layers(where, network):
             stage = _stage(where, name, layer, sample)
             try:
                 sample = copy.deepcopy(layer).to(sample).eval()(sample)
@@ -240,17 +245,27 @@ def stages_of(where: str, network: nn.Module, sample: Tensor) -> tuple[tuple[Sta
     return tuple(stages), sample.shape[1]
 
 
-def _layers(where: str, network: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
-    if not isinstance(network, nn.Sequential):
+def _layers(where: str, network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The layers by their names, in the order in which they are called: an activation may come several times."""
+    if not _is_sequence(network):
         raise NotSupported(
-            f"{where}: network must be a Sequential; got {type(network).__name__}. Use vmap_ensemble for other modules."
+            f"{where}: network must be a Sequential, without a forward of its own; got {type(network).__name__}. "
+            "Use vmap_ensemble for other modules."
         )
-    for name, layer in network.named_children():
-        full = f"{path}.{name}" if path else name
-        if isinstance(layer, nn.Sequential):
-            yield from _layers(where, layer, full)
-        else:
-            yield full, layer
+    once = {name for named in (network.named_parameters(), network.named_buffers()) for name, _ in named}
+    for path, layer in network.named_modules(remove_duplicate=False):
+        for name, _ in (*layer.named_parameters(path, recurse=False), *layer.named_buffers(path, recurse=False)):
+            if name not in once:
+                raise NotSupported(
+                    f"{where}: parameters and buffers must be of one layer; got {name!r}, which an earlier layer has "
+                    "too. Use vmap_ensemble."
+                )
+        if not _is_sequence(layer):
+            yield path, layer
+
+
+def _is_sequence(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward
 
 
 def _stage(where: str, name: str, layer: nn.Module, x: Tensor) -> Stage:
@@ -276,15 +291,15 @@ def _stage(where: str, name: str, layer: nn.Module, x: Tensor) -> Stage:
             if x.ndim == 2:
                 return Linear(name)
             refused = "behind a Flatten"
-        case nn.Flatten():
+        case nn.Flatten() if type(layer) is nn.Flatten:
             if layer.start_dim == 1 and layer.end_dim in (-1, x.ndim - 1):
                 return Flatten()
             refused = "of all but the batch"
-        case nn.MaxPool2d():
+        case nn.MaxPool2d() if type(layer) is nn.MaxPool2d:
             if not layer.return_indices:
                 return Pool(layer)
             refused = "without return_indices"
-        case nn.AvgPool2d() | nn.AdaptiveAvgPool2d():
+        case nn.AvgPool2d() | nn.AdaptiveAvgPool2d() if type(layer) in (nn.AvgPool2d, nn.AdaptiveAvgPool2d):
             return Pool(layer)
         case _ if type(layer) in ELEMENTWISE:
             layer = copy.deepcopy(layer)

@@ -47,11 +47,14 @@ def initial_network(where: str, network: Network, seed: int) -> nn.Module:
         return made
 
 
-def stacked_state(networks: Sequence[nn.Module], like: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Parameters and buffers by name, [E, *shape]; floats get the dtype and device of ``like``.
+def stacked_state(
+    where: str, network: Network, seeds: Sequence[int], like: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Parameters and buffers of the seeds' networks by name, [E, *shape]; floats get the dtype and device of ``like``.
 
     Parameters that require no gradient are among the buffers: they stay as they are.
     """
+    networks = [initial_network(where, network, seed) for seed in seeds]
     parameters: dict[str, Tensor] = {}
     buffers: dict[str, Tensor] = {}
 

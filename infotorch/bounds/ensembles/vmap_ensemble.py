@@ -39,8 +39,7 @@ class VmapEnsemble(NetworkEnsemble):
     name: ClassVar[str] = "vmap_ensemble"
 
     def _start(self, seeds: list[int]) -> tuple[_State, list[Tensor]]:
-        networks = [initial_network(self.name, self.module, seed) for seed in seeds]
-        parameters, buffers = stacked_state(networks, self.x)
+        parameters, buffers = stacked_state(self.name, self.module, seeds, self.x)
         training, predicting = (initial_network(self.name, self.module, seeds[0]) for _ in range(2))
         return _State(training.train(), predicting.eval(), parameters, buffers), list(parameters.values())
 

@@ -153,9 +153,14 @@ def _size_there(out: str | Path) -> int | None:
     """Cells that were trained together before: other groups may round otherwise, and train again what is there."""
     if not grids.is_begun(out):
         return None
-    grid = grids.read_grid(out)
+    versions = _versions_there(grids.read_grid(out))
+    return None if versions is None else ensemble_size_of(versions)
+
+
+def _versions_there(grid: Grid) -> str | None:
+    """What made the first cell that is there."""
     there = np.argwhere(grid.done())
-    return ensemble_size_of(grid.read(*there[0].tolist()).versions) if len(there) else None
+    return grid.read(*there[0].tolist()).versions if len(there) else None
 
 
 def _jobs(grid: Grid, size: int, index: int, count: int) -> tuple[deque[Job], int]:
@@ -241,16 +246,14 @@ def _shard(shard: tuple[int, int], groups: int) -> tuple[int, int]:
 
 def _warn_of_another(grid: Grid, learner: Learner) -> None:
     """Cells that are there are kept whoever made them: a mended learner goes on where it failed."""
-    there = np.argwhere(grid.done())
-    if len(there):
-        versions = grid.read(*there[0].tolist()).versions
-        if versions != learner.versions:
-            warnings.warn(
-                f"run: {len(there)} runs are there already, at least one of them made by another learner, or with "
-                f"other versions or threads: {versions}; now {learner.versions}. Estimates will be of both. "
-                "Choose another folder, unless both predict the same.",
-                stacklevel=3,
-            )
+    versions = _versions_there(grid)
+    if versions not in (None, learner.versions):
+        warnings.warn(
+            f"run: {grid.done().sum()} runs are there already, at least one of them made by another learner, or with "
+            f"other versions or threads: {versions}; now {learner.versions}. Estimates will be of both. "
+            "Choose another folder, unless both predict the same.",
+            stacklevel=3,
+        )
 
 
 def _check_labels_of(learner: Any, labels: np.ndarray) -> None:

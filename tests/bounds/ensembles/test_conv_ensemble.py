@@ -35,6 +35,12 @@ def pooled():
     )  # fmt: skip
 
 
+def repeated():
+    """One activation in two places."""
+    relu = nn.ReLU()
+    return nn.Sequential(nn.Conv2d(1, 4, 3), relu, nn.Conv2d(4, 4, 3), relu, nn.Flatten(), nn.Linear(64, C))
+
+
 @pytest.fixture
 def pool(rng):
     return torch.rand(N, 1, 8, 8, generator=rng).double(), torch.randint(C, (N,), generator=rng)
@@ -47,7 +53,7 @@ def cells(rng):
 
 
 @pytest.mark.parametrize("optimizer", [{"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "adam"}], ids=str)
-@pytest.mark.parametrize("network", [plain, pooled])
+@pytest.mark.parametrize("network", [plain, pooled, repeated])
 def test_equals_a_loop_over_modules(pool, cells, network, optimizer):
     stops = [1, 3]
     fn = conv_ensemble(network, *pool, **TRAINING, **optimizer)

@@ -12,6 +12,7 @@ from infotorch.bounds.ensembles.conv_layers import (
     Geometry,
     Spare,
     columns,
+    columns_and_ones,
     convolve,
     normalize,
     plain_normalize,
@@ -66,6 +67,17 @@ def test_columns_fold_what_they_unfold(rng):
     g = torch.randn(unfolded.shape, generator=rng).double()
     (back,) = torch.autograd.grad(unfolded, x, g)
     torch.testing.assert_close((unfolded * g).sum(), (x * back).sum())
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_columns_and_ones_are_both(shape, rng):
+    C, size, _, kernel, stride, padding, dilation = shape
+    geometry = Geometry(channels=C, size=size, kernel=kernel, stride=stride, padding=padding, dilation=dilation)
+    x = torch.randn(2, C, *size, 3, generator=rng)
+    both = columns_and_ones(x, geometry)
+    assert both.shape[2:] == (*geometry.out, 3)
+    assert_same_bits(both[:, :-1].flatten(2), columns(x, geometry))
+    assert_same_bits(both[:, -1], torch.ones_like(both[:, -1]))
 
 
 def test_a_member_has_the_same_bits_alone_and_among_others(rng):

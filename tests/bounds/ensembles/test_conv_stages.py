@@ -36,9 +36,38 @@ def test_a_first_convolution_of_short_patches_takes_its_norm():
     assert isinstance(stages_of("f", network, X)[0][0], Conv)
 
 
-class Own(nn.ReLU):
-    def forward(self, x):
-        return x
+def test_an_activation_that_comes_again_is_called_again():
+    relu = nn.ReLU()
+    inner = nn.Sequential(nn.Conv2d(3, 3, 1), relu)
+    network = nn.Sequential(nn.Conv2d(4, 3, 3), relu, inner, nn.Flatten(), nn.Linear(48, 2), relu)
+    names = [type(stage).__name__ for stage in stages_of("f", network, X)[0]]
+    assert names == ["Conv", "Elementwise", "Conv", "Elementwise", "Flatten", "Linear", "Elementwise"]
+
+
+def test_shared_parameters_and_buffers_are_refused():
+    conv, norm, tied = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, affine=False), nn.Conv2d(4, 4, 1)
+    tied.bias = conv.bias
+    text = r"f: parameters and buffers must be of one layer; got '2\.{}', which an earlier layer has too\. Use vmap_ens"
+    for layers, name in (
+        ([conv, norm, conv], "weight"),
+        ([conv, norm, norm], "running_mean"),
+        ([conv, norm, tied], "bias"),
+    ):
+        with pytest.raises(NotSupported, match=text.format(name)):
+            stages_of("f", nn.Sequential(*layers), X)
+
+
+def own(kind):
+    """A subclass that computes something else."""
+    return type(f"Own{kind.__name__}", (kind,), {"forward": lambda self, x: x})
+
+
+class Named(nn.Sequential):
+    """Only a name for layers."""
+
+
+def test_a_sequence_by_another_name_is_one():
+    assert len(stages_of("f", Named(Named(nn.Flatten()), nn.Linear(144, 2)), X)[0]) == 2
 
 
 @pytest.mark.parametrize(
@@ -54,7 +83,11 @@ class Own(nn.ReLU):
         ([nn.MaxPool2d(2, return_indices=True)], "without return_indices"),
         ([nn.Sequential(nn.ReLU(), nn.Dropout(0.5))], "got Dropout in layer '0.1'. Leave it out, or use vmap_ensemble"),
         ([nn.LocalResponseNorm(2)], "got LocalResponseNorm in layer '0'"),
-        ([Own()], "got Own in layer '0'"),
+        ([own(nn.ReLU)()], "got OwnReLU in layer '0'"),
+        ([own(nn.Flatten)()], "got OwnFlatten in layer '0'"),
+        ([own(nn.MaxPool2d)(2)], "got OwnMaxPool2d in layer '0'"),
+        ([own(nn.AvgPool2d)(2)], "got OwnAvgPool2d in layer '0'"),
+        ([own(nn.Sequential)(nn.ReLU())], "got OwnSequential in layer '0'"),
     ],
 )
 def test_refuses_by_the_layers_name(layers, text):
@@ -63,8 +96,10 @@ def test_refuses_by_the_layers_name(layers, text):
 
 
 def test_refuses_what_does_not_fit():
-    with pytest.raises(NotSupported, match=r"f: network must be a Sequential; got Linear\. Use vmap_ensemble"):
-        stages_of("f", nn.Linear(4, 2), X)
+    for network, name in ((nn.Linear(4, 2), "Linear"), (own(nn.Sequential)(nn.Flatten()), "OwnSequential")):
+        text = rf"f: network must be a Sequential, without a forward of its own; got {name}\. Use vmap_ensemble"
+        with pytest.raises(NotSupported, match=text):
+            stages_of("f", network, X)
     with pytest.raises(ShapeError, match=r"layer '1' must fit what comes before it; got \[1, 144\]"):
         stages_of("f", nn.Sequential(nn.Flatten(), nn.Linear(100, 2)), X)
     with pytest.raises(ShapeError, match=r"network must return \[B, C\]; got \[1, 4, 6, 6\]"):

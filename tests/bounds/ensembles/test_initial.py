@@ -47,11 +47,13 @@ def test_refusals():
 
 
 def test_stacks_keep_frozen_parameters_with_the_buffers():
-    networks = [initial_network("", small, seed) for seed in (1, 2)]
-    for network in networks:
+    def frozen():
+        network = small()
         network[0].weight.requires_grad_(False)
-    parameters, buffers = stacked_state(networks, torch.zeros(0, dtype=torch.float64))
+        return network
+
+    parameters, buffers = stacked_state("", frozen, (1, 2), torch.zeros(0, dtype=torch.float64))
     assert set(parameters) == {"0.bias", "1.weight", "1.bias", "3.weight", "3.bias"}
     assert set(buffers) == {"0.weight", "1.running_mean", "1.running_var", "1.num_batches_tracked"}
-    assert torch.equal(parameters["3.weight"][1], networks[1][3].weight.double())
+    assert torch.equal(parameters["3.weight"][1], initial_network("", frozen, 2)[3].weight.double())
     assert buffers["1.num_batches_tracked"].dtype == torch.int64

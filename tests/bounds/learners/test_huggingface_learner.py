@@ -1,9 +1,7 @@
 """transformers' Trainer as a learner: equal to a Trainer of one's own, quiet, and on real sentences."""
 
-import collections
 import os
 import pickle
-import re
 import tempfile
 
 import numpy as np
@@ -13,13 +11,11 @@ import torch
 from infotorch.bounds.grids.cells import Extra
 from infotorch.bounds.learners.huggingface_learner import huggingface_learner
 from infotorch.errors import ConfigError, DataError, MissingExtraError, NumericsError
+from tests.huggingface import VOCAB, banking77, distilbert, transformers
 
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
-transformers = pytest.importorskip("transformers", reason="no transformers: it comes with the dev extra")
-pytest.importorskip("accelerate", reason="no accelerate: it comes with the dev extra")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-N, T, C, VOCAB = 24, 6, 3, 30
+N, T, C = 24, 6, 3
 EXTRA = Extra(k1=0, k2=0)
 RNG = np.random.default_rng(0)
 WORDS = RNG.integers(1, VOCAB, (N, T))
@@ -28,12 +24,8 @@ ARGS = {"num_train_epochs": 6, "per_device_train_batch_size": 4, "learning_rate"
 TRAIN, ALL = np.arange(0, N, 2), np.arange(N)
 
 
-def bert(vocab=VOCAB, num_labels=C, width=16):
-    config = transformers.DistilBertConfig(
-        vocab_size=vocab, dim=width, hidden_dim=width, n_layers=1, n_heads=2, max_position_embeddings=32,
-        num_labels=num_labels,
-    )  # fmt: skip
-    return transformers.DistilBertForSequenceClassification(config)
+def bert(num_labels=C, **options):
+    return distilbert(num_labels=num_labels, **options)
 
 
 def learner(model_init=bert, rows=ROWS, args=ARGS):
@@ -137,27 +129,8 @@ def test_without_the_extra(monkeypatch, module):
 
 def test_intents_of_banking77(data_folder):
     """Real sentences of two intents: a run on a quarter of them tells the others apart."""
-    parquet = pytest.importorskip("pyarrow.parquet")
-    tokenizers = pytest.importorskip("tokenizers")
-    path = data_folder / "banking77" / "train.parquet"
-    if not path.exists():
-        pytest.skip("no real data: INFOTORCH_DATA has no banking77")
-    table = parquet.read_table(path)
-    intents = [11, 60]
-    chosen = np.isin(table["label"].to_numpy(), intents)
-    y = np.searchsorted(intents, table["label"].to_numpy()[chosen])
-    texts = np.array(table["text"].to_pylist())[chosen].tolist()
-    words = collections.Counter(word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.lower()))
-    common = sorted(words, key=lambda word: (-words[word], word))[:198]
-    vocabulary = {word: n for n, word in enumerate(["[PAD]", "[UNK]", *common])}
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocabulary, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    tokenizer.normalizer = tokenizers.normalizers.Lowercase()
-    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]")
-    rows = [
-        {**fast(text, truncation=True, max_length=24), "labels": int(label)}
-        for text, label in zip(texts, y, strict=True)
-    ]
+    sentences, y, fast = banking77(data_folder, [11, 60], 200)
+    rows = [{**row, "labels": int(label)} for row, label in zip(sentences, y, strict=True)]
     one = huggingface_learner(
         lambda: bert(vocab=200, num_labels=2, width=32), rows, processing_class=fast,
         args={**ARGS, "num_train_epochs": 6, "learning_rate": 5e-3, "per_device_train_batch_size": 8},

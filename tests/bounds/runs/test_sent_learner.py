@@ -30,9 +30,6 @@ class Unreadable:
     def __reduce__(self):
         return lost, ()
 
-    def __call__(self, train, seed, extra):
-        raise NotImplementedError
-
 
 def unread(monkeypatch, tmp_path, train_fn):
     sent_learner.write_learner(learner(train_fn), tmp_path / "learner")

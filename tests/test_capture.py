@@ -19,9 +19,10 @@ class Logits(nn.Module):
         self.model = model
 
     def forward(self, x):
-        return (
-            self.model(x).logits.sum(1) if self.model.config.model_type in ("gpt2", "llama") else self.model(x).logits
-        )
+        outputs, kind = self.model(x), self.model.config.model_type
+        if kind == "t5":
+            return outputs.last_hidden_state.sum(1)
+        return outputs.logits.sum(1) if kind in ("gpt2", "llama") else outputs.logits
 
 
 def build(name, attention):
@@ -42,6 +43,11 @@ def build(name, attention):
             **small, image_size=4, patch_size=2, num_channels=1, num_labels=3, attn_implementation=attention
         )
         model = transformers.ViTForImageClassification(config)
+    elif name == "t5":
+        config = transformers.T5Config(
+            d_model=8, d_kv=4, d_ff=12, num_layers=2, num_heads=2, vocab_size=VOCABULARY, attn_implementation=attention
+        )
+        model = transformers.T5EncoderModel(config)
     else:
         config = transformers.LlamaConfig(**small, **words, num_key_value_heads=1, attn_implementation=attention)
         model = transformers.LlamaForCausalLM(config)
@@ -49,8 +55,19 @@ def build(name, attention):
     return model.double(), x
 
 
-TARGETS = {"bert": ["query", "value"], "gpt2": ["c_attn", "c_fc"], "vit": ["q_proj", "v_proj"], "llama": ["q_proj"]}
-BARE = {"vit": ("model.vit.embeddings.cls_token", "model.vit.embeddings.position_embeddings")}
+TARGETS = {
+    "bert": ["query", "value"],
+    "gpt2": ["c_attn", "c_fc"],
+    "vit": ["q_proj", "v_proj"],
+    "llama": ["q_proj"],
+    "t5": ["q", "v"],
+}
+BARE = {
+    "vit": ("model.vit.embeddings.cls_token", "model.vit.embeddings.position_embeddings"),
+    "t5": ("model.encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",),
+}
+ROUNDED = ("llama", "t5")
+"""Their norms run in float32 whatever their weights are."""
 
 EXPANDED = {"bert": ("model.bert.embeddings.position_embeddings",), "gpt2": ("model.transformer.wpe",)}
 
@@ -62,7 +79,7 @@ def test_model_of_transformers_is_exact(name, attention):
     model = Logits(model).eval()
     bare = BARE.get(name, ())
     params = [n for n, _ in model.named_parameters() if n not in bare]
-    cap = assert_loops(model, x, params, alone=name != "llama")
+    cap = assert_loops(model, x, params, alone=name not in ROUNDED)
     assert cap.plan.fallback == () and cap.plan.verified
     assert cap.plan.expanded == EXPANDED.get(name, ())
     if bare:
@@ -76,7 +93,7 @@ def test_lora_on_a_model_of_transformers_is_exact(name):
     model, x = build(name, "sdpa")
     config = peft.LoraConfig(r=2, target_modules=TARGETS[name], init_lora_weights=False, fan_in_fan_out=name == "gpt2")
     model = Logits(peft.get_peft_model(model, config).double().base_model.model).eval()
-    cap = assert_loops(model, x, alone=name != "llama")
+    cap = assert_loops(model, x, alone=name not in ROUNDED)
     assert cap.pairs and all("lora" in name for name in cap.pairs)
 
 

@@ -4,6 +4,7 @@ A position embedding that is looked up once for all samples has one gradient for
 away where there are as many positions as samples; those of two forwards do. No number is computed.
 """
 
+import logging
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -116,7 +117,7 @@ def follow(calls: Sequence[Call], verdict: Verdict) -> list[Call]:
 
 def _verdict(task: Task, x: Any, layers: Sequence[Layer]) -> Verdict:
     expansions: dict[str, Expansion] = {}
-    with kept_attributes(task.model):
+    with kept_attributes(task.model), _quiet():
         try:
             before = _both(task, x, layers, expansions)
         except _CANNOT:
@@ -154,6 +155,17 @@ def _both(task: Task, x: Any, layers: Sequence[Layer], expansions: Mapping[str, 
 
 def _resized(n: int, t: Tensor) -> Tensor:
     return torch.empty(n, *t.shape[1:], dtype=t.dtype, device=t.device)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A trial that fails is no news to the caller, but torch logs it as an error."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import gc
+import logging
 import re
 import weakref
 
@@ -259,3 +260,28 @@ def test_verdicts_of_many_lengths_are_not_all_kept(monkeypatch):
     for T in range(1, 8):
         capture(task, torch.ones(2, T, 3), seeds=torch.ones(1, 2, T, 2))
     assert len(probe._KNOWN[task.model]) == 3
+
+
+def test_trials_that_fail_are_not_logged(caplog):
+    """A table of relative positions can't be made to carry the batch; torch would print a trace for each trial."""
+
+    class Relative(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias, self.head = nn.Embedding(9, 2), nn.Linear(3, 2)
+
+        def forward(self, x):
+            places = torch.arange(3)
+            shift = self.bias(places[:, None] - places + 3).permute(2, 0, 1)  # [2, 3, 3]
+            return self.head(x + shift.sum((0, 1)))
+
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    logger.addHandler(caplog.handler)
+    try:
+        with pytest.raises(CaptureError, match="bias  Embedding  weight: must see one input a sample"):
+            capture(Task(Relative().eval(), loss="mse"), torch.ones(4, 3), seeds="logits")
+        assert not caplog.records
+        logger.error("told")
+        assert [record.message for record in caplog.records] == ["told"]
+    finally:
+        logger.removeHandler(caplog.handler)

@@ -114,14 +114,16 @@ class ScaledNorm(LastNorm):
         super().__init__(_slope)
 
     def applies(self, module: nn.Module) -> bool:
+        if [*module._parameters] != ["weight"]:
+            return False
         kind = type(module)
         if kind not in _LINEAR:
-            _LINEAR[kind] = [*module._parameters] == ["weight"] and _is_linear(module)
+            _LINEAR[kind] = _is_linear(module)
         return _LINEAR[kind]
 
 
 _LINEAR: WeakKeyDictionary[type[nn.Module], bool] = WeakKeyDictionary()
-"""Classes of foreign normalizations, and whether they are one weight times what has none."""
+"""Classes of foreign normalizations by one weight, and whether it multiplies what has none."""
 
 
 def _at(module: Any, weight: Tensor, x: Tensor) -> Tensor:

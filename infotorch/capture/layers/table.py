@@ -31,6 +31,7 @@ __all__ = ["FOREIGN", "KINDS", "RULES", "forget_kinds", "rule_of"]
 _CONV, _CONV_TRANSPOSE = Conv(), ConvTranspose()
 _BATCH_NORM, _INSTANCE_NORM = Norm(batch_normalized), InstanceNorm()
 _CELL, _RECURRENT, _WRAPPER = Cell(), Recurrent(), Wrapper()
+_SCALED_NORM = ScaledNorm()
 
 RULES: dict[type[nn.Module], Rule] = {
     nn.Linear: Linear(),
@@ -66,7 +67,8 @@ RULES: dict[type[nn.Module], Rule] = {
 
 FOREIGN: dict[tuple[str, str], Rule] = {
     ("transformers.", "Conv1D"): TransposedLinear(),
-    ("transformers.", "RMSNorm"): ScaledNorm(),
+    ("transformers.", "RMSNorm"): _SCALED_NORM,
+    ("transformers.", "T5LayerNorm"): _SCALED_NORM,
 }
 """By the beginning of a class's module and the end of its name, for libraries that are not imported here."""
 

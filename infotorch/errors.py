@@ -1,4 +1,4 @@
-"""The exception classes, and the two refusals that every room words alike.
+"""The exception classes, and what every room words alike.
 
 Every message has one form: ``<where>: <what must hold>; got <what came>. <what to do>``.
 """
@@ -86,5 +86,5 @@ def unknown(where: str, what: str, got: str, valid: Iterable[str]) -> ConfigErro
 
 
 def mebibytes(count: float) -> str:
-    """A number of bytes in words: MiB, rounded up, from one on."""
+    """A number of bytes in words: MiB, rounded up; bytes where it is less than one."""
     return f"{-(-int(count) // 2**20)} MiB" if count >= 2**20 else f"{int(count)} bytes"

@@ -65,7 +65,7 @@ def jvp(
     tangents, single = vectors_of("jvp", "V", V, task.shapes)
     outputs = isinstance(seeds, str) and seeds == "logits" and memory_limit is None
     if isinstance(task, Task) and outputs and not has_padding(task):
-        result = wide(output_tangents(task, task.x_and_y(batch)[0], tangents))
+        result = wide(output_tangents(task, task.inputs(batch), tangents))
         return result[..., 0] if single else result
 
     found = parts(
@@ -77,7 +77,8 @@ def jvp(
         fallback=fallback,
         each=lambda pair: inner_products(pair, tangents),
     )
-    result = gathered(found, summed)
+    J = len(next(iter(tangents.values())))
+    result = gathered(found, lambda part: summed(part, J))
     return result[..., 0] if single else result
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from infotorch.blocks.plan import plan_parts
 from infotorch.capture import Capture, LayerPair, capture
 from infotorch.capture.run import Fallback, Options, captured
-from infotorch.capture.seeds import Seeds, check_seeds, cotangents
+from infotorch.capture.seeds import Seeds, check_seeds, cotangents, is_curvature
 from infotorch.errors import CaptureError, ConfigError
 from infotorch.task import Task, select
 
@@ -86,8 +86,8 @@ def parts(
 
 
 def check_open(where: str, cap: Capture) -> None:
-    """Refuse a Capture without pairs, whose gradients would all be zero."""
-    if not cap.pairs:
+    """Refuse a Capture that has let go of its pairs; one that uses no parameter has none."""
+    if not cap.pairs and len(cap.unused) < len(cap.shapes):
         raise ConfigError(
             f"{where}: the Capture must hold its pairs; got one that was closed. Call it inside of the with block."
         )
@@ -128,9 +128,15 @@ def _planned(
     each: Each | None,
 ) -> Iterator[Part]:
     """A sample's bytes are those that one sample leaves; what is drawn is drawn for the whole batch, then divided."""
-    x, y = task.split(batch) if seeds is None else task.x_and_y(batch)
-    N, K = task.check_inputs(x) if seeds is not None else len(y), None
-    batch = x if seeds is not None and y is None else batch
+    y = task.labels(batch) if is_curvature(seeds) else None
+    if seeds is None or y is not None:
+        x, y = task.split(batch)
+        N = len(y)
+    else:
+        x = task.inputs(batch)
+        batch = x, None
+        N = task.check_inputs(x)
+    K = None
     one = select(batch, slice(0, 1))
     first = None
     if seeds is not None:
@@ -173,13 +179,15 @@ def wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def summed(part: Part) -> Tensor:
-    """The sum of what was found of every pair, in float64 and parameter order; in the dtype of the first."""
-    first, *rest = part.found
-    total = first.double()
-    for piece in rest:
+def summed(part: Part, *sizes: int) -> Tensor:
+    """The sum of what was found of every pair, [N, (K,) *sizes], in float64 and parameter order."""
+    cap = part.cap
+    total = cap.outputs.new_zeros(cap.N, *(() if cap.seeds is None else (cap.K,)), *sizes, dtype=torch.float64)
+    dtype = torch.float32
+    for piece in part.found:
         total += piece
-    return total.to(first.dtype)
+        dtype = torch.promote_types(dtype, piece.dtype)
+    return total.to(dtype if part.found else wide(cap.outputs).dtype)
 
 
 def gathered(found: Iterator[Part], rows: Callable[[Part], Tensor]) -> Tensor:

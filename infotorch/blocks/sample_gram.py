@@ -89,7 +89,7 @@ def _of_batches(task: Task, batch: Any, batch2: Any, memory_limit: int | None, f
     result = None
     for rows in parts("grad_gram", task, batch, memory_limit=half, fallback=fallback):
         if result is None:
-            M = rows.N if batch2 is None else task.check_inputs(task.x_and_y(batch2)[0])
+            M = rows.N if batch2 is None else task.check_inputs(task.inputs(batch2))
             result = rows.cap.outputs.new_empty(rows.N, M, dtype=_dtype(rows.cap))
         others, n = batch2, rows.samples
         if batch2 is None:

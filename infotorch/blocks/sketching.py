@@ -11,7 +11,7 @@ from torch import Tensor
 from infotorch import ops
 from infotorch.blocks.factors import FORMED_BYTES, biases, geometry, sample_slice, seed_cotangents, write_gradients
 from infotorch.blocks.loading import Progress, batches, is_loader, seeds_of_batch
-from infotorch.blocks.parts import gathered, parts
+from infotorch.blocks.parts import gathered, parts, wide
 from infotorch.capture import Capture, LayerPair
 from infotorch.capture.run import Fallback
 from infotorch.capture.seeds import Seeds
@@ -100,8 +100,12 @@ def _sjlt(cap: Capture, dim: int, seed: SupportsIndex) -> Tensor:
     for pair in cap.pairs.values():
         for piece in _buckets(pair, dim, seed):
             total = piece if total is None else total.add_(piece)
-    assert total is not None
-    return total
+    return _nothing(cap, dim) if total is None else total
+
+
+def _nothing(cap: Capture, dim: int) -> Tensor:
+    """The sketch of gradients that are all zero."""
+    return wide(cap.outputs).new_zeros(cap.N, *(() if cap.seeds is None else (cap.K,)), dim)
 
 
 def _buckets(pair: LayerPair, dim: int, seed: SupportsIndex) -> list[Tensor]:
@@ -136,8 +140,7 @@ def _kron(cap: Capture, dim: int, seed: SupportsIndex) -> Tensor:
             result = piece.new_zeros(*piece.shape[:-1], dim)
         for name, part in zip(pair.shapes, piece.split(share, -1), strict=False):  # a small layer fills the first alone
             result[..., starts[name] : starts[name] + part.shape[-1]] = part
-    assert result is not None
-    return result
+    return _nothing(cap, dim) if result is None else result
 
 
 def _columns(share: int, O: int, I: int) -> int:

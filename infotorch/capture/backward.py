@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
-from torch.utils.hooks import RemovableHandle
 
 from infotorch.capture.assemble import assemble
 from infotorch.capture.graph import Graph
@@ -16,8 +17,9 @@ from infotorch.capture.hooks import Call
 from infotorch.capture.layers.linear import Linear
 from infotorch.capture.pair import LayerPair
 from infotorch.capture.refusals import check_inputs_kept
+from infotorch.errors import CaptureError
 
-__all__ = ["batch_gradient", "gradients", "handed_over", "unit_call"]
+__all__ = ["batch_gradient", "exactly", "gradients", "handed_over", "unit_call"]
 
 T = TypeVar("T")
 
@@ -31,29 +33,36 @@ def unit_call(seeds: object, outputs: Tensor, calls: Sequence[Call]) -> Call | N
 
 
 def gradients(
-    total: Tensor, calls: Sequence[Call], cotangents: Sequence[Tensor | None], unit: Call | None, *, keep_graph: bool
+    total: Tensor,
+    calls: Sequence[Call],
+    cotangents: Sequence[Tensor | None],
+    unit: Call | None,
+    graph: Graph,
+    *,
+    keep_graph: bool,
 ) -> list[Tensor]:
     """For each call, gradients at its output, samples first and K on the product's place; zero where none arrives."""
     K = len(cotangents)
     asked = [call for call in calls if call is not unit]
     edges = [call.edge for call in asked]
+    ends = graph.ends(edge.node for edge in edges)
     stacked: dict[int, Tensor] = {}
+
+    def keep(k: int, place: int, grad: Tensor | None) -> None:
+        if grad is None:
+            return
+        call = asked[place]
+        grad = call.placed(grad)
+        if K == 1:
+            stacked[id(call)] = grad
+            return
+        dim = call.product.seed_dim % grad.dim()
+        if id(call) not in stacked:
+            stacked[id(call)] = grad.new_zeros(*grad.shape[:dim], K, *grad.shape[dim + 1 :])
+        stacked[id(call)].narrow(dim, k, 1).copy_(grad)
+
     for k, cotangent in enumerate(cotangents):
-        grads: Sequence[Tensor | None] = ()
-        if edges:
-            keep = keep_graph or k < K - 1
-            grads = torch.autograd.grad(total, edges, cotangent, retain_graph=keep, allow_unused=True)
-        for call, grad in zip(asked, grads, strict=True):
-            if grad is None:
-                continue
-            placed = call.placed(grad)
-            if K == 1:
-                stacked[id(call)] = placed
-                continue
-            dim = call.product.seed_dim % placed.dim()
-            if id(call) not in stacked:
-                stacked[id(call)] = grad.new_zeros(*placed.shape[:dim], K, *placed.shape[dim + 1 :])
-            stacked[id(call)].narrow(dim, k, 1).copy_(placed)
+        _run_backward(total, edges, ends, cotangent, partial(keep, k), keep_graph=keep_graph or k < K - 1)
     if unit is not None:
         eye = torch.eye(K, dtype=total.dtype, device=total.device)
         stacked[id(unit)] = eye.expand(len(total), K, K)
@@ -81,63 +90,97 @@ def handed_over(
         graph: That of ``total``.
         selected: Parameters in question, by name.
         each: Run under no_grad.
-        seeds: Pairs keep an axis of one seed.
+        seeds: Pairs keep the axis of one seed.
     """
-    ends = graph.ends(call.edge.node for call in calls)
     found: dict[str, T] = {}
+    edges, waiting = _awaited(calls)
+    calls.clear()
 
-    def complete(part: list[Call], grads: list[Tensor]) -> None:
-        check_inputs_kept(part)  # a reversible network rebuilds its activations in place, in its backward
-        own = {name: selected[name] for call in part for name in (call.weight, call.bias) if name}
-        with torch.no_grad():
-            pairs = assemble(part, grads, own, None, seeds=seeds)
+    def arrive(place: int, grad: Tensor | None) -> None:
+        part, own = waiting[place]
+        part.grads[own] = part.calls[own].zeros(1) if grad is None else part.calls[own].placed(grad)
+        if len(part.grads) < len(part.calls):
+            return
+        complete, grads = part.calls, [part.grads[i] for i in range(len(part.calls))]
+        part.calls, part.grads = [], {}
+        check_inputs_kept(complete)  # a reversible network rebuilds its activations in place, in its backward
+        with exactly(total):
+            parameters = {name: selected[name] for call in complete for name in call.names}
+            pairs = assemble(complete, grads, parameters, None, seeds=seeds)
             found.update((next(iter(pair.shapes)), each(pair)) for pair in pairs.values())
 
-    asked, handles = _awaited(calls, ends, complete)
-    calls.clear()
-    try:
-        grads = torch.autograd.grad(total, [edge for edge, _, _ in asked], cotangent, allow_unused=True)
-    finally:
-        for handle in handles:  # a hook and its node hold each other, which no collector sees
-            handle.remove()
-    for (_, waiting, place), grad in zip(asked, grads, strict=True):
-        waiting.arrive(place, grad)
+    _run_backward(total, edges, graph.ends(edge.node for edge in edges), cotangent, arrive, keep_graph=False)
     return found
 
 
-def _awaited(
-    calls: Sequence[Call], ends: Collection[Node], complete: Callable[[list[Call], list[Tensor]], None]
-) -> tuple[list[tuple[GradientEdge, "_Waiting", int]], list[RemovableHandle]]:
-    """Where a backward must arrive, and for whom; and the hooks by which all others hear of it on its way there."""
-    asked, handles = [], []
-    for part in _connected(calls):
-        waiting = _Waiting(part, complete)
-        for place, call in enumerate(part):
-            if call.edge.node in ends:
-                asked.append((call.edge, waiting, place))
-                continue
-            arrive = partial(waiting.arrive_at, place, call.edge.output_nr)
-            handles.append(call.edge.node.register_prehook(arrive))
-    return asked, handles
+def exactly(x: Tensor) -> AbstractContextManager[object]:
+    """Products in the dtype of their factors, whatever torch.autocast says."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
+def _run_backward(
+    total: Tensor,
+    edges: Sequence[GradientEdge],
+    ends: Collection[Node],
+    cotangent: Tensor | None,
+    arrive: Callable[[int, Tensor | None], None],
+    *,
+    keep_graph: bool,
+) -> None:
+    """``arrive(place, gradient)`` for every edge on the way of one backward; for its ends when it is over.
+
+    What arrives is what the edge's node works on: after the hooks that the caller has put on the tensor.
+    """
+    came: set[int] = set()
+
+    def come(place: int, grad: Tensor | None) -> None:
+        if place in came:
+            raise CaptureError(
+                "capture: one backward must come to every layer once; got a layer twice. Take away the hook that "
+                "differentiates the same graph again."
+            )
+        came.add(place)
+        arrive(place, grad)
+
+    def on_the_way(place: int, output: int) -> Callable[[tuple[Tensor | None, ...]], None]:
+        return lambda grads: come(place, grads[output])
+
+    last = [place for place, edge in enumerate(edges) if edge.node in ends]
+    handles = []
+    try:
+        for place, edge in enumerate(edges):
+            if edge.node not in ends:
+                handles.append(edge.node.register_prehook(on_the_way(place, edge.output_nr)))
+        asked = [edges[place] for place in last]
+        options: dict[str, bool] = {"retain_graph": keep_graph, "allow_unused": True}
+        grads = torch.autograd.grad(total, asked, cotangent, **options) if asked else ()
+    finally:
+        for handle in handles:  # a hook and its node hold each other, which no collector sees
+            handle.remove()
+    with torch.no_grad():
+        for place, grad in zip(last, grads, strict=True):
+            come(place, grad)
+    assert len(came) == len(edges), "a backward passes every node between its root and its ends"
+
+
+@dataclass(eq=False)
 class _Waiting:
     """Calls whose pairs are assembled together, until all of their gradients are there."""
 
-    def __init__(self, calls: list[Call], complete: Callable[[list[Call], list[Tensor]], None]) -> None:
-        self.calls, self.complete = calls, complete
-        self.grads: dict[int, Tensor] = {}
+    calls: list[Call]
+    grads: dict[int, Tensor] = field(default_factory=dict)
 
-    def arrive_at(self, place: int, output: int, grads: Sequence[Tensor | None]) -> None:
-        self.arrive(place, grads[output])
 
-    def arrive(self, place: int, grad: Tensor | None) -> None:
-        call = self.calls[place]
-        self.grads[place] = call.zeros(1) if grad is None else call.placed(grad)
-        if len(self.grads) == len(self.calls):
-            calls, given = self.calls, [self.grads[i] for i in range(len(self.calls))]
-            self.calls, self.grads = [], {}
-            self.complete(calls, given)
+def _awaited(calls: Sequence[Call]) -> tuple[list[GradientEdge], list[tuple[_Waiting, int]]]:
+    """Where gradients arrive, and of which call of which part."""
+    edges, waiting = [], []
+    for part in _connected(calls):
+        own = _Waiting(part)
+        for place, call in enumerate(part):
+            edges.append(call.edge)
+            waiting.append((own, place))
+    return edges, waiting
 
 
 def _connected(calls: Sequence[Call]) -> list[list[Call]]:
@@ -150,11 +193,11 @@ def _connected(calls: Sequence[Call]) -> list[list[Call]]:
         return name
 
     for call in calls:
-        if call.weight and call.bias:
-            first[root(call.bias)] = root(call.weight)
+        for name in call.names:
+            first[root(name)] = root(call.names[0])
     parts: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
-        parts[root(call.weight or call.bias or "")].append(call)
+        parts[root(call.names[0])].append(call)
     return list(parts.values())
 
 

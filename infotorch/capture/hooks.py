@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -46,12 +47,18 @@ class Call:
     version: int
     """Of the input, when the layer saw it."""
     edge: GradientEdge
+    """Where the gradient at the output arrives; in another shape where the output is a view."""
     output: torch.Size
     """The output's shape."""
     dtype: torch.dtype
     """The output's."""
     axis: int = 0
     """Where samples lie in input and output."""
+
+    @property
+    def names(self) -> list[str]:
+        """The selected parameters in it."""
+        return [name for name in (self.weight, self.bias) if name]
 
     @property
     def changed(self) -> bool:
@@ -71,6 +78,7 @@ class Call:
 
     def placed(self, grad: Tensor) -> Tensor:
         """A gradient at the output, samples first, with an axis of one seed on the product's place."""
+        grad = grad.reshape(self.output)
         grad = grad.movedim(self.axis, 0) if self.axis else grad
         return grad.unsqueeze(self.product.seed_dim)
 
@@ -94,6 +102,8 @@ class Recording:
     calls: list[Call] = field(default_factory=list)
     checkpointed: bool = False
     """Some layer ran within a checkpoint that will run again in the backward."""
+    thread: int = field(default_factory=get_ident)
+    """Forwards of other threads are not meant."""
 
 
 def layers_of(modules: Mapping[str, nn.Module], selected: Mapping[str, nn.Parameter]) -> list[Layer]:
@@ -125,18 +135,20 @@ def layers_of(modules: Mapping[str, nn.Module], selected: Mapping[str, nn.Parame
 
 @contextmanager
 def recording(
-    layers: Iterable[Layer], expansions: Mapping[str, Expansion] | None = None, N: int = 0
+    layers: Iterable[Layer], expansions: Mapping[str, Expansion] | None = None, N: int = 0, *, silent: bool = False
 ) -> Iterator[Recording]:
     """Products of the layers while the context is open, in order.
 
     The edge is taken inside the hook: an in-place activation that follows would otherwise move the gradient past
-    itself. Calls after the forward (checkpointing repeats some in the backward) are not seen, the hooks being gone.
+    itself. Calls after the forward are not seen, the hooks being gone; what a checkpoint repeats in the backward must
+    compute as it did, so that is run under a silent recording of the same layers.
     What the caller compiled runs eagerly meanwhile: code compiled before knows nothing of the hooks.
 
     Args:
         layers: From :func:`layers_of`.
         expansions: What gives the inputs of layers by path an axis of samples before they see them.
         N: Samples.
+        silent: Nothing is recorded; the layers only compute as they would be.
     """
     seen = Recording()
     handles: list[Any] = []
@@ -144,7 +156,7 @@ def recording(
     try:
         for layer in layers:
             recorder = _Recorder(layer, seen)
-            forward = layer.rule.forward(layer.module, recorder.record)
+            forward = layer.rule.forward(layer.module, _ignore if silent else recorder.record)
             if forward is not None:
                 replaced.append(layer.module)
                 layer.module.forward = forward
@@ -152,6 +164,8 @@ def recording(
             if expansions and layer.path in expansions:
                 expand = partial(_expanded, expansions[layer.path], N)
                 handles.append(layer.module.register_forward_pre_hook(expand, with_kwargs=True))
+            if silent:
+                continue
             # First of all hooks, so that the output is the layer's own and not what a caller's hook makes of it.
             handles.append(layer.module.register_forward_hook(recorder, prepend=True, with_kwargs=True))
         with _eager():
@@ -166,16 +180,10 @@ def recording(
 @contextmanager
 def rewritten(model: nn.Module) -> Iterator[None]:
     """The model with the forwards that :func:`recording` would run, nothing being recorded."""
-    layers = [Layer(path="", module=module, rule=rule, names={}) for module, rule in _rewritable(model)]
-    with recording(layers):
+    rules = [(module, rule_of(module)) for module in model.modules()]
+    layers = [Layer(path="", module=module, rule=rule, names={}) for module, rule in rules if rule is not None]
+    with recording(layers, silent=True):
         yield
-
-
-def _rewritable(model: nn.Module) -> Iterator[tuple[nn.Module, Rule]]:
-    for module in model.modules():
-        rule = rule_of(module)
-        if rule is not None and rule.forward(module, _ignore) is not None:
-            yield module, rule
 
 
 def _ignore(use: Use) -> None:
@@ -208,9 +216,9 @@ class _Recorder:
         if not use.output.requires_grad:
             return
         names = [self.layer.names.get(name) for name in use.params]
-        if not any(names):
-            return
         seen, x = self.seen, use.a
+        if not any(names) or get_ident() != seen.thread:
+            return
         seen.checkpointed = seen.checkpointed or _in_checkpoint()
         seen.calls.append(
             Call(
@@ -220,11 +228,24 @@ class _Recorder:
                 bias=names[1] if len(names) > 1 else None,
                 input=x.detach(),
                 version=x._version,
-                edge=get_gradient_edge(use.output),
+                edge=_product_edge(use.output),
                 output=use.output.shape,
                 dtype=use.output.dtype,
             )
         )
+
+
+def _product_edge(output: Tensor) -> GradientEdge:
+    """Where the output's gradient arrives, before the views by which it got its shape.
+
+    An in-place operation on the output would replace them in the graph.
+    """
+    edge = get_gradient_edge(output)
+    while edge.node.name() == "ViewBackward0":
+        node, place = edge.node.next_functions[0]
+        assert node is not None  # what is viewed has a gradient, since the view has one
+        edge = GradientEdge(node, place)
+    return edge
 
 
 def _bound(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:

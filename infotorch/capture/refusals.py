@@ -16,7 +16,7 @@ def astray(calls: Sequence[Call], counted: Mapping[str, int]) -> dict[str, int]:
     """{parameter: uses in the graph less captured products}, of those where the two differ."""
     captured: Counter[str] = Counter()
     for call in calls:
-        captured.update(name for name in (call.weight, call.bias) if name)
+        captured.update(call.names)
     return {name: count - captured[name] for name, count in counted.items() if count != captured[name]}
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from threading import RLock
 from typing import Any, Literal, TypeVar
@@ -10,10 +10,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
 
 from infotorch.capture.assemble import assemble
-from infotorch.capture.backward import batch_gradient, gradients, handed_over, unit_call
+from infotorch.capture.backward import batch_gradient, exactly, gradients, handed_over, unit_call
 from infotorch.capture.captured import Capture
 from infotorch.capture.fallback import dense_pairs
 from infotorch.capture.graph import Graph
@@ -138,24 +137,24 @@ class _Forward:
     layers: Sequence[Layer]
     selected: Mapping[str, nn.Parameter]
     verdict: Verdict | None
-    first: bool
-    """The verdict is not proved yet, and this batch can."""
+    unproved: Verdict | None
+    """The same, where it is not proved yet and this batch can."""
     seen: Recording
     outputs: Tensor
     losses: Tensor | None
     total: Tensor
     """What is differentiated: the sum of the losses, or the outputs."""
-    root: Node
-    """The total's node in the autograd graph."""
+    graph: Graph
+    """The total's."""
 
 
 def _forward(task: Task, batch: Any, options: Options) -> _Forward:
-    x, y = task.x_and_y(batch)
-    curvature = is_curvature(options.seeds)
-    if options.seeds is None or (curvature and y is not None):
+    y = task.labels(batch) if is_curvature(options.seeds) else None
+    if options.seeds is None or y is not None:
         x, y = task.split(batch)
         N = len(y)
     else:
+        x = task.inputs(batch)
         N = task.check_inputs(x)
     selected = task.parameters()
     check_real(selected)
@@ -163,24 +162,24 @@ def _forward(task: Task, batch: Any, options: Options) -> _Forward:
     layers = layers_of(modules, selected)
     verdict = verdict_of(task, x, layers, run=options.check)
     # One sample alone proves nothing about several.
-    first = verdict is not None and not verdict.proved and N > 1
+    unproved = verdict if verdict is not None and not verdict.proved and N > 1 else None
     losses = None
     with torch.enable_grad():
         with recording(layers, verdict.expansions if verdict else None, N) as seen:
             outputs = task.outputs(x)
-        if options.seeds is None:
+        if options.seeds is None and y is not None:
             losses = task.losses(outputs, y)
         total = outputs if losses is None else losses.sum()
-    if curvature and y is not None:
+    if losses is None and y is not None:
         with torch.no_grad():
-            task.losses(outputs.detach(), y)  # refuses labels that are none
+            task.losses(outputs.detach(), y)  # refuses what is no label
     if total.grad_fn is None:
         raise CaptureError(
             "capture: outputs must depend on a selected parameter; got outputs without a graph. "
             "Remove torch.no_grad() or detach() from the forward, or select other parameters."
         )
-    if first and verdict is not None and verdict.expansions and not _proved(task, x, outputs, seen, verdict):
-        verdict.withdraw()
+    if unproved and unproved.expansions and not _proved(task, x, outputs, layers, seen, unproved):
+        unproved.withdraw()
         return _forward(task, batch, options)
     return _Forward(
         x=x,
@@ -190,12 +189,12 @@ def _forward(task: Task, batch: Any, options: Options) -> _Forward:
         layers=layers,
         selected=selected,
         verdict=verdict,
-        first=first,
+        unproved=unproved,
         seen=seen,
         outputs=outputs,
         losses=losses,
         total=total,
-        root=total.grad_fn,
+        graph=Graph(total.grad_fn),
     )
 
 
@@ -203,13 +202,12 @@ def _backward(
     task: Task, batch: Any, options: Options, fwd: _Forward, each: Callable[[LayerPair], T] | None
 ) -> tuple[Capture, list[T]]:
     seeds, selected, total, verdict = options.seeds, fwd.selected, fwd.total, fwd.verdict
-    verify = options.verify
-    if fwd.first and verdict is not None:
-        tested = verdict.ran and not verdict.expansions and all(layer.rule.tested for layer in fwd.layers)
+    verify, graph = options.verify, fwd.graph
+    if fwd.unproved:
+        tested = fwd.unproved.ran and not fwd.unproved.expansions and all(layer.rule.tested for layer in fwd.layers)
         verify = verify or not tested
-    graph = Graph(fwd.root)
     counted = graph.uses(selected)
-    calls, fallen = _covered(fwd, graph, counted, options.fallback)
+    calls, fallen = _covered(fwd, counted, options.fallback)
     fwd.seen.calls.clear()
     check_inputs_kept(calls)
     sent = cotangents(task, seeds, fwd.outputs, fwd.y)
@@ -218,16 +216,19 @@ def _backward(
     # Half precision rounds each sample's products, and those of a batch in another order.
     rtol = max([RTOL, *(4 * torch.finfo(call.dtype).eps for call in calls)])
     unit = unit_call(seeds, fwd.outputs, calls)
-    upstream = _upstream(total, fwd.outputs, sent, selected, fallen) if fallen else []
     pairs: dict[str, LayerPair] = {}
     found: dict[str, T] = {}
     one_pass = len(sent) == 1 and unit is None and not verify
-    if each is not None and one_pass and nbytes > HELD_BYTES:
-        found = handed_over(total, calls, sent[0], graph, selected, each, seeds=seeds is not None)
-    else:
-        grads = gradients(total, calls, sent, unit, keep_graph=verify)
+    with _recomputing(fwd.layers, fwd.seen, verdict, fwd.N):
+        upstream = _upstream(total, fwd.outputs, sent, selected, fallen) if fallen else []
+        if each is not None and one_pass and nbytes > HELD_BYTES:
+            found = handed_over(total, calls, sent[0], graph, selected, each, seeds=seeds is not None)
+        else:
+            grads = gradients(total, calls, sent, unit, graph, keep_graph=verify)
+        truth = batch_gradient(total, selected, sent) if verify else {}
+    if not found:
         check_inputs_kept(calls)  # again: a reversible network rebuilds its activations in place, in its backward
-        with torch.no_grad():
+        with torch.no_grad(), exactly(total):
             pairs = assemble(calls, grads, selected, unit, seeds=seeds is not None)
     if fallen:
         pairs |= dense_pairs(task, fwd.x, fallen, upstream, options.memory_limit, seeds=seeds is not None)
@@ -249,37 +250,47 @@ def _backward(
         ),
     )
     if verify:
-        check_sum(result, batch_gradient(total, selected, sent), rtol)
+        check_sum(result, truth, rtol)
         last = slice(fwd.N - 1, fwd.N)
-        one = select(batch if seeds is None else fwd.x, last)
+        one = select(batch if seeds is None else (fwd.x, None), last)
         alone_seeds = None if seeds is None else torch.stack([c[last] for c in sent if c is not None])
         check_alone(result, capture(task, one, seeds=alone_seeds, fallback=options.fallback, check=False), rtol)
-    if fwd.first and verdict is not None:
-        verdict.proved = True
+    if fwd.unproved:
+        fwd.unproved.proved = True
     if each is not None:
-        with torch.no_grad():
+        with torch.no_grad(), exactly(total):
             found |= {next(iter(pair.shapes)): each(pair) for pair in pairs.values()}
         result.close()
     return result, [found[name] for name in selected if name in found]
 
 
-def _proved(task: Task, x: Any, outputs: Tensor, seen: Recording, verdict: Verdict) -> bool:
+def _recomputing(
+    layers: Sequence[Layer], seen: Recording, verdict: Verdict | None, N: int
+) -> AbstractContextManager[object]:
+    """What a backward must run under."""
+    if not seen.checkpointed:
+        return nullcontext()
+    return recording(layers, verdict.expansions if verdict else None, N, silent=True)
+
+
+def _proved(task: Task, x: Any, outputs: Tensor, layers: Sequence[Layer], seen: Recording, verdict: Verdict) -> bool:
     """The model without its expansions computes the same; with them the first and the last output have their rows."""
     with torch.no_grad():
         plain = task.outputs(x)
-    edges = [call.edge for call in seen.calls if call.layer.path in verdict.expansions]
+    calls = [call for call in seen.calls if call.layer.path in verdict.expansions]
+    edges = [call.edge for call in calls]
     for n, others in ((0, slice(1, None)), (-1, slice(None, -1))):
         cotangent = torch.zeros_like(outputs)
         cotangent[n] = torch.linspace(1, 2, outputs[n].numel()).view_as(outputs[n])
-        grads = torch.autograd.grad(outputs, edges, cotangent, retain_graph=True, allow_unused=True)
-        if any(grad is not None and bool(grad[others].any()) for grad in grads):
-            return False
+        with _recomputing(layers, seen, verdict, len(outputs)):
+            grads = torch.autograd.grad(outputs, edges, cotangent, retain_graph=True, allow_unused=True)
+        for call, grad in zip(calls, grads, strict=True):
+            if grad is not None and bool(grad.reshape(call.output)[others].any()):
+                return False
     return bool((plain - outputs).double().norm() <= RTOL * plain.double().norm())
 
 
-def _covered(
-    fwd: _Forward, graph: Graph, counted: Mapping[str, int], fallback: str | None
-) -> tuple[list[Call], list[str]]:
+def _covered(fwd: _Forward, counted: Mapping[str, int], fallback: str | None) -> tuple[list[Call], list[str]]:
     """Products that carry the batch and reach the outputs, and the parameters that they leave uncovered.
 
     Raises:
@@ -289,12 +300,11 @@ def _covered(
     if fwd.verdict is not None:
         calls = follow(calls, fwd.verdict) if fwd.verdict.ran else calls
         known = set(fwd.verdict.apart)
-    calls = [call for call in calls if call.edge.node in graph]
+    calls = [call for call in calls if call.edge.node in fwd.graph]
     apart: dict[str, dict[str, None]] = {}
     for call in calls:
         if call.layer.path in known or not call.carries(fwd.N):
-            names = [name for name in (call.weight, call.bias) if name]
-            apart.setdefault(call.layer.path, {}).update(dict.fromkeys(names))
+            apart.setdefault(call.layer.path, {}).update(dict.fromkeys(call.names))
     missed = astray(calls, counted)
     if not missed and not apart:
         return calls, []

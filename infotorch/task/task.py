@@ -124,20 +124,23 @@ class Task:
             hits += found
         return hits
 
-    def x_and_y(self, batch: Any) -> tuple[Any, Any]:
-        """X and y of (x, y) or a dict, as they come; y is None where there is none, as in x alone."""
-        if isinstance(batch, dict):
-            return batch, self.target(batch) if self.target else batch.get("labels")
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            return batch, None
-        x, y = batch
-        return x, self.target(batch) if self.target and y is not None else y
+    def inputs(self, batch: Any) -> Any:
+        """X of (x, y), a dict, or x alone; not checked."""
+        return batch[0] if _is_pair(batch) else batch
+
+    def labels(self, batch: Any) -> Any:
+        """Y of (x, y) or a dict, not checked; None where there is none."""
+        if not isinstance(batch, dict) and (not _is_pair(batch) or batch[1] is None):
+            return None
+        if self.target:
+            return self.target(batch)
+        return batch.get("labels") if isinstance(batch, dict) else batch[1]
 
     def split(self, batch: Any) -> tuple[Any, Tensor]:
         """(x, y) of a batch, checked: finite, not empty, of one length."""
-        if not isinstance(batch, dict) and not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+        if not isinstance(batch, dict) and not _is_pair(batch):
             raise DataError(f"task: a batch must be (x, y) or a dict; got {name_of(type(batch))}. Pass both together.")
-        x, y = self.x_and_y(batch)
+        x, y = self.inputs(batch), self.labels(batch)
         N = self.check_inputs(x)
         if not isinstance(y, Tensor):
             raise DataError(
@@ -243,6 +246,10 @@ class Task:
             DataError: A label is out of range, or targets have another size than the outputs.
         """
         return residual_targets(y, num_outputs, probabilities=isinstance(self.criterion, BinaryCrossEntropy))
+
+
+def _is_pair(batch: Any) -> bool:
+    return isinstance(batch, (tuple, list)) and len(batch) == 2
 
 
 def _may_couple(module: nn.Module) -> bool:

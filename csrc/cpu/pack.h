@@ -46,15 +46,36 @@ void copy_block(const stored_t* from, int64_t r_stride, int64_t c_stride, int64_
 // to its mirror image below.
 template <typename scalar_t>
 void mirror_tile(scalar_t* x, int64_t stride, int64_t r0, int64_t rows, int64_t c0, int64_t cols) {
-  if (c0 > r0) return copy_block(x + r0 * stride + c0, 1, stride, cols, rows, x + c0 * stride + r0, stride);
-  for (int64_t r = r0; r < r0 + rows; ++r)
-    for (int64_t c = c0; c < r; ++c) x[r * stride + c] = x[c * stride + r];
+  const auto turn = [&](int64_t r, int64_t tall, int64_t c, int64_t wide) {
+    copy_block(x + r * stride + c, 1, stride, wide, tall, x + c * stride + r, stride);
+  };
+  if (c0 > r0) return turn(r0, rows, c0, cols);
+  constexpr int64_t edge = 16;  // of squares on the diagonal, which are turned number by number
+  for (int64_t r = r0, end = r0 + rows, next; r < end; r = next) {
+    next = std::min(r + edge, end);
+    for (int64_t i = r; i < next; ++i)
+      for (int64_t j = r; j < i; ++j) x[i * stride + j] = x[j * stride + i];
+    if (next < end) turn(r, next - r, next, end - next);
+  }
 }
 
-// A block as above, of elements r0 ... of one of x's axes by c0 ... of the other, of sample n.
+// A block as above, of elements r0 ... of one of x's axes by c0 ... of the other, of sample n, found run by run.
+template <typename scalar_t>
+void gather_tile(const Rows<scalar_t>& x, int64_t n, const Axes& r_axes, int64_t r0, int64_t rows, const Axes& c_axes,
+                 int64_t c0, int64_t cols, scalar_t* to, int64_t to_stride);
+
+// Whether so small blocks lie one stride apart, as those of most patches do, that finding each outweighs copying it.
+inline bool lie_scattered(const Axes& r_axes, const Axes& c_axes) {
+  constexpr int64_t short_run = 4, small_block = 256;
+  const int64_t r_run = r_axes.run(0), c_run = c_axes.run(0);
+  return c_axes.count > 1 && (c_run < short_run || (r_axes.count > 1 && r_run * c_run < small_block));
+}
+
+// The same.
 template <typename scalar_t>
 void copy_tile(const Rows<scalar_t>& x, int64_t n, const Axes& r_axes, int64_t r0, int64_t rows, const Axes& c_axes,
                int64_t c0, int64_t cols, scalar_t* to, int64_t to_stride) {
+  if (lie_scattered(r_axes, c_axes)) return gather_tile(x, n, r_axes, r0, rows, c_axes, c0, cols, to, to_stride);
   for_storage(x, [&](const auto* from) {
     for (int64_t r = 0, r_run; r < rows; r += r_run) {
       r_run = std::min(rows - r, r_axes.run(r0 + r));

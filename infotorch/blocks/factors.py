@@ -204,9 +204,10 @@ def _squares_of_products(pair: LayerPair) -> Tensor:
 def second_moments(pair: LayerPair, g: int) -> tuple[Tensor, Tensor]:
     """A [I (+ 1), I (+ 1)], summed over samples and positions, and B [O, O], summed over seeds too, of one group."""
     one = group(pair, g)
-    b = one.b if one.b.dim() == 3 else one.b[:, 0]
-    A, B = ops.kron(one.a, b, **pair.geometry)
-    if one.b.dim() == 4 and one.b.shape[1] > 1:
-        rows = one.b.flatten(1, 2)  # [N, K * T, O]
-        _, B = ops.kron(rows.new_ones(1, 1, 1).expand(*rows.shape[:2], 1), rows)
+    if one.b.dim() == 3 or one.b.shape[1] == 1:
+        return ops.kron(one.a, one.b if one.b.dim() == 3 else one.b[:, 0], **pair.geometry)
+    N, K, T, _ = one.b.shape
+    once = one.b.new_ones(1, 1, 1)  # a second side that costs nothing
+    A, _ = ops.kron(one.a, once.expand(N, T, 1), **pair.geometry)
+    B, _ = ops.kron(one.b, once.expand(N, K * T, 1), t_dims=2)
     return A, B

@@ -152,6 +152,23 @@ void copy_block(const stored_t* from, int64_t r_stride, int64_t c_stride, int64_
   copy_clone(from, r_stride, c_stride, rows, cols, to, to_stride);
 }
 
+template <typename scalar_t>
+void mirror_tile(scalar_t* x, int64_t stride, int64_t r0, int64_t rows, int64_t c0, int64_t cols) {
+  constexpr int64_t edge = 16;  // of squares on the diagonal, which are turned number by number
+  const auto turn = [&](int64_t r, int64_t tall, int64_t c, int64_t wide) {
+    copy_block(x + r * stride + c, 1, stride, wide, tall, x + c * stride + r, stride);
+  };
+  if (c0 > r0) return turn(r0, rows, c0, cols);
+  for (int64_t r = r0, end = r0 + rows, next; r < end; r = next) {
+    next = std::min(r + edge, end);
+    for (int64_t i = r; i < next; ++i)
+      for (int64_t j = r; j < i; ++j) x[i * stride + j] = x[j * stride + i];
+    if (next < end) turn(r, next - r, next, end - next);
+  }
+}
+
+template void mirror_tile(float*, int64_t, int64_t, int64_t, int64_t, int64_t);
+template void mirror_tile(double*, int64_t, int64_t, int64_t, int64_t, int64_t);
 template void gather_tile(const Rows<float>&, int64_t, const Axes&, int64_t, int64_t, const Axes&, int64_t, int64_t,
                           float*, int64_t);
 template void gather_tile(const Rows<double>&, int64_t, const Axes&, int64_t, int64_t, const Axes&, int64_t, int64_t,

@@ -45,19 +45,7 @@ void copy_block(const stored_t* from, int64_t r_stride, int64_t c_stride, int64_
 // What lies above the diagonal of rows r0 ... and columns c0 ..., on the diagonal (a square) or wholly above it, goes
 // to its mirror image below.
 template <typename scalar_t>
-void mirror_tile(scalar_t* x, int64_t stride, int64_t r0, int64_t rows, int64_t c0, int64_t cols) {
-  const auto turn = [&](int64_t r, int64_t tall, int64_t c, int64_t wide) {
-    copy_block(x + r * stride + c, 1, stride, wide, tall, x + c * stride + r, stride);
-  };
-  if (c0 > r0) return turn(r0, rows, c0, cols);
-  constexpr int64_t edge = 16;  // of squares on the diagonal, which are turned number by number
-  for (int64_t r = r0, end = r0 + rows, next; r < end; r = next) {
-    next = std::min(r + edge, end);
-    for (int64_t i = r; i < next; ++i)
-      for (int64_t j = r; j < i; ++j) x[i * stride + j] = x[j * stride + i];
-    if (next < end) turn(r, next - r, next, end - next);
-  }
-}
+void mirror_tile(scalar_t* x, int64_t stride, int64_t r0, int64_t rows, int64_t c0, int64_t cols);
 
 // A block as above, of elements r0 ... of one of x's axes by c0 ... of the other, of sample n, found run by run.
 template <typename scalar_t>

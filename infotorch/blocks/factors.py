@@ -127,13 +127,13 @@ def inner_products(pair: LayerPair, V: Mapping[str, Tensor]) -> Tensor:
     """<G, V_j> for tangents {parameter name: [J, *shape]}: [N, J], or [N, K, J]."""
     weight, *bias = pair.shapes
     directions = _matrices(pair, V[weight])  # [J, groups * O, I]
-    groups = [(group(pair, g), v) for g, v in enumerate(directions.split(pair.O, 1))]
-    rows = [
-        torch.stack([_along(one, one_b, v) for (one, v), one_b in zip(groups, of_seed, strict=True)])
-        for of_seed in zip(*(seed_cotangents(one) for one, _ in groups), strict=True)
-    ]
-    sums = [found.sum(0) if pair.groups > 1 else found[0] for found in rows]
-    total = torch.stack(sums, 1) if pair.b.dim() == 4 else sums[0]  # [N, (K,) J]
+    total: Tensor | None = None  # [N, (K,) J]
+    for g, v in enumerate(directions.split(pair.O, 1) if pair.groups > 1 else (directions,)):
+        one = group(pair, g)
+        rows = [_along(one, b, v) for b in seed_cotangents(one)]
+        found = rows[0] if pair.b.dim() == 3 else torch.stack(rows, 1)
+        total = found if total is None else total + found
+    assert total is not None
     for name in bias:
         total = total + biases(pair).to(total.dtype) @ V[name].flatten(1).mT.to(total.dtype)
     return total

@@ -91,7 +91,7 @@ class Outer:
                 tile.diagonal(dim1=1, dim2=3).add_(aa[:, :, None])
                 continue
             bb = _square(b) if symmetric and i == j else b @ b2.mT
-            tile.add_(bb.view(tile.shape).mul_(aa[:, None, :, None]))
+            tile.addcmul_(bb.view(tile.shape), aa[:, None, :, None])
 
     def work(self, pair: LayerPair, num_rows: int, num_cols: int, batch: int) -> int:
         C = pair.b.shape[1]

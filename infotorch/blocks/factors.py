@@ -183,8 +183,8 @@ def summed_squares(pair: LayerPair) -> dict[str, Tensor]:
     squares = []
     for g in range(pair.groups):
         one = group(pair, g)
-        if pair.b.dim() == 4 and pair.T == 1 and pair.in_features is None:
-            squares.append(_squares_of_products(one))
+        if pair.b.dim() == 4 and pair.T == 1:  # seeds share the squares of a, so that those of b are added first
+            squares.append(ops.fisher(one.a, one.b.square().sum(1).sqrt(), **geometry(pair)))
             continue
         rows = ops.fisher(one.a, weight_rows(one), **geometry(pair))  # [K * O, I]
         squares.append(rows.view(-1, pair.O, pair.I).sum(0) if pair.b.dim() == 4 else rows)
@@ -193,12 +193,6 @@ def summed_squares(pair: LayerPair) -> dict[str, Tensor]:
     for name in bias:
         sums[name] = biases(pair).flatten(0, -2).square().sum(0).view(pair.shapes[name])
     return sums
-
-
-def _squares_of_products(pair: LayerPair) -> Tensor:
-    """[O, I] of one group at one position: squares of b are added over seeds, for which those of a are the same."""
-    a, b = pair.a.reshape(pair.N, pair.I), pair.b[:, :, 0]  # [N, I], [N, K, O]
-    return b.square().sum(1).mT @ a.square()
 
 
 def second_moments(pair: LayerPair, g: int) -> tuple[Tensor, Tensor]:

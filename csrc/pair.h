@@ -42,6 +42,21 @@ struct Axes {
     return at + index * stride[0];
   }
 
+  // to[j] = offset(index + j), j < n.
+  void offsets(int64_t index, int64_t n, int64_t* to) const {
+    int64_t digit[kMax] = {}, at = offset(index);
+    for (int64_t d = count - 1; d > 0; index /= size[d--]) digit[d] = index % size[d];
+    for (int64_t j = 0; j < n; ++j) {
+      to[j] = at;
+      int64_t d = count - 1;
+      at += stride[d];
+      for (; d > 0 && ++digit[d] == size[d]; at += stride[--d]) {
+        at -= size[d] * stride[d];
+        digit[d] = 0;
+      }
+    }
+  }
+
   // How many elements from `index` on lie one stride apart.
   int64_t run(int64_t index) const { return size[count - 1] - index % size[count - 1]; }
   int64_t step() const { return stride[count - 1]; }

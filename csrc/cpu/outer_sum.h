@@ -66,7 +66,7 @@ template <typename scalar_t, typename PackY, typename PackX>
 void outer_sum(int64_t terms, int64_t rows, int64_t cols, bool symmetric, const PackY& pack_y, const PackX& pack_x,
                bool add, scalar_t* out) {
   constexpr int64_t most_edge = 256;       // of a tile: with the strips of both factors it stays in a 1 MiB cache
-  constexpr int64_t least_terms = 256;     // of a task
+  constexpr int64_t least_terms = 1024;    // of a task
   constexpr int64_t many_terms = 1 << 16;  // of all tasks for a tile: then they are split further, to stay exact
   const auto edge_of = [](int64_t size) {  // nearly equal tiles, of whole strips
     const int64_t each = ceil_div(size, std::max<int64_t>(1, ceil_div(size, most_edge)));

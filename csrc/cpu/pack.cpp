@@ -98,7 +98,53 @@ INFOTORCH_COPY(double, double)
 INFOTORCH_COPY(BFloat16, float)
 INFOTORCH_COPY(Float16, float)
 
+// to[q * run + k] = from[at[q] + k], k < run.
+template <int64_t run, typename stored_t, typename scalar_t>
+void copy_runs(const stored_t* from, const int64_t* at, int64_t count, scalar_t* to) {
+  for (int64_t q = 0; q < count; ++q, to += run) {
+    scalar_t some[run];
+    for (int64_t k = 0; k < run; ++k) some[k] = widen(from[at[q] + k]);
+    for (int64_t k = 0; k < run; ++k) to[k] = some[k];
+  }
+}
+
+// gather_runs() for columns whose last axis has `run` elements, side by side, or any if that is 1.
+template <int64_t run, typename scalar_t>
+void gather_runs(const Rows<scalar_t>& x, int64_t n, const Axes& r_axes, int64_t r0, int64_t rows, const Axes& c_axes,
+                 int64_t c0, int64_t cols, scalar_t* to, int64_t to_stride) {
+  constexpr int64_t most = 192;
+  int64_t r_at[most], c_at[most];
+  for_storage(x, [&](const auto* from) {
+    for (int64_t c = 0; c < cols; c += most) {
+      const int64_t wide = std::min(most, cols - c), head = std::min(wide, (c_axes.run(c0 + c) - 1) % run + 1) % run;
+      const int64_t whole = (wide - head) / run, tail = head + whole * run;
+      c_axes.offsets(c0 + c, wide, c_at);
+      int64_t starts[most];
+      for (int64_t q = 0; q < whole; ++q) starts[q] = c_at[head + q * run];
+      for (int64_t r = 0; r < rows; r += most) {
+        const int64_t tall = std::min(most, rows - r);
+        r_axes.offsets(r0 + r, tall, r_at);
+        for (int64_t i = 0; i < tall; ++i) {
+          const auto* const row = from + n * x.n_stride + r_at[i];
+          scalar_t* const to_row = to + (r + i) * to_stride + c;
+          copy_runs<1>(row, c_at, head, to_row);
+          copy_runs<run>(row, starts, whole, to_row + head);
+          copy_runs<1>(row, c_at + tail, wide - tail, to_row + tail);
+        }
+      }
+    }
+  });
+}
+
 }  // namespace
+
+template <typename scalar_t>
+void gather_tile(const Rows<scalar_t>& x, int64_t n, const Axes& r_axes, int64_t r0, int64_t rows, const Axes& c_axes,
+                 int64_t c0, int64_t cols, scalar_t* to, int64_t to_stride) {
+  const bool threes = c_axes.step() == 1 && c_axes.run(0) == 3;
+  const auto gather = threes ? gather_runs<3, scalar_t> : gather_runs<1, scalar_t>;
+  gather(x, n, r_axes, r0, rows, c_axes, c0, cols, to, to_stride);
+}
 
 template <typename stored_t, typename scalar_t>
 void copy_block(const stored_t* from, int64_t r_stride, int64_t c_stride, int64_t rows, int64_t cols, scalar_t* to,
@@ -106,6 +152,27 @@ void copy_block(const stored_t* from, int64_t r_stride, int64_t c_stride, int64_
   copy_clone(from, r_stride, c_stride, rows, cols, to, to_stride);
 }
 
+template <typename scalar_t>
+void mirror_tile(scalar_t* x, int64_t stride, int64_t r0, int64_t rows, int64_t c0, int64_t cols) {
+  constexpr int64_t edge = 16;  // of squares on the diagonal, which are turned number by number
+  const auto turn = [&](int64_t r, int64_t tall, int64_t c, int64_t wide) {
+    copy_block(x + r * stride + c, 1, stride, wide, tall, x + c * stride + r, stride);
+  };
+  if (c0 > r0) return turn(r0, rows, c0, cols);
+  for (int64_t r = r0, end = r0 + rows, next; r < end; r = next) {
+    next = std::min(r + edge, end);
+    for (int64_t i = r; i < next; ++i)
+      for (int64_t j = r; j < i; ++j) x[i * stride + j] = x[j * stride + i];
+    if (next < end) turn(r, next - r, next, end - next);
+  }
+}
+
+template void mirror_tile(float*, int64_t, int64_t, int64_t, int64_t, int64_t);
+template void mirror_tile(double*, int64_t, int64_t, int64_t, int64_t, int64_t);
+template void gather_tile(const Rows<float>&, int64_t, const Axes&, int64_t, int64_t, const Axes&, int64_t, int64_t,
+                          float*, int64_t);
+template void gather_tile(const Rows<double>&, int64_t, const Axes&, int64_t, int64_t, const Axes&, int64_t, int64_t,
+                          double*, int64_t);
 template void copy_block(const float*, int64_t, int64_t, int64_t, int64_t, float*, int64_t);
 template void copy_block(const double*, int64_t, int64_t, int64_t, int64_t, double*, int64_t);
 template void copy_block(const BFloat16*, int64_t, int64_t, int64_t, int64_t, float*, int64_t);

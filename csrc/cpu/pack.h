@@ -45,16 +45,25 @@ void copy_block(const stored_t* from, int64_t r_stride, int64_t c_stride, int64_
 // What lies above the diagonal of rows r0 ... and columns c0 ..., on the diagonal (a square) or wholly above it, goes
 // to its mirror image below.
 template <typename scalar_t>
-void mirror_tile(scalar_t* x, int64_t stride, int64_t r0, int64_t rows, int64_t c0, int64_t cols) {
-  if (c0 > r0) return copy_block(x + r0 * stride + c0, 1, stride, cols, rows, x + c0 * stride + r0, stride);
-  for (int64_t r = r0; r < r0 + rows; ++r)
-    for (int64_t c = c0; c < r; ++c) x[r * stride + c] = x[c * stride + r];
+void mirror_tile(scalar_t* x, int64_t stride, int64_t r0, int64_t rows, int64_t c0, int64_t cols);
+
+// A block as above, of elements r0 ... of one of x's axes by c0 ... of the other, of sample n, found run by run.
+template <typename scalar_t>
+void gather_tile(const Rows<scalar_t>& x, int64_t n, const Axes& r_axes, int64_t r0, int64_t rows, const Axes& c_axes,
+                 int64_t c0, int64_t cols, scalar_t* to, int64_t to_stride);
+
+// Whether so small blocks lie one stride apart, as those of most patches do, that finding each outweighs copying it.
+inline bool lie_scattered(const Axes& r_axes, const Axes& c_axes) {
+  constexpr int64_t short_run = 4, small_block = 256;
+  const int64_t r_run = r_axes.run(0), c_run = c_axes.run(0);
+  return c_axes.count > 1 && (c_run < short_run || (r_axes.count > 1 && r_run * c_run < small_block));
 }
 
-// A block as above, of elements r0 ... of one of x's axes by c0 ... of the other, of sample n.
+// The same.
 template <typename scalar_t>
 void copy_tile(const Rows<scalar_t>& x, int64_t n, const Axes& r_axes, int64_t r0, int64_t rows, const Axes& c_axes,
                int64_t c0, int64_t cols, scalar_t* to, int64_t to_stride) {
+  if (lie_scattered(r_axes, c_axes)) return gather_tile(x, n, r_axes, r0, rows, c_axes, c0, cols, to, to_stride);
   for_storage(x, [&](const auto* from) {
     for (int64_t r = 0, r_run; r < rows; r += r_run) {
       r_run = std::min(rows - r, r_axes.run(r0 + r));

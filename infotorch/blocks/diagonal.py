@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.block import Block
-from infotorch.blocks.layout import flattened
+from infotorch.blocks.layout import split
 from infotorch.errors import ShapeError
 from infotorch.linalg.definite import checked_eigenvalues, log_sum
 from infotorch.linalg.eigen import Eigen
@@ -31,7 +31,10 @@ class Diagonal(Block):
             )
 
     def diag(self) -> Tensor:
-        return flattened({name: part.double() for name, part in self.values.items()}, self.shapes)
+        flat = next(iter(self.values.values())).new_empty(self.P, dtype=torch.float64)
+        for name, part in split(flat, self.shapes).items():
+            part.copy_(self.values[name])
+        return flat
 
     def eigenvalues(self) -> Tensor:
         return checked_eigenvalues("block.eigenvalues", self.diag().sort().values)

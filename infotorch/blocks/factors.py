@@ -127,13 +127,13 @@ def inner_products(pair: LayerPair, V: Mapping[str, Tensor]) -> Tensor:
     """<G, V_j> for tangents {parameter name: [J, *shape]}: [N, J], or [N, K, J]."""
     weight, *bias = pair.shapes
     directions = _matrices(pair, V[weight])  # [J, groups * O, I]
-    groups = [(group(pair, g), v) for g, v in enumerate(directions.split(pair.O, 1))]
-    rows = [
-        torch.stack([_along(one, one_b, v) for (one, v), one_b in zip(groups, of_seed, strict=True)])
-        for of_seed in zip(*(seed_cotangents(one) for one, _ in groups), strict=True)
-    ]
-    sums = [found.sum(0) if pair.groups > 1 else found[0] for found in rows]
-    total = torch.stack(sums, 1) if pair.b.dim() == 4 else sums[0]  # [N, (K,) J]
+    total: Tensor | None = None  # [N, (K,) J]
+    for g, v in enumerate(directions.split(pair.O, 1) if pair.groups > 1 else (directions,)):
+        one = group(pair, g)
+        rows = [_along(one, b, v) for b in seed_cotangents(one)]
+        found = rows[0] if pair.b.dim() == 3 else torch.stack(rows, 1)
+        total = found if total is None else total + found
+    assert total is not None
     for name in bias:
         total = total + biases(pair).to(total.dtype) @ V[name].flatten(1).mT.to(total.dtype)
     return total
@@ -183,6 +183,9 @@ def summed_squares(pair: LayerPair) -> dict[str, Tensor]:
     squares = []
     for g in range(pair.groups):
         one = group(pair, g)
+        if pair.b.dim() == 4 and pair.T == 1:  # seeds share the squares of a, so that those of b are added first
+            squares.append(ops.fisher(one.a, one.b.square().sum(1).sqrt(), **geometry(pair)))
+            continue
         rows = ops.fisher(one.a, weight_rows(one), **geometry(pair))  # [K * O, I]
         squares.append(rows.view(-1, pair.O, pair.I).sum(0) if pair.b.dim() == 4 else rows)
     W = squares[0] if pair.groups == 1 else torch.cat(squares)
@@ -195,9 +198,10 @@ def summed_squares(pair: LayerPair) -> dict[str, Tensor]:
 def second_moments(pair: LayerPair, g: int) -> tuple[Tensor, Tensor]:
     """A [I (+ 1), I (+ 1)], summed over samples and positions, and B [O, O], summed over seeds too, of one group."""
     one = group(pair, g)
-    b = one.b if one.b.dim() == 3 else one.b[:, 0]
-    A, B = ops.kron(one.a, b, **pair.geometry)
-    if one.b.dim() == 4 and one.b.shape[1] > 1:
-        rows = one.b.flatten(1, 2)  # [N, K * T, O]
-        _, B = ops.kron(rows.new_ones(1, 1, 1).expand(*rows.shape[:2], 1), rows)
+    if one.b.dim() == 3 or one.b.shape[1] == 1:
+        return ops.kron(one.a, one.b if one.b.dim() == 3 else one.b[:, 0], **pair.geometry)
+    N, K, T, _ = one.b.shape
+    once = one.b.new_ones(1, 1, 1)  # a second side that costs nothing
+    A, _ = ops.kron(one.a, once.expand(N, T, 1), **pair.geometry)
+    B, _ = ops.kron(one.b, once.expand(N, K * T, 1), t_dims=2)
     return A, B

@@ -85,9 +85,9 @@ def ntk(
     N, M = task.check_inputs(x), None if x2 is None else task.check_inputs(x2)
     symmetric, cols_x = M is None, x if x2 is None else x2
 
-    probe = _captured(task, x, slice(0, 1), outputs, check=True)
+    probe = _probed(task, x, outputs)
     if x2 is not None:  # its samples may have other sizes
-        _captured(task, x2, slice(0, 1), outputs, check=True)
+        _probed(task, x2, outputs)
     C, names = next(iter(probe.pairs.values())).b.shape[1], tuple(probe.pairs)
     routes = _routes(probe.pairs, N * C, (N if M is None else M) * C)
     plan = plan_panels(
@@ -142,25 +142,42 @@ class _Batch:
     """float64 [N, C]."""
 
 
-def _captured(task: Task, x: Any, batch: slice, outputs: Outputs, check: bool = False) -> _Batch:
+def _probed(task: Task, x: Any, outputs: Outputs) -> _Batch:
+    """What a sample leaves, in size. Two seeds stand for all: one alone may leave pairs of another kind."""
+    one = select(x, slice(0, 1))
+    with torch.no_grad():
+        ones = torch.ones_like(task.outputs(one))
+    C = 1 if outputs == "sum" else ones.numel()
+    with capture(task, (one, None), seeds=ones.expand(min(C, 2), *ones.shape)) as cap:
+        probe = _reduced(cap, "full")
+    pairs = {name: replace(pair, b=pair.b[:, :1].repeat(1, C, 1, 1)) for name, pair in probe.pairs.items()}
+    return replace(probe, pairs=_merged(pairs) if outputs == "trace" else pairs)
+
+
+def _captured(task: Task, x: Any, batch: slice, outputs: Outputs) -> _Batch:
     """The pairs of some samples, with the seeds that ``outputs`` asks for; slices of one set need one ``check``."""
     few = select(x, batch)
     seeds: Any = "logits"
     if outputs == "sum":  # one backward in place of C
         with torch.no_grad():
             seeds = torch.ones_like(task.outputs(few))[None]
-    with capture(task, (few, None), seeds=seeds, check=check) as cap:
+    with capture(task, (few, None), seeds=seeds, check=False) as cap:
         return _reduced(cap, outputs)
 
 
 def _reduced(cap: Capture, outputs: Outputs) -> _Batch:
-    """Pairs whose seeds are the kernel's outputs: a mean over outputs is one seed whose features are those of all."""
+    """Pairs whose seeds are the kernel's outputs."""
     pairs = dict(cap.pairs)
     if outputs == "trace":
-        pairs = {k: replace(p, b=p.b.transpose(1, 2).flatten(2)[:, None], unit=False) for k, p in pairs.items()}
+        pairs = _merged(pairs)
     elif outputs == "sum" and cap.K > 1:
         pairs = {k: replace(p, b=p.b.sum(1, keepdim=True), unit=False) for k, p in pairs.items()}
     return _Batch(pairs=pairs, outputs=cap.outputs.double().flatten(1))
+
+
+def _merged(pairs: Pairs) -> Pairs:
+    """One seed whose features are those of all, as a mean over outputs has."""
+    return {k: replace(p, b=p.b.transpose(1, 2).flatten(2)[:, None], unit=False) for k, p in pairs.items()}
 
 
 def _of_captures(cap: Capture, cap2: Capture | None, outputs: Outputs) -> Gram:

@@ -1,6 +1,6 @@
 """One layer's part of a kernel of Jacobians, added to a float64 matrix tile by tile.
 
-A block is the pair of one layer over one batch; rows of the matrix are (sample, seed), sample-major. There are three
+A block is the pair of one layer over one batch; rows of the matrix are (sample, seed), sample-major. There are four
 routes, chosen by shape alone. All multiply in float64 what was captured, since the scores that stand on a kernel
 magnify its rounding by its condition number. A tile is one batch against another, whatever is held in memory beside
 them, so that its bits depend on neither.
@@ -15,14 +15,16 @@ from infotorch import ops
 from infotorch.blocks.factors import group
 from infotorch.capture import LayerPair
 
-__all__ = ["Formed", "Route", "route_of", "tiles"]
+__all__ = ["Formed", "LookedUp", "Route", "route_of", "tiles"]
 
 FORMED_ELEMENTS = 2**24
 """Elements of the formed gradients of all rows that are held at once (128 MiB)."""
-FORMED_WIDTH = (1024, 16384)
-"""Fewest and most columns of them: enough for a full-rate product, not so many that a small problem takes long."""
-STRIP = 128
-"""Rows of a symmetric tile that are multiplied at once, up to the diagonal."""
+FORMED_WIDTH = (1024, 2048)
+"""Fewest and most columns of them: enough for a full-rate product, and a small problem's stay in a cache."""
+STRIP = 64
+"""Rows of a symmetric tile that are added at once, up to the diagonal."""
+LOOKUP = 8
+"""Multiply-adds of a full-rate product in the time of one between two looked up columns, or of finding them."""
 POSITION_ROWS = 1024
 """Positions of a sub-tile of the position route, whose square stays in cache."""
 
@@ -40,7 +42,8 @@ class Route(Protocol):
 def route_of(pair: LayerPair, num_rows: int, num_cols: int) -> Route:
     """The cheaper route for a layer in a matrix of so many (sample, seed) rows and columns; gradients.md, section 3.
 
-    Multiply-adds of forming: (R + R') T I O + R R' I O; of positions: R R' T^2 (O + I / K^2 + 1).
+    Multiply-adds of forming: (R + R') T I O + R R' I O; of positions: R R' T^2 (O + I / K^2 + 1); of looked up columns,
+    on the CPU: at most R R' T (O + 1), at a lower rate.
     """
     T, I, O, K = pair.T, pair.I + pair.bias, pair.groups * pair.O, pair.b.shape[1]
     if T == 1 and pair.groups == 1:
@@ -48,6 +51,9 @@ def route_of(pair: LayerPair, num_rows: int, num_cols: int) -> Route:
     inner = 1 if pair.in_features is not None else pair.I
     forming = (num_rows + num_cols) * T * I * O + num_rows * num_cols * I * O
     positions = num_rows * num_cols * T * T * (O + pair.groups * inner / K**2 + pair.groups)
+    looked_up = LOOKUP * num_rows * num_cols * min(T, pair.I) * (O + pair.groups)
+    if pair.in_features is not None and pair.b.is_cpu and looked_up < min(forming, positions):
+        return LookedUp()
     if positions < forming:
         return Positions()
     width = min(max(FORMED_ELEMENTS // max(num_rows, num_cols), FORMED_WIDTH[0]), FORMED_WIDTH[1])
@@ -84,8 +90,8 @@ class Outer:
             if b is None or b2 is None:
                 tile.diagonal(dim1=1, dim2=3).add_(aa[:, :, None])
                 continue
-            bb = (b @ b2.mT).view(tile.shape)  # [N, C, M, C]
-            tile.add_(bb.mul_(aa[:, None, :, None]))
+            bb = _square(b) if symmetric and i == j else b @ b2.mT
+            tile.addcmul_(bb.view(tile.shape), aa[:, None, :, None])
 
     def work(self, pair: LayerPair, num_rows: int, num_cols: int, batch: int) -> int:
         C = pair.b.shape[1]
@@ -110,13 +116,13 @@ class Formed:
             for i, j, n, m in tiles(rows, cols, symmetric):
                 tile = matrix[n.start * C : n.stop * C, m.start * C : m.stop * C]
                 if symmetric and i == j:
-                    _add_lower(tile, G[i])
+                    _add_lower(tile, _square(G[i]))
                 else:
                     tile.addmm_(G[i], G2[j].mT)
 
     def work(self, pair: LayerPair, num_rows: int, num_cols: int, batch: int) -> int:
-        width = pair.groups * min(self.step, pair.O) * (pair.I + pair.bias)
-        return pair.b.shape[1] * width * (8 * (num_rows + num_cols) + 2 * pair.b.element_size() * batch)
+        width, C = pair.groups * min(self.step, pair.O) * (pair.I + pair.bias), pair.b.shape[1]
+        return C * width * (8 * (num_rows + num_cols) + 2 * pair.b.element_size() * batch) + 8 * (batch * C) ** 2
 
     @staticmethod
     def _rows(pair: LayerPair, part: slice) -> Tensor:
@@ -157,11 +163,40 @@ class Positions:
                         tile[n : n + step, k, m : m + step, k2].add_(sums)
 
 
-def _add_lower(tile: Tensor, G: Tensor) -> None:
-    """Add G G^T to the lower triangle of a tile; of the upper one, what shares a strip of rows with it."""
-    for start in range(0, len(G), STRIP):
-        stop = min(start + STRIP, len(G))
-        tile[start:stop, :stop].addmm_(G[start:stop], G[:stop].mT)
+class LookedUp:
+    """A table's gradients are zero but for the columns that a sample looked up: those that two samples share count."""
+
+    def add(self, K: Tensor, rows: Sequence[LayerPair], cols: Sequence[LayerPair], symmetric: bool) -> None:
+        for i, j, n, m in tiles(rows, cols, symmetric):
+            tile = K[n, :, m]
+            for g in range(rows[i].groups):
+                left = group(rows[i], g)
+                right = () if symmetric and i == j else self._rows(group(cols[j], g))
+                tile.add_(ops.gram(*self._rows(left), *right, **left.geometry).view(tile.shape))
+
+    def work(self, pair: LayerPair, num_rows: int, num_cols: int, batch: int) -> int:
+        C = pair.b.shape[1]
+        return 8 * (2 * batch * C * pair.T * (2 * pair.O + 1) + (batch * C) ** 2)
+
+    @staticmethod
+    def _rows(pair: LayerPair) -> tuple[Tensor, Tensor]:
+        """Ids [N*K, T], and b as float64 [N*K, T, O]."""
+        return pair.a.repeat_interleave(pair.b.shape[1], 0), pair.b.double().flatten(0, 1)
+
+
+def _square(x: Tensor) -> Tensor:
+    """Products of all rows of x [R, width]; on the CPU from one triangle."""
+    if not x.is_cpu:
+        return x @ x.mT
+    terms = x.mT[None]  # [1, width, R]
+    return ops.kron(terms, x.new_ones(1, 1, 1).expand(1, len(x.mT), 1))[0]
+
+
+def _add_lower(tile: Tensor, square: Tensor) -> None:
+    """Add to the lower triangle of a tile; of the upper one, to what shares a strip of rows with it."""
+    for start in range(0, len(tile), STRIP):
+        stop = min(start + STRIP, len(tile))
+        tile[start:stop, :stop].add_(square[start:stop, :stop])
 
 
 def _inputs(pair: LayerPair) -> Tensor:

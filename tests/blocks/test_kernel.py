@@ -158,7 +158,7 @@ def test_options_and_data_are_checked():
 
 @pytest.mark.parametrize("M", [None, 3])
 def test_sizes_of_a_set_are_looked_at_once(M):
-    """Two forwards on fake tensors, whatever the number of sets and batches, and a sample of each to plan with."""
+    """Two forwards on fake tensors, whatever the number of sets and batches, and two of a sample to plan with."""
     task, x, _ = case("mlp")
     seen = []
 
@@ -168,7 +168,7 @@ def test_sizes_of_a_set_are_looked_at_once(M):
 
     counted = Task(copy.deepcopy(task.model), loss="mse", forward=forward)  # verdicts are kept for each model
     ntk(counted, x, None if M is None else x[:M], batch_size=2)
-    assert seen == [2, 3, 1, *([1] if M else []), 2, 2, 2, 1, *([2, 1] if M else [])]
+    assert seen == [1, 2, 3, 1, *([1, 1] if M else []), 2, 2, 2, 1, *([2, 1] if M else [])]
 
 
 def test_columns_of_another_length_are_looked_at_too():

@@ -1,9 +1,11 @@
 """Every route gives the same part of the kernel; which is taken follows from shapes alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from infotorch.blocks.products import Formed, Outer, Positions, route_of
+from infotorch.blocks.products import Formed, LookedUp, Outer, Positions, route_of
 from infotorch.capture import LayerPair
 from tests.laws import assert_same
 
@@ -11,7 +13,7 @@ from tests.laws import assert_same
 def pair(N, T, I, O, K, rng, *, groups=1, bias=True, one_hot=False, dtype=torch.float64):
     a = torch.randn(N * groups, T, I, dtype=dtype, generator=rng)
     if one_hot:
-        a = torch.randint(0, I, (N, T), generator=rng)
+        a = torch.randint(0, I, (N * groups, T), generator=rng)
     b = torch.randn(N * groups, K, T, O, dtype=dtype, generator=rng)
     shapes = {"w": torch.Size([groups * O, I]), "b": torch.Size([groups * O])}
     return LayerPair(
@@ -40,6 +42,7 @@ CASES = [
     dict(T=4, I=5, O=3, K=1, groups=2),
     dict(T=1, I=5, O=3, K=2, groups=3),
     dict(T=4, I=7, O=3, K=2, one_hot=True),
+    dict(T=4, I=7, O=3, K=2, groups=2, one_hot=True),
     dict(T=1100, I=2, O=2, K=1),
 ]
 
@@ -49,7 +52,10 @@ ONE_POSITION = [case for case in CASES if case["T"] == 1 and "groups" not in cas
 
 
 @pytest.mark.parametrize(
-    "route, case", [(route, case) for route in ROUTES for case in CASES] + [(Outer(), case) for case in ONE_POSITION]
+    "route, case",
+    [(route, case) for route in ROUTES for case in CASES]
+    + [(Outer(), case) for case in ONE_POSITION]
+    + [(LookedUp(), case) for case in CASES if "one_hot" in case],
 )
 def test_routes_agree_with_the_gradients_written_out(route, case, rng):
     rows = [pair(N, rng=rng, **case) for N in (2, 3)]
@@ -79,7 +85,9 @@ def test_route_follows_the_operations(rng):
     assert isinstance(route_of(pair(1, 4, 512, 512, 10, rng), 5000, 5000), Positions)
     assert isinstance(route_of(pair(1, 64, 144, 32, 10, rng), 640, 640), Formed)
     assert isinstance(route_of(pair(1, 1, 9, 1, 10, rng, groups=8), 640, 640), Formed | Positions)
-    assert isinstance(route_of(pair(1, 32, 30000, 8, 2, rng, one_hot=True), 640, 640), Positions)
+    assert isinstance(route_of(pair(1, 32, 30000, 8, 2, rng, one_hot=True), 640, 640), LookedUp)
+    elsewhere = replace(pair(1, 32, 30000, 8, 2, rng, one_hot=True), b=torch.empty(1, 2, 32, 8, device="meta"))
+    assert isinstance(route_of(elsewhere, 640, 640), Positions)
     assert isinstance(route_of(pair(1, 32, 100, 8, 2, rng, one_hot=True), 640, 640), Formed)
 
 

@@ -71,6 +71,23 @@ def test_equals_unfold_on_a_convolution(options, split, rng):
     assert_both(kron(a, b, split=split, bias=True, t_dims=2), (x.mT @ x, y.mT @ y))
 
 
+@every_split
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    "size", [(5, 4, 9, 30, 3, 3), (2, 40, 7, 2, 1, 3), (3, 6, 6, 40, 2, 2), (2, 3, 5, 3, 3, 7)], ids=str
+)
+def test_patches_have_the_bits_of_rows_written_out(size, bias, split, dtype, rng):
+    """Rows are found run by run: whole and cut ones, several tables of them, and at either end of the memory."""
+    N, T1, T2, C, kh, kw = size
+    x, b = cases.make_pair(N, C * (2 * T1 + kh), T2 + kw, T1 * T2, rng, dtype)
+    x, b = x.view(N, C, 2 * T1 + kh, T2 + kw), b[:, :3].mT
+    n, c, h, w = x.stride()
+    patches = x.as_strided(size, (n, 2 * h, w, c, h, w))
+    written = kron(patches.reshape(N, T1 * T2, C * kh * kw), b, split=split, bias=bias)
+    for factor, wanted in zip(kron(patches, b, split=split, bias=bias, t_dims=2), written, strict=True):
+        assert_same_bits(factor, wanted)
+
+
 def test_expand_of_an_embedding_counts_its_rows(rng):
     ids, b, _ = cases.embedding_case(rng)
     A, _ = kron(ids, b, in_features=11)

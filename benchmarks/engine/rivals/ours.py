@@ -72,14 +72,8 @@ def _kernel_vector(problem: Problem) -> Call:
 
 
 def _diagonal(problem: Problem, labels: Any) -> Call:
-    task, batch, shapes = task_of(problem), (problem.x, problem.y), {n: p.shape for n, p in problem.params.items()}
-
-    def call() -> dict[str, Tensor]:
-        diagonal = fisher(task, batch, structure="diagonal", labels=labels).diag()
-        parts = diagonal.split([shape.numel() for shape in shapes.values()])
-        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
-
-    return call
+    task, batch = task_of(problem), (problem.x, problem.y)
+    return lambda: fisher(task, batch, structure="diagonal", labels=labels).values
 
 
 def _listed(f: Kronecker) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Products of the samples' gradients with tangents, and weighted sums of them."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 import torch
@@ -11,10 +12,11 @@ from infotorch.blocks.layout import Vectors, vectors_of
 from infotorch.blocks.linearize import has_padding, output_tangents
 from infotorch.blocks.loading import refuse_loader
 from infotorch.blocks.parts import gathered, parts, summed, wide
+from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.capture import Capture
 from infotorch.capture.run import Fallback
-from infotorch.errors import ConfigError, ShapeError
-from infotorch.task import Task
+from infotorch.errors import CaptureError, ConfigError, ShapeError
+from infotorch.task import Task, select
 
 __all__ = ["jvp", "vjp"]
 
@@ -37,8 +39,8 @@ def jvp(
         task: Model, loss and parameters; or a :class:`Capture` in place of task and batch, as in ``jvp(cap, V)``.
         batch: (x, y) or a dict; with seeds, x alone will do.
         V: Tangents, [P] or [J, P] in the order of the selected parameters, or {name: [\*shape] or [J, \*shape]}.
-        seeds: ``"logits"`` for the outputs in place of the losses, by forward-mode differentiation; or cotangents
-            [K, N, ...], one backward each.
+        seeds: ``"logits"`` for the outputs in place of the losses, by forward-mode differentiation, or by one backward
+            an output where that takes fewer passes; or cotangents [K, N, ...], one backward each.
         memory_limit: Bytes of pairs: a batch that would leave more is taken some samples, then some seeds, at a time.
             With it, and for tables with a ``padding_idx``, outputs come from pairs too. Default: no limit.
         fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
@@ -65,21 +67,29 @@ def jvp(
     tangents, single = vectors_of("jvp", "V", V, task.shapes)
     outputs = isinstance(seeds, str) and seeds == "logits" and memory_limit is None
     if isinstance(task, Task) and outputs and not has_padding(task):
-        result = wide(output_tangents(task, task.inputs(batch), tangents))
-        return result[..., 0] if single else result
-
-    found = parts(
-        "jvp",
-        task,
-        batch,
-        seeds=seeds,
-        memory_limit=memory_limit,
-        fallback=fallback,
-        each=lambda pair: inner_products(pair, tangents),
-    )
-    J = len(next(iter(tangents.values())))
-    result = gathered(found, lambda part: summed(part, J))
+        result = _of_outputs(task, task.inputs(batch), tangents)
+    else:
+        options: dict[str, Any] = {"seeds": seeds, "memory_limit": memory_limit, "fallback": fallback}
+        result = _by_pairs(task, batch, tangents, options)
     return result[..., 0] if single else result
+
+
+def _by_pairs(task: Task | Capture, batch: Any, tangents: Mapping[str, Tensor], options: Mapping[str, Any]) -> Tensor:
+    """[N, (K,) J]."""
+    J = len(next(iter(tangents.values())))
+    found = parts("jvp", task, batch, each=lambda pair: inner_products(pair, tangents), **options)
+    return gathered(found, lambda part: summed(part, J))
+
+
+def _of_outputs(task: Task, x: Any, tangents: Mapping[str, Tensor]) -> Tensor:
+    """[N, C, J]: a pass an output, or where there are fewer of them one a tangent."""
+    task.check_inputs(x)
+    J = len(next(iter(tangents.values())))
+    if J > 1 and task.outputs(select(x, slice(0, 1)))[0].numel() <= J:
+        with suppress(CaptureError):  # what no rule covers has a tangent all the same
+            options = {"seeds": "logits", "memory_limit": MEMORY_LIMIT, "try_whole": True}
+            return _by_pairs(task, (x, None), tangents, options)
+    return wide(output_tangents(task, x, tangents))
 
 
 @torch.no_grad()

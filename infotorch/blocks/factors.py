@@ -15,6 +15,7 @@ from torch import Tensor
 
 from infotorch import ops
 from infotorch.capture import LayerPair
+from infotorch.ops.pair import no_autocast
 
 __all__ = [
     "FORMED_BYTES",
@@ -128,15 +129,34 @@ def inner_products(pair: LayerPair, V: Mapping[str, Tensor]) -> Tensor:
     weight, *bias = pair.shapes
     directions = _matrices(pair, V[weight])  # [J, groups * O, I]
     total: Tensor | None = None  # [N, (K,) J]
-    for g, v in enumerate(directions.split(pair.O, 1) if pair.groups > 1 else (directions,)):
-        one = group(pair, g)
-        rows = [_along(one, b, v) for b in seed_cotangents(one)]
-        found = rows[0] if pair.b.dim() == 3 else torch.stack(rows, 1)
-        total = found if total is None else total + found
-    assert total is not None
-    for name in bias:
-        total = total + biases(pair).to(total.dtype) @ V[name].flatten(1).mT.to(total.dtype)
+    with no_autocast(pair.b):
+        for g, v in enumerate(directions.split(pair.O, 1) if pair.groups > 1 else (directions,)):
+            one = group(pair, g)
+            found = _along(one, one.b, v) if one.b.dim() == 3 else _along_by_seed(one, v)
+            total = found if total is None else total + found
+        assert total is not None
+        for name in bias:
+            total = total + biases(pair).to(total.dtype) @ V[name].flatten(1).mT.to(total.dtype)
     return total
+
+
+def _along_by_seed(pair: LayerPair, v: Tensor) -> Tensor:
+    """[N, K, J] of one group for v [J, O, I]: the seeds of a sample share its inputs."""
+    N, K, T, O = pair.b.shape
+    J, dense = len(v), pair.in_features is None
+    if dense and T == 1 and K > 1:
+        moved = pair.a.reshape(N, pair.I) @ v.reshape(J * O, pair.I).mT  # [N, J * O]
+        return pair.b[:, :, 0] @ moved.view(N, J, O).mT
+    if not dense or min(J, K) == 1:
+        return torch.stack([_along(pair, b, v) for b in pair.b.unbind(1)], 1)
+    directions = v.reshape(J, O * pair.I)
+    step = max(1, FORMED_BYTES // max(1, K * O * pair.I * pair.b.element_size()))
+    pieces = []
+    for start in range(0, N, step):
+        few = sample_slice(pair, slice(start, min(start + step, N)))
+        G = ops.grads(few.a, weight_rows(few), **geometry(pair))  # [n, K * O, I]
+        pieces.append((G.view(few.N * K, O * pair.I) @ directions.mT).view(few.N, K, J))
+    return torch.cat(pieces)
 
 
 def _along(pair: LayerPair, b: Tensor, v: Tensor) -> Tensor:
@@ -149,14 +169,16 @@ def _along(pair: LayerPair, b: Tensor, v: Tensor) -> Tensor:
 def weighted_sums(pair: LayerPair, u: Tensor) -> dict[str, Tensor]:
     """sum_r u[j, r] G[r] for u [J, N] or [J, N, K]: {parameter name: [J, *shape]}."""
     weight, *bias = pair.shapes
-    grouped = [_weighted(group(pair, g), u) for g in range(pair.groups)]
+    with no_autocast(pair.b):
+        grouped = [_weighted(group(pair, g), u) for g in range(pair.groups)]
     W = grouped[0] if pair.groups == 1 else torch.cat(grouped, 1)  # [J, groups * O, I]
     if pair.transposed:
         W = W.mT
     sums = {weight: W.reshape(len(u), *pair.shapes[weight])}
     for name in bias:
         g = biases(pair)
-        sums[name] = (u.flatten(1).to(g.dtype) @ g.reshape(-1, g.shape[-1])).view(len(u), *pair.shapes[name])
+        with no_autocast(g):
+            sums[name] = (u.flatten(1).to(g.dtype) @ g.reshape(-1, g.shape[-1])).view(len(u), *pair.shapes[name])
     return sums
 
 

@@ -11,6 +11,7 @@ from infotorch.blocks.parts import Part, parts
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.blocks.sums import SUMS
 from infotorch.capture import Capture
+from infotorch.capture.run import Fallback
 from infotorch.capture.seeds import Seeds
 from infotorch.errors import ConfigError, unknown
 from infotorch.task import Task
@@ -29,6 +30,7 @@ def fisher(
     structure: Structure = "full",
     labels: Labels = "exact",
     memory_limit: int | None = None,
+    fallback: Fallback | None = None,
     progress: Progress | None = None,
 ) -> Block:
     r"""Fisher information of the parameters, :math:`\sum_n E_{y \sim p_n} \nabla_w \ell_n(y) \nabla_w \ell_n(y)^\top`.
@@ -52,6 +54,7 @@ def fisher(
             the data's labels.
         memory_limit: Bytes of the full matrix, or of the rows; and of pairs: a batch that would leave more is taken
             some samples, then some seeds, at a time. Default: 2 GiB, but no limit for ``"empirical"`` pairs.
+        fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
         progress: Called with ("batches", done, total) after each batch of a loader; total is 0 where it has no length.
 
     Returns:
@@ -74,15 +77,19 @@ def fisher(
     if structure not in get_args(Structure):
         raise unknown("fisher", "structure", str(structure), get_args(Structure))
     limit = MEMORY_LIMIT if memory_limit is None else memory_limit
-    shapes = task.shapes if isinstance(task, Capture) else {name: p.shape for name, p in task.parameters().items()}
-    total = SUMS[structure](shapes, limit)
-    for part in _parts(task, data, labels, memory_limit, progress):
+    total = SUMS[structure](task.shapes, limit)
+    for part in _parts(task, data, labels, memory_limit, fallback, progress):
         total.add(part)
     return total.block()
 
 
 def _parts(
-    task: Task | Capture, data: Any, labels: Labels, memory_limit: int | None, progress: Progress | None
+    task: Task | Capture,
+    data: Any,
+    labels: Labels,
+    memory_limit: int | None,
+    fallback: Fallback | None,
+    progress: Progress | None,
 ) -> Iterator[Part]:
     if isinstance(task, Capture) and task.asked != (wanted := _seeds(labels, 0)):
         raise ConfigError(
@@ -93,7 +100,9 @@ def _parts(
     for number, batch in enumerate(given):
         seeds = None if isinstance(task, Capture) else _seeds(labels, number)
         limit = MEMORY_LIMIT if memory_limit is None and seeds is not None else memory_limit
-        yield from parts("fisher", task, batch, seeds=seeds, memory_limit=limit)
+        yield from parts(
+            "fisher", task, batch, seeds=seeds, memory_limit=limit, fallback=fallback, try_whole=memory_limit is None
+        )
 
 
 def _seeds(labels: Labels, number: int) -> Seeds | None:

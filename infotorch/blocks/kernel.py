@@ -1,6 +1,6 @@
 """The empirical neural tangent kernel."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.gram import Gram
+from infotorch.blocks.loading import Progress
 from infotorch.blocks.parts import check_alike, check_open
 from infotorch.blocks.plan import MEMORY_LIMIT, plan_panels
 from infotorch.blocks.products import Formed, Route, route_of
 from infotorch.capture import Capture, LayerPair, capture
+from infotorch.capture.run import Fallback
 from infotorch.errors import CaptureError, ConfigError, NotSupported, NumericsError, unknown
 from infotorch.linalg.symmetric import mirror
 from infotorch.task import Task, select
@@ -19,7 +21,6 @@ from infotorch.task import Task, select
 __all__ = ["ntk"]
 
 Outputs = Literal["full", "trace", "sum"]
-Progress = Callable[[str, int, int], None]
 Pairs = dict[str, LayerPair]
 
 BATCH_SIZE = 128
@@ -33,6 +34,7 @@ def ntk(
     *,
     outputs: Outputs = "full",
     memory_limit: int | None = None,
+    fallback: Fallback | None = None,
     batch_size: int = BATCH_SIZE,
     progress: Progress | None = None,
 ) -> Gram:
@@ -56,6 +58,7 @@ def ntk(
             ``"sum"`` for the kernel of the outputs' sum. The last two are [N, M].
         memory_limit: Bytes of pairs and work space, 2 GiB if not given. The result is not counted, nor is what the
             model's own forward of ``batch_size`` samples takes.
+        fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
         batch_size: Samples of a forward.
         progress: Called with ("kernel", done, total) after each capture and each layer.
 
@@ -79,15 +82,19 @@ def ntk(
     if outputs not in get_args(Outputs):
         raise unknown("ntk", "outputs", str(outputs), get_args(Outputs))
     if isinstance(task, Capture):
+        if fallback is not None:
+            raise ConfigError(
+                "ntk: a Capture must come alone; got fallback beside it. Leave fallback out, or pass the task."
+            )
         return _of_captures(task, x, outputs)
     if not batch_size >= 1:
         raise ConfigError(f"ntk: batch_size must be at least 1; got {batch_size}. Pass a number of samples.")
     N, M = task.check_inputs(x), None if x2 is None else task.check_inputs(x2)
     symmetric, cols_x = M is None, x if x2 is None else x2
 
-    probe = _probed(task, x, outputs)
+    probe = _probed(task, x, outputs, fallback)
     if x2 is not None:  # its samples may have other sizes
-        _probed(task, x2, outputs)
+        _probed(task, x2, outputs, fallback)
     C, names = next(iter(probe.pairs.values())).b.shape[1], tuple(probe.pairs)
     routes = _routes(probe.pairs, N * C, (N if M is None else M) * C)
     plan = plan_panels(
@@ -109,7 +116,7 @@ def ntk(
         """The pairs of a panel's batches; their outputs are written into f0 [N, C]."""
         held = []
         for batch in panel:
-            part = _captured(task, x, batch, outputs)
+            part = _captured(task, x, batch, outputs, fallback)
             if tuple(part.pairs) != names:
                 astray = sorted(set(part.pairs) ^ set(names))
                 raise CaptureError(
@@ -142,26 +149,26 @@ class _Batch:
     """float64 [N, C]."""
 
 
-def _probed(task: Task, x: Any, outputs: Outputs) -> _Batch:
+def _probed(task: Task, x: Any, outputs: Outputs, fallback: Fallback | None) -> _Batch:
     """What a sample leaves, in size. Two seeds stand for all: one alone may leave pairs of another kind."""
     one = select(x, slice(0, 1))
     with torch.no_grad():
         ones = torch.ones_like(task.outputs(one))
     C = 1 if outputs == "sum" else ones.numel()
-    with capture(task, (one, None), seeds=ones.expand(min(C, 2), *ones.shape)) as cap:
+    with capture(task, (one, None), seeds=ones.expand(min(C, 2), *ones.shape), fallback=fallback) as cap:
         probe = _reduced(cap, "full")
     pairs = {name: replace(pair, b=pair.b[:, :1].repeat(1, C, 1, 1)) for name, pair in probe.pairs.items()}
     return replace(probe, pairs=_merged(pairs) if outputs == "trace" else pairs)
 
 
-def _captured(task: Task, x: Any, batch: slice, outputs: Outputs) -> _Batch:
+def _captured(task: Task, x: Any, batch: slice, outputs: Outputs, fallback: Fallback | None) -> _Batch:
     """The pairs of some samples, with the seeds that ``outputs`` asks for; slices of one set need one ``check``."""
     few = select(x, batch)
     seeds: Any = "logits"
     if outputs == "sum":  # one backward in place of C
         with torch.no_grad():
             seeds = torch.ones_like(task.outputs(few))[None]
-    with capture(task, (few, None), seeds=seeds, check=False) as cap:
+    with capture(task, (few, None), seeds=seeds, fallback=fallback, check=False) as cap:
         return _reduced(cap, outputs)
 
 

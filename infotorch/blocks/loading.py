@@ -16,7 +16,7 @@ from infotorch.task import Task, mapped
 __all__ = ["Progress", "batches", "is_loader", "refuse_loader", "seeds_of_batch"]
 
 Progress = Callable[[str, int, int], None]
-"""Called with (stage, batches done, batches in all or 0 where a loader has no length)."""
+"""Called with (stage, steps done, steps in all); 0 in all where nobody knows, as of a loader without a length."""
 
 
 def is_loader(batch: Any) -> bool:

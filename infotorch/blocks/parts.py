@@ -9,15 +9,13 @@ from torch import Tensor
 
 from infotorch.blocks.plan import plan_parts
 from infotorch.capture import Capture, LayerPair, capture
+from infotorch.capture.refusals import TooLarge
 from infotorch.capture.run import Fallback, Options, captured
 from infotorch.capture.seeds import Seeds, check_seeds, cotangents, is_curvature
 from infotorch.errors import CaptureError, ConfigError
 from infotorch.task import Task, select
 
 __all__ = ["Part", "check_alike", "check_open", "gathered", "parts", "summed", "wide"]
-
-Work = Callable[[LayerPair], int]
-"""Bytes beside a pair of one sample that a sample takes."""
 
 Each = Callable[[LayerPair], Any]
 """What is made of a pair."""
@@ -50,7 +48,7 @@ def parts(
     seeds: Seeds | None = None,
     memory_limit: int | None = None,
     fallback: Fallback | None = None,
-    work: Work | None = None,
+    try_whole: bool = False,
     each: Each | None = None,
 ) -> Iterator[Part]:
     """Every sample and seed of the batch once, in order; one part where no limit is given.
@@ -60,9 +58,9 @@ def parts(
         task: Model, loss and parameters; or a Capture in place of it and the batch.
         batch: (x, y) or a dict; with seeds, x alone will do.
         seeds: As :func:`infotorch.capture` takes them.
-        memory_limit: Bytes of pairs and of ``work``.
+        memory_limit: Bytes of pairs.
         fallback: As :func:`infotorch.capture` takes it.
-        work: What else a sample takes; nothing if not given.
+        try_whole: The limit is not the caller's: a forward of the whole batch may find out whether it is kept.
         each: What to make of every pair, so that no more of them are held at once than that needs.
     """
     if isinstance(task, Capture):
@@ -82,7 +80,21 @@ def parts(
         cap, found = captured(task, batch, Options(seeds=seeds, fallback=fallback), each)
         yield Part(cap=cap, samples=slice(0, cap.N), seeds=slice(0, cap.K), N=cap.N, K=cap.seeds, found=found)
         return
-    yield from _planned(where, task, batch, seeds, memory_limit, fallback, work, each)
+    if try_whole and (part := _at_once(task, batch, seeds, memory_limit, fallback, each)):
+        yield part
+        return
+    yield from _planned(where, task, batch, seeds, memory_limit, fallback, each)
+
+
+def _at_once(
+    task: Task, batch: Any, seeds: Seeds | None, memory_limit: int, fallback: Fallback | None, each: Each | None
+) -> Part | None:
+    """The whole batch where it fits, which its forward tells; a plan costs passes of one sample besides."""
+    try:
+        cap, found = captured(task, batch, Options(seeds=seeds, memory_limit=memory_limit, fallback=fallback), each)
+    except TooLarge:
+        return None
+    return Part(cap=cap, samples=slice(0, cap.N), seeds=slice(0, cap.K), N=cap.N, K=cap.seeds, found=found)
 
 
 def check_open(where: str, cap: Capture) -> None:
@@ -124,7 +136,6 @@ def _planned(
     seeds: Seeds | None,
     memory_limit: int,
     fallback: Fallback | None,
-    work: Work | None,
     each: Each | None,
 ) -> Iterator[Part]:
     """A sample's bytes are those that one sample leaves; what is drawn is drawn for the whole batch, then divided."""
@@ -149,13 +160,12 @@ def _planned(
         cotangent_bytes = sum(pair.b.numel() * pair.b.element_size() for pair in probe.pairs.values())
         shared = sum(pair.nbytes() for pair in probe.pairs.values()) - cotangent_bytes
         cotangent_bytes //= probe.K
-        beside = max(map(work, probe.pairs.values()), default=0) if work else 0
     plan = plan_parts(
         where,
         N,
         K or 1,
         bytes_per_sample=shared,
-        bytes_per_seed=cotangent_bytes + beside,
+        bytes_per_seed=cotangent_bytes,
         memory_limit=memory_limit,
     )
     whole = len(plan.samples) == len(plan.seeds) == 1

@@ -112,8 +112,8 @@ class LowRankSum:
     def add(self, part: Part) -> None:
         cap = part.cap
         R, P = cap.N * cap.K, cap.P
-        dtypes = {name: pair.b.dtype for pair in cap.pairs.values() for name in pair.shapes}
-        self.nbytes += R * sum(s.numel() * dtypes.get(n, cap.outputs.dtype).itemsize for n, s in self.shapes.items())
+        dtypes = cap.dtypes
+        self.nbytes += R * sum(shape.numel() * dtypes[name].itemsize for name, shape in self.shapes.items())
         if self.nbytes > self.limit:
             raise ConfigError(
                 f"fisher: memory_limit must hold the rows, P = {P} numbers each (needs at least "

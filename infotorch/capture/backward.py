@@ -116,7 +116,8 @@ def handed_over(
 def exactly(x: Tensor) -> AbstractContextManager[object]:
     """Products in the dtype of their factors, whatever torch.autocast says."""
     kind = x.device.type
-    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+    known = torch.amp.is_autocast_available(kind)
+    return torch.autocast(kind, enabled=False) if known and torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def _run_backward(

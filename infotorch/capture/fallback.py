@@ -16,7 +16,7 @@ from infotorch.task import Task, mapped, num_samples
 __all__ = ["FALLBACK_BYTES", "dense_pairs"]
 
 FALLBACK_BYTES = 2**28
-"""Of gradients that one vmap forms, where the caller states no limit."""
+"""Of gradients that one vmap forms at the most."""
 
 
 def dense_pairs(
@@ -67,7 +67,7 @@ def dense_pairs(
         formed: dict[str, Tensor] = torch.func.vmap(vjp)(sent_n)[0]
         return formed
 
-    chunk = max(1, min(N, limit // max(each, 1)))
+    chunk = max(1, min(N, min(limit, FALLBACK_BYTES) // max(each, 1)))
     with kept_attributes(task.model), rewritten(task.model), torch.enable_grad():
         try:
             formed = torch.func.vmap(rows, chunk_size=chunk)(x, sent)

@@ -9,7 +9,11 @@ from infotorch.capture.hooks import Call
 from infotorch.capture.layers.table import RULES
 from infotorch.errors import CaptureError, ConfigError, mebibytes
 
-__all__ = ["astray", "check_inputs_kept", "check_memory", "check_real", "uncovered"]
+__all__ = ["TooLarge", "astray", "check_inputs_kept", "check_memory", "check_real", "uncovered"]
+
+
+class TooLarge(ConfigError):
+    """The pairs do not fit; what takes a batch in parts then makes smaller ones."""
 
 
 def astray(calls: Sequence[Call], counted: Mapping[str, int]) -> dict[str, int]:
@@ -69,7 +73,7 @@ def check_inputs_kept(calls: Sequence[Call]) -> None:
 def check_memory(need: int, memory_limit: int | None) -> None:
     """The pairs' bytes fit, judged before any backward."""
     if memory_limit is not None and need > memory_limit:
-        raise ConfigError(
+        raise TooLarge(
             f"capture: memory_limit must hold the batch's pairs (needs {mebibytes(need)}); got "
             f"{mebibytes(memory_limit)}. Raise memory_limit, pass fewer samples, or restrict params."
         )

@@ -1,16 +1,14 @@
 """What every measure of single samples offers, so that one pipeline runs them all."""
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from infotorch.blocks.loading import Progress
 from infotorch.table import Scores
 from infotorch.task import Task
 
 __all__ = ["Measure", "Progress"]
-
-Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
 
 class Measure(Protocol):

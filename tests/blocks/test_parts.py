@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from infotorch.blocks import fisher, grad_gram, jvp, per_sample_grad_norms, per_sample_grads, sketch, vjp
+from infotorch.blocks import fisher, grad_gram, jvp, ntk, per_sample_grad_norms, per_sample_grads, sketch, vjp
 from infotorch.capture import capture
 from infotorch.errors import CaptureError, ConfigError
 from infotorch.task import Task
@@ -42,7 +42,7 @@ def made(rng):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_what_no_rule_covers_is_refused_and_falls_back_on_request(made, name):
     function = FUNCTIONS[name]
-    with pytest.raises(CaptureError, match='scale  parameter of Bare  used 1 time outside .*\n.*fallback="func"'):
+    with pytest.raises(CaptureError, match=r'scale  parameter of Bare  used 1 time outside .*\n.*fallback="func"'):
         function(*made)
     got = function(*made, fallback="func")
     with capture(*made, fallback="func") as cap:
@@ -57,3 +57,72 @@ def test_a_fallback_is_chosen_with_the_capture(made, name):
         FUNCTIONS[name](cap, fallback="func")
     with pytest.raises(ConfigError, match="fallback must be one of 'func'; got 'vmap'"):
         FUNCTIONS[name](*made, fallback="vmap")
+
+
+def test_the_kernel_falls_back_too(made):
+    task, (x, _) = made
+    with capture(task, x, seeds="logits", fallback="func") as cap:
+        torch.testing.assert_close(ntk(task, x, fallback="func").values, ntk(cap).values, rtol=1e-6, atol=1e-6)
+        with pytest.raises(ConfigError, match="a Capture must come alone; got fallback beside it"):
+            ntk(cap, fallback="func")
+
+
+class Mixed(nn.Module):
+    """What is selected may be what no output depends on."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.idle = nn.Linear(4, 3), nn.Linear(4, 18)
+
+    def forward(self, x):
+        return self.used(x)
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS.keys() - {"per_sample_grads", "vjp", "jvp"}))
+def test_what_no_output_depends_on_gives_zeros(name, rng):
+    task = Task(Mixed().eval(), loss="mse", params=["idle.*"])
+    batch = torch.randn(6, 4, generator=rng), torch.zeros(6, 3)
+    for got in (FUNCTIONS[name](task, batch), FUNCTIONS[name](capture(task, batch))):
+        assert got.shape[0] in (6, 90) and not got.any()
+
+
+def test_tangents_of_what_no_output_depends_on_are_zero(rng):
+    task = Task(Mixed().eval(), loss="mse", params=["idle.*"])
+    batch = torch.randn(6, 4, generator=rng), torch.zeros(6, 3)
+    assert torch.equal(jvp(task, batch, torch.ones(2, 90)), torch.zeros(6, 2))
+
+
+def test_labels_are_taken_out_of_a_dict_only_where_they_are_needed(rng):
+    task = Task(nn.Linear(4, 3).eval(), forward=lambda model, b: model(b["x"]), target=lambda batch: batch["y"])
+    x = torch.randn(6, 4, generator=rng)
+    V = torch.arange(15.0)
+    assert jvp(task, {"x": x}, V, seeds="logits").shape == (6, 3)
+    assert jvp(task, {"x": x}, V, seeds=torch.ones(1, 6, 3)).shape == (6, 1)
+    assert sketch(task, {"x": x}, dim=8, seed=0, seeds="logits", memory_limit=2**12).shape == (6, 3, 8)
+
+
+def test_readers_do_not_round_under_autocast(made):
+    task, batch = Task(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).eval(), loss="mse"), made[1]
+    V, u = torch.linspace(-1, 1, 43), torch.linspace(-1, 1, 6)
+    with capture(task, batch) as cap:
+        want = jvp(cap, V), vjp(cap, u)
+        with torch.autocast("cpu", torch.bfloat16):
+            got = jvp(cap, V), vjp(cap, u)
+    assert torch.equal(got[0], want[0])
+    assert all(torch.equal(got[1][name], want[1][name]) for name in want[1])
+
+
+def test_layers_of_two_dtypes_add_in_the_wider(rng):
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 3), nn.Linear(3, 2).double()
+
+        def forward(self, x):
+            return self.second(self.first(x).double())
+
+    task = Task(Two().eval(), loss="mse")
+    batch = torch.randn(6, 4, generator=rng), torch.zeros(6, 2, dtype=torch.float64)
+    squares = per_sample_grad_norms(task, batch, squared=True)
+    assert squares.dtype == torch.float64
+    torch.testing.assert_close(squares, grad_gram(task, batch).diagonal(), rtol=1e-6, atol=0)

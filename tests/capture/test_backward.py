@@ -14,6 +14,7 @@ from infotorch.capture.run import Options, captured
 from infotorch.errors import CaptureError
 from infotorch.task import Task
 from tests.blocks.cases import MODELS, case
+from tests.capture.agreement import assert_close, assert_loops, gradients
 
 
 @pytest.fixture
@@ -56,14 +57,14 @@ class Checkpointed(nn.Module):
 
 
 class Heads(nn.Module):
-    """Two branches that end in different layers, one of which has no gradient."""
+    """Two branches that end in different layers."""
 
     def __init__(self):
         super().__init__()
         self.left, self.right, self.last = nn.Linear(3, 4), nn.Linear(2, 4), nn.Linear(4, 3)
 
     def forward(self, x):
-        return self.last(self.left(x[:, :3]).tanh() + self.right(x[:, 3:]) * 0).tanh()
+        return self.last(self.left(x[:, :3]).tanh() + self.right(x[:, 3:])).tanh()
 
 
 @pytest.mark.parametrize("model, sizes", [(Checkpointed, (6, 7, 5)), (Heads, (6, 5))])
@@ -135,3 +136,108 @@ def test_an_input_that_the_backward_overwrites_is_refused(handing_over):
 
     with pytest.raises(CaptureError, match="the input of 'first' must stay as the layer saw it"):
         captured(Task(Reversible().eval(), loss="mse"), (torch.ones(4, 3), torch.zeros(4, 3)), Options(), sides)
+
+
+class Blocks(torch.autograd.Function):
+    """Lets no gradient through to its second argument."""
+
+    @staticmethod
+    def forward(ctx, x, h):
+        return x + h
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad, None
+
+
+class Blocked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.left, self.right = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        return Blocks.apply(self.left(x), self.right(x))
+
+
+class Hooked(nn.Module):
+    """A caller's hook changes the gradient on its way."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(3, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        h = self.middle(self.first(x).tanh())
+        if h.requires_grad:
+            h.register_hook(lambda grad: 3 * grad.clamp(-0.1, 0.1))
+        return self.last(h)
+
+
+@pytest.mark.parametrize("model", [Blocked, Hooked])
+def test_gradients_are_those_that_a_backward_brings(handing_over, rng, model):
+    """Also where it brings none, and where a hook changes them; held or not."""
+    net = model().double().eval()
+    task = Task(net, loss="mse")
+    x = torch.randn(6, 3, dtype=torch.float64, generator=rng)
+    y = torch.randn(6, net(x).shape[1], dtype=torch.float64, generator=rng)
+    assert_same_pairs(task, (x, y))
+    got = gradients(capture(task, (x, y)))
+    for n in range(6):
+        net.zero_grad()
+        task.losses(net(x[n : n + 1]), y[n : n + 1]).sum().backward()
+        for name, p in net.named_parameters():
+            assert_close(got[name][n], torch.zeros_like(p) if p.grad is None else p.grad, name)
+
+
+def test_a_hook_that_differentiates_the_same_graph_is_told(handing_over, rng):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.middle, self.last = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            q = self.middle(self.first(x).tanh()).tanh()
+            h = self.last(q)
+            total = q.sum()
+            if h.requires_grad:
+                h.register_hook(lambda grad: torch.autograd.grad(total, self.first.weight, retain_graph=True) and grad)
+            return h
+
+    task = Task(Twice().eval(), loss="mse")
+    with pytest.raises(CaptureError, match="one backward must come to every layer once; got a layer twice"):
+        captured(task, (torch.randn(4, 3, generator=rng), torch.zeros(4, 3)), Options(), sides)
+
+
+@pytest.mark.parametrize("layer", ["lstm", "gru", "attention", "encoder", "positions"])
+def test_layers_that_are_recomputed_compute_as_they_did(handing_over, rng, layer):
+    class Recomputed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            kinds = {
+                "lstm": lambda: nn.LSTM(4, 4, batch_first=True),
+                "gru": lambda: nn.GRU(4, 4, batch_first=True),
+                "attention": lambda: nn.MultiheadAttention(4, 2, batch_first=True),
+                "encoder": lambda: nn.TransformerEncoderLayer(4, 2, 6, batch_first=True),
+                "positions": lambda: nn.Embedding(5, 4),
+            }
+            self.first, self.inner, self.head = nn.Linear(3, 4), kinds[layer](), nn.Linear(4, 2)
+
+        def block(self, h):
+            if layer == "attention":
+                return self.inner(h, h, h)[0]
+            if layer == "positions":
+                return (h + self.inner(torch.arange(h.shape[1]))).tanh()
+            out = self.inner(h)
+            return out[0] if isinstance(out, tuple) else out
+
+        def forward(self, x):
+            h = checkpoint(self.block, self.first(x), use_reentrant=False)
+            return self.head(h).sum(1)
+
+    net = Recomputed().double().eval()
+    x = torch.randn(6, 5, 3, dtype=torch.float64, generator=rng)
+    y = torch.randn(6, 2, dtype=torch.float64, generator=rng)
+    capture(Task(net, loss="mse"), (x, y), verify=True)
+    assert_same_pairs(Task(net, loss="mse"), (x, y))
+    assert_loops(net, x)

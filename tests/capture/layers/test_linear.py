@@ -101,3 +101,11 @@ def test_conv1d_of_transformers_is_exact(frozen, twice, rng):
     cap = assert_exact(model, torch.randn(3, 2, 4 if twice else 3, dtype=torch.float64, generator=rng))
     if frozen != "weight":
         assert cap.pairs["0"].transposed and cap.pairs["0"].bias == (frozen is None)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("leading", [(), (6,), (2, 3)])
+def test_an_in_place_operation_may_follow(bias, leading, rng):
+    """With a bias and positions the output is a view, which an in-place operation replaces in the graph."""
+    model = nn.Sequential(nn.Linear(4, 8, bias=bias), nn.ReLU(inplace=True), nn.Linear(8, 2), nn.Flatten()).double()
+    assert_exact(model, torch.randn(5, *leading, 4, dtype=torch.float64, generator=rng))

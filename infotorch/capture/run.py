@@ -218,15 +218,15 @@ def _backward(
     unit = unit_call(seeds, fwd.outputs, calls)
     pairs: dict[str, LayerPair] = {}
     found: dict[str, T] = {}
-    one_pass = len(sent) == 1 and unit is None and not verify
+    hand_over = each if len(sent) == 1 and unit is None and not verify and nbytes > HELD_BYTES else None
     with _recomputing(fwd.layers, fwd.seen, verdict, fwd.N):
         upstream = _upstream(total, fwd.outputs, sent, selected, fallen) if fallen else []
-        if each is not None and one_pass and nbytes > HELD_BYTES:
-            found = handed_over(total, calls, sent[0], graph, selected, each, seeds=seeds is not None)
+        if hand_over:
+            found = handed_over(total, calls, sent[0], graph, selected, hand_over, seeds=seeds is not None)
         else:
             grads = gradients(total, calls, sent, unit, graph, keep_graph=verify)
         truth = batch_gradient(total, selected, sent) if verify else {}
-    if not found:
+    if not hand_over:
         check_inputs_kept(calls)  # again: a reversible network rebuilds its activations in place, in its backward
         with torch.no_grad(), exactly(total):
             pairs = assemble(calls, grads, selected, unit, seeds=seeds is not None)

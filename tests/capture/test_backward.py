@@ -241,3 +241,17 @@ def test_layers_that_are_recomputed_compute_as_they_did(handing_over, rng, layer
     capture(Task(net, loss="mse"), (x, y), verify=True)
     assert_same_pairs(Task(net, loss="mse"), (x, y))
     assert_loops(net, x)
+
+
+def test_nothing_is_handed_over_of_what_no_output_depends_on(handing_over):
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.idle = nn.Linear(3, 2), nn.Linear(3, 2)
+
+        def forward(self, x):
+            return self.used(x)
+
+    task = Task(Idle().eval(), loss="mse", params=["idle.*"])
+    cap, found = captured(task, (torch.ones(4, 3), torch.zeros(4, 2)), Options(), sides)
+    assert not found and cap.unused == ("idle.weight", "idle.bias")

@@ -45,6 +45,7 @@ def test_engine_results_are_those_of_the_committed_lines():
     page = pytest.importorskip("benchmarks.engine.page")
     assert page.PAGE.read_text() == page.text(), "run python -m benchmarks.engine.page"
     assert page.digest() in page.PLOT.read_text(), "run python -m benchmarks.engine.page"
+    assert page.short() in (page.PAGE.parents[1] / "README.md").read_text(), "copy the page's table In short"
     assert not [key for key, line in page.lines().items() if page.OURS in line["wrong"]]
 
 

@@ -140,6 +140,8 @@ class GPT(nn.Module):
         self.blocks = nn.Sequential(*(Block(width, heads, causal=True) for _ in range(depth)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, VOCABULARY, bias=False)
         self.head.weight = self.tokens.weight
+        for table in (self.tokens, self.positions):  # GPT-2's; at 1, the head's probabilities would be 0 or 1
+            nn.init.normal_(table.weight, std=0.02)
 
     def forward(self, ids: Tensor) -> Tensor:  # [N, T, vocabulary]
         x = self.tokens(ids) + self.positions(torch.arange(ids.shape[1], device=ids.device))

@@ -88,3 +88,14 @@ def unknown(where: str, what: str, got: str, valid: Iterable[str]) -> ConfigErro
 def mebibytes(count: float) -> str:
     """A number of bytes in words: MiB, rounded up; bytes where it is less than one."""
     return f"{-(-int(count) // 2**20)} MiB" if count >= 2**20 else f"{int(count)} bytes"
+
+
+def check_limit(where: str, memory_limit: object) -> None:
+    """Refuse what is no number of bytes."""
+    if memory_limit is None:
+        return
+    if not isinstance(memory_limit, int) or isinstance(memory_limit, bool) or memory_limit < 1:
+        raise ConfigError(
+            f"{where}: memory_limit must be a whole number of bytes above 0; got {memory_limit!r}. "
+            "Pass an int, as 2**30 for 1 GiB."
+        )

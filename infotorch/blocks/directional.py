@@ -11,7 +11,7 @@ from infotorch.blocks.factors import inner_products, weighted_sums
 from infotorch.blocks.layout import Vectors, vectors_of
 from infotorch.blocks.linearize import has_padding, output_tangents
 from infotorch.blocks.loading import refuse_loader
-from infotorch.blocks.parts import gathered, parts, summed, wide
+from infotorch.blocks.parts import check_task, gathered, parts, summed, wide
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.capture import Capture
 from infotorch.capture.run import Fallback
@@ -61,6 +61,7 @@ def jvp(
         >>> jvp(task, (torch.tensor([[1.0, 2.0]]), torch.zeros(1)), torch.tensor([10.0, 1.0]))
         tensor([12.])
     """
+    check_task("jvp", task)
     if isinstance(task, Capture) and V is None:
         batch, V = None, batch
     refuse_loader("jvp", batch)

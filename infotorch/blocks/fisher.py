@@ -6,14 +6,14 @@ from typing import Any, Literal, get_args
 import torch
 
 from infotorch.blocks.block import Block
-from infotorch.blocks.loading import Progress, batches, is_loader, seeds_of_batch
-from infotorch.blocks.parts import Part, parts
+from infotorch.blocks.loading import Progress, batches, is_loader, of_batch, seeds_of_batch
+from infotorch.blocks.parts import Part, check_task, parts
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.blocks.sums import SUMS
 from infotorch.capture import Capture
 from infotorch.capture.run import Fallback
 from infotorch.capture.seeds import Seeds
-from infotorch.errors import ConfigError, unknown
+from infotorch.errors import ConfigError, check_limit, unknown
 from infotorch.task import Task
 
 __all__ = ["fisher"]
@@ -74,6 +74,8 @@ def fisher(
         tensor([[1., 2.],
                 [2., 4.]], dtype=torch.float64)
     """
+    check_task("fisher", task)
+    check_limit("fisher", memory_limit)
     if structure not in get_args(Structure):
         raise unknown("fisher", "structure", str(structure), get_args(Structure))
     limit = MEMORY_LIMIT if memory_limit is None else memory_limit
@@ -100,9 +102,9 @@ def _parts(
     for number, batch in enumerate(given):
         seeds = None if isinstance(task, Capture) else _seeds(labels, number)
         limit = MEMORY_LIMIT if memory_limit is None and seeds is not None else memory_limit
-        yield from parts(
-            "fisher", task, batch, seeds=seeds, memory_limit=limit, fallback=fallback, try_whole=memory_limit is None
-        )
+        options: dict[str, Any] = {"memory_limit": limit, "fallback": fallback, "try_whole": memory_limit is None}
+        with of_batch(number, is_loader(data)):
+            yield from parts("fisher", task, batch, seeds=seeds, **options)
 
 
 def _seeds(labels: Labels, number: int) -> Seeds | None:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.gram import Gram
-from infotorch.blocks.loading import Progress
-from infotorch.blocks.parts import check_alike, check_open
+from infotorch.blocks.loading import Progress, refuse_loader
+from infotorch.blocks.parts import check_alike, check_open, check_task
 from infotorch.blocks.plan import MEMORY_LIMIT, plan_panels
 from infotorch.blocks.products import Formed, Route, route_of
 from infotorch.capture import Capture, LayerPair, capture
 from infotorch.capture.run import Fallback
-from infotorch.errors import CaptureError, ConfigError, NotSupported, NumericsError, unknown
+from infotorch.errors import CaptureError, ConfigError, NotSupported, NumericsError, check_limit, unknown
 from infotorch.linalg.symmetric import mirror
 from infotorch.task import Task, select
 
@@ -52,7 +52,7 @@ def ntk(
 
     Args:
         task: Model and parameters; or a :class:`Capture` with ``seeds="logits"`` in place of task and x.
-        x: Samples [N, ...].
+        x: Samples [N, ...]; of (x, y) the first.
         x2: Samples [M, ...] of the columns (a second Capture, where the first argument is one); default: ``x``.
         outputs: ``"full"`` for every pair of outputs; ``"trace"`` for the mean of :math:`K_{nc,mc}` over the C outputs;
             ``"sum"`` for the kernel of the outputs' sum. The last two are [N, M].
@@ -79,6 +79,8 @@ def ntk(
         tensor([[4., 0.],
                 [0., 4.]], dtype=torch.float64)
     """
+    check_task("ntk", task)
+    check_limit("ntk", memory_limit)
     if outputs not in get_args(Outputs):
         raise unknown("ntk", "outputs", str(outputs), get_args(Outputs))
     if isinstance(task, Capture):
@@ -87,6 +89,9 @@ def ntk(
                 "ntk: a Capture must come alone; got fallback beside it. Leave fallback out, or pass the task."
             )
         return _of_captures(task, x, outputs)
+    for given in (x, x2):
+        refuse_loader("ntk", given)
+    x, x2 = task.inputs(x), task.inputs(x2)
     if not batch_size >= 1:
         raise ConfigError(f"ntk: batch_size must be at least 1; got {batch_size}. Pass a number of samples.")
     N, M = task.check_inputs(x), None if x2 is None else task.check_inputs(x2)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +14,7 @@ from infotorch.capture.seeds import Seeds
 from infotorch.errors import ConfigError, DataError
 from infotorch.task import Task, mapped
 
-__all__ = ["Progress", "batches", "is_loader", "refuse_loader", "seeds_of_batch"]
+__all__ = ["Progress", "batches", "is_loader", "of_batch", "refuse_loader", "seeds_of_batch"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, steps done, steps in all); 0 in all where nobody knows, as of a loader without a length."""
@@ -55,6 +56,17 @@ def batches(where: str, task: Task | Capture, loader: Any, progress: Progress | 
             f"{where}: the loader must give at least one batch; got none. A generator gives its batches once: make a "
             "new one for every call."
         )
+
+
+@contextmanager
+def of_batch(number: int, loader: bool) -> Iterator[None]:
+    """What is wrong with a loader's batch is told with its number; samples count within it."""
+    try:
+        yield
+    except DataError as error:
+        if not loader:
+            raise
+        raise DataError(f"{error} Samples count within a batch: this is batch {number} of the loader.") from error
 
 
 def seeds_of_batch(seeds: Seeds | None, number: int) -> Seeds | None:

@@ -12,10 +12,10 @@ from infotorch.capture import Capture, LayerPair, capture
 from infotorch.capture.refusals import TooLarge
 from infotorch.capture.run import Fallback, Options, captured
 from infotorch.capture.seeds import Seeds, check_seeds, cotangents, is_curvature
-from infotorch.errors import CaptureError, ConfigError
+from infotorch.errors import CaptureError, ConfigError, check_limit
 from infotorch.task import Task, select
 
-__all__ = ["Part", "check_alike", "check_open", "gathered", "parts", "summed", "wide"]
+__all__ = ["Part", "check_alike", "check_open", "check_task", "gathered", "parts", "summed", "wide"]
 
 Each = Callable[[LayerPair], Any]
 """What is made of a pair."""
@@ -49,6 +49,7 @@ def parts(
     memory_limit: int | None = None,
     fallback: Fallback | None = None,
     try_whole: bool = False,
+    sides: int = 1,
     each: Each | None = None,
 ) -> Iterator[Part]:
     """Every sample and seed of the batch once, in order; one part where no limit is given.
@@ -61,8 +62,11 @@ def parts(
         memory_limit: Bytes of pairs.
         fallback: As :func:`infotorch.capture` takes it.
         try_whole: The limit is not the caller's: a forward of the whole batch may find out whether it is kept.
+        sides: How many parts are held at once, which share the limit.
         each: What to make of every pair, so that no more of them are held at once than that needs.
     """
+    check_task(where, task)
+    check_limit(where, memory_limit)
     if isinstance(task, Capture):
         options = {"batch": batch, "seeds": seeds, "memory_limit": memory_limit, "fallback": fallback}
         for option, given in options.items():
@@ -83,7 +87,7 @@ def parts(
     if try_whole and (part := _at_once(task, batch, seeds, memory_limit, fallback, each)):
         yield part
         return
-    yield from _planned(where, task, batch, seeds, memory_limit, fallback, each)
+    yield from _planned(where, task, batch, seeds, memory_limit, fallback, sides, each)
 
 
 def _at_once(
@@ -95,6 +99,13 @@ def _at_once(
     except TooLarge:
         return None
     return Part(cap=cap, samples=slice(0, cap.N), seeds=slice(0, cap.K), N=cap.N, K=cap.seeds, found=found)
+
+
+def check_task(where: str, task: object) -> None:
+    if not isinstance(task, (Task, Capture)):
+        raise ConfigError(
+            f"{where}: task must be a Task or a Capture; got {type(task).__name__}. Pass Task(model, loss=...)."
+        )
 
 
 def check_open(where: str, cap: Capture) -> None:
@@ -136,6 +147,7 @@ def _planned(
     seeds: Seeds | None,
     memory_limit: int,
     fallback: Fallback | None,
+    sides: int,
     each: Each | None,
 ) -> Iterator[Part]:
     """A sample's bytes are those that one sample leaves; what is drawn is drawn for the whole batch, then divided."""
@@ -164,8 +176,8 @@ def _planned(
         where,
         N,
         K or 1,
-        bytes_per_sample=shared,
-        bytes_per_seed=cotangent_bytes,
+        bytes_per_sample=sides * shared,
+        bytes_per_seed=sides * cotangent_bytes,
         memory_limit=memory_limit,
     )
     whole = len(plan.samples) == len(plan.seeds) == 1

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from infotorch.blocks.arena import Arena
 from infotorch.blocks.factors import squared_norms, write_gradients
-from infotorch.blocks.loading import Progress, batches, is_loader, refuse_loader
+from infotorch.blocks.loading import Progress, batches, is_loader, of_batch, refuse_loader
 from infotorch.blocks.parts import Part, gathered, parts, summed
 from infotorch.capture import Capture
 from infotorch.capture.run import Fallback
@@ -141,6 +141,9 @@ def per_sample_grad_norms(
     where = "per_sample_grad_norms"
     given = batches(where, task, batch, progress) if is_loader(batch) else (batch,)
     options: dict[str, Any] = {"memory_limit": memory_limit, "fallback": fallback, "each": squared_norms}
-    squares = [gathered(parts(where, task, one, **options), summed) for one in given]
+    squares = []
+    for number, one in enumerate(given):
+        with of_batch(number, is_loader(batch)):
+            squares.append(gathered(parts(where, task, one, **options), summed))
     result = squares[0] if len(squares) == 1 else torch.cat(squares)
     return result if squared else result.sqrt()

@@ -85,9 +85,10 @@ def _of_batches(task: Task, batch: Any, batch2: Any, memory_limit: int | None, f
     if memory_limit is None:
         sets = [parts("grad_gram", task, one, fallback=fallback) for one in (batch, batch2) if one is not None]
         return _gram(*(part.cap for whole in sets for part in whole))
-    half = memory_limit // 2  # a part of the rows and one of the columns are held at once
+    # A part of the rows and one of the columns are held at once.
+    options: dict[str, Any] = {"memory_limit": memory_limit, "fallback": fallback, "sides": 2}
     result = None
-    for rows in parts("grad_gram", task, batch, memory_limit=half, fallback=fallback):
+    for rows in parts("grad_gram", task, batch, **options):
         if result is None:
             M = rows.N if batch2 is None else task.check_inputs(task.inputs(batch2))
             result = rows.cap.outputs.new_empty(rows.N, M, dtype=_dtype(rows.cap))
@@ -95,7 +96,7 @@ def _of_batches(task: Task, batch: Any, batch2: Any, memory_limit: int | None, f
         if batch2 is None:
             result[n, n] = _gram(rows.cap)
             others = select(batch, slice(0, n.start)) if n.start else None
-        for cols in () if others is None else parts("grad_gram", task, others, memory_limit=half, fallback=fallback):
+        for cols in () if others is None else parts("grad_gram", task, others, **options):
             result[n, cols.samples] = _gram(rows.cap, cols.cap)
     assert result is not None
     if batch2 is None:

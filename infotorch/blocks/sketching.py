@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infotorch import ops
 from infotorch.blocks.factors import FORMED_BYTES, biases, geometry, sample_slice, seed_cotangents, write_gradients
-from infotorch.blocks.loading import Progress, batches, is_loader, seeds_of_batch
+from infotorch.blocks.loading import Progress, batches, is_loader, of_batch, seeds_of_batch
 from infotorch.blocks.parts import gathered, parts, wide
 from infotorch.capture import Capture, LayerPair
 from infotorch.capture.run import Fallback
@@ -91,7 +91,10 @@ def sketch(
         found = parts("sketch", task, one, seeds=own, memory_limit=memory_limit, fallback=fallback)
         return gathered(found, lambda part: rows(part.cap, dim, seed))
 
-    pieces = [sketched(one, seeds_of_batch(seeds, number)) for number, one in enumerate(given)]
+    pieces = []
+    for number, one in enumerate(given):
+        with of_batch(number, is_loader(batch)):
+            pieces.append(sketched(one, seeds_of_batch(seeds, number)))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 

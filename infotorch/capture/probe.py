@@ -64,7 +64,7 @@ def verdict_of(task: Task, x: Any, layers: Sequence[Layer], *, run: bool) -> Ver
     known = _KNOWN.setdefault(task.model, {})
     key = (
         tuple((t.shape[1:], t.dtype, t.device) for t in tensors_of(x)),
-        tuple(x) if isinstance(x, dict) else (),
+        tuple(x) if isinstance(x, Mapping) else (),
         tuple((layer.path, id(type(layer.module)), *layer.names) for layer in layers),
         id(task.forward),
     )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, NotSupported, ShapeError, unknown
+from infotorch.errors import ConfigError, NotSupported, NumericsError, ShapeError, unknown
 from infotorch.task import Generative, Task
 from infotorch.task.targets import IGNORED_LABEL
 
@@ -112,6 +112,12 @@ def _drawn(task: Task, outputs: Tensor, y: Tensor | None, draws: int, seed: int)
         raise NotSupported(
             f"capture: labels can be drawn from a built-in loss; got {type(criterion).__name__}. "
             "Give loss= an object with value, hessian_sqrt and draw(outputs, generator)."
+        )
+    if not outputs.isfinite().all():
+        n = int((~outputs.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise NumericsError(
+            f"capture: outputs must be finite where labels are drawn; got {outputs[n].flatten()[:3].tolist()} ... at "
+            f"sample {n}. Look at the model's weights and at that sample."
         )
     generator = torch.Generator().manual_seed(seed)
     result = []

@@ -1,6 +1,7 @@
 """Samples as they come: a tensor, or a nest of dicts, tuples and lists whose tensors share their first size."""
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from torch import Tensor
@@ -14,8 +15,8 @@ def tensors_of(x: Any) -> Iterator[Tensor]:
     """Every tensor of a tensor, or of a nest of dicts, tuples and lists."""
     if isinstance(x, Tensor):
         yield x
-    elif isinstance(x, (dict, tuple, list)):
-        for entry in x.values() if isinstance(x, dict) else x:
+    elif isinstance(x, (Mapping, tuple, list)):
+        for entry in x.values() if isinstance(x, Mapping) else x:
             yield from tensors_of(entry)
     else:
         raise DataError(
@@ -42,8 +43,10 @@ def mapped(fn: Callable[[Tensor], Any], x: Any) -> Any:
     """The nest of what ``fn`` makes of every tensor of ``x``; what is no tensor and no nest stays as it is."""
     if isinstance(x, Tensor):
         return fn(x)
-    if isinstance(x, dict):
-        return {key: mapped(fn, entry) for key, entry in x.items()}
+    if isinstance(x, MutableMapping):
+        result = copy.copy(x)  # of its own kind, which the model may ask for entries in its own way
+        result.update({key: mapped(fn, entry) for key, entry in x.items()})
+        return result
     if not isinstance(x, (tuple, list)):
         return x
     entries = [mapped(fn, entry) for entry in x]

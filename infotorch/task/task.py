@@ -6,7 +6,7 @@ Data are checked here, once, on their way in; the rooms behind trust what a :cla
 import difflib
 import fnmatch
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -22,7 +22,9 @@ __all__ = ["Task"]
 
 # How torch words an input of the wrong shape or dtype; any other error of a forward is the model's own.
 _MISFIT = re.compile(
-    r"shapes cannot be multiplied|same dtype|expected .*(?:channels|scalar type|input|size)|must match|but got", re.I
+    r"shapes cannot be multiplied|index out of range in self|should be the same|same dtype|must match|but got|"
+    r"expected .*(?:channels|scalar type|input|size)",
+    re.I,
 )
 
 
@@ -130,15 +132,15 @@ class Task:
 
     def labels(self, batch: Any) -> Any:
         """Y of (x, y) or a dict, not checked; None where there is none."""
-        if not isinstance(batch, dict) and (not _is_pair(batch) or batch[1] is None):
+        if not isinstance(batch, Mapping) and (not _is_pair(batch) or batch[1] is None):
             return None
         if self.target:
             return self.target(batch)
-        return batch.get("labels") if isinstance(batch, dict) else batch[1]
+        return batch.get("labels") if isinstance(batch, Mapping) else batch[1]
 
     def split(self, batch: Any) -> tuple[Any, Tensor]:
         """(x, y) of a batch, checked: finite, not empty, of one length."""
-        if not isinstance(batch, dict) and not _is_pair(batch):
+        if not isinstance(batch, Mapping) and not _is_pair(batch):
             raise DataError(f"task: a batch must be (x, y) or a dict; got {name_of(type(batch))}. Pass both together.")
         x, y = self.inputs(batch), self.labels(batch)
         N = self.check_inputs(x)
@@ -206,7 +208,7 @@ class Task:
         N = num_samples(x)
         try:
             outputs = self.model(x) if self.forward is None else self.forward(self.model, x)
-        except RuntimeError as error:
+        except (RuntimeError, IndexError) as error:
             if not _MISFIT.search(str(error)):
                 raise
             kinds = ", ".join(f"{list(t.shape)} {t.dtype}" for t in tensors_of(x))
@@ -267,6 +269,8 @@ def _check_reduction(loss: Any) -> None:
     if isinstance(loss, str):
         if loss not in LOSSES:
             raise unknown("task", "loss", loss, LOSSES)
+    elif isinstance(loss, type):
+        raise ConfigError(f"task: loss must be a name or a function; got the class {loss.__name__}. Pass an instance.")
     elif getattr(loss, "reduction", "none") != "none":
         raise ConfigError(
             f'task: a loss must have reduction="none", one number a sample; got {type(loss).__name__} with reduction='

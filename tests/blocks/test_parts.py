@@ -1,12 +1,14 @@
 """What all functions over (task, batch) share: where their pairs come from."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
 
 from infotorch.blocks import fisher, grad_gram, jvp, ntk, per_sample_grad_norms, per_sample_grads, sketch, vjp
 from infotorch.capture import capture
-from infotorch.errors import CaptureError, ConfigError
+from infotorch.errors import CaptureError, ConfigError, DataError, NumericsError
 from infotorch.task import Task
 
 
@@ -126,3 +128,52 @@ def test_layers_of_two_dtypes_add_in_the_wider(rng):
     squares = per_sample_grad_norms(task, batch, squared=True)
     assert squares.dtype == torch.float64
     torch.testing.assert_close(squares, grad_gram(task, batch).diagonal(), rtol=1e-6, atol=0)
+
+
+CALLS = FUNCTIONS | {"ntk": lambda task, batch=None, **options: ntk(task, batch, **options)}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("limit", ["1GB", 1e6, 0, -5, True])
+def test_a_limit_is_a_number_of_bytes(made, name, limit):
+    with pytest.raises(ConfigError, match=r"memory_limit must be a whole number of bytes above 0; got .*2\*\*30"):
+        CALLS[name](*made, memory_limit=limit)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_model_is_no_task(made, name):
+    with pytest.raises(ConfigError, match=r"task must be a Task or a Capture; got Bare. Pass Task"):
+        CALLS[name](made[0].model, made[1])
+
+
+def test_the_kernel_takes_a_batch_as_all_do(rng):
+    task, x = Task(nn.Linear(4, 3).eval(), loss="mse"), torch.randn(6, 4, generator=rng)
+    assert torch.equal(ntk(task, (x, torch.zeros(6, 3))).values, ntk(task, x).values)
+    with pytest.raises(ConfigError, match="ntk: batch must be one batch"):
+        ntk(task, iter([x]))
+
+
+@pytest.mark.parametrize("name", ["per_sample_grad_norms", "sketch", "fisher"])
+def test_what_is_wrong_with_a_sample_of_a_loader_is_told_with_its_batch(name, rng):
+    task, x = Task(nn.Linear(4, 3).eval(), loss="mse"), torch.randn(6, 4, generator=rng)
+    x[5] = torch.nan
+    loader = zip(x.split(2), torch.zeros(6, 3).split(2), strict=True)
+    with pytest.raises(DataError, match=r"got nan at sample 1\. .* this is batch 2 of the loader"):
+        FUNCTIONS[name](task, loader)
+
+
+def test_both_sides_of_a_gram_are_in_what_it_needs(made):
+    task, batch = made
+    with pytest.raises(ConfigError, match=r"grad_gram: .* \(needs (\d+) bytes\); got 10 bytes") as caught:
+        grad_gram(task, batch, fallback="func", memory_limit=10)
+    need = int(re.search(r"needs (\d+)", str(caught.value))[1])
+    grad_gram(task, batch, fallback="func", memory_limit=need)
+    with pytest.raises(ConfigError, match="must hold one sample"):
+        grad_gram(task, batch, fallback="func", memory_limit=need - 1)
+
+
+def test_labels_are_not_drawn_from_what_is_not_finite(rng):
+    model = nn.Linear(4, 3).eval()
+    model.weight.data[0, 0] = torch.nan
+    with pytest.raises(NumericsError, match=r"outputs must be finite where labels are drawn; got .* at sample 0"):
+        fisher(Task(model), (torch.ones(6, 4), torch.zeros(6).long()), structure="diagonal", labels=("mc", 1, 0))

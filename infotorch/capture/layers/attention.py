@@ -9,10 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from infotorch.capture.layers.linear import SequenceLinear
 from infotorch.capture.layers.rule import Record, Rule, Use
 from infotorch.errors import CaptureError
 
 __all__ = ["Attention"]
+
+_PRODUCT = SequenceLinear()
 
 
 class Attention(Rule):
@@ -74,14 +77,14 @@ def _projected(module: Any, record: Record, query: Tensor, key: Tensor, value: T
         for x in (query, key, value):
             if id(x) not in parts:
                 y = F.linear(x, module.in_proj_weight, bias)
-                record(Use(a=x.detach(), params=names, output=y))
+                record(Use(a=x.detach(), params=names, output=y, kind=_PRODUCT))
                 parts[id(x)] = y.chunk(3, -1)
         projected = [parts[id(x)][i] for i, x in enumerate((query, key, value))]
     else:
         projected = []
         for x, name in zip((query, key, value), ("q_proj_weight", "k_proj_weight", "v_proj_weight"), strict=True):
             projected.append(F.linear(x, getattr(module, name)))
-            record(Use(a=x.detach(), params=(name,), output=projected[-1]))
+            record(Use(a=x.detach(), params=(name,), output=projected[-1], kind=_PRODUCT))
         if bias is not None:
             shift = _of_each(record, "in_proj_bias", bias, query)  # [N, 3E]
             projected = [y + shift[:, None, i * E : (i + 1) * E] for i, y in enumerate(projected)]
@@ -97,7 +100,7 @@ def _projected(module: Any, record: Record, query: Tensor, key: Tensor, value: T
 def _of_each(record: Record, name: str, parameter: Tensor, x: Tensor) -> Tensor:
     """A vector once for each sample, [N, size]: the gradient there is the sample's own."""
     each = parameter.expand(len(x), -1)
-    record(Use(a=x.detach(), params=("", name), output=each))
+    record(Use(a=x.detach(), params=("", name), output=each, kind=_PRODUCT))
     return each
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infotorch.capture.layers.rule import Product, Use
 from infotorch.capture.pair import Factors
 
-__all__ = ["Bilinear", "Linear", "TransposedLinear", "positions"]
+__all__ = ["Bilinear", "Linear", "SequenceLinear", "TransposedLinear", "positions"]
 
 
 def positions(grad: Tensor) -> Tensor:
@@ -35,6 +35,12 @@ class Linear(Product):
 
     def bias(self, module: nn.Module, grad: Tensor) -> Tensor:
         return positions(grad).sum(2)
+
+
+class SequenceLinear(Linear):
+    """A product within a layer that mixes all axes but the first: samples on another one would be coupled."""
+
+    any_axis: ClassVar[bool] = False
 
 
 class TransposedLinear(Linear):

@@ -9,10 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from infotorch.capture.layers.linear import SequenceLinear
 from infotorch.capture.layers.rule import Record, Rule, Use
 from infotorch.errors import CaptureError
 
 __all__ = ["Cell", "Recurrent"]
+
+_PRODUCT = SequenceLinear()
 
 
 class Recurrent(Rule):
@@ -80,7 +83,7 @@ def _pass(
     """
     names = ("weight_ih" + suffix, "bias_ih" + suffix if module.bias else "")
     gates = F.linear(x, getattr(module, names[0]), getattr(module, names[1]) if module.bias else None)  # [N, T, gates]
-    record(Use(a=x.detach(), params=names, output=gates))
+    record(Use(a=x.detach(), params=names, output=gates, kind=_PRODUCT))
     N, T, _ = gates.shape
     added = torch.zeros_like(gates, requires_grad=True)
     if module.bias:
@@ -99,9 +102,9 @@ def _pass(
             state = (state[0] @ projection + shifts[t], *state[1:])
         outputs[t] = state[0]
     hidden = ("weight_hh" + suffix, "bias_hh" + suffix if module.bias else "")
-    record(Use(a=torch.stack(before, 1), params=hidden, output=added))
+    record(Use(a=torch.stack(before, 1), params=hidden, output=added, kind=_PRODUCT))
     if projection is not None:
-        record(Use(a=torch.stack(inner, 1), params=("weight_hr" + suffix,), output=moved))
+        record(Use(a=torch.stack(inner, 1), params=("weight_hr" + suffix,), output=moved, kind=_PRODUCT))
     return torch.stack(outputs, 1), state
 
 

@@ -135,3 +135,28 @@ def test_unbatched_attention_is_refused():
 
     with pytest.raises(CaptureError, match=r"must see queries with an axis of samples; got \[3, 4\]. Give"):
         capture(Task(Mixes().eval(), loss="mse"), torch.ones(N, E), seeds="logits")
+
+
+@pytest.mark.parametrize("layer", ["attention", "encoder", "lstm", "gru"])
+def test_samples_on_the_axis_that_the_layer_mixes_are_refused(layer, rng):
+    """[N, T, E] where the layer was made for [T, N, E], the commonest way to couple samples."""
+
+    class Forgotten(nn.Module):
+        def __init__(self):
+            super().__init__()
+            kinds = {
+                "attention": lambda: nn.MultiheadAttention(4, 2),
+                "encoder": lambda: nn.TransformerEncoderLayer(4, 2, 6),
+                "lstm": lambda: nn.LSTM(4, 4),
+                "gru": lambda: nn.GRU(4, 4),
+            }
+            self.embed, self.inner, self.head = nn.Linear(3, 4), kinds[layer](), nn.Linear(4, 2)
+
+        def forward(self, x):
+            h = self.embed(x)
+            out = self.inner(h, h, h) if layer == "attention" else self.inner(h)
+            return self.head((out[0] if isinstance(out, tuple) else out).mean(1))
+
+    batch = torch.randn(6, 5, 3, generator=rng), torch.zeros(6, 2)
+    with pytest.raises(CaptureError, match=r"must see one input a sample, \[N, \.\.\.\]"):
+        capture(Task(Forgotten().eval(), loss="mse"), batch)

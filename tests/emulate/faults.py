@@ -119,9 +119,9 @@ FAULTS = [
     ),
     Fault(
         what="numbers that nobody writes",
-        file="csrc/cpu/pack.h",
-        right="for (int64_t c = c0; c < r; ++c) x[",
-        wrong="for (int64_t c = c0 + 1; c < r; ++c) x[",
+        file="csrc/cpu/pack.cpp",
+        right="for (int64_t j = r; j < i; ++j) x[",
+        wrong="for (int64_t j = r + 1; j < i; ++j) x[",
         variant="plain",
         says="inexact result",
         op="gram",

@@ -84,13 +84,17 @@ def _by_pairs(task: Task | Capture, batch: Any, tangents: Mapping[str, Tensor], 
 
 def _of_outputs(task: Task, x: Any, tangents: Mapping[str, Tensor]) -> Tensor:
     """[N, C, J]: a pass an output, or where there are fewer of them one a tangent."""
-    task.check_inputs(x)
     J = len(next(iter(tangents.values())))
-    if J > 1 and task.outputs(select(x, slice(0, 1)))[0].numel() <= J:
+    if J > 1 and _num_outputs(task, x) <= J:
         with suppress(CaptureError):  # what no rule covers has a tangent all the same
             options = {"seeds": "logits", "memory_limit": MEMORY_LIMIT, "try_whole": True}
             return _by_pairs(task, (x, None), tangents, options)
     return wide(output_tangents(task, x, tangents))
+
+
+def _num_outputs(task: Task, x: Any) -> int:
+    task.check_inputs(x)
+    return task.outputs(select(x, slice(0, 1)))[0].numel()
 
 
 @torch.no_grad()

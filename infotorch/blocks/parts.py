@@ -76,13 +76,12 @@ def parts(
                 )
         check_open(where, task)
         found = [each(pair) for pair in task.pairs.values()] if each else ()
-        yield Part(cap=task, samples=slice(0, task.N), seeds=slice(0, task.K), N=task.N, K=task.seeds, found=found)
+        yield _whole(task, found)
         return
     if batch is None:
         raise ConfigError(f"{where}: task must come with a batch; got none. Pass (x, y), or a Capture alone.")
     if memory_limit is None:
-        cap, found = captured(task, batch, Options(seeds=seeds, fallback=fallback), each)
-        yield Part(cap=cap, samples=slice(0, cap.N), seeds=slice(0, cap.K), N=cap.N, K=cap.seeds, found=found)
+        yield _whole(*captured(task, batch, Options(seeds=seeds, fallback=fallback), each))
         return
     if try_whole and (part := _at_once(task, batch, seeds, memory_limit, fallback, each)):
         yield part
@@ -94,10 +93,14 @@ def _at_once(
     task: Task, batch: Any, seeds: Seeds | None, memory_limit: int, fallback: Fallback | None, each: Each | None
 ) -> Part | None:
     """The whole batch where it fits, which its forward tells; a plan costs passes of one sample besides."""
+    options = Options(seeds=seeds, memory_limit=memory_limit, fallback=fallback)
     try:
-        cap, found = captured(task, batch, Options(seeds=seeds, memory_limit=memory_limit, fallback=fallback), each)
+        return _whole(*captured(task, batch, options, each))
     except TooLarge:
         return None
+
+
+def _whole(cap: Capture, found: Sequence[Any]) -> Part:
     return Part(cap=cap, samples=slice(0, cap.N), seeds=slice(0, cap.K), N=cap.N, K=cap.seeds, found=found)
 
 

@@ -7,6 +7,7 @@
 #include <cctype>
 #include <stdexcept>
 
+#include "denormals.h"
 #include "parallel.h"
 
 // They are in libtorch_cuda. Were they not weak, a torch without that would refuse this module.
@@ -197,7 +198,11 @@ void Gpu::check(const char* error) const {
 }
 
 void parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
-  if (count > 0) torch::stable::parallel_for(0, count, grain, body);
+  if (count <= 0) return;
+  torch::stable::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+    const FlushDenormals flush;
+    body(begin, end);
+  });
 }
 
 int64_t num_threads() { return torch::stable::get_num_threads(); }

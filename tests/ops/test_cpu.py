@@ -50,6 +50,20 @@ def test_long_sums_of_one_sign_stay_exact(op, way, shape, kind, dtype):
         assert_same(x, (x_one * float(N) ** p * float(T) ** q).expand(x.shape))
 
 
+@pytest.mark.parametrize("shape", [(3, 1, 5, 4), (3, 64, 40, 30), (40, 2, 300, 200)], ids=str)
+@pytest.mark.parametrize("op, way", WAYS, ids=str)
+def test_denormal_numbers_count_as_0_in_the_kernels_alone(op, way, shape, rng):
+    """Gradients of 1e-39 are slow on many processors, and nothing; the caller's own arithmetic keeps them."""
+    if cases.is_too_large(way, shape):
+        pytest.skip("the result would have billions of numbers")
+    if op in ("grads", "vjp") and shape[1] > 1:
+        pytest.skip("a plain product, which is torch's")
+    a, b = cases.make_pair(*shape, rng, torch.float32)
+    got = cases.run(op, a.abs() + 1, b.sign() * 1e-39, **way)
+    assert all(x.eq(0).all() for x in (parts(got)[1:] if op == "kron" else parts(got)))
+    assert torch.tensor([1e-39]).mul(0.5).item() > 0
+
+
 def many_samples(rng):
     pair, other = cases.make_pair(100_000, 2, 40, 30, rng, torch.float32), cases.make_pair(10, 2, 40, 30, rng)
     return lambda: ops.gram(*pair, *(x.float() for x in other), method="materialize")

@@ -7,7 +7,8 @@ namespace {
 
 void write_grads(const Tensor& a, const Tensor& b, const PairOptions& options, const PairShape& shape, Tensor& out) {
   // A plain product whose result is the answer is torch's, unless it would have to be given widened copies.
-  if (is_plain(a, shape, options) && shape.T > 1 && storage_of(a) == Storage::same)
+  const bool exact = !b.is_cpu() || product_is_exact(shape.T, shape.O, shape.I);
+  if (is_plain(a, shape, options) && shape.T > 1 && exact && storage_of(a) == Storage::same)
     return batched_matmul_out(transposed(b), a, out);
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);

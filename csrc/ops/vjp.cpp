@@ -53,6 +53,12 @@ bool scales_on_cpu(const Tensor& a, const PairShape& s, const PairOptions& optio
   return !narrow && !deep && cpu::choose_vjp_method(s, K) == VjpMethod::scale;
 }
 
+// On the CPU.
+bool products_are_exact(bool scales, const PairShape& s, int64_t K) {
+  if (scales) return product_is_exact(s.N * s.T, s.O, s.I);
+  return product_is_exact(s.T, s.O, s.I) && product_is_exact(s.N, K, s.O * s.I);
+}
+
 void plain_vjp(bool scales, const Tensor& a, const Tensor& b, const Tensor& w, const PairShape& s, int64_t K,
                Tensor& out) {
   scales ? scaled_vjp(a, b, w, s, K, out) : formed_vjp(a, b, w, s, K, out);
@@ -94,8 +100,9 @@ Tensor vjp(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int64_t
     return out;
   }
 #endif
-  if (is_plain(a, shape, options) && K > 0) {
-    plain_vjp(scales_on_cpu(a, shape, options, K), a, b, weights, shape, K, out);
+  const bool scales = scales_on_cpu(a, shape, options, K);
+  if (is_plain(a, shape, options) && K > 0 && products_are_exact(scales, shape, K)) {
+    plain_vjp(scales, a, b, weights, shape, K, out);
     return out;
   }
   for_dtype(b.scalar_type(), [&](auto zero) {

@@ -1,13 +1,13 @@
 """From squared changes to scores: which rows leave, sigma, what is reliable, and where each score belongs."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from infotorch.errors import ConfigError, DataError, NumericsError, unknown
-from infotorch.measures.kernel_input import Array, KernelInput, sample_mask
+from infotorch.measures.kernel_input import Array, sample_mask
 from infotorch.measures.leave_out import LeftOut, Problem, Removal, leave_out
 from infotorch.measures.schedule import WHERE, Schedule
 
@@ -78,8 +78,30 @@ def members(num_samples: int, groups: Array | None, removed: Array | None) -> Me
     return Members(kept=kept, groups=masks)
 
 
+class Given(Protocol):
+    """What a user hands over, checked: a kernel, or features."""
+
+    @property
+    def residual(self) -> Tensor:
+        """[N, C]."""
+
+    @property
+    def rows_per_sample(self) -> int:
+        """C, or 1 where all outputs share the kernel."""
+
+    @property
+    def num_test(self) -> int:
+        """M, 0 without test samples."""
+
+    def problem(self, kept: Tensor | None = None, *, overwrite: bool = False) -> Problem:
+        """The problem on the samples of ``kept`` [N], all of them by default."""
+
+    def rows_of_removed(self, kept: Tensor) -> Tensor:
+        """What a network trained on the samples of ``kept`` [N] is multiplied with for outputs of the others."""
+
+
 def information(
-    data: KernelInput,
+    data: Given,
     who: Members,
     plan: Schedule,
     *,
@@ -96,42 +118,20 @@ def information(
         NumericsError: The kernel is indefinite or singular, descent diverges, or a score is unreliable.
     """
     check_options(sigma, nodes, on_unreliable)
-    if return_changes and data.test_kernel is None:
+    if return_changes and data.num_test == 0:
         raise ConfigError(f"{WHERE}: return_changes needs a test kernel; got none. Give K_test.")
-    b = data.rows_per_sample
-    kept = who.kept.to(data.kernel.device)
-    kept_rows = kept.repeat_interleave(b)
-    all_kept = bool(kept.all())
-    problem = problem_of(data, None if all_kept else kept_rows)
-    cross = None if all_kept else data.kernel[~kept_rows][:, kept_rows]
-    places, removals = _removals(who, plan, b, kept)
-    overwrite = (overwrite or data.owned or not all_kept) and problem.kernel.is_contiguous()
+    kept = who.kept.to(data.residual.device)
+    problem = data.problem(kept, overwrite=overwrite)
+    others = None if kept.all() else data.rows_of_removed(kept)
+    places, removals = _removals(who, plan, data.rows_per_sample, kept)
     left = leave_out(
         problem,
         removals,
         nodes=nodes,
         return_changes=return_changes,
-        return_trained=cross is not None and who.groups is None,
-        overwrite=overwrite,
+        return_trained=others is not None and who.groups is None,
     )
-    return _result(data, who, left, places, cross, sigma, on_unreliable)
-
-
-def problem_of(data: KernelInput, kept_rows: Tensor | None = None) -> Problem:
-    """The problem on the kept rows, all of them by default."""
-    b = data.rows_per_sample
-    kernel, residual, test = data.kernel, data.residual.reshape(len(data.kernel), -1), data.test_kernel
-    if kept_rows is not None:
-        kernel, residual = kernel[kept_rows][:, kept_rows], residual[kept_rows]
-        test = None if test is None else test[:, kept_rows]
-    return Problem(
-        kernel=kernel,
-        residual=residual,
-        test_kernel=test,
-        num_samples=len(kernel) // b,
-        num_test=data.num_test,
-        input_eps=data.input_eps,
-    )
+    return _result(data, who, left, places, others, sigma, on_unreliable)
 
 
 def check_options(sigma: float, nodes: int, on_unreliable: str) -> None:
@@ -165,11 +165,11 @@ def _removals(who: Members, plan: Schedule, b: int, kept: Tensor) -> tuple[Tenso
 
 
 def _result(
-    data: KernelInput,
+    data: Given,
     who: Members,
     left: LeftOut,
     places: Tensor,
-    cross: Tensor | None,
+    others: Tensor | None,
     sigma: float,
     on_unreliable: str,
 ) -> UniqueInformationResult:
@@ -191,9 +191,9 @@ def _result(
     if who.groups is None:
         assert left.own is not None
         own = placed(left.own.reshape(T, -1, C))
-        if cross is not None:
+        if others is not None:
             assert left.trained is not None
-            own[:, ~who.kept.to(own.device)] = (cross @ left.trained).reshape(T, -1, C)
+            own[:, ~who.kept.to(own.device)] = (others @ left.trained).reshape(T, -1, C)
     change = left.change_test
     return UniqueInformationResult(
         weights=placed(left.weights) / (2 * sigma**2),

@@ -1,5 +1,6 @@
 """Checks of what a user hands to the array-level functions, and the move to float64."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from infotorch.errors import DataError, ShapeError
 from infotorch.linalg.symmetric import asymmetry
+from infotorch.measures.kernel_problem import KernelProblem
 
 Array = Tensor | np.ndarray | list | tuple
 
@@ -36,6 +38,29 @@ class KernelInput:
     @property
     def num_test(self) -> int:
         return 0 if self.test_kernel is None else len(self.test_kernel) // self.rows_per_sample
+
+    def problem(self, kept: Tensor | None = None, *, overwrite: bool = False) -> KernelProblem:
+        """The problem on the samples of ``kept`` [N], all of them by default, whose kernel it may ``overwrite``."""
+        kernel, residual, test = self.kernel, self.residual.reshape(len(self.kernel), -1), self.test_kernel
+        owned = overwrite or self.owned
+        if kept is not None and not kept.all():
+            rows = kept.repeat_interleave(self.rows_per_sample)
+            kernel, residual, owned = kernel[rows][:, rows], residual[rows], True
+            test = None if test is None else test[:, rows]
+        return KernelProblem(
+            kernel=kernel,
+            residual=residual,
+            test_rows=test,
+            num_samples=len(kernel) // self.rows_per_sample,
+            num_test=self.num_test,
+            input_eps=self.input_eps,
+            overwrite=owned and kernel.is_contiguous(),
+        )
+
+    def rows_of_removed(self, kept: Tensor) -> Tensor:
+        """What a network trained on the samples of ``kept`` [N] is multiplied with for outputs of the others."""
+        rows = kept.repeat_interleave(self.rows_per_sample)
+        return self.kernel[~rows][:, rows]
 
 
 def kernel_input(
@@ -124,8 +149,10 @@ def sample_mask(where: str, name: str, value: Array, shape: tuple[int | None, in
     return mask
 
 
-def as_tensor(where: str, name: str, value: Any) -> tuple[Tensor, bool]:
+def as_tensor(where: str, name: str, value: Any, *, read_only: bool = False) -> tuple[Tensor, bool]:
     """``value`` as a tensor, and whether that is a copy: of lists, and of arrays whose memory torch can't take over.
+
+    ``read_only`` promises that the tensor is not written to, so that arrays without that right are no reason to copy.
 
     Raises:
         DataError: It is neither a tensor nor an array nor nested lists of numbers.
@@ -142,11 +169,14 @@ def as_tensor(where: str, name: str, value: Any) -> tuple[Tensor, bool]:
         raise _no_array(where, name, f"{type(given).__name__}")
     if value.dtype.kind not in "biufc":
         raise _no_array(where, name, f"{type(given).__name__} of dtype {value.dtype}")
-    usable = value.flags.writeable and value.dtype.isnative and all(stride >= 0 for stride in value.strides)
-    if not usable:
+    usable = value.dtype.isnative and all(stride >= 0 for stride in value.strides)
+    if not (usable and (read_only or value.flags.writeable)):
+        usable = False
         value = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
     try:
-        return torch.from_numpy(value), not usable or value is not given
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(value), not usable or value is not given
     except TypeError as error:  # a width that torch lacks
         raise _no_array(where, name, f"{type(given).__name__} of dtype {value.dtype}") from error
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infotorch.measures.information import problem_of, refuse_unreliable, relative_error
+from infotorch.measures.information import refuse_unreliable, relative_error
 from infotorch.measures.kernel_input import Array, kernel_input
 from infotorch.measures.leave_out import Removal, leave_out
 from infotorch.measures.schedule import WHERE, Numbers, schedule
@@ -77,11 +77,10 @@ def leave_one_out_variance_from_kernel(
     plan = schedule(ridge=ridge, ridge_without=None, time=time, time_without=None, lr=lr, lr_without=None, steps=steps)
     rows = torch.arange(N * C, device=data.kernel.device).view(N, C)
     left = leave_out(
-        problem_of(data),
+        data.problem(overwrite=overwrite),
         [Removal(rows=rows, full=plan.full, without=plan.for_set(0))],
         nodes=NODES,
         return_sums=True,
-        overwrite=(overwrite or data.owned) and data.kernel.is_contiguous(),
     )
     refuse_unreliable(relative_error(left), "sample")
     assert left.summed_weights is not None

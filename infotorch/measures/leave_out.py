@@ -1,40 +1,50 @@
-"""Leave-out of samples and groups on one kernel, at all times, from as few factorizations as the times allow."""
+"""Leave-out of samples and groups on one linearized network, at all times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from infotorch.errors import NumericsError
-from infotorch.linalg.eigen import extreme_eigenvalues
-from infotorch.measures.by_eigen import ByEigen
-from infotorch.measures.by_inverse import ByInverse, SingularKernelError
-from infotorch.measures.by_steps import BySteps
 from infotorch.measures.schedule import WHERE
 from infotorch.measures.solver import Solver
-from infotorch.measures.spectrum import not_definite, refuse_indefinite, spectrum
 from infotorch.measures.training import Training
 
 TILE_BYTES = 1 << 26
 
 
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """A linearized network on its training samples: only inner products of Jacobian rows, no parameters."""
+class Problem(Protocol):
+    """A linearized network on its training samples: their kernel, or their features."""
 
-    kernel: Tensor
-    """K [m, m], float64."""
-    residual: Tensor
-    """y - f0, [m, V]: V right-hand sides share the kernel."""
-    num_samples: int
-    """N, whose rows these are."""
-    test_kernel: Tensor | None = None
-    """K_test [t, m]."""
-    num_test: int = 0
-    """M, over which functional information is averaged."""
-    input_eps: float = torch.finfo(torch.float64).eps
-    """Rounding of the dtype that the kernel came in."""
+    @property
+    def residual(self) -> Tensor:
+        """Y - f0, [m, V]: V right-hand sides."""
+
+    @property
+    def num_samples(self) -> int:
+        """N, on which the network is trained."""
+
+    @property
+    def num_coefficients(self) -> int:
+        """Numbers that describe a trained network, for one right-hand side."""
+
+    @property
+    def test_rows(self) -> Tensor | None:
+        """[t, num_coefficients]: what the trained network adds to test outputs is their product with it."""
+
+    @property
+    def num_test(self) -> int:
+        """M, over which functional information is averaged."""
+
+    def largest(self) -> float:
+        """The kernel's largest eigenvalue."""
+
+    def stepper(self) -> Solver:
+        """Takes every step of gradient descent."""
+
+    def solver(self, pairs: set[tuple[Training, Training]], nodes: int) -> Solver:
+        """Solves for these trainings with and without a set, from as few factorizations as they allow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +74,7 @@ class LeftOut:
     change_test: Tensor | None
     """Outputs without minus with, [times, n, t, V]."""
     trained: Tensor | None
-    """beta [times, m, V] of the training with all, of the first removal."""
+    """Coefficients [times, num_coefficients, V] of the training with all, of the first removal."""
     summed_weights: Tensor | None
     """Squared norm of the changes' sum over the sets, [times]."""
     summed_functions: Tensor | None
@@ -79,11 +89,10 @@ def leave_out(
     return_changes: bool = False,
     return_trained: bool = False,
     return_sums: bool = False,
-    overwrite: bool = False,
 ) -> LeftOut:
     """Left-out sets of every removal, in order.
 
-    Stepping comes first, because the eigendecomposition may ``overwrite`` the kernel.
+    Stepping comes first, because an eigendecomposition may overwrite the kernel.
     """
     out = _empty(problem, removals, return_changes, return_trained, return_sums)
     largest = _checked_largest(problem, removals)
@@ -91,30 +100,35 @@ def leave_out(
         [a.must_step(largest) or b.must_step(largest) for a, b in zip(r.full, r.without, strict=True)] for r in removals
     ]
     if any(map(any, stepped)):
-        refuse_indefinite(WHERE, problem.kernel, problem.input_eps)
-        _fill(out, problem, removals, stepped, BySteps(problem.kernel, problem.residual))
+        _fill(out, problem, removals, stepped, problem.stepper())
     rest = [
         [not step and not (a.duration == b.duration == 0) for step, a, b in zip(s, r.full, r.without, strict=True)]
         for s, r in zip(stepped, removals, strict=True)
     ]
     if any(map(any, rest)):
-        _fill(out, problem, removals, rest, _solver(problem, removals, rest, nodes, overwrite))
+        pairs = {
+            pair
+            for r, w in zip(removals, rest, strict=True)
+            for pair, wants in zip(zip(r.full, r.without, strict=True), w, strict=True)
+            if wants
+        }
+        _fill(out, problem, removals, rest, problem.solver(pairs, nodes))
     return out
 
 
 def _empty(problem: Problem, removals: Sequence[Removal], changes: bool, trained: bool, sums: bool) -> LeftOut:
     n, T = sum(len(r.rows) for r in removals), len(removals[0].full)
-    m, V = problem.residual.shape
+    V = problem.residual.shape[1]
     zeros = problem.residual.new_zeros
     widths = {r.rows.shape[1] for r in removals}
-    t = None if problem.test_kernel is None else len(problem.test_kernel)
+    t = None if problem.test_rows is None else len(problem.test_rows)
     return LeftOut(
         weights=zeros(T, n),
         functions=None if t is None else zeros(T, n),
         own=zeros(T, n, widths.pop(), V) if len(widths) == 1 else None,
         error=zeros(T, n),
         change_test=zeros(T, n, t, V) if changes and t is not None else None,
-        trained=zeros(T, m, V) if trained else None,
+        trained=zeros(T, problem.num_coefficients, V) if trained else None,
         summed_weights=zeros(T) if sums else None,
         summed_functions=zeros(T) if sums and t is not None else None,
     )
@@ -124,17 +138,17 @@ def _fill(
     out: LeftOut, problem: Problem, removals: Sequence[Removal], wanted: Sequence[Sequence[bool]], solver: Solver
 ) -> None:
     """Run ``solver`` over the wanted times of every removal, in tiles of sets, and write into ``out``."""
-    m, V = problem.residual.shape
+    V = problem.residual.shape[1]
     outputs, sums = None, dict[int, Tensor]()
-    if problem.test_kernel is not None:
+    if problem.test_rows is not None:
         num_columns = V * sum(len(r.rows) * sum(w) for r, w in zip(removals, wanted, strict=True))
-        outputs = solver.outputs(problem.test_kernel, num_columns)
+        outputs = solver.outputs(problem.test_rows, num_columns)
     start = 0
     for removal, chosen in zip(removals, wanted, strict=True):
         times = [time for time, wants in enumerate(chosen) if wants]
         full, without = [removal.full[time] for time in times], [removal.without[time] for time in times]
         b = removal.rows.shape[1]
-        for rows in removal.rows.split(max(1, TILE_BYTES // (8 * m * (b + 2 * V)))):
+        for rows in removal.rows.split(max(1, TILE_BYTES // (8 * problem.num_coefficients * (b + 2 * V)))):
             tile = slice(start, start + len(rows))
             start = tile.stop
             for place, change in solver.changes(rows, full, without):
@@ -162,37 +176,12 @@ def _fill(
                 out.trained[time] = solver.trained(removals[0].full[time])
 
 
-def _solver(
-    problem: Problem, removals: Sequence[Removal], wanted: Sequence[Sequence[bool]], nodes: int, overwrite: bool
-) -> Solver:
-    """One inverse where every training converges; otherwise eigenvectors."""
-    pairs = {
-        pair
-        for r, w in zip(removals, wanted, strict=True)
-        for pair, wants in zip(zip(r.full, r.without, strict=True), w, strict=True)
-        if wants
-    }
-    ridges = {without.ridge for _, without in pairs}
-    at_limit = {training.ridge for pair in pairs for training in pair if training.converges}
-    limit_ridge = min(at_limit, default=None)
-    if len(ridges) == 1 and all(a.converges and b.converges for a, b in pairs):
-        assert limit_ridge is not None
-        if limit_ridge > 0:  # at 0, the inverse itself finds a negative eigenvalue
-            refuse_indefinite(WHERE, problem.kernel, problem.input_eps)
-        try:
-            return ByInverse(problem.kernel, problem.residual, ridges.pop(), {full.ridge for full, _ in pairs})
-        except SingularKernelError:
-            raise not_definite(WHERE, problem.kernel, problem.input_eps, limit_ridge) from None
-    eigen = spectrum(WHERE, problem.kernel, input_eps=problem.input_eps, limit_ridge=limit_ridge, overwrite=overwrite)
-    return ByEigen(eigen, problem.residual, nodes)
-
-
 def _checked_largest(problem: Problem, removals: Sequence[Removal]) -> float:
     """The kernel's largest eigenvalue, where gradient descent needs it; refuses descent that diverges."""
     trainings = {t for r in removals for t in (*r.full, *r.without) if t.lr is not None and t.duration > 0}
     if not trainings:
         return 0.0
-    largest = extreme_eigenvalues(problem.kernel)[1]
+    largest = problem.largest()
     fastest = max(t.lr * (largest + t.ridge) for t in trainings if t.lr is not None)
     if fastest >= 2:
         lr = next(t.lr for t in removals[0].full if t.lr is not None)

@@ -10,7 +10,6 @@ from infotorch.errors import DataError, ShapeError
 from infotorch.measures.information import (
     RTOL,
     check_options,
-    problem_of,
     refuse_unreliable,
     relative_error,
 )
@@ -106,7 +105,7 @@ def pair_interactions(
         return Removal(rows=rows.flatten(1), full=plan.full, without=plan.for_set(0))
 
     left = leave_out(
-        problem_of(data),
+        data.problem(),
         [
             removal(alone[:, None], ridge_without, time_without, lr_without),
             removal(
@@ -117,7 +116,6 @@ def pair_interactions(
             ),
         ],
         nodes=nodes,
-        overwrite=data.owned,
     )
     S = len(alone)
 

@@ -1,0 +1,121 @@
+r"""Leave-out at any times from the eigendecomposition of the features' second moment.
+
+With :math:`A = \Phi^\top \Phi`, :math:`b = \Phi^\top r` and a shift p, the solution without the rows g is
+:math:`D b - D \Phi_g^\top \gamma` with :math:`D = (A + p)^{-1}` and
+:math:`\gamma = (I - \Phi_g D \Phi_g^\top)^{-1} (r_g - \Phi_g D b)`; a training is a sum of such solutions over shifts
+(linalg/contour.py). Everything below is in the eigenbasis of A.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from infotorch.linalg.eigen import Eigen
+from infotorch.linalg.resolvent import blocks, solutions_at, solve_blocks, spread
+from infotorch.measures.by_eigen import BLOCK_BYTES, WIDEST_SHARE
+from infotorch.measures.solver import Change, linear
+from infotorch.measures.spectrum import EPS, spectrum
+from infotorch.measures.training import Training
+
+
+class ByMoments:
+    """Every training is a function of the moment's eigenvalues; leaving out is a small solve a shift."""
+
+    def __init__(self, eigen: Eigen, cross: Tensor, features: Tensor, residual: Tensor, nodes: int) -> None:
+        """Eigenvalues must be >= 0, with exact zeros for the null space; cross [k, V], features [m, k]."""
+        self.eigen, self.features, self.residual, self.nodes = eigen, features, residual, nodes
+        self.rotated = eigen.vectors @ cross  # [k, V]
+
+    def changes(
+        self, rows: Tensor, full: Sequence[Training], without: Sequence[Training]
+    ) -> Iterator[tuple[int, Change]]:
+        n, b = rows.shape
+        values = self.eigen.values
+        psi = rotated_rows(self.eigen, self.features, rows)  # [b, k, n]
+        r = self.residual[rows]  # [n, b, V]
+        wide = n == 1 and b > WIDEST_SHARE * len(values)
+        retrained = self._retrained(psi[..., 0].mT, r[0], without) if wide else None
+        for place, (with_all, training) in enumerate(zip(full, without, strict=True)):
+            base = training.gain(values)[:, None] * self.rotated  # [k, V]
+            if retrained is not None:
+                solution, error = retrained[place]
+                removed = (base - solution)[:, None]
+            else:
+                removed, error = self._removed(psi, r, training)
+            if with_all == training:
+                delta = -removed  # exactly: no difference of two large solutions
+            else:
+                delta = (base - with_all.gain(values)[:, None] * self.rotated)[:, None] - removed
+            delta[values == 0] = 0  # no sample has a share in such a direction
+            own = torch.stack([(row[..., None] * (base[:, None] - removed)).sum(0) for row in psi], dim=1)
+            yield place, Change(delta=delta, squared=self.squared(delta), own=own, error=error)
+
+    def _removed(self, psi: Tensor, r: Tensor, training: Training) -> tuple[Tensor, Tensor]:
+        """What leaving out subtracts from the rotated solution, [k, n, V], and its estimated relative error, [n]."""
+        b, k, n = psi.shape
+        removed = psi.new_zeros(k, n, r.shape[-1])
+        error, size = psi.new_zeros(n), psi.new_zeros(n)
+        if training.duration == 0:
+            return removed, error
+        shifts = training.shifts(self.nodes)
+        p, q = shifts.p.to(psi.device), shifts.q.to(psi.device)
+        D = 1 / (self.eigen.values[:, None] + p)  # [k, S]
+        step = max(1, BLOCK_BYTES // (64 * n * b * b))  # shifts at a time
+        eye = torch.eye(b, dtype=torch.complex128, device=psi.device)
+        for some in torch.arange(len(p), device=psi.device).split(step):
+            rest = r[:, None] - solutions_at(psi, D[:, some], self.rotated)  # [n, S, b, V]
+            gamma, pivot = solve_blocks(eye - blocks(psi, D[:, some]), rest)
+            removed += spread(psi, D[:, some] * q[some], gamma)
+            share = q[some].abs() * gamma.abs().square().sum((-1, -2)).sqrt()  # [n, S]
+            error += (share * self._amplification(psi, D[:, some], gamma, pivot)).sum(-1)
+            size += share.sum(-1)
+        return removed, 2 * EPS * error / size.where(size > 0, 1.0)
+
+    def _amplification(self, psi: Tensor, D: Tensor, gamma: Tensor, pivot: Tensor) -> Tensor:
+        r"""By how much a relative error of the moments can grow in what is removed, [n, S].
+
+        To first order an error E of A, at most eps times its largest eigenvalue, moves D by -D E D: in the block and in
+        the solution at the rows, whose sum is divided by the pivot, and in the way back. Directions whose eigenvalue is
+        set to 0 have no share in any row. One minus the block loses what both have in common.
+        """
+        largest = self.eigen.values[-1]
+        power = D.abs().square() * (self.eigen.values > 0)[:, None]  # [k, S]
+        W = (psi.square().sum(0).mT @ power).sqrt()  # [n, S]
+        x = (self.rotated.square().sum(-1) @ power).sqrt()  # [S]
+        norm = gamma.abs().square().sum((-1, -2)).sqrt()
+        growth = largest * (W * W + W * x / norm.where(norm > 0, torch.inf)) + 1
+        return growth / pivot + largest * power.amax(0).sqrt()
+
+    def _retrained(self, psi: Tensor, r: Tensor, without: Sequence[Training]) -> list[tuple[Tensor, Tensor]]:
+        """A set of more rows than blocks pay for: solutions [k, V] of the others' moments, and estimated errors [1]."""
+        second = torch.diag(self.eigen.values) - psi @ psi.mT
+        inner = spectrum("unique_information", (second + second.mT) / 2, input_eps=EPS, overwrite=True)
+        cross = inner.vectors @ (self.rotated - psi @ r)
+        answers = []
+        for training in without:
+            gains = training.gain(inner.values)
+            growth = (self.eigen.values[-1] + training.ridge) * gains.where(inner.values > 0, 0).max()
+            answers.append((inner.vectors.mT @ (gains[:, None] * cross), 2 * EPS * growth[None]))
+        return answers
+
+    def trained(self, training: Training) -> Tensor:
+        return self.eigen.vectors.mT @ (training.gain(self.eigen.values)[:, None] * self.rotated)
+
+    def squared(self, delta: Tensor) -> Tensor:
+        return delta.square().sum((0, 2))
+
+    def outputs(self, test_rows: Tensor, num_columns: int) -> Callable[[Tensor], Tensor]:
+        return linear(rotated_tests(self.eigen, test_rows))
+
+
+def rotated_rows(eigen: Eigen, features: Tensor, rows: Tensor) -> Tensor:
+    """Features of ``rows`` [n, b] in the eigenbasis, [b, k, n]."""
+    n, b = rows.shape
+    chosen = features.index_select(0, rows.mT.reshape(-1)).to(torch.float64)
+    return (eigen.vectors @ chosen.mT).view(-1, b, n).permute(1, 0, 2).contiguous()
+
+
+def rotated_tests(eigen: Eigen, test_rows: Tensor) -> Tensor:
+    """Test rows [t, k] in the eigenbasis, float64."""
+    return test_rows.to(torch.float64) @ eigen.vectors.mT

@@ -1,0 +1,50 @@
+"""What training sees of a data set, in its features: sums over samples, of a size that does not grow with them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TILE_BYTES = 1 << 26
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Sums over samples of products of their features, float64; those of two parts of a data set add."""
+
+    second: Tensor
+    """Phi^T Phi, [k, k]."""
+    cross: Tensor
+    """Phi^T r, [k, V]."""
+    num_samples: int
+    """N."""
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(
+            second=self.second + other.second,
+            cross=self.cross + other.cross,
+            num_samples=self.num_samples + other.num_samples,
+        )
+
+
+def moments_of(features: Tensor, residual: Tensor, num_samples: int) -> Moments:
+    """Of rows of features [m, k] in any float dtype, and residual [m, V], of so many samples."""
+    k = features.shape[1]
+    cross = residual.new_zeros(k, residual.shape[1])
+    for rows, r in zip(*(x.split(_tile(k)) for x in (features, residual)), strict=True):
+        cross.addmm_(rows.to(torch.float64).mT, r)
+    return Moments(second=second_moment(features), cross=cross, num_samples=num_samples)
+
+
+def second_moment(features: Tensor) -> Tensor:
+    """Phi^T Phi [k, k] in float64 of features [m, k], symmetric to the bit."""
+    k = features.shape[1]
+    second = torch.zeros(k, k, dtype=torch.float64, device=features.device)
+    for rows in features.split(_tile(k)):
+        tile = rows.to(torch.float64)
+        second.addmm_(tile.mT, tile)
+    return (second + second.mT) / 2
+
+
+def _tile(k: int) -> int:
+    return max(1, TILE_BYTES // (8 * max(1, k)))

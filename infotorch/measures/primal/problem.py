@@ -1,0 +1,65 @@
+"""The least-squares problem in its primal form: features of samples, and their moments."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from infotorch.errors import NumericsError
+from infotorch.linalg.eigen import Eigen
+from infotorch.measures.primal.by_moments import ByMoments
+from infotorch.measures.primal.by_steps import ByDescent
+from infotorch.measures.primal.moments import Moments
+from infotorch.measures.schedule import WHERE
+from infotorch.measures.solver import Solver
+from infotorch.measures.spectrum import EPS, spectrum
+from infotorch.measures.training import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureProblem:
+    """A linearized network by features of its samples, one coefficient a feature.
+
+    The samples at hand may be some of those that ``moments`` sums up: what leaving one of them out changes follows
+    from its own features and the moments alone.
+    """
+
+    features: Tensor
+    """Of the samples at hand, [m, k]."""
+    residual: Tensor
+    """y - f0, [m, V], float64: V right-hand sides share the features."""
+    moments: Moments
+    """Of all samples on which the network is trained."""
+    test_rows: Tensor | None = None
+    """Features of test samples [t, k], or any rows with the same second moment."""
+    num_test: int = 0
+    """M, over which functional information is averaged."""
+
+    @property
+    def num_samples(self) -> int:
+        return self.moments.num_samples
+
+    @property
+    def num_coefficients(self) -> int:
+        return len(self.moments.second)
+
+    @cached_property
+    def eigen(self) -> Eigen:
+        """Of the moments. Their own rounding is float64's, so that only that may make one negative."""
+        return spectrum(WHERE, self.moments.second, input_eps=EPS)
+
+    def largest(self) -> float:
+        return float(self.eigen.values[-1])
+
+    def stepper(self) -> Solver:
+        return ByDescent(self.eigen, self.moments.cross, self.features, self.residual)
+
+    def solver(self, pairs: set[tuple[Training, Training]], nodes: int) -> Solver:
+        unbound = [t for pair in pairs for t in pair if t.converges and t.ridge == 0]
+        rank, k = int((self.eigen.values > 0).sum()), self.num_coefficients
+        if unbound and rank < k:
+            raise NumericsError(
+                f"{WHERE}: with ridge 0 at t=inf the training samples must span all directions of the features; got "
+                f"rank {rank} of {k}. Give ridge > 0, a finite time, or at most {rank} features."
+            )
+        return ByMoments(self.eigen, self.moments.cross, self.features, self.residual, nodes)

@@ -15,7 +15,25 @@ TILE_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
-class CrossEntropyGGN:
+class NewtonTarget:
+    r"""What one Newton step regresses :math:`R^\top J` on."""
+
+    factor: Tensor
+    """R, [N, C, C - 1], lower trapezoidal."""
+    residual: Tensor
+    """[N, C - 1]."""
+
+    def logits(self, prediction: Tensor) -> Tensor:
+        r"""Logits [N, C], of mean 0 over classes, that :math:`R^\top` maps to ``prediction`` [N, C - 1]."""
+        C = self.factor.shape[1]
+        top = self.factor[:, : C - 1].mT  # upper triangular
+        first = torch.linalg.solve_triangular(top, prediction[..., None], upper=True)[..., 0]  # the last logit at 0
+        change = torch.nn.functional.pad(first, (0, 1))
+        return change - change.mean(1, keepdim=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropyGGN(NewtonTarget):
     r"""A problem with C - 1 outputs that :func:`unique_information_from_kernel` takes.
 
     :math:`\tilde J_i = R_i^\top J_i` and :math:`\tilde r_i = -R_i^+ g_i`, where
@@ -25,22 +43,10 @@ class CrossEntropyGGN:
 
     kernel: Tensor
     """[N (C - 1), N (C - 1)], float64."""
-    residual: Tensor
-    """[N, C - 1]."""
     test_kernel: Tensor | None
     """[M (C - 1), N (C - 1)]: information in functions becomes the KL divergence of predictions, to second order."""
-    factor: Tensor
-    """R, [N, C, C - 1], lower trapezoidal."""
     displacement: Tensor | None
     """J~ (w - w0), [N, C - 1]; None where the ridge is centered at the current weights."""
-
-    def logits(self, prediction: Tensor) -> Tensor:
-        r"""Logits [N, C], of mean 0 over classes, that :math:`R^\top` maps to ``prediction`` [N, C - 1]."""
-        C = self.factor.shape[1]
-        top = self.factor[:, : C - 1].mT  # upper triangular
-        first = torch.linalg.solve_triangular(top, prediction[..., None], upper=True)[..., 0]  # the last logit at 0
-        change = torch.nn.functional.pad(first, (0, 1))
-        return change - change.mean(1, keepdim=True)
 
     def relative_newton_step(self, *, ridge: float, distance: float) -> float:
         r"""Length of the whole Newton step from w over :math:`\|w - w_0\|`: 0 at an optimum of the trained objective.
@@ -108,14 +114,8 @@ def cross_entropy_ggn(
     C = data.residual.shape[1]
     if C < 2:
         raise ShapeError(f"{WHERE}: logits must have at least 2 classes; got {C}. Give [N, 2] for a binary task.")
-    y = _labels(labels, data.residual)
-    R = multinomial_factor(_probabilities(data.residual, "logits"))
-    log_p = data.residual.log_softmax(1)
-    others = log_p.exp().scatter(1, y[:, None], 0)
-    g = others.scatter(1, y[:, None], -others.sum(1, keepdim=True))  # p - onehot without cancellation
-    top = R[:, : C - 1]
-    residual = -torch.linalg.solve_triangular(top, g[:, : C - 1, None], upper=False)[..., 0]
-    moved = None
+    newton = newton_target(data.residual, labels)
+    R, residual, moved = newton.factor, newton.residual, None
     if displacement is not None:
         shift = float64(WHERE, "displacement", displacement).to(R.device)
         if shift.shape != data.residual.shape:
@@ -157,6 +157,32 @@ def cross_entropy_unique_information(
     return unique_information_from_kernel(
         ggn.kernel, ggn.residual, ggn.test_kernel, ridge=ridge, sigma=sigma, overwrite=True
     )
+
+
+def newton_target(logits: Tensor, labels: Array) -> NewtonTarget:
+    """R and the residual of one Newton step, from logits [N, C] in float64 and classes [N].
+
+    Raises:
+        ShapeError: Labels are no integers [N].
+        DataError: A label is not a class.
+        NumericsError: A probability underflows to 0.
+    """
+    y = _labels(labels, logits)
+    R = probability_factor(logits)
+    others = logits.log_softmax(1).exp().scatter(1, y[:, None], 0)
+    g = others.scatter(1, y[:, None], -others.sum(1, keepdim=True))  # p - onehot without cancellation
+    last = R.shape[2]
+    residual = -torch.linalg.solve_triangular(R[:, :last], g[:, :last, None], upper=False)[..., 0]
+    return NewtonTarget(factor=R, residual=residual)
+
+
+def probability_factor(logits: Tensor, name: str = "logits") -> Tensor:
+    """R of the probabilities at logits [N, C], float64.
+
+    Raises:
+        NumericsError: A probability underflows to 0.
+    """
+    return multinomial_factor(_probabilities(logits, name))
 
 
 def multinomial_factor(p: Tensor) -> Tensor:
@@ -207,7 +233,7 @@ def _test_kernel(K_test: Tensor | None, logits_test: Array | None, R: Tensor, nu
             f"{WHERE}: logits_test must be finite [{num_test}, {R.shape[1]}], as K_test has {len(K_test)} rows; "
             f"got {list(logits.shape)}. Compute both from the same test samples."
         )
-    return _between(multinomial_factor(_probabilities(logits, "logits_test")), K_test, R)
+    return _between(probability_factor(logits, "logits_test"), K_test, R)
 
 
 def _between(left: Tensor, K: Tensor, right: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infotorch.errors import ConfigError, NotSupported, unknown
+from infotorch.errors import ConfigError, unknown
 from infotorch.measures.budget import DEFAULT_MEMORY_LIMIT, room_beside_kernel
+from infotorch.measures.columns import Regression, columns
 from infotorch.measures.digest import digest, digest_of_model
 from infotorch.measures.from_kernel import (
     UniqueInformationResult,
@@ -21,24 +22,15 @@ from infotorch.measures.from_kernel import (
 from infotorch.measures.information import Members, members
 from infotorch.measures.linearized import Linearized, last_layer, linearize, linearize_cross_entropy
 from infotorch.measures.measure import Progress
-from infotorch.table import Column, Scores
+from infotorch.measures.options import check_options, contradiction, is_several, several
+from infotorch.measures.primal.form import DEFAULT_DIM, Form, check_features_fit
+from infotorch.measures.primal.sketched import Sketching
+from infotorch.measures.primal.stream import Stream
+from infotorch.measures.schedule import schedule
+from infotorch.table import Scores
 from infotorch.task import Task, num_samples, select
 
 __all__ = ["UniqueInformation"]
-
-SOURCE = {
-    "unique_information_weights": "arXiv 2101.06640, eq. 5",
-    "unique_information_functions": "arXiv 2101.06640, eqs. 7 and 8",
-    "own_residual": "leave-one-out prediction of the linearized network",
-}
-CHOICES = {
-    "space": ("weights", "functions", "both"),
-    "loss": ("mse", "cross_entropy_ggn"),
-    "convention": ("mean", "sum", "reference"),
-    "form": ("auto", "dual", "primal"),
-    "sketch": ("sjlt", "kron"),
-    "outputs": ("full", "trace"),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +48,10 @@ class UniqueInformation:
       samples (eqs. 7 and 8).
 
     No network is trained again: all samples and times come from one eigendecomposition of the tangent kernel, or
-    from one inverse where training converges. Memory is that of a few matrices [N C, N C].
+    from one inverse where training converges. In the dual form memory is that of a few matrices [N C, N C]. In the
+    primal form it does not grow with N where the run is kept on disk: every Jacobian row becomes ``dim`` numbers, which
+    are written there, and the scores are exact for the kernel of these numbers. Its relative error is about
+    1 / sqrt(dim); what matters is dim against the number of directions that training uses.
 
     Columns: ``unique_information_weights`` and ``unique_information_functions`` in nats; ``own_residual``, the distance
     of a sample's target from its prediction by the network trained without it; ``suggested_label``, that prediction's
@@ -67,7 +62,6 @@ class UniqueInformation:
 
     Raises:
         ConfigError: An option is out of range or contradicts another.
-        NotSupported: ``form="primal"``.
     """
 
     name: ClassVar[str] = "unique_information"
@@ -89,11 +83,14 @@ class UniqueInformation:
     convention: Literal["mean", "sum", "reference"] = "mean"
     """What stays fixed without a sample: the mean loss, the summed loss, or the published code's mixture of both."""
     form: Literal["auto", "dual", "primal"] = "auto"
-    """How to compute it: dual is exact, by the kernel of all samples."""
+    """How to compute it: dual is exact, by the kernel of all samples; primal sketches their gradients, for any number
+    of samples; auto is dual where that fits the memory, and says so where it does not."""
     sketch: Literal["sjlt", "kron"] = "sjlt"
-    """Sketch of the primal form."""
+    """Sketch of the primal form; kron is quicker, and less exact at equal size."""
     dim: int | None = None
-    """Size of the sketch of the primal form."""
+    """Size of the sketch of the primal form, 1024 if not given; from the number of parameters on there is none."""
+    seed: int = 0
+    """Of the sketch."""
     layers: str | Sequence[str] = "all"
     """Which parameters train: all, last (the final Linear, at 1/C^2 of the memory), or names and globs."""
     outputs: Literal["full", "trace"] = "full"
@@ -108,65 +105,7 @@ class UniqueInformation:
     """Inputs [M, ...] on which functions are compared, or (x, y), or an object with .x."""
 
     def __post_init__(self) -> None:
-        for option, valid in CHOICES.items():
-            if getattr(self, option) not in valid:
-                raise unknown("UniqueInformation", option, getattr(self, option), valid)
-        if self.form == "primal":
-            raise NotSupported(
-                "UniqueInformation: form must be 'auto' or 'dual'; got 'primal', the sketched form, which this version "
-                "lacks. Give layers='last', outputs='trace' or fewer samples if the kernel is too large."
-            )
-        if self.dim is not None:
-            raise _contradiction(
-                "dim belongs to form='primal'", f"dim={self.dim} with form={self.form!r}", "Leave it out"
-            )
-        if self.space != "weights" and self.test_data is None:
-            raise _contradiction(f"space={self.space!r} needs test_data", "none", "Give test_data, inputs [M, ...]")
-        if not (math.isfinite(self.l2) and self.l2 >= 0):
-            raise _contradiction("l2 must be a finite number, at least 0", self.l2, "Correct l2")
-        if not (math.isfinite(self.sigma) and self.sigma > 0):
-            raise _contradiction("sigma must be a finite number above 0", self.sigma, "Correct sigma")
-        if self.models is not None and not len(self.models):
-            raise _contradiction("models must name at least one network", "none", "Leave it out for the task's own")
-        self._check_times()
-        if self.loss == "cross_entropy_ggn":
-            if self.lr is not None or self.time is not None:
-                raise _contradiction(
-                    "one Newton step has no time", "lr or time with loss='cross_entropy_ggn'", "Leave it out"
-                )
-            if not self.l2 > 0:
-                raise _contradiction(
-                    "l2 must be above 0 for loss='cross_entropy_ggn'", self.l2, "Give the l2 of training"
-                )
-            if self.outputs == "trace" or self.layers == "last":
-                raise _contradiction(
-                    "loss='cross_entropy_ggn' needs the whole kernel", "outputs='trace' or layers='last'",
-                    "Name the last layer's parameters in layers=[...]",
-                )  # fmt: skip
-
-    def _check_times(self) -> None:
-        if (self.lr is None) != (self.steps is None):
-            got = "lr without steps" if self.steps is None else "steps without lr"
-            raise _contradiction("lr and steps go together", got, "Give both, or time alone")
-        if self.lr is not None and self.time is not None:
-            raise _contradiction(
-                "either time or lr with steps must be given", "both", "Time is of flow, steps of descent"
-            )
-        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
-            raise _contradiction("lr must be a finite number above 0", self.lr, "Correct lr")
-        for option in ("steps", "time"):
-            if getattr(self, option) is not None and not _several(getattr(self, option)):
-                raise _contradiction(
-                    f"{option} must hold a number", "none", f"Leave {option} out to train to convergence"
-                )
-            if len(set(_several(getattr(self, option)))) < len(_several(getattr(self, option))):
-                raise _contradiction(f"{option} must differ", _several(getattr(self, option)), "Name each once")
-        for value in _several(self.steps):
-            if not (0 <= value < math.inf and value == int(value)):
-                raise _contradiction("steps must be whole numbers, at least 0", value, "Correct steps")
-        for value in _several(self.time):
-            if not value >= 0:
-                raise _contradiction("time must be numbers, at least 0", value, "Correct time; inf is to convergence")
+        check_options(self)
 
     @property
     def per_group(self) -> bool:
@@ -178,8 +117,8 @@ class UniqueInformation:
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain["layers"] = self.layers if isinstance(self.layers, str) else list(self.layers)
         for option, number in (("steps", int), ("time", float)):
-            if _is_several(plain[option]):
-                plain[option] = [number(value) for value in _several(plain[option])]
+            if is_several(plain[option]):
+                plain[option] = [number(value) for value in several(plain[option])]
         for option in ("groups", "removed"):
             if plain[option] is not None:
                 plain[option] = digest([torch.as_tensor(np.asarray(plain[option]))])
@@ -220,12 +159,54 @@ class UniqueInformation:
             widths = [one.outputs(select(x, slice(0, 1)))[0].numel() for one in tasks]
         C = widths[0]
         if len(set(widths)) > 1:
-            raise _contradiction("models must have one number of outputs", widths, "Score them one at a time")
+            raise contradiction("models must have one number of outputs", widths, "Score them one at a time")
         task.residual_targets(y, C)
-        room = self._room_beside_kernel(N, 0 if x_test is None else num_samples(x_test), C, memory_limit)
-        options = self._training(who) | {"groups": who.groups, "removed": None if self.removed is None else ~who.kept}
-        each = [self._member(one, x, y, x_test, options, room, progress) for one in tasks]
-        return Scores(index=np.arange(who.num_groups or N), columns=self._columns(each, task, y))
+        form = self.chosen(tasks[0], N, 0 if x_test is None else num_samples(x_test), C, memory_limit)
+        if form.name == "primal":
+            each: list[Any] = [self.stream(one, who, form.room).whole(x, y, x_test, who, progress) for one in tasks]
+        else:
+            removed = None if self.removed is None else ~who.kept
+            options = self._training(who) | {"groups": who.groups, "removed": removed}
+            each = [self._member(one, x, y, x_test, options, form.room, progress) for one in tasks]
+        return self.table(each, task, y, np.arange(who.num_groups or N))
+
+    def table(
+        self, members: Sequence[tuple[Regression, UniqueInformationResult]], task: Task, y: Tensor, index: np.ndarray
+    ) -> Scores:
+        """Scores of rows ``index`` from what every model's problem came to."""
+        classes = y.dim() == 1 and (not y.is_floating_point() or task.loss == "binary_cross_entropy")
+        return Scores(index=index, columns=columns(members, self._suffixes(), self.space, classes=classes))
+
+    def chosen(self, task: Task, N: int, M: int, C: int, memory_limit: int | None, *, on_disk: bool = False) -> Form:
+        """Dual or primal, and the memory for captured pairs.
+
+        Raises:
+            ConfigError: The form that was asked for needs more than ``memory_limit``.
+        """
+        limit = DEFAULT_MEMORY_LIMIT if memory_limit is None else memory_limit
+        if self.form != "primal":
+            try:
+                room = self._room_beside_kernel(N, M, C, limit)
+                return Form(name="dual", room=room, why=f"the kernel of {N * C:,} rows fits the memory")
+            except ConfigError:
+                if self.form == "dual" or self.outputs == "trace":
+                    raise
+        width = self.sketching(task).width
+        room = limit if on_disk else check_features_fit(N * C, width, min(M * C, width), limit)
+        return Form(name="primal", room=room, why=f"the kernel of {N * C:,} rows does not fit the memory")
+
+    def sketching(self, task: Task) -> Sketching:
+        """How samples become features, of a task that is restricted to the parameters that train."""
+        return Sketching(
+            task=task, loss=self.loss, kind=self.sketch, seed=self.seed, shared=self.layers == "last",
+            dim=DEFAULT_DIM if self.dim is None else self.dim,
+        )  # fmt: skip
+
+    def stream(self, task: Task, who: Members, room: int | None) -> Stream:
+        """One model's two passes in the primal form; ``room`` is what captured pairs may take."""
+        options: dict[str, Any] = dict.fromkeys(("time", "time_without", "lr", "lr_without", "steps"))
+        plan = schedule(**options | self._training(who), num_groups=who.num_groups)
+        return Stream(sketching=self.sketching(task), plan=plan, sigma=self.sigma, memory_limit=room)
 
     def _restricted(self, task: Task, model: nn.Module, x: Tensor) -> Task:
         task = dataclasses.replace(task, model=model)
@@ -253,7 +234,7 @@ class UniqueInformation:
         return room_beside_kernel(
             num_captured=(N * captured, M * captured),
             num_solved=(N * (C - 1), M * (C - 1)) if ggn else None,
-            converges=self.groups is None and self.lr is None and all(math.isinf(t) for t in _several(self.time)),
+            converges=self.groups is None and self.lr is None and all(math.isinf(t) for t in several(self.time)),
             memory_limit=DEFAULT_MEMORY_LIMIT if memory_limit is None else memory_limit,
         )
 
@@ -303,76 +284,17 @@ class UniqueInformation:
             return options
         counted = everybody if self.convention == "sum" else left
         if self.lr is not None:
-            return options | {"lr": self.lr / N, "lr_without": self.lr / counted, "steps": _several(self.steps)}
-        times = torch.tensor(_several(self.time) or [math.inf], dtype=torch.float64)
+            return options | {"lr": self.lr / N, "lr_without": self.lr / counted, "steps": several(self.steps)}
+        times = torch.tensor(several(self.time) or [math.inf], dtype=torch.float64)
         without = times[:, None] / counted  # [times, 1 or G]
         return options | {"time": times / N, "time_without": without[:, 0] if who.groups is None else without}
-
-    def _columns(
-        self, members: list[tuple[Linearized, UniqueInformationResult]], task: Task, y: Tensor
-    ) -> dict[str, Column]:
-        columns: dict[str, Column] = {}
-
-        def add(name: str, suffix: str, each: list[Tensor], unit: str, kind: Literal["estimate", "diagnostic"]) -> None:
-            values = torch.stack(each)  # [models, rows]
-            columns[name + suffix] = Column(
-                values=values.mean(0).numpy(force=True), unit=unit, source=SOURCE[name], kind=kind
-            )
-            if len(each) > 1:
-                stderr = (values.std(0) / math.sqrt(len(each))).numpy(force=True)
-                columns[f"{name}{suffix}_stderr"] = Column(values=stderr, unit=unit, source=SOURCE[name], kind=kind)
-
-        for time, suffix in enumerate(self._suffixes()):
-            if self.space != "functions":
-                each = [result.weights[time] for _, result in members]
-                add("unique_information_weights", suffix, each, "nats", "estimate")
-            if self.space != "weights":
-                each = [result.functions[time] for _, result in members if result.functions is not None]
-                add("unique_information_functions", suffix, each, "nats", "estimate")
-            predictions = [
-                problem.outputs(result.own_prediction[time])
-                for problem, result in members
-                if result.own_prediction is not None
-            ]
-            if not predictions:
-                continue
-            target = members[0][0].target
-            add("own_residual", suffix, [(target - p).norm(dim=1) for p in predictions], "1", "diagnostic")
-            if y.dim() == 1 and (not y.is_floating_point() or task.loss == "binary_cross_entropy"):
-                mean = torch.stack(predictions).mean(0)  # [N, C]
-                label = mean.argmax(1) if mean.shape[1] > 1 else (mean[:, 0] > 0.5).long()
-                source = "largest output of the network trained without the sample"
-                columns["suggested_label" + suffix] = Column(
-                    values=label.numpy(force=True), unit="1", source=source, kind="heuristic"
-                )
-        reliable = torch.stack([result.reliable for _, result in members]).all(0)
-        columns["reliable"] = Column(
-            values=reliable.numpy(force=True),
-            unit="1",
-            source="estimated relative error of the float64 solve <= 1e-6",
-            kind="diagnostic",
-        )
-        return columns
 
     def _suffixes(self) -> list[str]:
         """What the columns of each time are marked with: nothing where there is one time."""
         for option, values in (("steps", self.steps), ("time", self.time)):
-            if _is_several(values):
-                return [f"_{option}_{str(value).removesuffix('.0')}" for value in _several(values)]
+            if is_several(values):
+                return [f"_{option}_{str(value).removesuffix('.0')}" for value in several(values)]
         return [""]
-
-
-def _contradiction(must: str, got: object, todo: str) -> ConfigError:
-    return ConfigError(f"UniqueInformation: {must}; got {got}. {todo}.")
-
-
-def _is_several(value: Any) -> bool:
-    return value is not None and torch.as_tensor(value).dim() > 0
-
-
-def _several(value: Any) -> list[float]:
-    """The numbers of an option that takes one, several or none."""
-    return [] if value is None else torch.as_tensor(value, dtype=torch.float64).reshape(-1).tolist()
 
 
 def _inputs(test_data: Any) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from infotorch.errors import DataError, ShapeError
 from infotorch.linalg.eigen import eigh
 from infotorch.measures.kernel_input import Array, as_tensor, float64
-from infotorch.measures.primal.moments import TILE_BYTES, moments_of, second_moment
+from infotorch.measures.primal.moments import TILE_BYTES, Moments, moments_of, second_moment
 from infotorch.measures.primal.problem import FeatureProblem
 
 
@@ -26,6 +26,8 @@ class FeatureInput:
     """M."""
     rows_per_sample: int
     """b: C, or 1 where all outputs share the features."""
+    moments: Moments | None = None
+    """Of all samples on which the network is trained; None: they are the samples at hand."""
 
     def problem(self, kept: Tensor | None = None, *, overwrite: bool = False) -> FeatureProblem:
         """The problem on the samples of ``kept`` [N], all of them by default. Nothing is ever overwritten."""
@@ -36,7 +38,7 @@ class FeatureInput:
         return FeatureProblem(
             features=features,
             residual=residual,
-            moments=moments_of(features, residual, len(features) // self.rows_per_sample),
+            moments=self.moments or moments_of(features, residual, len(features) // self.rows_per_sample),
             test_rows=self.tests,
             num_test=self.num_test,
         )
@@ -79,8 +81,8 @@ def feature_input(
                 "Sketch both with one seed."
             )
         tests, num_test = rows.flatten(0, -2), len(rows)
-        if len(tests) > tests.shape[1] and not each_test:
-            tests = root(second_moment(tests))
+        if not each_test:
+            tests = fewest_rows(tests)
     return FeatureInput(
         features=phi.flatten(0, -2),
         residual=r.to(phi.device),
@@ -90,9 +92,11 @@ def feature_input(
     )
 
 
-def root(second: Tensor) -> Tensor:
-    """Rows R [k, k] with R^T R = ``second``."""
-    eigen = eigh(second)
+def fewest_rows(tests: Tensor) -> Tensor:
+    """Features [t, k] themselves, or k rows with the same second moment where these are fewer."""
+    if len(tests) <= tests.shape[1]:
+        return tests
+    eigen = eigh(second_moment(tests))
     return eigen.values.clamp(min=0).sqrt()[:, None] * eigen.vectors
 
 

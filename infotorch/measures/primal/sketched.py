@@ -1,0 +1,95 @@
+"""The least-squares problem that a network is near its weights, by features of its samples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from infotorch.blocks.features import Features, features
+from infotorch.capture import capture
+from infotorch.measures.cross_entropy import newton_target, probability_factor
+from infotorch.task import Task
+
+__all__ = ["Rows", "Sketching"]
+
+Loss = Literal["mse", "cross_entropy_ggn"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """Samples of a ridge regression: :class:`infotorch.measures.linearized.Linearized` by features."""
+
+    features: Tensor
+    """[n, b, k], where b is C, or C - 1 for cross-entropy; or [n, k] where all outputs share them."""
+    residual: Tensor
+    """What is regressed on, [n, C] or [n, C - 1], float64."""
+    target: Tensor
+    """What the outputs should be, [n, C]."""
+    outputs: Callable[[Tensor], Tensor]
+    """From J_n d [n, b] to outputs comparable with ``target``, [n, C]."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sketching:
+    """How samples become features, and features rows of the problem.
+
+    Features follow from inputs alone, so that they serve all labels, times and ridges.
+    """
+
+    task: Task
+    """Model, and the parameters that train."""
+    loss: Loss
+    dim: int | None
+    """Size of the sketch; None, or at least as many as parameters: no sketch."""
+    kind: Literal["sjlt", "kron"]
+    seed: int
+    shared: bool = False
+    """The task is a last layer, whose inputs are its features: exact, without a sketch."""
+
+    @property
+    def num_parameters(self) -> int:
+        """P."""
+        return sum(p.numel() for p in self.task.parameters().values())
+
+    @property
+    def width(self) -> int:
+        """Numbers of a feature, k."""
+        if self.shared:
+            return sum(p[0].numel() for p in self.task.parameters().values())
+        return self.num_parameters if self.dim is None else min(self.dim, self.num_parameters)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing is sketched."""
+        return self.shared or self.dim is None or self.dim >= self.num_parameters
+
+    def features(self, x: Any, memory_limit: int | None = None) -> Features:
+        if self.shared:
+            with capture(self.task, x, seeds="logits") as cap:
+                (pair,) = cap.pairs.values()
+                inputs = pair.a[:, 0]
+                return Features(rows=pad(inputs, (0, int(pair.bias)), value=1.0), outputs=cap.outputs)
+        return features(self.task, x, dim=self.dim, seed=self.seed, kind=self.kind, memory_limit=memory_limit)
+
+    def rows(self, found: Features, y: Tensor) -> Rows:
+        f0 = found.outputs.to(torch.float64)
+        target = self.task.residual_targets(y, f0.shape[1])
+        if self.loss == "mse":
+            return Rows(features=found.rows, residual=target - f0, target=target, outputs=lambda change: f0 + change)
+        newton = newton_target(f0, y)
+        return Rows(
+            features=torch.einsum("ncd,nck->ndk", newton.factor.to(found.rows.dtype), found.rows),
+            residual=newton.residual,
+            target=target,
+            outputs=lambda change: (f0 + newton.logits(change)).softmax(1),
+        )
+
+    def test_rows(self, found: Features) -> Tensor:
+        """[M b, k]: products with a change of the weights are changes of what functions are compared by."""
+        if self.loss == "mse":
+            return found.rows.flatten(0, -2)
+        R = probability_factor(found.outputs.to(torch.float64))
+        return torch.einsum("ncd,nck->ndk", R.to(found.rows.dtype), found.rows).flatten(0, 1)

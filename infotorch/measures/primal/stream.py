@@ -1,0 +1,98 @@
+"""Unique information of one network's samples in two passes: moments of all, then scores of some at a time."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infotorch.blocks.features import Features
+from infotorch.measures.information import Members, UniqueInformationResult, information
+from infotorch.measures.measure import Progress
+from infotorch.measures.primal.feature_input import FeatureInput, fewest_rows
+from infotorch.measures.primal.form import BATCH
+from infotorch.measures.primal.moments import Moments, moments_of
+from infotorch.measures.primal.sketched import Rows, Sketching
+from infotorch.measures.schedule import Schedule
+from infotorch.task import num_samples, select
+
+__all__ = ["Stream", "Tests"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tests:
+    """On what functions are compared, in features."""
+
+    rows: Tensor
+    """[t, k]: their features, or fewer rows with the same second moment."""
+    num_test: int
+    """M."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stream:
+    """What a data set of any size needs of the primal form; features of all samples are never here at once."""
+
+    sketching: Sketching
+    plan: Schedule
+    """Trainings of the summed loss."""
+    sigma: float
+    memory_limit: int | None = None
+    """Bytes of captured pairs."""
+
+    @torch.no_grad()
+    def features(self, x: Any) -> Features:
+        """Of a batch: the first pass."""
+        return self.sketching.features(x, self.memory_limit)
+
+    def batched(self, x: Any, batch_size: int, progress: Progress | None) -> Features:
+        """Of more samples than one batch, where all fit the memory."""
+        N, found = num_samples(x), []
+        for start in range(0, N, batch_size):
+            found.append(self.features(select(x, slice(start, min(start + batch_size, N)))))
+            if progress:
+                progress("features", min(start + batch_size, N), N)
+        return Features(rows=torch.cat([f.rows for f in found]), outputs=torch.cat([f.outputs for f in found]))
+
+    @torch.no_grad()
+    def tests(self, x: Any, batch_size: int, progress: Progress | None) -> Tests:
+        """Of test inputs [M, ...]."""
+        found = self.batched(x, batch_size, progress)
+        return Tests(rows=fewest_rows(self.sketching.test_rows(found)), num_test=len(found.outputs))
+
+    def whole(
+        self, x: Any, y: Tensor, x_test: Any | None, who: Members, progress: Progress | None
+    ) -> tuple[Rows, UniqueInformationResult]:
+        """Scores of all samples, or groups, with their features held in memory."""
+        found = self.batched(x, BATCH, progress)
+        tests = None if x_test is None else self.tests(x_test, BATCH, progress)
+        if progress:
+            progress("scores", 0, 1)
+        result = self.result(found, y, who, None, tests)
+        if progress:
+            progress("scores", 1, 1)
+        return result
+
+    @torch.no_grad()
+    def moments(self, found: Features, y: Tensor, kept: Tensor) -> Moments:
+        """Of some samples; those of parts add. ``kept`` bool [n]: samples that are there in any training."""
+        rows = self.sketching.rows(found, y)
+        features, residual = rows.features[kept], rows.residual[kept]
+        b = 1 if features.dim() == 2 else features.shape[1]
+        return moments_of(features.flatten(0, -2), residual.reshape(len(features) * b, -1), len(features))
+
+    @torch.no_grad()
+    def result(
+        self, found: Features, y: Tensor, who: Members, moments: Moments | None, tests: Tests | None
+    ) -> tuple[Rows, UniqueInformationResult]:
+        """Scores of some samples among all that ``moments`` sums up, by default themselves: the second pass."""
+        rows = self.sketching.rows(found, y)
+        data = FeatureInput(
+            features=rows.features.flatten(0, -2),
+            residual=rows.residual,
+            tests=None if tests is None else tests.rows,
+            num_test=0 if tests is None else tests.num_test,
+            rows_per_sample=1 if rows.features.dim() == 2 else rows.features.shape[1],
+            moments=moments,
+        )
+        return rows, information(data, who, self.plan, sigma=self.sigma, on_unreliable="flag")

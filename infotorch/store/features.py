@@ -1,0 +1,229 @@
+"""Features of a data set's samples on disk, in parts of rows: written once, read for every label, time and ridge.
+
+A folder ``features`` holds ``manifest.json``, which says what the features follow from, and for each part
+
+* ``part-00000.npy``, the features [rows, C, k], float32 or float64, or uint16 with the upper half of a float32 each
+  (bfloat16: ``(x.astype(np.uint32) << 16).view(np.float32)``);
+* ``part-00000.outputs.npy``, the network's outputs there, [rows, C];
+* ``part-00000.json``, written last: rows, digest of the inputs, SHA-256 of both files.
+"""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from infotorch import errors
+from infotorch.store.files import file_hash, locked, refusals, write_bytes, write_file
+from infotorch.store.manifest import decoded, encoded, plain
+from infotorch.store.shards import row_ranges
+
+MANIFEST = "manifest.json"
+VERSION = 1
+Dtype = Literal["float32", "float64", "bfloat16"]
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise ConfigError for a dtype that features are not kept in."""
+    if dtype not in ("float32", "float64", "bfloat16"):
+        raise errors.unknown("store", "the features' dtype", dtype, ("float32", "float64", "bfloat16"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Rows [start, stop) of a feature store."""
+
+    folder: Path
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def file(self) -> Path:
+        return self.folder / f"part-{self.number:05d}.npy"
+
+    @property
+    def outputs_file(self) -> Path:
+        return self.folder / f"part-{self.number:05d}.outputs.npy"
+
+    @property
+    def record(self) -> Path:
+        return self.folder / f"part-{self.number:05d}.json"
+
+    def has(self, inputs: str) -> bool:
+        """Whether the part is there, with features of inputs that have this digest."""
+        if not (self.record.exists() and self.file.exists() and self.outputs_file.exists()):
+            return False
+        found = decoded("store", self.record)
+        return [found.get(key) for key in ("start", "stop", "inputs")] == [self.start, self.stop, inputs]
+
+    def write(self, batches: Iterable[tuple[np.ndarray, np.ndarray]], inputs: str, dtype: Dtype) -> None:
+        """Writes features [n, C, k] and outputs [n, C] of following batches, then the record.
+
+        Raises:
+            StoreError: The system refuses; the part is then not there, and those before it are.
+        """
+        with refusals("store", self.record):
+            self.record.unlink(missing_ok=True)
+        outputs = []
+
+        def write(file: io.RawIOBase) -> None:
+            rows = 0
+            for features, f0 in batches:
+                values = packed(features, dtype)
+                if not rows:
+                    shape = (self.stop - self.start, *values.shape[1:])
+                    header = {"descr": values.dtype.str, "fortran_order": False, "shape": shape}
+                    head = io.BytesIO()
+                    np.lib.format.write_array_header_1_0(head, header)
+                    file.write(head.getvalue())
+                file.write(np.ascontiguousarray(values).tobytes())
+                outputs.append(f0)
+                rows += len(values)
+            if rows != self.stop - self.start:
+                raise errors.DataError(
+                    f"store: the data must have rows {self.start} to {self.stop - 1}; got {rows} of them. The data set "
+                    "changed its length: run the command again with data that stay the same."
+                )
+
+        sha256 = write_file(self.file, write)
+        numbers = io.BytesIO()
+        np.save(numbers, np.concatenate(outputs))
+        files = {self.file.name: sha256, self.outputs_file.name: write_bytes(self.outputs_file, numbers.getvalue())}
+        record = {"start": self.start, "stop": self.stop, "inputs": inputs, "files": files}
+        write_bytes(self.record, encoded(record, sort_keys=False))
+
+    def read(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Features [rows, C, k] and outputs [rows, C] of rows [first, last) of the data set, in memory.
+
+        Raises:
+            StoreError: A file is missing or no array of these rows.
+        """
+        rows = slice(first - self.start, last - self.start)
+        try:
+            with refusals("store", self.file):
+                features = _rows_of(self.file, rows)
+                outputs = np.load(self.outputs_file, allow_pickle=False)
+        except ValueError as error:
+            raise self._damaged(f"no array ({error})") from error
+        if len(features) != last - first or len(outputs) != self.stop - self.start:
+            raise self._damaged(f"{len(features)} rows of {last - first}")
+        return unpacked(features), outputs[rows]
+
+    def check(self) -> None:
+        """Compares the files with the hashes of the record.
+
+        Raises:
+            StoreError: A file is not as it was written; the text names it.
+        """
+        for name, sha256 in decoded("store", self.record)["files"].items():
+            if file_hash("store", self.folder / name) != sha256:
+                raise self._damaged("content of another hash")
+
+    def _damaged(self, got: str) -> errors.StoreError:
+        return errors.StoreError(
+            f"store: {self.file} must be as it was written; got {got}. Delete {self.record.name} beside it, then run "
+            "the same command again."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureStore:
+    """The parts of one data set under one network and sketch."""
+
+    folder: Path
+    num_rows: int
+    part_size: int
+
+    def parts(self) -> Iterator[Part]:
+        """All parts, in order."""
+        for number, (start, stop) in enumerate(row_ranges(self.num_rows, self.part_size)):
+            yield Part(folder=self.folder, number=number, start=start, stop=stop)
+
+    def between(self, start: int, stop: int) -> Iterator[tuple[Part, int, int]]:
+        """The parts that rows [start, stop) touch, each with its own share of them."""
+        for part in self.parts():
+            if part.start < stop and start < part.stop:
+                yield part, max(part.start, start), min(part.stop, stop)
+
+
+@contextmanager
+def feature_store(
+    folder: str | Path, *, key: Mapping[str, Any], num_rows: int, part_size: int
+) -> Iterator[FeatureStore]:
+    """The feature store in ``folder``, made where it is missing, with its lock held.
+
+    A store may hold parts of fewer or more rows than ``num_rows``: those whose inputs have not changed are kept.
+
+    Args:
+        folder: Its folder.
+        key: What features follow from beside the samples, in JSON's types.
+        num_rows: N.
+        part_size: Rows of a part.
+
+    Raises:
+        StoreError: The folder holds something else, or features of another key (the text names the first field that
+            differs); or another process writes there.
+    """
+    path = Path(folder)
+    wanted = {"version": VERSION, "part_size": part_size, "key": plain(dict(key), "features")}
+    with refusals("store", path):
+        path.mkdir(parents=True, exist_ok=True)
+    with locked(path):
+        if (path / MANIFEST).exists():
+            _check_same(path, decoded("store", path / MANIFEST), wanted)
+        else:
+            with refusals("store", path):
+                foreign = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+            if foreign:
+                raise errors.StoreError(
+                    f"store: features must go to a new or empty folder, or a feature store; got {path}, which holds "
+                    f"{foreign[0]!r}. Choose another folder."
+                )
+            write_bytes(path / MANIFEST, encoded(wanted, sort_keys=False))
+        yield FeatureStore(folder=path, num_rows=num_rows, part_size=part_size)
+
+
+def packed(features: np.ndarray, dtype: Dtype) -> np.ndarray:
+    """Features as they lie in a file: bfloat16 is the upper half of a float32, rounded to even."""
+    if dtype != "bfloat16":
+        return features.astype(dtype, copy=False)
+    bits = features.astype(np.float32, copy=False).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def unpacked(values: np.ndarray) -> np.ndarray:
+    """The inverse of ``packed``, float32 or float64."""
+    return (values.astype(np.uint32) << 16).view(np.float32) if values.dtype == np.uint16 else values
+
+
+def _rows_of(file: Path, rows: slice) -> np.ndarray:
+    """Rows of an array file, read into memory of their own: pages of a map would count as the process's."""
+    with open(file, "rb") as stream:
+        np.lib.format.read_magic(stream)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        size = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
+        stream.seek(rows.start * size, io.SEEK_CUR)
+        data = stream.read((rows.stop - rows.start) * size)
+        return np.frombuffer(data, dtype).reshape(-1, *shape[1:])
+
+
+def _check_same(path: Path, old: Any, wanted: Mapping[str, Any]) -> None:
+    def flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                yield from flat(inner, f"{name}.{key}" if name else str(key))
+        else:
+            yield name, value
+
+    before = dict(flat(old, ""))
+    for name, value in flat(wanted, ""):
+        if before.get(name) != value:
+            raise errors.StoreError(
+                f"store: features in {path} must be of this network and sketch; got {name.removeprefix('key.')} "
+                f"{before.get(name)!r} there, {value!r} here. Choose another folder for the features, or delete it."
+            )

@@ -34,6 +34,10 @@ TEST_HELP = (
     "Samples on which predictions are compared, for measures in function space; in place of the task's own test loader."
 )
 MEASURE_HELP = f"What to measure; repeat it for several. One of: {', '.join(measures.REGISTRY)}. \\[default: {DEFAULT}]"
+FEATURES_HELP = (
+    "Folder in which the features of --form primal stay, for other labels, times and ridges. \\[default: RUN.features, "
+    "deleted when the run is whole]"
+)
 MEMORY_HELP = "Memory that may be used, such as 4GB or 512MiB; a larger problem is refused."
 
 
@@ -51,6 +55,7 @@ def command(
     memory_limit: Annotated[str | None, typer.Option(metavar="SIZE", help=MEMORY_HELP)] = None,
     batch_size: Annotated[int, count_option("Samples in one forward pass.")] = BATCH,
     shard_size: Annotated[int, count_option("Samples in one file of the run.")] = SHARD,
+    features: Annotated[str | None, typer.Option(metavar="FOLDER", help=FEATURES_HELP)] = None,
     threads: Annotated[int | None, count_option("Threads that compute; all cores where not given.")] = None,
     **fields: Any,
 ) -> None:
@@ -78,6 +83,7 @@ def command(
     options = {"data": data, "test_data": test_data, "memory_limit": limit}
     options |= {"batch_size": batch_size} if batch_size != BATCH else {}
     options |= {"shard_size": shard_size} if shard_size != SHARD else {}
+    options |= {"features": features} if features is not None else {}
     record = {
         "command": "score", "task": task, "data": data, "test_data": test_data,
         "argv": line(task, chosen, {**options, **{k: v for values in settings for k, v in values.items()}}),
@@ -85,7 +91,7 @@ def command(
     with terminal.progress() as progress, flags.spoken(measures.REGISTRY):
         scores = pipeline.score(
             loaded.task, samples, built, out=out, memory_limit=limit, batch_size=batch_size, shard_size=shard_size,
-            progress=progress, command=record if out is not None else None,
+            progress=progress, command=record if out is not None else None, features=features,
         )  # fmt: skip
     show(terminal, scores, samples, out)
 

@@ -34,6 +34,18 @@ __all__ = ["UniqueInformation"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A data set and its networks, checked."""
+
+    who: Members
+    x_test: Tensor | None
+    tasks: list[Task]
+    """One a network, restricted to the parameters that train."""
+    num_outputs: int
+    """C."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class UniqueInformation:
     r"""How much the trained network changes when a sample is not there, in nats; exact for the linearized network.
 
@@ -145,6 +157,22 @@ class UniqueInformation:
             CaptureError: A parameter can't be captured, or ``layers="last"`` finds no final Linear.
             NumericsError: The training diverges, or has no unique end without a sample.
         """
+        ready = self.prepared(task, x, y)
+        who, x_test = ready.who, ready.x_test
+        form = self.chosen(ready, memory_limit)
+        form.tell(self.form)
+        if form.name == "primal":
+            each: list[Any] = [
+                self.stream(one, who, form.room).whole(x, y, x_test, who, progress) for one in ready.tasks
+            ]
+        else:
+            removed = None if self.removed is None else ~who.kept
+            options = self._training(who) | {"groups": who.groups, "removed": removed}
+            each = [self._member(one, x, y, x_test, options, form.room, progress) for one in ready.tasks]
+        return self.table(each, task, y, np.arange(who.num_groups or len(y)))
+
+    def prepared(self, task: Task, x: Tensor, y: Tensor) -> Prepared:
+        """The data and every network, checked, before anything is computed; raises as :meth:`scores` does."""
         task.split((x, y))
         N = num_samples(x)
         if N < 2:
@@ -161,14 +189,7 @@ class UniqueInformation:
         if len(set(widths)) > 1:
             raise contradiction("models must have one number of outputs", widths, "Score them one at a time")
         task.residual_targets(y, C)
-        form = self.chosen(tasks[0], N, 0 if x_test is None else num_samples(x_test), C, memory_limit)
-        if form.name == "primal":
-            each: list[Any] = [self.stream(one, who, form.room).whole(x, y, x_test, who, progress) for one in tasks]
-        else:
-            removed = None if self.removed is None else ~who.kept
-            options = self._training(who) | {"groups": who.groups, "removed": removed}
-            each = [self._member(one, x, y, x_test, options, form.room, progress) for one in tasks]
-        return self.table(each, task, y, np.arange(who.num_groups or N))
+        return Prepared(who=who, x_test=x_test, tasks=tasks, num_outputs=C)
 
     def table(
         self, members: Sequence[tuple[Regression, UniqueInformationResult]], task: Task, y: Tensor, index: np.ndarray
@@ -177,23 +198,26 @@ class UniqueInformation:
         classes = y.dim() == 1 and (not y.is_floating_point() or task.loss == "binary_cross_entropy")
         return Scores(index=index, columns=columns(members, self._suffixes(), self.space, classes=classes))
 
-    def chosen(self, task: Task, N: int, M: int, C: int, memory_limit: int | None, *, on_disk: bool = False) -> Form:
+    def chosen(self, ready: Prepared, memory_limit: int | None, *, on_disk: bool = False) -> Form:
         """Dual or primal, and the memory for captured pairs.
 
         Raises:
             ConfigError: The form that was asked for needs more than ``memory_limit``.
         """
         limit = DEFAULT_MEMORY_LIMIT if memory_limit is None else memory_limit
+        N, M, C = len(ready.who.kept), 0 if ready.x_test is None else num_samples(ready.x_test), ready.num_outputs
+        why = ""
         if self.form != "primal":
             try:
-                room = self._room_beside_kernel(N, M, C, limit)
-                return Form(name="dual", room=room, why=f"the kernel of {N * C:,} rows fits the memory")
-            except ConfigError:
+                return Form(name="dual", room=self._room_beside_kernel(N, M, C, limit))
+            except ConfigError as error:
                 if self.form == "dual" or self.outputs == "trace":
                     raise
-        width = self.sketching(task).width
-        room = limit if on_disk else check_features_fit(N * C, width, min(M * C, width), limit)
-        return Form(name="primal", room=room, why=f"the kernel of {N * C:,} rows does not fit the memory")
+                why = str(error).partition("; got")[0].partition(": ")[2]
+        sketching = self.sketching(ready.tasks[0])
+        width, b = sketching.width, 1 if sketching.shared else C
+        room = limit if on_disk else check_features_fit(N * b, width, min(M * b, width), limit)
+        return Form(name="primal", room=room, why=why, width=width, is_exact=sketching.is_exact)
 
     def sketching(self, task: Task) -> Sketching:
         """How samples become features, of a task that is restricted to the parameters that train."""

@@ -1,7 +1,8 @@
 """From a task and its data to scores, in memory or as a run on disk that any crash leaves resumable."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,11 +11,15 @@ from torch import Tensor
 
 from infotorch import errors, measures, store
 from infotorch.data import Samples, inputs_of, samples_of
+from infotorch.measures import UniqueInformation
 from infotorch.measures.digest import digest_of_model
 from infotorch.measures.measure import Measure, Progress
+from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.keeping import keep_samples, with_classes
 from infotorch.pipeline.provenance import data_facts, environment, outputs_digest, task_facts
-from infotorch.table import Column, Scores
+from infotorch.pipeline.streaming import TwoPasses, two_passes
+from infotorch.pipeline.tables import joined, stacked
+from infotorch.table import Scores
 from infotorch.task import Task
 
 __all__ = ["score"]
@@ -34,6 +39,7 @@ def score(
     progress: Progress | None = None,
     command: Mapping[str, Any] | None = None,
     notes: Notes | None = None,
+    features: str | Path | None = None,
 ) -> Scores:
     """Scores of every sample of ``data``, the columns of all ``measures`` side by side.
 
@@ -58,6 +64,8 @@ def score(
         command: What else the scores follow from, for the run's manifest; the options given here are added.
         notes: What the report shows besides scores, by name, or a function of the scores that returns it; the function
             is not called for a run that was finished before. Both go with ``out``.
+        features: Folder in which the features of ``form="primal"`` stay, for other labels, times and ridges of the same
+            network and inputs; goes with ``out``. Default: ``<out>.features``, which is deleted when the run is whole.
 
     Returns:
         The scores, in the order of the data, or of the groups. With ``out``, those on disk.
@@ -70,7 +78,7 @@ def score(
     for name, size in (("batch_size", batch_size), ("shard_size", shard_size)):
         if size < 1:
             raise errors.ConfigError(f"score: {name} must be at least 1; got {size}. Choose a positive number.")
-    for name, given in (("command", command), ("notes", notes)):
+    for name, given in (("command", command), ("notes", notes), ("features", features)):
         if given is not None and out is None:
             raise errors.ConfigError(f"score: {name} belongs to a run on disk; got no out. Give out, or leave it out.")
     chosen = _chosen(measures)
@@ -84,7 +92,7 @@ def score(
     if out is None:
         whole = job.whole()
         parts = [job.part(whole, start, stop) for start, stop in _ranges(0, len(samples), shard_size)]
-        return _stacked(parts)
+        return stacked(parts)
     outputs = outputs_digest(task, samples)  # before any look at the model, which may keep what it last saw
     options = {
         "measures": [{"name": measure.name, **measure.config()} for measure in chosen],
@@ -107,7 +115,7 @@ def score(
     ) as run:
         if not run.finished:
             keep_samples(run, with_classes(task, samples), progress)
-            _keep_scores(run, job)
+            _keep_scores(run, job, features)
         scores = run.scores()
         if isinstance(notes, Mapping) or (notes is not None and not run.finished):
             for name, payload in (notes if isinstance(notes, Mapping) else notes(scores)).items():
@@ -127,25 +135,42 @@ class _Job:
     batch_size: int
     progress: Progress | None
 
-    def whole(self) -> dict[int, Scores]:
+    def streamed(self) -> dict[int, tuple[UniqueInformation, Prepared, int]]:
+        """The measures that take two passes over features on disk, by place, with the memory for captured pairs."""
+        found = {}
+        for place, measure in enumerate(self.measures):
+            if isinstance(measure, UniqueInformation):
+                ready = measure.prepared(self.task, self.samples.x, self.samples.y)
+                form = measure.chosen(ready, self.memory_limit, on_disk=True)
+                form.tell(measure.form)
+                if form.name == "primal":
+                    found[place] = measure, ready, form.room
+        return found
+
+    def whole(self, but: Container[int] = ()) -> dict[int, Scores]:
         """Scores of all samples by the measures that look at all of them together, by the measure's place."""
         found = {}
         for place, measure in enumerate(self.measures):
-            if not _row_wise(measure):
+            if place not in but and not _row_wise(measure):
                 scores = self._scores(measure, self.samples.x, self.samples.y, self.progress)
                 found[place] = _checked(measure, scores, 0, len(self.samples))
         if len(found) == len(self.measures):
-            _joined(list(found.values()))  # columns that clash are refused before anything is written
+            joined(list(found.values()))  # columns that clash are refused before anything is written
         return found
 
-    def part(self, whole: Mapping[int, Scores], start: int, stop: int) -> Scores:
-        """All scores of rows [start, stop): of ``whole`` and, batch by batch, of the row-wise measures."""
-        return _joined(
-            [
-                whole[place].rows(start, stop) if place in whole else self._by_batches(measure, start, stop)
-                for place, measure in enumerate(self.measures)
-            ]
-        )
+    def part(
+        self, whole: Mapping[int, Scores], start: int, stop: int, passes: Mapping[int, TwoPasses] | None = None
+    ) -> Scores:
+        """All scores of rows [start, stop): of ``whole``, of ``passes`` and, batch by batch, of row-wise measures."""
+
+        def by(place: int, measure: Measure) -> Scores:
+            if place in whole:
+                return whole[place].rows(start, stop)
+            if passes and place in passes:
+                return passes[place].scores(start, stop)
+            return self._by_batches(measure, start, stop)
+
+        return joined([by(place, measure) for place, measure in enumerate(self.measures)])
 
     def _by_batches(self, measure: Measure, start: int, stop: int) -> Scores:
         parts = []
@@ -154,19 +179,39 @@ class _Job:
             parts.append(_checked(measure, scores, first, last))
             if self.progress:
                 self.progress(measure.name, last, len(self.samples))
-        return _stacked(parts)
+        return stacked(parts)
 
     def _scores(self, measure: Measure, x: Tensor, y: Tensor, progress: Progress | None) -> Scores:
         return measure.scores(self.task, x, y, memory_limit=self.memory_limit, progress=progress)
 
 
-def _keep_scores(run: store.RunWriter, job: _Job) -> None:
+def _keep_scores(run: store.RunWriter, job: _Job, features: str | Path | None) -> None:
     """Computes and writes the scores' shards that are not there yet."""
+    folder = Path(f"{run.path}.features" if features is None else features)
     done = run.done()
     missing = [rows for rows in run.ranges() if rows not in done]
-    whole = job.whole() if missing else {}
-    for start, stop in missing:
-        run.append(start, job.part(whole, start, stop))
+    if not missing:
+        return
+    streamed = job.streamed()
+    with contextlib.ExitStack() as opened:
+        passes = {
+            place: opened.enter_context(
+                two_passes(
+                    measure,
+                    ready,
+                    job.samples,
+                    folder if len(streamed) == 1 else folder / str(place),
+                    batch_size=job.batch_size,
+                    memory_limit=room,
+                    keep=features is not None,
+                    progress=job.progress,
+                )
+            )
+            for place, (measure, ready, room) in streamed.items()
+        }
+        whole = job.whole(but=passes)
+        for start, stop in missing:
+            run.append(start, job.part(whole, start, stop, passes))
 
 
 def _chosen(asked: str | Measure | Sequence[str | Measure]) -> list[Measure]:
@@ -230,28 +275,6 @@ def _checked(measure: Measure, scores: Scores, start: int, stop: int) -> Scores:
             "Call the measure's own scores(task, x, y) for scores of anything else."
         )
     return dataclasses.replace(scores, index=np.arange(start, stop))
-
-
-def _joined(tables: Sequence[Scores]) -> Scores:
-    joined = tables[0]
-    for table in tables[1:]:
-        joined = joined.join(table)
-    return joined
-
-
-def _stacked(parts: Sequence[Scores]) -> Scores:
-    """Tables of following rows as one."""
-    first = parts[0]
-    columns = {
-        name: Column(
-            values=np.concatenate([part[name].values for part in parts]),
-            unit=column.unit,
-            source=column.source,
-            kind=column.kind,
-        )
-        for name, column in first.columns.items()
-    }
-    return Scores(index=np.concatenate([part.index for part in parts]), columns=columns, main=first.main)
 
 
 def _ranges(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:

@@ -206,10 +206,9 @@ def _rows_of(file: Path, rows: slice) -> np.ndarray:
     with open(file, "rb") as stream:
         np.lib.format.read_magic(stream)
         shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-        size = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
-        stream.seek(rows.start * size, io.SEEK_CUR)
-        data = stream.read((rows.stop - rows.start) * size)
-        return np.frombuffer(data, dtype).reshape(-1, *shape[1:])
+        values = np.empty((max(0, min(rows.stop, shape[0]) - rows.start), *shape[1:]), dtype)
+        stream.seek(rows.start * values[:1].nbytes, io.SEEK_CUR)
+        return values[: stream.readinto(values.data) // max(1, values[:1].nbytes)]
 
 
 def _check_same(path: Path, old: Any, wanted: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Which form a problem takes, and the memory that it needs, said before any work."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,8 +21,22 @@ class Form:
     name: Literal["dual", "primal"]
     room: int
     """Bytes for captured pairs."""
-    why: str
-    """In a clause, for a reader who asked for ``"auto"``."""
+    why: str = ""
+    """Why the dual form was not taken where the user left it open."""
+    width: int = 0
+    """Features of a row in the primal form, k."""
+    is_exact: bool = True
+    """Whether nothing is sketched."""
+
+    def tell(self, asked: str) -> None:
+        """Warn who asked for ``"auto"`` and gets a sketch."""
+        if asked == "auto" and not self.is_exact:
+            warnings.warn(
+                f"UniqueInformation: form='auto' takes the primal form: {self.why}. Gradients are sketched to "
+                f"{self.width:,} numbers: scores are exact for the sketched kernel, whose relative error is about "
+                f"{self.width**-0.5:.3f}. Give form='primal' to take it without this warning.",
+                stacklevel=3,
+            )
 
 
 def check_features_fit(num_rows: int, width: int, num_test_rows: int, memory_limit: int) -> int:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from infotorch import ops
+
 TILE_BYTES = 1 << 26
 
 
@@ -41,9 +43,9 @@ def second_moment(features: Tensor) -> Tensor:
     k = features.shape[1]
     second = torch.zeros(k, k, dtype=torch.float64, device=features.device)
     for rows in features.split(_tile(k)):
-        tile = rows.to(torch.float64)
-        second.addmm_(tile.mT, tile)
-    return (second + second.mT) / 2
+        tile = rows.to(torch.float64)[:, None]
+        second += ops.kron(tile, tile.new_zeros(len(tile), 1, 1))[0]  # computes one triangle, half of a product
+    return second
 
 
 def _tile(k: int) -> int:

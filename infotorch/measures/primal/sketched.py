@@ -66,6 +66,12 @@ class Sketching:
         """Whether nothing is sketched."""
         return self.shared or self.dim is None or self.dim >= self.num_parameters
 
+    def key(self) -> dict[str, Any]:
+        """What features follow from beside the network and the inputs, as JSON."""
+        if self.is_exact:
+            return {"sketch": "shared features" if self.shared else "none"}
+        return {"sketch": self.kind, "dim": self.dim, "seed": self.seed}
+
     def features(self, x: Any, memory_limit: int | None = None) -> Features:
         if self.shared:
             with capture(self.task, x, seeds="logits") as cap:

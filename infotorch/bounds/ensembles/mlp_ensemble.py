@@ -1,7 +1,7 @@
 """Ensembles of multi-layer perceptrons by batched matrix products."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -16,6 +16,9 @@ from infotorch.errors import ConfigError
 __all__ = ["MlpEnsemble", "mlp_ensemble"]
 
 Weights = list[Tensor]
+WIDTH = 16
+"""Every layer's features are filled up with zeros to a multiple: BLAS may add up in another order where a member's
+matrices begin at another alignment than its neighbours', and a cell's bits shall not follow from its neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,17 +28,21 @@ class MlpEnsemble(NetworkEnsemble):
     hidden: tuple[int, ...]
     """Widths of the hidden layers."""
 
+    num_features: int = field(init=False)
+    """I."""
+
     name: ClassVar[str] = "mlp_ensemble"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "x", self.x.flatten(1))
+        object.__setattr__(self, "num_features", self.x.flatten(1).shape[1])
+        object.__setattr__(self, "x", _filled(self.x.flatten(1)))
         object.__setattr__(self, "hidden", tuple(integer(self.name, "hidden", size) for size in self.hidden))
         if any(size < 1 for size in self.hidden):
             raise ConfigError(f"{self.name}: hidden must be positive; got {list(self.hidden)}. Pass widths of layers.")
 
     def _start(self, seeds: list[int]) -> tuple[Weights, Weights]:
-        sizes = [self.x.shape[1], *self.hidden, self.num_classes]
+        sizes = [self.num_features, *self.hidden, self.num_classes]
         shapes = [shape for I, O in pairwise(sizes) for shape in ((O, I), (O,))]
         fans = [I for I in sizes[:-1] for _ in "wb"]
         members = []
@@ -48,7 +55,8 @@ class MlpEnsemble(NetworkEnsemble):
                     for shape, fan in zip(shapes, fans, strict=True)
                 ]
             )
-        weights = [torch.stack(same).to(self.x) for same in zip(*members, strict=True)]
+        weights = [_filled(torch.stack(same).to(self.x)) for same in zip(*members, strict=True)]
+        weights[::2] = [_filled(w.mT).mT.contiguous() for w in weights[::2]]
         return weights, weights
 
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +68,9 @@ class MlpEnsemble(NetworkEnsemble):
     def _backward(self, weights: Weights, batch: tuple[Tensor, Tensor]) -> None:
         x, target = batch
         inputs = self._layers(weights, x)  # of each layer, [width, b, I], and at the end the logits
-        g = inputs.pop().softmax(-1).sub_(target).div_(x.shape[1])  # [width, b, O]
+        logits = inputs.pop()
+        g = torch.zeros_like(logits)  # [width, b, O]
+        g[..., : self.num_classes] = logits[..., : self.num_classes].softmax(-1).sub_(target).div_(x.shape[1])
         for layer in reversed(range(len(inputs))):
             w, b = weights[2 * layer], weights[2 * layer + 1]
             a = inputs[layer]
@@ -69,7 +79,7 @@ class MlpEnsemble(NetworkEnsemble):
                 g = torch.ops.aten.threshold_backward(g @ w, a, 0)
 
     def _predict(self, weights: Weights, rows: Tensor) -> Tensor:
-        return self._layers(weights, self.x[rows].expand(self.width, -1, -1))[-1]
+        return self._layers(weights, self.x[rows].expand(self.width, -1, -1))[-1][..., : self.num_classes]
 
     def _layers(self, weights: Weights, x: Tensor) -> list[Tensor]:
         outputs = [x]
@@ -78,6 +88,11 @@ class MlpEnsemble(NetworkEnsemble):
             a = outputs[-1].relu_() if layer else x
             outputs.append(torch.baddbmm(b[:, None], a, w.mT))
         return outputs
+
+
+def _filled(x: Tensor) -> Tensor:
+    """Zeros behind the last axis, up to a multiple of ``WIDTH``."""
+    return torch.nn.functional.pad(x, (0, -x.shape[-1] % WIDTH))
 
 
 def mlp_ensemble(

@@ -35,6 +35,7 @@ from infotorch.measures import (
     laplace_sample_information,
     pair_interactions,
     sgd_unique_information,
+    unique_information_from_features,
     unique_information_from_kernel,
     unique_information_from_shared_kernel,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "softmax_factor",
     "store",
     "train",
+    "unique_information_from_features",
     "unique_information_from_kernel",
     "unique_information_from_shared_kernel",
     "vjp",

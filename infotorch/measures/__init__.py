@@ -10,6 +10,7 @@ from infotorch.measures.laplace import LaplaceInformation, laplace_sample_inform
 from infotorch.measures.measure import Measure, Progress
 from infotorch.measures.memorised import Memorised, memorised_counts
 from infotorch.measures.pairs import PairInformation, pair_interactions
+from infotorch.measures.primal.from_features import unique_information_from_features
 from infotorch.measures.sgd import SgdInformation, sgd_unique_information
 from infotorch.measures.unique_information import UniqueInformation
 
@@ -39,6 +40,7 @@ __all__ = [
     "memorised_counts",
     "pair_interactions",
     "sgd_unique_information",
+    "unique_information_from_features",
     "unique_information_from_kernel",
     "unique_information_from_shared_kernel",
 ]

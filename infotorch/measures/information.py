@@ -190,10 +190,10 @@ def _result(
     own = None
     if who.groups is None:
         assert left.own is not None
-        own = placed(left.own.reshape(T, -1, C))
+        own = placed(left.own.reshape(T, len(places), C))
         if others is not None:
             assert left.trained is not None
-            own[:, ~who.kept.to(own.device)] = (others @ left.trained).reshape(T, -1, C)
+            own[:, ~who.kept.to(own.device)] = (others @ left.trained).reshape(T, N - len(places), C)
     change = left.change_test
     return UniqueInformationResult(
         weights=placed(left.weights) / (2 * sigma**2),
@@ -207,6 +207,8 @@ def _result(
 
 def relative_error(left: LeftOut) -> Tensor:
     """Estimated error of each squared change over itself or the median, whichever is larger; worst time, [n]."""
+    if left.weights.shape[1] == 0:
+        return left.error.new_zeros(0)
     median = left.weights.median(dim=1, keepdim=True).values
     share = left.weights / median.clamp(min=1e-300)
     return (left.error * share.clamp(max=1)).amax(0)

@@ -156,7 +156,7 @@ def test_all_columns_are_of_the_last_time(run):
 
 
 def test_remedies_speak_of_flags(run):
-    done = run("score", "mine.py:whole", "--memory-limit", "1MiB", *DESCENT)
+    done = run("score", "mine.py:whole", "--form", "dual", "--memory-limit", "1MiB", *DESCENT)
     assert done.code == 1 and "Give --layers last" in done.err and "raise --memory-limit" in done.err
     np.savez("six.npz", x=np.eye(6, 3, dtype=np.float32), y=np.arange(6) % 2)
     done = run("score", "mine.py:alone", "--data", "six.npz", "--space", "both")

@@ -8,8 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from infotorch import Task, UniqueInformation, ntk, unique_information_from_kernel
-from infotorch.errors import CaptureError, ConfigError, DataError, NotSupported, NumericsError
+from infotorch import (
+    Task,
+    UniqueInformation,
+    ntk,
+    sketch,
+    unique_information_from_features,
+    unique_information_from_kernel,
+)
+from infotorch.errors import CaptureError, ConfigError, DataError, NumericsError
 from tests import oracles
 
 N, M, I, C = 9, 5, 4, 3
@@ -294,7 +301,11 @@ def test_config_is_whole_and_says_what_differs(rng):
         ({"time": [1.0, 1.0]}, "time must differ; got [1.0, 1.0]"),
         ({"lr": 0.1, "steps": math.inf}, "steps must be whole numbers, at least 0; got inf"),
         ({"models": []}, "models must name at least one network; got none"),
-        ({"dim": 100}, "dim belongs to form='primal'; got dim=100 with form='auto'"),
+        ({"dim": 100, "form": "dual"}, "dim belongs to form='primal'; got dim=100 with form='dual'"),
+        ({"dim": 0}, "dim must be a whole number from 1 to 2^31; got 0"),
+        ({"dim": 10.0}, "dim must be a whole number from 1 to 2^31; got 10.0"),
+        ({"seed": -1}, "seed must be 0 to 2^64 - 1; got -1"),
+        ({"form": "primal", "outputs": "trace"}, "outputs='trace' is of form='dual'; got form='primal'"),
     ],
 )
 def test_options_that_contradict_are_refused(options, says):
@@ -303,9 +314,49 @@ def test_options_that_contradict_are_refused(options, says):
     assert says in str(error.value)
 
 
-def test_primal_form_is_refused_in_words():
-    with pytest.raises(NotSupported, match="form must be 'auto' or 'dual'; got 'primal'"):
-        UniqueInformation(form="primal")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr": 0.1, "steps": [5, 300], "l2": 1e-3},
+        {"time": 5.0},
+        {"l2": 0.1},
+        {"l2": 0.1, "loss": "cross_entropy_ggn"},
+        {"time": 5.0, "layers": "last"},
+        {"l2": 0.1, "removed": [True] + [False] * (N - 1)},
+        {"time": 5.0, "groups": [[True] * 3 + [False] * (N - 3)]},
+    ],
+    ids=lambda options: " ".join(options),
+)
+def test_primal_form_without_a_sketch_equals_the_dual(options, rng):
+    model, x, y, x_test = make(rng)
+    task, options = Task(model.double()), options | {"space": "both", "test_data": x_test.double()}
+    dual = UniqueInformation(form="dual", **options).scores(task, x.double(), y)
+    primal = UniqueInformation(form="primal", dim=10**6, **options).scores(task, x.double(), y)
+    assert list(dual.columns) == list(primal.columns)
+    for name, column in dual.columns.items():
+        np.testing.assert_allclose(primal[name].values, column.values, rtol=1e-9, atol=1e-12)
+
+
+def test_primal_scores_are_those_of_the_sketched_kernel(rng):
+    model, x, y, _ = make(rng)
+    task = Task(model.double())
+    phi = sketch(task, x.double(), dim=12, seed=3, seeds="logits")
+    residual = task.residual_targets(y, C) - model(x.double())
+    want = unique_information_from_features(phi, residual, ridge=0.1 * N, ridge_without=0.1 * (N - 1))
+    got = UniqueInformation(form="primal", dim=12, seed=3, l2=0.1).scores(task, x.double(), y)
+    np.testing.assert_allclose(got["unique_information_weights"].values, want.weights[0].numpy(), rtol=1e-9)
+
+
+def test_auto_says_that_it_takes_a_sketch(rng):
+    model, x, y, _ = make(rng, num_samples=3000)
+    limit = 8 * 9000**2
+    with pytest.warns(
+        UserWarning, match=r"takes the primal form: the exact form needs .* for 9,000 rows.*to 8 numbers"
+    ):
+        scores = UniqueInformation(l2=0.1, dim=8).scores(Task(model), x, y, memory_limit=limit)
+    assert scores["reliable"].values.all()
+    with pytest.raises(ConfigError, match="the exact form needs"):
+        UniqueInformation(l2=0.1, form="dual").scores(Task(model), x, y, memory_limit=limit)
 
 
 def test_a_single_sample_is_refused(rng):
@@ -343,7 +394,7 @@ def test_the_budget_counts_both_kernels_of_cross_entropy(rng):
     """With two classes the solved problem is half as wide as the captured one, and building it costs more."""
     model, x, y, _ = make(rng, outputs=2, num_samples=4000)
     needed = 8 * (8000**2 + 4000**2) + (256 << 20)
-    measure = UniqueInformation(l2=0.1, loss="cross_entropy_ggn")
+    measure = UniqueInformation(l2=0.1, loss="cross_entropy_ggn", form="dual")
     with pytest.raises(ConfigError, match=f"needs {needed / 2**20:,.0f} MiB of memory for 4,000 rows"):
         measure.scores(Task(model), x, y, memory_limit=needed - 1)
 
@@ -354,7 +405,9 @@ def test_a_problem_over_the_budget_is_refused_before_any_work(rng):
     with pytest.raises(
         ConfigError, match=r"needs 256 MiB of memory for 27 rows; got a limit of 0 MiB\. Give layers='last'"
     ) as error:
-        UniqueInformation(l2=0.1).scores(
+        UniqueInformation(l2=0.1, form="dual").scores(
             Task(model), x, y, memory_limit=1000, progress=lambda *step: calls.append(step)
         )
+    with pytest.raises(ConfigError, match=r"'primal' needs .* MiB .* Keep the run in a folder \(out\)"):
+        UniqueInformation(l2=0.1).scores(Task(model), x, y, memory_limit=1000)
     assert not calls and "outputs='trace'" in str(error.value) and "fewer samples" in str(error.value)

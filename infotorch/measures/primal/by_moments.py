@@ -113,7 +113,7 @@ def rotated_rows(eigen: Eigen, features: Tensor, rows: Tensor) -> Tensor:
     """Features of ``rows`` [n, b] in the eigenbasis, [b, k, n]."""
     n, b = rows.shape
     chosen = features.index_select(0, rows.mT.reshape(-1)).to(torch.float64)
-    return (eigen.vectors @ chosen.mT).view(-1, b, n).permute(1, 0, 2).contiguous()
+    return (eigen.vectors @ chosen.mT).view(len(eigen.values), b, n).permute(1, 0, 2).contiguous()
 
 
 def rotated_tests(eigen: Eigen, test_rows: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ class FeatureInput:
 
     def problem(self, kept: Tensor | None = None, *, overwrite: bool = False) -> FeatureProblem:
         """The problem on the samples of ``kept`` [N], all of them by default. Nothing is ever overwritten."""
-        features, residual = self.features, self.residual.reshape(len(self.features), -1)
+        columns = self.residual.shape[1] // self.rows_per_sample  # right-hand sides of the same features
+        features, residual = self.features, self.residual.reshape(-1, columns)
         if kept is not None and not kept.all():
             rows = kept.repeat_interleave(self.rows_per_sample)
             features, residual = features[rows], residual[rows]

@@ -77,9 +77,11 @@ class Stream:
     def moments(self, found: Features, y: Tensor, kept: Tensor) -> Moments:
         """Of some samples; those of parts add. ``kept`` bool [n]: samples that are there in any training."""
         rows = self.sketching.rows(found, y)
-        features, residual = rows.features[kept], rows.residual[kept]
-        b = 1 if features.dim() == 2 else features.shape[1]
-        return moments_of(features.flatten(0, -2), residual.reshape(len(features) * b, -1), len(features))
+        features, residual = rows.features, rows.residual
+        if not kept.all():
+            features, residual = features[kept], residual[kept]
+        columns = residual.shape[1] if features.dim() == 2 else 1  # right-hand sides of the same features
+        return moments_of(features.flatten(0, -2), residual.reshape(-1, columns), len(features))
 
     @torch.no_grad()
     def result(

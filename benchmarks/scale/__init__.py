@@ -1,0 +1,1 @@
+"""Unique information of whole data sets: time, memory, and how near the sketched scores come to the exact ones."""

@@ -1,0 +1,174 @@
+"""Two passes over features on disk: the scores of one pass in memory, and the same bytes after any crash."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from infotorch import UniqueInformation, pipeline, store
+from infotorch.errors import ConfigError, StoreError
+from infotorch.pipeline import streaming
+from infotorch.task import Task
+from tests.store.test_writer import contents
+
+ROOT = pathlib.Path(__file__).parents[2]
+N, C, DIM = 70, 3, 16
+
+
+def made(seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, C)).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=rng) / 2)
+    return Task(model), (torch.randn(N, 5, generator=rng), torch.randint(0, C, (N,), generator=rng))
+
+
+def measure(**options):
+    rng = torch.Generator().manual_seed(9)
+    defaults = {"space": "both", "test_data": torch.randn(20, 5, generator=rng), "time": 5.0, "dim": DIM}
+    return UniqueInformation(form="primal", **defaults | options)
+
+
+def score(out=None, chosen=None, task=None, data=None, **options):
+    """Parts of 16 samples, batches of 8, shards of 30."""
+    default = made()
+    options = {"out": out, "batch_size": 8, "shard_size": 30} | options
+    return pipeline.score(task or default[0], data or default[1], chosen or measure(), **options)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    monkeypatch.setattr(streaming, "PART_BYTES", 2 * 8 * 4 * DIM * C)
+
+
+def assert_close(got, want, rtol=1e-5):
+    assert list(got.columns) == list(want.columns)
+    for name, column in want.columns.items():
+        np.testing.assert_allclose(got[name].values, column.values, rtol=rtol, atol=rtol * abs(column.values).max())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"time": [1.0, 20.0], "l2": 0.01},
+        {"time": None, "l2": 0.1, "loss": "cross_entropy_ggn"},
+        {"layers": "last"},
+        {"removed": [True, False, True] + [False] * 13 + [True] * 16 + [False] * (N - 32)},
+    ],
+    ids=lambda options: " ".join(options) or "plain",
+)
+def test_scores_are_those_of_one_pass_in_memory(options, tmp_path):
+    """Also where samples of one part are all gone from training."""
+    assert_close(score(tmp_path / "run", measure(**options)), score(None, measure(**options)))
+    assert not (tmp_path / "run.features").exists()
+
+
+def test_an_ensemble_has_features_for_every_network(tmp_path):
+    models = [made(seed)[0].model for seed in range(3)]
+    both = {"models": models, "dim": DIM}
+    got = score(tmp_path / "run", measure(**both), features=tmp_path / "features")
+    assert_close(got, score(None, measure(**both)))
+    assert "unique_information_weights_stderr" in got.columns
+    assert sorted(p.name for p in (tmp_path / "features").iterdir()) == ["network-0", "network-1", "network-2"]
+
+
+def test_features_serve_other_times_labels_and_measures_beside(tmp_path):
+    task, (x, y) = made()
+    kept = {"features": tmp_path / "features"}
+    score(tmp_path / "a", **kept)
+    stages = set()
+    again = {"progress": lambda stage, done, total: stages.add((stage, done)), **kept}
+    later = measure(time=50.0, l2=0.1, space="weights", test_data=None)
+    assert_close(score(tmp_path / "b", later, **again), score(None, later))
+    assert ("features", N) in stages and ("features", 8) not in stages  # found, not made
+    flipped = (x, (y + 1) % C)
+    assert_close(score(tmp_path / "c", data=flipped, **kept), score(None, data=flipped))
+    longer = (torch.cat([x, x[:9] + 1]), torch.cat([y, y[:9]]))
+    assert_close(score(tmp_path / "d", data=longer, **kept), score(None, data=longer))
+
+
+def test_features_of_another_network_or_sketch_are_refused(tmp_path):
+    score(tmp_path / "a", features=tmp_path / "features")
+    with pytest.raises(StoreError, match="got parameters "):
+        score(tmp_path / "b", task=made(1)[0], features=tmp_path / "features")
+    with pytest.raises(StoreError, match="got seed 0 there, 1 here"):
+        score(tmp_path / "c", measure(seed=1), features=tmp_path / "features")
+    with pytest.raises(ConfigError, match="features belongs to a run on disk"):
+        score(None, features=tmp_path / "features")
+
+
+def test_inputs_that_changed_are_sketched_anew(tmp_path):
+    _, (x, y) = made()
+    score(tmp_path / "a", features=tmp_path / "features")
+    x[20] += 1
+    assert_close(score(tmp_path / "b", data=(x, y), features=tmp_path / "features"), score(None, data=(x, y)))
+
+
+CHILD = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from infotorch.pipeline import streaming
+from tests.pipeline import test_streaming
+streaming.PART_BYTES = 2 * 8 * 4 * test_streaming.DIM * test_streaming.C
+left = int(sys.argv[3])
+def progress(*step):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), 9)
+test_streaming.score(sys.argv[1], progress=progress)
+"""
+
+
+def test_a_run_killed_in_either_pass_ends_with_the_same_bytes(tmp_path):
+    """Steps: 3 shards of samples, 9 batches, 5 parts of moments, 6 shares of scores."""
+    score(tmp_path / "truth")
+    for steps in (4, 8, 12, 14, 18, 21):
+        out = tmp_path / str(steps)
+        done = subprocess.run([sys.executable, "-c", CHILD, out, ROOT, str(steps)], cwd=ROOT, capture_output=True)
+        assert done.returncode == -9, done.stderr.decode()
+        assert (tmp_path / f"{steps}.features").exists()
+        score(out)
+        assert contents(out) == contents(tmp_path / "truth"), f"killed after {steps} steps"
+        assert not (tmp_path / f"{steps}.features").exists()
+        store.verify(out)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs a file size limit")
+def test_a_full_disk_in_the_first_pass_is_told_and_gone_on_with(tmp_path):
+    code = f"""
+import resource, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from infotorch.errors import StoreError
+from infotorch.pipeline import streaming
+from tests.pipeline import test_streaming
+streaming.PART_BYTES = 2 * 8 * 4 * test_streaming.DIM * test_streaming.C
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+def progress(stage, done, total):
+    if stage == "features" and done == 24:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, resource.RLIM_INFINITY))
+try:
+    test_streaming.score({str(tmp_path / "run")!r}, progress=progress)
+except StoreError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "part-00001.npy must be written; got 'file too large'" in done.stdout, done.stdout + done.stderr
+    score(tmp_path / "run")
+    score(tmp_path / "truth")
+    assert contents(tmp_path / "run") == contents(tmp_path / "truth")
+
+
+def test_a_sample_that_is_not_finite_is_named_before_any_work(tmp_path):
+    _, (x, y) = made()
+    x[41, 2] = torch.inf
+    with pytest.raises(Exception, match="sample 41"):
+        score(tmp_path / "run", data=(x, y))
+    assert not (tmp_path / "run.features").exists()

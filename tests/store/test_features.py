@@ -1,0 +1,123 @@
+"""Parts of features: whole or absent, of one key, readable by NumPy alone."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from infotorch.errors import ConfigError, DataError, StoreError
+from infotorch.store.features import check_dtype, feature_store, packed, unpacked
+
+KEY = {"parameters": "abc", "sketch": {"kind": "sjlt", "dim": 4}}
+
+
+def rows(start, stop):
+    """Features [n, 3, 4] and outputs [n, 3] that say which row they are of."""
+    index = np.arange(start, stop, dtype=np.float32)
+    return index[:, None, None] + np.linspace(0, 0.5, 12, dtype=np.float32).reshape(3, 4), index[:, None] * np.ones(3)
+
+
+def write(part, dtype="float32", inputs="x", step=2):
+    part.write((rows(n, min(n + step, part.stop)) for n in range(part.start, part.stop, step)), inputs, dtype)
+
+
+def open_store(folder, num_rows=11, part_size=4, key=KEY):
+    return feature_store(folder, key=key, num_rows=num_rows, part_size=part_size)
+
+
+def test_parts_are_read_as_they_were_written(tmp_path):
+    with open_store(tmp_path / "f") as store:
+        for part in store.parts():
+            assert not part.has("x")
+            write(part)
+            assert part.has("x") and not part.has("other inputs")
+            part.check()
+        features, outputs = rows(0, 11)
+        for first, last in ((0, 11), (3, 9), (5, 6)):
+            found = [part.read(*share) for part, *share in store.between(first, last)]
+            np.testing.assert_array_equal(np.concatenate([f for f, _ in found]), features[first:last])
+            np.testing.assert_array_equal(np.concatenate([o for _, o in found]), outputs[first:last])
+    mapped = np.load(tmp_path / "f" / "part-00001.npy", mmap_mode="r")
+    np.testing.assert_array_equal(mapped, features[4:8])
+
+
+def test_a_store_grows_and_keeps_what_it_has(tmp_path):
+    with open_store(tmp_path / "f", num_rows=6) as store:
+        for part in store.parts():
+            write(part)
+    with open_store(tmp_path / "f", num_rows=11) as store:
+        assert [part.has("x") for part in store.parts()] == [True, False, False]
+
+
+def test_features_of_16_bits_are_rounded_to_the_nearest(tmp_path):
+    values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    torch = pytest.importorskip("torch")
+    want = torch.from_numpy(values).bfloat16().float().numpy()
+    np.testing.assert_array_equal(unpacked(packed(values, "bfloat16")), want)
+    with open_store(tmp_path / "f", num_rows=4) as store:
+        (part,) = store.parts()
+        write(part, "bfloat16")
+        assert part.read(0, 4)[0].dtype == np.float32
+        np.testing.assert_allclose(part.read(0, 4)[0], rows(0, 4)[0], rtol=2**-8)
+    raw = np.load(tmp_path / "f" / "part-00000.npy")
+    np.testing.assert_array_equal((raw.astype(np.uint32) << 16).view(np.float32), unpacked(raw))
+    with pytest.raises(ConfigError, match="the features' dtype"):
+        check_dtype("float16")
+
+
+def test_another_key_is_refused_by_its_first_field(tmp_path):
+    with open_store(tmp_path / "f"):
+        pass
+    other = {"parameters": "abc", "sketch": {"kind": "sjlt", "dim": 5}}
+    with pytest.raises(StoreError, match=r"got sketch\.dim 4 there, 5 here"), open_store(tmp_path / "f", key=other):
+        pass
+    with pytest.raises(StoreError, match="got part_size 4 there, 8 here"), open_store(tmp_path / "f", part_size=8):
+        pass
+
+
+def test_one_writer_at_a_time_and_no_foreign_folder(tmp_path):
+    with open_store(tmp_path / "f"), pytest.raises(StoreError, match="one writer"), open_store(tmp_path / "f"):
+        pass
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("")
+    with pytest.raises(StoreError, match="holds 'thesis.tex'"), open_store(tmp_path / "mine"):
+        pass
+
+
+def test_a_part_that_breaks_off_is_absent(tmp_path):
+    """By an error of the producer, by too few rows; those before it stay, and a second try succeeds."""
+    with open_store(tmp_path / "f") as store:
+        first, second, _ = store.parts()
+        write(first)
+
+        def failing():
+            yield rows(4, 6)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            second.write(failing(), "x", "float32")
+        with pytest.raises(DataError, match=r"rows 4 to 7; got 2 of them"):
+            second.write(iter([rows(4, 6)]), "x", "float32")
+        assert first.has("x") and not second.has("x")
+        assert not list((tmp_path / "f").glob("*.tmp"))
+        write(second)
+        assert second.has("x")
+
+
+def test_damage_is_named(tmp_path):
+    with open_store(tmp_path / "f", num_rows=4) as store:
+        (part,) = store.parts()
+        write(part)
+        shutil.copy(part.file, tmp_path / "whole")
+        part.file.write_bytes(part.file.read_bytes()[:-8])
+        with pytest.raises(StoreError, match=r"part-00000\.npy must be as it was written; got 3 rows of 4"):
+            part.read(0, 4)
+        with pytest.raises(StoreError, match="content of another hash"):
+            part.check()
+        part.file.write_bytes(b"nonsense")
+        with pytest.raises(StoreError, match="got no array"):
+            part.read(0, 4)
+        shutil.copy(tmp_path / "whole", part.file)
+        part.record.write_text(json.dumps({"start": 0, "stop": 3}))
+        assert not part.has("x")

@@ -149,6 +149,8 @@ def _fill(
         full, without = [removal.full[time] for time in times], [removal.without[time] for time in times]
         b = removal.rows.shape[1]
         for rows in removal.rows.split(max(1, TILE_BYTES // (8 * problem.num_coefficients * (b + 2 * V)))):
+            if not len(rows):
+                continue
             tile = slice(start, start + len(rows))
             start = tile.stop
             for place, change in solver.changes(rows, full, without):

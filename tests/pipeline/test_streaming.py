@@ -80,7 +80,7 @@ def test_an_ensemble_has_features_for_every_network(tmp_path):
 
 
 def test_features_serve_other_times_labels_and_measures_beside(tmp_path):
-    task, (x, y) = made()
+    _, (x, y) = made()
     kept = {"features": tmp_path / "features"}
     score(tmp_path / "a", **kept)
     stages = set()

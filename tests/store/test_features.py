@@ -81,7 +81,7 @@ def test_one_writer_at_a_time_and_no_foreign_folder(tmp_path):
         pass
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("")
-    with pytest.raises(StoreError, match="holds 'thesis.tex'"), open_store(tmp_path / "mine"):
+    with pytest.raises(StoreError, match=r"holds 'thesis\.tex'"), open_store(tmp_path / "mine"):
         pass
 
 

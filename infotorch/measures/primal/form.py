@@ -50,7 +50,7 @@ def check_features_fit(num_rows: int, width: int, num_test_rows: int, memory_lim
     if needed > memory_limit:
         raise ConfigError(
             f"UniqueInformation: form='primal' needs {needed / 2**20:,.0f} MiB of memory for {num_rows:,} rows of "
-            f"{width:,} features; got a limit of {memory_limit / 2**20:,.0f} MiB. Keep the run in a folder (out), where "
-            "the features go to; or lower dim, or raise memory_limit."
+            f"{width:,} features; got a limit of {memory_limit / 2**20:,.0f} MiB. Keep the run in a folder (out), "
+            "where the features go to; or lower dim, or raise memory_limit."
         )
     return memory_limit - kept

@@ -137,7 +137,7 @@ def _check_values(columns: Columns, names: Iterable[str], inputs: list[str]) -> 
 def _labels(columns: Columns, name: str, cells: pa.ChunkedArray) -> tuple[Tensor, tuple[str, ...] | None]:
     """Labels int64 [N] or targets, floating point [N], and the names of the classes where they have some."""
     if columns.kind(name) == "number":
-        y, names = torch.as_tensor(numbers(cells)), columns.features.get(name, {}).get("names")
+        y, names = torch.tensor(numbers(cells)), columns.features.get(name, {}).get("names")
         return y if y.is_floating_point() else y.long(), None if names is None else tuple(names)
     values = texts(cells)
     if "" in values:

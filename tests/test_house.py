@@ -62,7 +62,7 @@ LIBRARIES = {
     "jinja2": {"report"},
     "altair": {"report"},
     "vl_convert": {"report"},
-    "PIL": {"report"},
+    "PIL": {"report", "data"},
     "sklearn": {"bounds", "demo"},
     "scipy": {"demo", "blocks"},
     "pandas": {"table"},

@@ -29,7 +29,10 @@ TASK_HELP = (
     "package.module:callable or path/to/file.py:callable. The callable returns a Task, (task, loader) or "
     "(task, loader, test_loader)."
 )
-DATA_HELP = "Samples: a path (.npz) or reader:path; in place of the task's own loader."
+DATA_HELP = (
+    "Samples: a file (.npz, .parquet, .csv), a folder of pictures with one folder a class, npy:FOLDER, or reader:path; "
+    "in place of the task's own loader."
+)
 TEST_HELP = (
     "Samples on which predictions are compared, for measures in function space; in place of the task's own test loader."
 )

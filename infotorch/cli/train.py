@@ -33,7 +33,10 @@ TASK_HELP = (
     "(task, loader, test_loader); it is called a second time for the auxiliary network."
 )
 AUX_HELP = "Callable as TASK whose Task has the auxiliary network; default TASK's own, called once more."
-DATA_HELP = "Samples: a path (.npz) or reader:path; in place of the task's own loader."
+DATA_HELP = (
+    "Samples: a file (.npz, .parquet, .csv), a folder of pictures with one folder a class, npy:FOLDER, or reader:path; "
+    "in place of the task's own loader."
+)
 TEST_HELP = "Samples with right labels, only to be measured on; in place of the task's own test loader."
 NOISE_HELP = (
     "Labels to train on in place of the data's, which then count as right: uniform:RATE, pair:RATE, "

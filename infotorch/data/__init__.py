@@ -3,7 +3,17 @@
 from infotorch.data.pictures import pictures_of, thumbnails
 from infotorch.data.readers import READERS, read
 from infotorch.data.rows import sample_rows
-from infotorch.data.samples import Samples
+from infotorch.data.samples import Samples, check_same_classes
 from infotorch.data.sources import inputs_of, samples_of
 
-__all__ = ["READERS", "Samples", "inputs_of", "pictures_of", "read", "sample_rows", "samples_of", "thumbnails"]
+__all__ = [
+    "READERS",
+    "Samples",
+    "check_same_classes",
+    "inputs_of",
+    "pictures_of",
+    "read",
+    "sample_rows",
+    "samples_of",
+    "thumbnails",
+]

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from infotorch import errors
+from infotorch.data.arrays import samples_of_arrays
 from infotorch.data.samples import Samples, shown
-from infotorch.data.sources import samples_of
 
 
 def read_npz(path: Path) -> Samples:
@@ -25,32 +25,7 @@ def read_npz(path: Path) -> Samples:
         DataError: No such file, not an .npz file or a damaged one, Python objects in it (pickles are never loaded),
             ``x`` or ``y`` missing, or what Samples refuses.
     """
-    arrays = _arrays(path)
-    for name in ("x", "y"):
-        if name not in arrays:
-            raise errors.DataError(
-                f"read: {path} must hold arrays x and y; got {', '.join(arrays) or 'none'}. "
-                f"Save it with np.savez(path, x=..., y=...)."
-            )
-    for name in ("ids", "label_names", "texts"):
-        if name in arrays and (arrays[name].ndim != 1 or arrays[name].dtype.kind not in "Uiu"):
-            raise errors.DataError(
-                f"read: {name} of {path} must be text [N]; got {arrays[name].dtype} {list(arrays[name].shape)}. "
-                "Save it as an array of str."
-            )
-    plain = samples_of((arrays.pop("x"), arrays.pop("y")))
-    texts = {
-        name: tuple(map(str, arrays.pop(name).tolist())) for name in ("ids", "label_names", "texts") if name in arrays
-    }
-    return Samples(
-        x=plain.x,
-        y=plain.y,
-        ids=texts.get("ids", plain.ids),
-        label_names=texts.get("label_names"),
-        texts=texts.get("texts"),
-        images=arrays.pop("images", None),
-        metadata=arrays,
-    )
+    return samples_of_arrays(path, _arrays(path), "np.savez(path, x=..., y=...)")
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

@@ -171,6 +171,20 @@ class Samples:
         return sha.hexdigest()
 
 
+def check_same_classes(where: str, samples: Samples, tests: Samples) -> None:
+    """Refuses test samples whose classes have other names, for a label would mean another class there."""
+    names, others = samples.label_names, tests.label_names
+    if names is None or others is None or names == others:
+        return
+    differ = [place for place, pair in enumerate(zip(names, others, strict=False)) if pair[0] != pair[1]]
+    place = differ[0] if differ else min(len(names), len(others))
+    want, got = (ascii(all[place]) if place < len(all) else "none" for all in (names, others))
+    raise errors.DataError(
+        f"{where}: test data must have the data's classes, {want} as label {place}; got {got}. "
+        "Name the same classes in both, in one order."
+    )
+
+
 def _check_finite(name: str, value: Tensor, ids: tuple[str, ...]) -> None:
     if not value.is_floating_point():
         return

@@ -1,6 +1,7 @@
 """Samples from what a PyTorch user has: tensors, arrays, a map-style Dataset, a DataLoader."""
 
 from collections.abc import Iterator, Mapping, Sized
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -9,15 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, TensorDataset
 
 from infotorch import errors
+from infotorch.data.huggingface import class_names, is_dataset, samples_of_dataset
+from infotorch.data.roles import ROLES, TOKENIZE
 from infotorch.data.samples import Samples, shown
-
-_ROLES = {
-    "x": ("x", "input", "inputs", "image", "images", "pixel_values"),
-    "y": ("y", "label", "labels", "target", "targets"),
-    "ids": ("id", "ids"),
-    "texts": ("text", "texts"),
-}
-"""The keys of a dict that stand for a field of Samples; any other key is metadata."""
 
 _FORMS = "(x, y), a map-style Dataset, a DataLoader or Samples"
 
@@ -30,7 +25,10 @@ def samples_of(data: Any) -> Samples:
     Args:
         data: Samples; or (x, y) or (x, y, ids) of tensors or arrays; or a map-style Dataset or a DataLoader whose items
             are such tuples, or dicts with x and y under one of the usual keys (input, image, pixel_values; label,
-            target), ids under "id", texts under "text", and anything else with one value a sample as metadata.
+            target), ids under "id", texts under "text", and anything else with one value a sample as metadata. A
+            ``datasets.Dataset`` of Hugging Face without format or transform is taken as a Parquet file is
+            (``infotorch.data.columns.samples_of_columns``), one with such as any map-style Dataset; either brings the
+            names of its classes along.
 
     Returns:
         The samples, checked.
@@ -38,9 +36,16 @@ def samples_of(data: Any) -> Samples:
     Raises:
         DataError: No length or no fixed order (a shuffling loader, a generator); samples that disagree in shape; or
             what Samples refuses.
+        MissingExtraError: A ``datasets.Dataset`` has pictures, and there is no Pillow.
     """
     if isinstance(data, Samples):
         return data
+    if is_dataset(data):
+        if data.format["type"] is None:
+            return samples_of_dataset(data)
+        names = [class_names(data, name) for name in ROLES["y"] if name in data.format["columns"]]
+        samples = _collected((data[place] for place in range(len(data))), batched=False)
+        return replace(samples, label_names=names[0] if names else None)
     if isinstance(data, DataLoader):
         _check_order(data)
         return _collected(iter(data), batched=data.batch_sampler is not None)
@@ -57,7 +62,11 @@ def samples_of(data: Any) -> Samples:
     if not isinstance(data, Dataset) and isinstance(data, (str, bytes, Mapping, Tensor, np.ndarray)):
         raise errors.DataError(
             f"data: data must be {_FORMS}; got {type(data).__name__}. "
-            "Pass (x, y), or infotorch.data.read(path) for a file."
+            + (
+                f"Pass one of its splits, {next(iter(data))!r} say."
+                if isinstance(data, Mapping) and any(map(is_dataset, data.values()))
+                else "Pass (x, y), or infotorch.data.read(path) for a file."
+            )
         )
     return _collected((data[place] for place in range(len(cast(Sized, data)))), batched=False)
 
@@ -115,7 +124,7 @@ def _fields(item: Any) -> dict[str, Any]:
     if isinstance(item, (tuple, list)) and len(item) in (2, 3):
         return dict(zip(("x", "y", "ids"), item, strict=False))
     if isinstance(item, Mapping):
-        roles = {key: role for role, keys in _ROLES.items() for key in keys}
+        roles = {key: role for role, keys in ROLES.items() for key in keys}
         fields: dict[str, Any] = {}
         for key, value in item.items():
             name = roles.get(key, str(key))
@@ -124,9 +133,10 @@ def _fields(item: Any) -> dict[str, Any]:
             fields[name] = value
         if "x" in fields and "y" in fields:
             return fields
+        todo = TOKENIZE if "texts" in fields and "x" not in fields else "Rename the keys."
         raise errors.DataError(
-            f"data: a dict must have x ({', '.join(_ROLES['x'])}) and y ({', '.join(_ROLES['y'])}); "
-            f"got {', '.join(map(repr, item))}. Rename the keys."
+            f"data: a dict must have x ({', '.join(ROLES['x'])}) and y ({', '.join(ROLES['y'])}); "
+            f"got {', '.join(map(repr, item))}. {todo}"
         )
     got = f"{type(item).__name__} of {len(item)}" if isinstance(item, (tuple, list)) else type(item).__name__
     raise errors.DataError(f"data: a sample must be (x, y), (x, y, id) or a dict; got {got}. Return such a tuple.")
@@ -172,8 +182,18 @@ def _of_fields(fields: dict[str, Any], metadata: Mapping[str, Any]) -> Samples:
         y=y.detach(),
         ids=tuple(map(str, range(len(x)) if ids is None else _values(ids))) if x.ndim else (),
         texts=tuple(_values(fields["texts"])) if "texts" in fields else None,
-        metadata={name: np.asarray(values) for name, values in metadata.items()},
+        metadata={name: _column(name, values) for name, values in metadata.items()},
     )
+
+
+def _column(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # lists of different length
+        raise errors.DataError(
+            f"data: metadata must be one value a sample; got lists of different length for {shown(name)}. "
+            "Leave it out of the samples."
+        ) from error
 
 
 def _tensor(name: str, value: Any, place: int) -> Tensor:

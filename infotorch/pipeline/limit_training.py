@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from infotorch import errors, store
-from infotorch.data import Samples, samples_of
+from infotorch.data import Samples, check_same_classes, samples_of
 from infotorch.measures import LabelInfoMeter
 from infotorch.measures.digest import digest_of_model
 from infotorch.pipeline.beside import scores_beside
@@ -91,8 +91,8 @@ def train_limit(
 
     Raises:
         ConfigError: An unknown option, one out of range, another loss, or networks that share a parameter.
-        DataError: No class labels, noisy labels of another length, no sample left to train on, or a sample that the
-            run ``beside`` doesn't have.
+        DataError: No class labels, noisy labels of another length, test data whose classes have other names, no sample
+            left to train on, or a sample that the run ``beside`` doesn't have.
         DivergenceError: Loss or gradients are not finite; the last whole epoch is kept.
         StoreError: ``out`` can't be written or holds something else; what is there stays resumable.
     """
@@ -115,6 +115,8 @@ def train_limit(
     _check_outputs(task, other, samples)
     splits = _Splits.of(task, samples, noise, val_fraction, settings.seed)
     test = None if test_data is None else with_classes(task, samples_of(test_data))
+    if test is not None:
+        check_same_classes(WHERE, samples, test)
     others = None if beside is None else scores_beside(WHERE, beside, splits.train)
     with store.create(
         out,

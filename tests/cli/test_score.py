@@ -85,6 +85,23 @@ def test_samples_come_from_a_file_in_place_of_the_loader(run):
         assert json.loads(done.out)["id"] == [f"s{i}" for i in range(6)]
 
 
+def test_ids_of_files_and_folders_reach_the_result(run, folder):
+    image = pytest.importorskip("PIL.Image", reason="no Pillow: it comes with the dev extra")
+    (folder / "six.csv").write_text(
+        "id,a,b,c,label\n" + "".join(f"s{i},{i},1,{i % 3},{'no' * (i % 2) or 'yes'}\n" for i in range(6))
+    )
+    for i in range(6):
+        (folder / f"pets/{i % 2}").mkdir(parents=True, exist_ok=True)
+        image.fromarray(np.full((1, 3), 40 * i, np.uint8)).save(folder / f"pets/{i % 2}/{i}.png")
+    (folder / "mine.py").write_text(TASK.replace("nn.Sequential(", "nn.Sequential(nn.Flatten(), "))
+    wanted = {"six.csv": [f"s{i}" for i in range(6)], "pets": [f"{i % 2}/{i}.png" for i in (0, 2, 4, 1, 3, 5)]}
+    for spec, ids in wanted.items():
+        done = run("score", "mine.py:alone", "--data", spec, *DESCENT, "--out", f"runs/{spec}", "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["id"] == ids
+        assert store.open(folder / f"runs/{spec}").samples()["id"].to_pylist() == ids
+
+
 def test_hostile_ids_are_shown_and_not_obeyed(run):
     ids = ["[red]x[/red]", "\x1b[31mx", "a\nb", "y" * 10_000, "<script>", "\u202eabc"]
     np.savez("six.npz", x=np.eye(6, 3, dtype=np.float32) + 1, y=np.arange(6) % 2, ids=np.array(ids))

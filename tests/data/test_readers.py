@@ -26,12 +26,17 @@ def test_capital_endings_and_colons_in_names_are_fine(path):
 
 
 def test_an_unknown_reader_names_the_nearest(path):
-    with pytest.raises(ConfigError, match=r"read: reader must be one of 'npz'; got 'npzz'\. Did you mean 'npz'\?"):
+    readers, endings = "'npz', 'npy', 'folder', 'parquet', 'csv'", "'npz', 'npy', 'parquet', 'csv'"
+    with pytest.raises(ConfigError, match=rf"reader must be one of {readers}; got 'npzz'\. Did you mean 'npz'\?"):
         read(f"npzz:{path}/digits.data")
-    with pytest.raises(ConfigError, match=r"the ending of '.*digits\.data' must be one of 'npz'; got 'data'"):
+    with pytest.raises(ConfigError, match=rf"digits\.data', which is no folder, must be one of {endings}; got 'data'"):
         read(path / "digits.data")
-    with pytest.raises(ConfigError, match="must be one of 'npz'; got ''"):
+    with pytest.raises(
+        ConfigError, match=f"the ending of 'digits', which is no folder, must be one of {endings}; got ''"
+    ):
         read("digits")
+    with pytest.raises(ConfigError, match=f"must be one of {endings}; got 'folder'"):
+        read("digits.folder")
 
 
 def test_a_missing_file_is_named():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from infotorch.data.samples import Samples, chunks, shown
+from infotorch.data.samples import Samples, check_same_classes, chunks, shown
 from infotorch.errors import DataError
 
 HOSTILE = (
@@ -137,3 +137,26 @@ def test_the_digest_does_not_see_strides():
 def test_long_texts_are_shortened_in_messages():
     assert shown("a\n\u202e") == r"'a\n\u202e'"
     assert len(shown("x" * 10_000)) < 70
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a", "c"), "test data must have the data's classes, 'b' as label 1; got 'c'. Name the same classes in both"),
+        (("b", "a"), "'a' as label 0; got 'b'"),
+        (("a", "b", "c"), "none as label 2; got 'c'"),
+        (("a",), "'b' as label 1; got none"),
+    ],
+    ids=range(4),
+)
+def test_classes_of_other_names_are_refused(names, message):
+    data, tests = made(2, label_names=("a", "b")), made(2, y=torch.zeros(2, dtype=torch.int64), label_names=names)
+    with pytest.raises(DataError, match=re.escape(message)):
+        check_same_classes("train", data, tests)
+
+
+def test_equal_names_and_none_pass():
+    named, plain = made(2, label_names=("a", "b")), made(2)
+    check_same_classes("train", named, named)
+    check_same_classes("train", named, plain)
+    check_same_classes("train", plain, named)

@@ -158,11 +158,22 @@ def test_a_loader_that_drops_samples_is_refused():
             [(X[0], 0), {"x": X[0], "y": 1, "a": 2}],
             "all samples must have the same fields, x, y; got x, y, a in item 1",
         ),
-        ([{"x": X[0]}], "a dict must have x (x, input, inputs, image, images, pixel_values) and y (y, label,"),
+        (
+            [{"x": X[0]}],
+            "a dict must have x (x, input, inputs, image, images, img, pixel_values, input_ids) and y (y, label,",
+        ),
         ([{"x": X[0], "image": X[0], "y": 1}], "one key must stand for x; got 'image' as well"),
         ([{"x": X[0], "y": 1, "mask": X[0]}], "beside x and y there must be one value a sample; got '(2,)'"),
+        (
+            [{"x": X[0], "y": 1, "mask": [1] * n} for n in (2, 3)],
+            "metadata must be one value a sample; got lists of different length for 'mask'. Leave it out of the sample",
+        ),
+        (
+            [{"text": "a", "label": 0}],
+            "got 'text', 'label'. Tokenize it: add input_ids, integers padded to one length.",
+        ),
     ],
-    ids=range(17),
+    ids=range(19),
 )
 def test_what_has_no_fixed_samples_is_refused(data, message):
     with pytest.raises(DataError, match=re.escape(message)):

@@ -222,6 +222,9 @@ REFUSALS = {
     "an unknown noise": ({"noise": "unifrom:0.4"}, ConfigError, "Did you mean 'uniform'"),
     "no rate": ({"noise": "uniform"}, ConfigError, r"must be uniform:RATE with a rate in \[0, 1\]; got 'uniform'"),
     "a wrong rate": ({"noise": "pair:1.5"}, ConfigError, "with a rate in"),
+    "other classes": (
+        {"test_data": dataclasses.replace(data(1), label_names=("a", "c", "b"))}, DataError, "'b' as label 1; got 'c'"
+    ),
     "no file": ({"noise": "file:absent.npy"}, DataError, "absent.npy must hold labels"),
     "too few labels": ({"noise": torch.zeros(5, dtype=torch.int64)}, DataError, "one whole number for each of 60"),
     "an unknown option": ({"betta": 1.0}, ConfigError, "Did you mean 'beta'"),

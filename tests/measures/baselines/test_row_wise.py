@@ -12,6 +12,8 @@ from infotorch import Task, store
 from infotorch.errors import ConfigError, DataError, NumericsError
 from infotorch.measures import REGISTRY
 from infotorch.measures.baselines.row_wise import RowWise
+from infotorch.measures.detection import detection
+from infotorch.table import LOW_FIRST
 from tests.measures.baselines.doubles import binary, classifier, shown, spoilt
 
 NAMES = [name for name, measure in REGISTRY.items() if issubclass(measure, RowWise)]
@@ -146,3 +148,23 @@ def test_a_layer_of_another_library_may_be_scored_without_gradients(rng):
     odd = Task(scaled, forward=lambda model, x: task.model(x) * model["scale"])
     for name in ("loss", "el2n", "margin"):
         np.testing.assert_allclose(scored(name, odd, x, y).values, scored(name, task, x, y).values, rtol=1e-12)
+
+
+def test_flipped_digits_are_found(data_folder):
+    """A thousand digits of MNIST, a tenth with a wrong label, after five epochs of a small network."""
+    with np.load(data_folder / "mnist.npz") as file:
+        x = torch.from_numpy(file["x_train"][:1000]).float().flatten(1) / 255
+        true = torch.from_numpy(file["y_train"][:1000])
+    torch.manual_seed(0)
+    wrong = torch.rand(1000) < 0.1
+    y = torch.where(wrong, (true + torch.randint(1, 10, (1000,))) % 10, true)
+    model = nn.Sequential(nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    for rows in torch.cat([torch.randperm(1000) for _ in range(5)]).split(50):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
+        optimizer.step()
+    scores = infotorch.score(Task(model.eval()), (x, y), NAMES)
+    found = {name: detection(-c.values if name in LOW_FIRST else c.values, wrong) for name, c in scores.columns.items()}
+    assert found["gradient_norm"].auroc > 0.9, found
+    assert min(found[name].auroc for name in ("loss", "el2n", "margin")) > 0.95, found

@@ -21,6 +21,8 @@ Kind = Literal["bound", "estimate", "diagnostic", "heuristic"]
 KINDS: tuple[str, ...] = get_args(Kind)
 UNITS = ("nats", "nats^2", "1")
 DTYPES = ("float64", "float32", "int64", "bool")
+LOW_FIRST = frozenset({"margin", "normalized_margin", "self_confidence"})
+"""Columns whose low values are suspicious, as where they come from; of all others the high ones are."""
 
 
 def _check_labels(where: str, unit: str, kind: str) -> None:

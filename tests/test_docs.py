@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks.engine import coverage, nets, race, workloads
+from benchmarks.measures import baselines
 
 HOUSE = pathlib.Path(__file__).parents[1]
 PAGES = sorted((HOUSE / "docs").rglob("*.md"))
@@ -24,6 +25,11 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / link).exists(), link
+
+
+def test_baselines_are_those_of_the_committed_lines():
+    """The table is what the benchmark prints of its last lines."""
+    assert baselines.table() in (HOUSE / "docs/baselines.md").read_text(), "run python -m benchmarks.measures.baselines"
 
 
 def test_bounds_results_are_those_of_the_committed_lines():

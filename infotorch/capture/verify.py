@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from infotorch.capture.captured import Capture
-from infotorch.errors import CaptureError
+from infotorch.errors import CaptureError, NumericsError
 
 __all__ = ["RTOL", "check_alone", "check_sum"]
 
@@ -23,6 +23,7 @@ def check_sum(cap: Capture, truth: dict[str, Tensor], rtol: float = RTOL) -> Non
     for pair in cap.pairs.values():
         for n in range(cap.N):
             for name, g in pair.split(pair.grad(n).double()).items():  # [*shape] or [K, *shape]
+                _refuse_not_finite(name, g, n)
                 sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + (
                     g if cap.seeds is None else g.sum(0)
                 )
@@ -41,6 +42,16 @@ def check_alone(cap: Capture, alone: Capture, rtol: float = RTOL) -> None:
     for name, g in mine.items():
         other = theirs.get(name, torch.zeros_like(g))
         _compare(name, "those of each sample alone", g, other, norms[name], whole, rtol)
+
+
+def _refuse_not_finite(name: str, g: Tensor, n: int) -> None:
+    """Nothing agrees with nan, whatever the layers do."""
+    finite = g.isfinite()
+    if not finite.all():
+        raise NumericsError(
+            f"capture: gradients must be finite; got {float(g[~finite][0])} in that of {name!r} for sample {n}. "
+            "Look at this sample's input, and at the weights."
+        )
 
 
 def _compare(name: str, what: str, got: Tensor, truth: Tensor, scale: float, whole: float, rtol: float) -> None:

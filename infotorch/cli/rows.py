@@ -8,7 +8,7 @@ import numpy as np
 
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number, plain
-from infotorch.table import Scores
+from infotorch.table import LOW_FIRST, Scores
 
 LABEL = 12  # cells
 TIME = re.compile(r"(_(?:steps|time)_[^_]+)?(_stderr)?$")
@@ -45,12 +45,13 @@ class Rows:
         """Positions of the k samples to look at first, the most suspicious first.
 
         Labels that the network contradicts come before others, larger own residuals before smaller ones; the asked
-        score takes the residual's place where a run has none.
+        score takes the residual's place where a run has none, from the end that is suspicious.
         """
         by = self.named("own_residual") or self.scores.main or ""
         if self.scores[by].values.ndim != 1:
             return np.arange(min(k, len(self.scores)))
         order = self.scores.largest(len(self.scores), by=by)
+        order = order[::-1] if by in LOW_FIRST else order
         if self.suggested is not None:
             suggested = self.suggested
             order = np.array(sorted(order, key=lambda i: self.labels[i] == int(suggested[i])), dtype=np.int64)

@@ -1,5 +1,6 @@
 """Measures: what is said of a sample, and the array-level mathematics behind it."""
 
+from infotorch.measures.baselines import EL2N, GradientNorm, LabelQuality, Margin, SampleLoss
 from infotorch.measures.cross_entropy import CrossEntropyGGN, cross_entropy_ggn, cross_entropy_unique_information
 from infotorch.measures.detection import Detection, detection
 from infotorch.measures.from_kernel import unique_information_from_kernel, unique_information_from_shared_kernel
@@ -14,19 +15,31 @@ from infotorch.measures.primal.from_features import unique_information_from_feat
 from infotorch.measures.sgd import SgdInformation, sgd_unique_information
 from infotorch.measures.unique_information import UniqueInformation
 
-REGISTRY = {UniqueInformation.name: UniqueInformation}
+REGISTRY = {
+    UniqueInformation.name: UniqueInformation,
+    SampleLoss.name: SampleLoss,
+    GradientNorm.name: GradientNorm,
+    EL2N.name: EL2N,
+    Margin.name: Margin,
+    LabelQuality.name: LabelQuality,
+}
 
 __all__ = [
+    "EL2N",
     "REGISTRY",
     "CrossEntropyGGN",
     "Detection",
+    "GradientNorm",
     "LabelInfo",
     "LabelInfoMeter",
+    "LabelQuality",
     "LaplaceInformation",
+    "Margin",
     "Measure",
     "Memorised",
     "PairInformation",
     "Progress",
+    "SampleLoss",
     "SgdInformation",
     "UniqueInformation",
     "UniqueInformationResult",

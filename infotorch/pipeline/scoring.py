@@ -175,7 +175,8 @@ class _Job:
     def _by_batches(self, measure: Measure, start: int, stop: int) -> Scores:
         parts = []
         for first, last in _ranges(start, stop, self.batch_size):
-            scores = self._scores(measure, self.samples.x[first:last], self.samples.y[first:last], None)
+            with _of_batch(first):
+                scores = self._scores(measure, self.samples.x[first:last], self.samples.y[first:last], None)
             parts.append(_checked(measure, scores, first, last))
             if self.progress:
                 self.progress(measure.name, last, len(self.samples))
@@ -183,6 +184,17 @@ class _Job:
 
     def _scores(self, measure: Measure, x: Tensor, y: Tensor, progress: Progress | None) -> Scores:
         return measure.scores(self.task, x, y, memory_limit=self.memory_limit, progress=progress)
+
+
+@contextlib.contextmanager
+def _of_batch(first: int) -> Iterator[None]:
+    """What is wrong with a sample of a batch is told with the place where the batch starts."""
+    try:
+        yield
+    except (errors.DataError, errors.NumericsError) as error:
+        if not first:
+            raise
+        raise type(error)(f"{error} Samples count within a batch: this one starts at sample {first}.") from error
 
 
 def _keep_scores(run: store.RunWriter, job: _Job, features: str | Path | None) -> None:

@@ -23,7 +23,10 @@ __all__ = ["Card", "content"]
 SHOWN, LISTED, ENDS = 24, 96, 8  # suspicious samples seen at first and in all, and samples at each end of a score
 MAX_GROUPS, MAX_SPREADS, MAX_SCATTERS, MAX_METADATA = 40, 8, 6, 24
 TEXT_BYTES = 800_000  # of ids, labels, texts and metadata, each
-MAIN_IS = {"limit": "suspicious", "membership": "revealing"}
+MAIN_IS = {
+    "limit": "suspicious", "membership": "revealing", "loss": "surprising", "gradient": "surprising",
+    "el2n": "surprising", "margin": "certain", "normalized": "certain", "self": "certain",
+}  # fmt: skip
 """What the samples with the largest asked score are called, by its name's first word; else informative."""
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from infotorch.errors import StoreError
 from infotorch.report.numbers import UNITS
-from infotorch.table import Scores, ranks
+from infotorch.table import LOW_FIRST, Scores, ranks
 
 __all__ = ["FULL_ROWS", "Run", "Score", "View", "listed", "spearman", "view", "visible"]
 
@@ -54,6 +54,21 @@ _KNOWN = {
         "Memorization",
         "Share of runs with a wrong prediction when the sample was left out, minus when it was trained on.",
     ),
+    "loss": ("Loss", "The task's loss of the sample, at the weights as they are."),
+    "gradient_norm": (
+        "Gradient norm",
+        "Length of the gradient of the sample's loss in the weights, at the weights as they are.",
+    ),
+    "el2n": (
+        "Error norm (EL2N)",
+        "Distance between the given label and the predicted probabilities, between 0 and √2.",
+    ),
+    "margin": ("Margin", "Logit of the given label minus the largest other one; below 0 the prediction is another."),
+    "normalized_margin": (
+        "Normalized margin",
+        "Probability of the given label minus the largest other one, mapped to the range from 0 to 1.",
+    ),
+    "self_confidence": ("Self-confidence", "Probability of the given label."),
     "own_residual": (
         "Own residual",
         "Distance between the given label and the prediction of the network trained without the sample.",
@@ -95,6 +110,11 @@ class Score:
     @property
     def meaning(self) -> str:
         return next((text for base, (_, text) in _KNOWN.items() if self.name.startswith(base)), "")
+
+    @property
+    def low_first(self) -> bool:
+        """Whether low values are the suspicious ones."""
+        return self.name in LOW_FIRST
 
     @property
     def titled(self) -> str:
@@ -157,6 +177,8 @@ class View:
         """
         memorized = self.suspicion.name == MEMORIZATION
         values = self.suspicion.values if memorized else np.abs(self.suspicion.values)
+        if self.suspicion.low_first:
+            values = -self.suspicion.values
         rows = np.flatnonzero(self.wrong) if self.suggested_text else np.arange(len(self))
         rows = rows[np.argsort(-values[rows], kind="stable")]
         return rows[values[rows] > 0][: max(FEW, len(self) // 10)] if memorized and self.suggested_text else rows

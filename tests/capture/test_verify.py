@@ -6,7 +6,7 @@ from torch import nn
 
 from infotorch.capture import capture
 from infotorch.capture.layers.linear import Linear, positions
-from infotorch.errors import CaptureError
+from infotorch.errors import CaptureError, NumericsError
 from infotorch.task import Task
 
 
@@ -38,6 +38,19 @@ def test_wrong_rule_is_found(rng, seeds, monkeypatch):
     batch = (torch.randn(4, 3, generator=rng), torch.randn(4, 2, generator=rng))
     with pytest.raises(CaptureError, match="gradients of 'bias' must agree with autograd's gradient of the batch"):
         capture(task, batch, seeds=seeds, verify=True)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_is_told_by_its_sample(rng, value):
+    factors = torch.tensor([1.0, 1.0, value, value])
+    task = Task(nn.Linear(3, 2).eval(), loss=lambda f, _: f.sum(1) * factors)
+    batch = (torch.randn(4, 3, generator=rng), torch.zeros(4))
+    assert capture(task, batch).losses.isfinite().tolist() == [True, True, False, False]
+    message = (
+        r"gradients must be finite; got -?(nan|inf) in that of 'weight' for sample 2\. Look at this sample's input"
+    )
+    with pytest.raises(NumericsError, match=message):
+        capture(task, batch, verify=True)
 
 
 def test_sum_that_vanishes_is_no_failure(rng):

@@ -39,6 +39,14 @@ def test_the_asked_score_orders_where_nothing_is_suggested():
     assert rows([0.5, 1.5, None], information=[1.0, 3.0, 2.0]).suspicious(2).tolist() == [1, 2]
 
 
+@pytest.mark.parametrize("name", ["margin", "normalized_margin", "self_confidence"])
+def test_scores_whose_low_values_are_suspicious_order_from_below(name):
+    assert rows([0, 0, 0], **{name: [0.5, -3.0, 2.0]}).suspicious(2).tolist() == [1, 0]
+    found = rows([0, 0, 1], **{name: [2.0, -3.0, 0.5]}, suggested_label=[0, 0, 0])
+    assert found.suspicious(3).tolist() == [2, 1, 0]
+    assert rows([0, 0], **{name: [2.0, -3.0]}, own_residual=[1.0, 0.0]).suspicious(2).tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("label", "shown"), [(0, "cat"), (7, "7"), (0.123456, "0.123"), (None, ""), (1, r"\x1b[31m"), ("a\nb", r"a\nb")]
 )

@@ -141,8 +141,11 @@ USAGE = {
     "--lr fast": "score: --lr must be a number (inf is one); got 'fast'. Run: infotorch score --help.",
     "--memory-limit 4XB": "score: --memory-limit must be a size; got '4XB'. Write it as 4GB or 512MiB.",
     "--batch-size 0": "score: --batch-size must be a whole number, at least 1; got '0'. Run: infotorch score --help.",
-    "--measure unique_informaton": "score: --measure must be one of 'unique_information'; got 'unique_informaton'. "
+    "--measure unique_informaton": "score: --measure must be one of 'unique_information', 'loss', 'gradient_norm', "
+    "'el2n', 'margin', 'label_quality'; got 'unique_informaton'. "
     "Did you mean 'unique_information'?",
+    "--fallback func": "score: --fallback belongs to gradient_norm; got --measure unique_information. "
+    "Leave the option out, or add the measure.",
     "--l2 -1": "UniqueInformation: l2 must be a finite number, at least 0; got -1.0. Correct l2.",
 }
 
@@ -241,6 +244,21 @@ def test_every_flag_of_a_measure_has_a_help_text():
     for cls in infotorch.measures.REGISTRY.values():
         for flag in command.flags.flags_of(cls).values():
             assert flag.help, flag.name
+
+
+def test_baselines_stand_beside_unique_information(run, folder):
+    words = "--measure unique_information,loss,gradient_norm,el2n --measure margin --out a --batch-size 7"
+    assert run("score", "mine.py:whole", *DESCENT, *words.split()).code == 0
+    scores = store.open(folder / "a").scores()
+    assert scores.main == "unique_information_weights"
+    assert list(scores.columns)[-4:] == ["loss", "gradient_norm", "el2n", "margin"]
+    assert "--measure gradient_norm" in store.open(folder / "a").manifest["command"]["argv"]
+
+
+def test_the_smallest_margins_are_looked_at_first(run):
+    shown = run("score", "mine.py:whole", "--measure", "margin").out.splitlines()[4:14]
+    scores = pipeline.score(load("mine.py:whole").task, load("mine.py:whole").data, "margin").values
+    assert [int(line.split()[0]) for line in shown] == np.argsort(scores)[:10].tolist()
 
 
 def test_threads_are_set_for_the_run(run):

@@ -71,6 +71,21 @@ def test_a_list_that_is_cut_says_how_many_more_there_are(digits, tmp_path):
     assert "samples of no memorization" not in digits
 
 
+@pytest.mark.parametrize(("name", "first", "ends"), [
+    ("margin", "smallest margin", "certain"), ("self_confidence", "smallest self-confidence", "certain"),
+    ("loss", "largest loss", "surprising"), ("el2n", "largest error norm (EL2N)", "surprising"),
+    ("gradient_norm", "largest gradient norm", "surprising"),
+])  # fmt: skip
+def test_a_baseline_is_listed_from_its_suspicious_end(name, first, ends, tmp_path):
+    column = Column(values=np.linspace(-1 if name == "margin" else 0, 2, 40), unit="1", source=SOURCE)
+    rows = pa.table({"index": np.arange(40), "label": np.arange(40) % 2})
+    html = build(DoubleRun(table=Scores(index=np.arange(40), columns={name: column}), rows=rows), tmp_path / "a.html")
+    html = html.read_text()
+    assert f"The samples with the {first}." in html and f"Most and least {ends}" in html
+    low = first.startswith("smallest")
+    assert (data_of(html)["orders"]["suspicious"][0] == 0) == low and data_of(html)["orders"]["most"][0] == 39
+
+
 def test_nothing_points_outside(digits):
     without_runtime = re.sub(r"<script>.*?</script>", "", digits, flags=re.S)
     assert not re.findall(r'(?:src|href|action)\s*=\s*"(?!#|data:)', without_runtime)

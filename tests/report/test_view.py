@@ -78,6 +78,21 @@ def test_without_suggested_labels_all_samples_are_ordered_by_the_asked_score():
     assert seen.suspicious.tolist() == [1, 2, 0]
 
 
+@pytest.mark.parametrize("name", ["margin", "normalized_margin", "self_confidence"])
+def test_scores_whose_low_values_are_suspicious_order_from_below(name):
+    assert view(run_of({name: score([0.5, -3, 2])})).suspicious.tolist() == [1, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("loss", "Loss"), ("gradient_norm", "Gradient norm"), ("el2n", "Error norm (EL2N)"), ("margin", "Margin"),
+     ("normalized_margin", "Normalized margin"), ("self_confidence", "Self-confidence")],
+)  # fmt: skip
+def test_baselines_have_a_title_and_a_meaning(name, title):
+    (seen,) = view(run_of({name: score([1, 2])})).scores
+    assert seen.title == title and seen.meaning
+
+
 def test_percentile_is_within_the_class():
     columns = {"s": score([1, 2, 3, 4, 10, 20, 30, 40])}
     seen = view(run_of(columns, label=np.array([0, 0, 0, 0, 1, 1, 1, 1])))

@@ -159,7 +159,8 @@ def _loss_jvp(count: int) -> Callable[[Problem], Tensor]:
 
 def _output_jvp(count: int) -> Callable[[Problem], Tensor]:
     def truth(problem: Problem) -> Tensor:
-        out = flat(jacobian(problem), 2) @ flat(tangents(problem, count), 1).mT
+        V = tangents(problem, count)
+        out = sum(j.flatten(2) @ V[name].flatten(1).mT for name, j in jacobian(problem).items())
         return out[:, :, 0] if count == 1 else out
 
     return truth
@@ -168,7 +169,7 @@ def _output_jvp(count: int) -> Callable[[Problem], Tensor]:
 def _kernel_vector(problem: Problem) -> Tensor:
     J = jacobian(problem)
     u = {name: torch.einsum("nc...,nc->...", j, cotangents(problem)) for name, j in J.items()}
-    return flat(J, 2) @ flat({name: part[None] for name, part in u.items()}, 1)[0]
+    return sum(j.flatten(2) @ u[name].flatten() for name, j in J.items())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,14 @@ import torch
 import typer
 
 from infotorch import data as data_room
-from infotorch import measures, pipeline
+from infotorch import measures, pipeline, store
 from infotorch.cli import flags
 from infotorch.cli.failures import Usage
 from infotorch.cli.load import load
 from infotorch.cli.rows import Rows, columns_of, stem_of
 from infotorch.cli.terminal import Terminal
 from infotorch.errors import ConfigError, unknown
+from infotorch.pipeline.fidelity import DEFAULT_SUBSET as SUBSET
 from infotorch.table import Scores
 
 TOP = 10
@@ -37,6 +38,7 @@ TEST_HELP = (
     "Samples on which predictions are compared, for measures in function space; in place of the task's own test loader."
 )
 MEASURE_HELP = f"What to measure; repeat it for several. One of: {', '.join(measures.REGISTRY)}. \\[default: {DEFAULT}]"
+FIDELITY_HELP = "Samples on which sketched scores are compared with the exact ones; 0 for none."
 FEATURES_HELP = (
     "Folder in which the features of --form primal stay, for other labels, times and ridges. \\[default: RUN.features, "
     "deleted when the run is whole]"
@@ -59,6 +61,7 @@ def command(
     batch_size: Annotated[int, count_option("Samples in one forward pass.")] = BATCH,
     shard_size: Annotated[int, count_option("Samples in one file of the run.")] = SHARD,
     features: Annotated[str | None, typer.Option(metavar="FOLDER", help=FEATURES_HELP)] = None,
+    fidelity: Annotated[int, typer.Option(parser=flags.whole(0), metavar="INTEGER", help=FIDELITY_HELP)] = SUBSET,
     threads: Annotated[int | None, count_option("Threads that compute; all cores where not given.")] = None,
     **fields: Any,
 ) -> None:
@@ -87,14 +90,15 @@ def command(
     options |= {"batch_size": batch_size} if batch_size != BATCH else {}
     options |= {"shard_size": shard_size} if shard_size != SHARD else {}
     options |= {"features": features} if features is not None else {}
+    options |= {"fidelity": fidelity} if fidelity != SUBSET else {}
     record = {
         "command": "score", "task": task, "data": data, "test_data": test_data,
         "argv": line(task, chosen, {**options, **{k: v for values in settings for k, v in values.items()}}),
     }  # fmt: skip
-    with terminal.progress() as progress, flags.spoken(measures.REGISTRY):
+    with terminal.progress() as progress, flags.spoken(measures.REGISTRY), terminal.warnings():
         scores = pipeline.score(
             loaded.task, samples, built, out=out, memory_limit=limit, batch_size=batch_size, shard_size=shard_size,
-            progress=progress, command=record if out is not None else None, features=features,
+            progress=progress, command=record if out is not None else None, features=features, fidelity=fidelity,
         )  # fmt: skip
     show(terminal, scores, samples, out)
 
@@ -124,7 +128,19 @@ def show(terminal: Terminal, scores: Scores, samples: data_room.Samples, out: st
     if out is None:
         terminal.say("Nothing was kept. Add --out RUN to keep the scores and to make a report.")
     else:
-        terminal.facts([("run", out), ("report", f"infotorch report {shlex.quote(out)} --open")])
+        terminal.facts([*fidelity_facts(out), ("run", out), ("report", f"infotorch report {shlex.quote(out)} --open")])
+
+
+def fidelity_facts(out: str) -> list[tuple[str, str]]:
+    """How near sketched scores come to the exact ones, where the run has a sketch."""
+    facts = []
+    for found in store.open(out).notes().get("fidelity") or []:
+        for name, with_exact in found["columns"].items():
+            rank = with_exact["spearman"]
+            text = f"Spearman {'undefined' if rank is None else f'{rank:.3f}'} with exact {name.replace('_', ' ')}"
+            facts.append(("fidelity", f"{text}, on {found['num_samples']:,} samples"))
+        facts.append(("sketch", f"{found['dim']:,} numbers, for {found['effective_dimension']:,.0f} directions in use"))
+    return facts
 
 
 def names(measure: Sequence[str]) -> list[str]:

@@ -1,10 +1,12 @@
 """What a command prints on: results to stdout, progress to stderr."""
 
+import contextlib
 import json as json_module
 import math
 import sys
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +45,15 @@ class Terminal:
     def say(self, line: str = "") -> None:
         """One line, as it is: not wrapped, so that a path in it can be copied."""
         console().print(Text(line), soft_wrap=True)
+
+    @contextlib.contextmanager
+    def warnings(self) -> Iterator[None]:
+        """What is warned of inside goes to stderr, a line each, without Python's own words around it."""
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", UserWarning)
+            yield
+        for text in dict.fromkeys(str(each.message) for each in told):
+            print(f"warning: {text}", file=sys.stderr)
 
     def facts(self, facts: Sequence[tuple[str, str]]) -> None:
         """Aligned ``name  value`` lines."""

@@ -44,8 +44,8 @@ def unique_information_from_kernel(
     alone: from one inverse).
 
     Gradient descent of fewer than 16 steps, or with lr times the largest eigenvalue between 1 and 2, is stepped
-    literally, all leave-outs at once, for :math:`2 (N C)^2 N` flops a step, or :math:`2 (N C)^2 G` with groups. Nothing
-    bounds the number of steps: 1000 of them at N = 1000 and C = 1 are 2e12 flops.
+    literally, all leave-outs at once: for :math:`2 (N C)^2 N` flops a step up to 16 of them, and beyond in the kernel's
+    eigenbasis, for :math:`4 (N C)^2 C` a step.
 
     ``reliable`` and ``relative_error`` count float64 rounding of the solve only, for K taken as exact. The rounding
     that K came with is not counted: a kernel of relative accuracy e multiplies ``relative_error`` by about e / 2.2e-16

@@ -9,10 +9,14 @@ from infotorch.linalg.eigen import extreme_eigenvalues
 from infotorch.measures.by_eigen import ByEigen
 from infotorch.measures.by_inverse import ByInverse, SingularKernelError
 from infotorch.measures.by_steps import BySteps
+from infotorch.measures.primal.by_steps import KernelSteps
 from infotorch.measures.schedule import WHERE
 from infotorch.measures.solver import Solver
 from infotorch.measures.spectrum import not_definite, refuse_indefinite, spectrum
 from infotorch.measures.training import Training
+
+# For one row a sample: a step takes 2 m^3 flops for all sets, eigenvectors about 10 m^3.
+MOST_STEPS_BY_KERNEL = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +45,10 @@ class KernelProblem:
     def largest(self) -> float:
         return extreme_eigenvalues(self.kernel)[1]
 
-    def stepper(self) -> Solver:
+    def stepper(self, num_steps: float) -> Solver:
+        """Steps with the kernel as long as they cost less than the eigenvectors in whose basis a step is cheap."""
+        if num_steps > MOST_STEPS_BY_KERNEL:
+            return KernelSteps(spectrum(WHERE, self.kernel, input_eps=self.input_eps), self.residual)
         refuse_indefinite(WHERE, self.kernel, self.input_eps)
         return BySteps(self.kernel, self.residual)
 

@@ -40,8 +40,8 @@ class Problem(Protocol):
     def largest(self) -> float:
         """The kernel's largest eigenvalue."""
 
-    def stepper(self) -> Solver:
-        """Takes every step of gradient descent."""
+    def stepper(self, num_steps: float) -> Solver:
+        """Takes every step of gradient descent, so many at most."""
 
     def solver(self, pairs: set[tuple[Training, Training]], nodes: int) -> Solver:
         """Solves for these trainings with and without a set, from as few factorizations as they allow."""
@@ -100,7 +100,10 @@ def leave_out(
         [a.must_step(largest) or b.must_step(largest) for a, b in zip(r.full, r.without, strict=True)] for r in removals
     ]
     if any(map(any, stepped)):
-        _fill(out, problem, removals, stepped, problem.stepper())
+        most = max(
+            t.duration for r, s in zip(removals, stepped, strict=True) for t, by in zip(r.full, s, strict=True) if by
+        )
+        _fill(out, problem, removals, stepped, problem.stepper(most))
     rest = [
         [not step and not (a.duration == b.duration == 0) for step, a, b in zip(s, r.full, r.without, strict=True)]
         for s, r in zip(stepped, removals, strict=True)

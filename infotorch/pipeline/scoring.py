@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from infotorch.measures import UniqueInformation
 from infotorch.measures.digest import digest_of_model
 from infotorch.measures.measure import Measure, Progress
 from infotorch.measures.unique_information import Prepared
+from infotorch.pipeline.fidelity import DEFAULT_SUBSET, Fidelity
 from infotorch.pipeline.keeping import keep_samples, with_classes
 from infotorch.pipeline.provenance import data_facts, environment, outputs_digest, task_facts
 from infotorch.pipeline.streaming import TwoPasses, two_passes
@@ -40,6 +42,7 @@ def score(
     command: Mapping[str, Any] | None = None,
     notes: Notes | None = None,
     features: str | Path | None = None,
+    fidelity: int = DEFAULT_SUBSET,
 ) -> Scores:
     """Scores of every sample of ``data``, the columns of all ``measures`` side by side.
 
@@ -66,6 +69,8 @@ def score(
             is not called for a run that was finished before. Both go with ``out``.
         features: Folder in which the features of ``form="primal"`` stay, for other labels, times and ridges of the same
             network and inputs; goes with ``out``. Default: ``<out>.features``, which is deleted when the run is whole.
+        fidelity: Samples on which a run with a sketch is compared with the exact scores, 0 for none. What comes of it
+            is in the run's note "fidelity", in its report and, where it is poor, in a warning.
 
     Returns:
         The scores, in the order of the data, or of the groups. With ``out``, those on disk.
@@ -81,6 +86,8 @@ def score(
     for name, given in (("command", command), ("notes", notes), ("features", features)):
         if given is not None and out is None:
             raise errors.ConfigError(f"score: {name} belongs to a run on disk; got no out. Give out, or leave it out.")
+    if fidelity and fidelity < 2:
+        raise errors.ConfigError(f"score: fidelity must be 0 or at least 2; got {fidelity}. Give 256, or 0 for none.")
     chosen = _chosen(measures)
     _check_groups(chosen, out)
     samples = samples_of(data)
@@ -101,6 +108,8 @@ def score(
         "shard_size": shard_size,
         "task": task_facts(task),
     }
+    if fidelity != DEFAULT_SUBSET:
+        options["fidelity"] = fidelity
     with store.create(
         out,
         command={**(command or {}), "score": options},
@@ -115,7 +124,7 @@ def score(
     ) as run:
         if not run.finished:
             keep_samples(run, with_classes(task, samples), progress)
-            _keep_scores(run, job, features)
+            _keep_scores(run, job, features, fidelity)
         scores = run.scores()
         if isinstance(notes, Mapping) or (notes is not None and not run.finished):
             for name, payload in (notes if isinstance(notes, Mapping) else notes(scores)).items():
@@ -197,7 +206,7 @@ def _of_batch(first: int) -> Iterator[None]:
         raise type(error)(f"{error} Samples count within a batch: this one starts at sample {first}.") from error
 
 
-def _keep_scores(run: store.RunWriter, job: _Job, features: str | Path | None) -> None:
+def _keep_scores(run: store.RunWriter, job: _Job, features: str | Path | None, fidelity: int) -> None:
     """Computes and writes the scores' shards that are not there yet."""
     folder = Path(f"{run.path}.features" if features is None else features)
     done = run.done()
@@ -210,6 +219,7 @@ def _keep_scores(run: store.RunWriter, job: _Job, features: str | Path | None) -
             place: opened.enter_context(
                 two_passes(
                     measure,
+                    job.task,
                     ready,
                     job.samples,
                     folder if len(streamed) == 1 else folder / str(place),
@@ -224,6 +234,18 @@ def _keep_scores(run: store.RunWriter, job: _Job, features: str | Path | None) -
         whole = job.whole(but=passes)
         for start, stop in missing:
             run.append(start, job.part(whole, start, stop, passes))
+        sketched = [two for two in passes.values() if not two.networks[0].stream.sketching.is_exact]
+        if sketched and fidelity:
+            _keep_fidelity(run, [two.fidelity(fidelity) for two in sketched])
+
+
+def _keep_fidelity(run: store.RunWriter, found: Sequence[Fidelity]) -> None:
+    run.note("fidelity", [each.note() for each in found])
+    told = [text for each in found for text in each.warnings]
+    if told:
+        run.note("warnings", told)
+    for text in told:
+        warnings.warn(f"UniqueInformation: {text}", stacklevel=4)
 
 
 def _chosen(asked: str | Measure | Sequence[str | Measure]) -> list[Measure]:

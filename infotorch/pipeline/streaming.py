@@ -18,10 +18,12 @@ from infotorch.measures.measure import Progress
 from infotorch.measures.primal.moments import Moments
 from infotorch.measures.primal.stream import Stream, Tests
 from infotorch.measures.unique_information import Prepared
+from infotorch.pipeline.fidelity import Fidelity, fidelity
 from infotorch.pipeline.provenance import task_facts
 from infotorch.pipeline.tables import stacked
 from infotorch.store.features import FeatureStore, Part, feature_store
 from infotorch.table import Scores
+from infotorch.task import Task
 
 __all__ = ["TwoPasses", "two_passes"]
 
@@ -34,10 +36,25 @@ class TwoPasses:
     """Features of all samples on disk, under every network, and their moments."""
 
     measure: UniqueInformation
+    task: Task
     prepared: Prepared
     samples: Samples
     networks: Sequence["Network"]
     progress: Progress | None = None
+
+    def fidelity(self, num_samples: int) -> Fidelity:
+        """Sketched against exact scores on some of the samples, under the first network."""
+        first = self.networks[0]
+        return fidelity(
+            self.measure,
+            self.task,
+            self.samples,
+            width=first.stream.sketching.width,
+            num_outputs=self.prepared.num_outputs,
+            effective_dimension=first.moments.effective_dimension(first.stream.plan.full[-1]),
+            num_samples=num_samples,
+            progress=self.progress,
+        )
 
     def scores(self, start: int, stop: int) -> Scores:
         """Scores of rows [start, stop)."""
@@ -70,6 +87,7 @@ class Network:
 @contextlib.contextmanager
 def two_passes(
     measure: UniqueInformation,
+    task: Task,
     prepared: Prepared,
     samples: Samples,
     folder: Path,
@@ -83,6 +101,7 @@ def two_passes(
 
     Args:
         measure: With ``form="primal"``, or ``"auto"`` that came to it.
+        task: What is scored.
         prepared: What ``measure.prepared`` returned.
         samples: The data set.
         folder: Of the features, one folder a network.
@@ -93,10 +112,10 @@ def two_passes(
     """
     with contextlib.ExitStack() as opened:
         networks = []
-        for place, task in enumerate(prepared.tasks):
-            stream = measure.stream(task, prepared.who, memory_limit)
+        for place, network in enumerate(prepared.tasks):
+            stream = measure.stream(network, prepared.who, memory_limit)
             width, C = stream.sketching.width, 1 if stream.sketching.shared else prepared.num_outputs
-            key = {"task": task_facts(task), "parameters": digest_of_model(task.model), **stream.sketching.key()}
+            key = {"task": task_facts(network), "parameters": digest_of_model(network.model), **stream.sketching.key()}
             store = opened.enter_context(
                 feature_store(
                     folder / f"network-{place}",
@@ -111,7 +130,9 @@ def two_passes(
                 tests = stream.tests(prepared.x_test, batch_size, None)
             moments = _moments(store, stream, samples, prepared.who.kept, progress)
             networks.append(Network(stream=stream, store=store, moments=moments, tests=tests))
-        yield TwoPasses(measure=measure, prepared=prepared, samples=samples, networks=networks, progress=progress)
+        yield TwoPasses(
+            measure=measure, task=task, prepared=prepared, samples=samples, networks=networks, progress=progress
+        )
     if not keep:
         shutil.rmtree(folder)
 

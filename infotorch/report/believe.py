@@ -35,6 +35,15 @@ def checks(view: View, nearest: Mapping[int, list[tuple[int, float]]]) -> list[t
     if note:
         text = f"Pearson {number(note['pearson'])}, Spearman {number(note['spearman'])}; {note['what']}"
         found.append(("True retraining", text, "diagnostic"))
+    for sketch in view.notes.get("fidelity") or []:
+        for name, with_exact in sketch["columns"].items():
+            text = (
+                f"Spearman {_or_none(with_exact['spearman'])}, Pearson {_or_none(with_exact['pearson'])}, "
+                f"{percent(round(100 * with_exact['top_decile']), 100)} of the highest tenth in common, "
+                f"on {count(sketch['num_samples'])} samples; {count(sketch['dim'])} numbers for about "
+                f"{number(sketch['effective_dimension'])} directions that training uses"
+            )
+            found.append((f"Sketched against exact {name.replace('_', ' ')}", text, "diagnostic"))
     twins = [i for i, near in nearest.items() if near and near[0][1] < 1e-6]
     if nearest:
         text = f"{count(len(twins))} samples have the same picture as another"
@@ -42,6 +51,10 @@ def checks(view: View, nearest: Mapping[int, list[tuple[int, float]]]) -> list[t
             text += f": {_named([view.ids[i] for i in twins])}"
         found.append(("Identical inputs", text, "diagnostic"))
     return found
+
+
+def _or_none(value: float | None) -> str:
+    return "undefined" if value is None else number(value)
 
 
 def warnings(view: View) -> list[str]:

@@ -1,5 +1,6 @@
-"""Leave-out of gradient descent on features by taking the steps, for all sets at once."""
+"""Leave-out of gradient descent by taking the steps in an eigenbasis, for all sets at once."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -10,22 +11,35 @@ from infotorch.measures.primal.by_moments import rotated_rows, rotated_tests
 from infotorch.measures.solver import Change, linear
 from infotorch.measures.training import Training
 
+__all__ = ["FeatureSteps", "KernelSteps"]
 
-class ByDescent:
-    """A step is d + lr (Phi^T (r - Phi d) - ridge d) over the rows that are left, in the moment's eigenbasis.
+
+class _Steps(ABC):
+    """A step is d + lr (Phi^T (r - Phi d) - ridge d) over the rows that are left, in the eigenbasis of Phi^T Phi.
 
     There the sum over all rows is a product with the eigenvalues, from which each set's own rows are taken: 4 k b n V
     flops a step for n sets of b rows.
     """
 
-    def __init__(self, eigen: Eigen, cross: Tensor, features: Tensor, residual: Tensor) -> None:
-        self.eigen, self.features, self.residual = eigen, features, residual
-        self.rotated = eigen.vectors @ cross  # [k, V]
+    values: Tensor
+    """Eigenvalues, [k]."""
+    rotated: Tensor
+    """Phi^T r, [k, V]."""
+    residual: Tensor
+    """[m, V]."""
+
+    @abstractmethod
+    def _rows(self, rows: Tensor) -> Tensor:
+        """Phi of ``rows`` [n, b], as [b, k, n]."""
+
+    @abstractmethod
+    def outputs(self, test_rows: Tensor, num_columns: int) -> Callable[[Tensor], Tensor]:
+        """As of a Solver."""
 
     def changes(
         self, rows: Tensor, full: Sequence[Training], without: Sequence[Training]
     ) -> Iterator[tuple[int, Change]]:
-        psi = rotated_rows(self.eigen, self.features, rows).permute(2, 0, 1)  # [n, b, k]
+        psi = self._rows(rows).permute(2, 0, 1)  # [n, b, k]
         r = self.residual[rows]  # [n, b, V]
         d = self.rotated.new_zeros(len(rows), *self.rotated.shape)  # [n, k, V]
         d_full = self.rotated.new_zeros(1, *self.rotated.shape)
@@ -41,17 +55,53 @@ class ByDescent:
 
     def _step(self, d: Tensor, training: Training, of_rows: Tensor | float) -> Tensor:
         assert training.lr is not None
-        gradient = (self.eigen.values[:, None] + training.ridge) * d - self.rotated - of_rows
+        gradient = (self.values[:, None] + training.ridge) * d - self.rotated - of_rows
         return d - training.lr * gradient
 
-    def trained(self, training: Training) -> Tensor:
+    def _trained(self, training: Training) -> Tensor:
         d = torch.zeros_like(self.rotated)[None]
         for _ in range(int(training.duration)):
             d = self._step(d, training, 0)
-        return self.eigen.vectors.mT @ d[0]
+        return d[0]
 
     def squared(self, delta: Tensor) -> Tensor:
         return delta.square().sum((0, 2))
 
+
+class FeatureSteps(_Steps):
+    """On features [m, k] with the moments of all rows."""
+
+    def __init__(self, eigen: Eigen, cross: Tensor, features: Tensor, residual: Tensor) -> None:
+        self.eigen, self.features, self.residual = eigen, features, residual
+        self.values, self.rotated = eigen.values, eigen.vectors @ cross
+
+    def _rows(self, rows: Tensor) -> Tensor:
+        return rotated_rows(self.eigen, self.features, rows)
+
+    def trained(self, training: Training) -> Tensor:
+        return self.eigen.vectors.mT @ self._trained(training)
+
     def outputs(self, test_rows: Tensor, num_columns: int) -> Callable[[Tensor], Tensor]:
         return linear(rotated_tests(self.eigen, test_rows))
+
+
+class KernelSteps(_Steps):
+    r"""On a kernel :math:`K = Q S Q^\top`, whose rows have the features :math:`Q S^{1/2}`."""
+
+    def __init__(self, eigen: Eigen, residual: Tensor) -> None:
+        """Eigenvalues must be >= 0, with exact zeros for the null space; residual [m, V]."""
+        self.eigen, self.values, self.residual = eigen, eigen.values, residual
+        self.root = eigen.values.sqrt()
+        self.inverse_root = torch.where(self.root > 0, 1 / self.root, 0)
+        self.rotated = self.root[:, None] * (eigen.vectors @ residual)
+
+    def _rows(self, rows: Tensor) -> Tensor:
+        n, b = rows.shape
+        columns = self.eigen.vectors.index_select(1, rows.mT.reshape(-1)) * self.root[:, None]
+        return columns.view(len(self.values), b, n).permute(1, 0, 2)
+
+    def trained(self, training: Training) -> Tensor:
+        return self.eigen.vectors.mT @ (self.inverse_root[:, None] * self._trained(training))
+
+    def outputs(self, test_rows: Tensor, num_columns: int) -> Callable[[Tensor], Tensor]:
+        return linear((test_rows @ self.eigen.vectors.mT) * self.inverse_root)

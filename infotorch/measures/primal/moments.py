@@ -1,11 +1,16 @@
 """What training sees of a data set, in its features: sums over samples, of a size that does not grow with them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from infotorch import ops
+from infotorch.linalg.eigen import Eigen
+from infotorch.measures.schedule import WHERE
+from infotorch.measures.spectrum import EPS, spectrum
+from infotorch.measures.training import Training
 
 TILE_BYTES = 1 << 26
 
@@ -20,6 +25,16 @@ class Moments:
     """Phi^T r, [k, V]."""
     num_samples: int
     """N."""
+
+    @cached_property
+    def eigen(self) -> Eigen:
+        """Of the second moment. Its own rounding is float64's, so that only that may make an eigenvalue negative."""
+        return spectrum(WHERE, self.second, input_eps=EPS)
+
+    def effective_dimension(self, training: Training) -> float:
+        """Directions that training uses: the trace of K (K + ridge I)^-1, or of its like at a finite time."""
+        values = self.eigen.values
+        return float((values * training.gain(values)).where(values > 0, 0).sum())
 
     def __add__(self, other: "Moments") -> "Moments":
         return Moments(

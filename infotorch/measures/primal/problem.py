@@ -1,18 +1,15 @@
 """The least-squares problem in its primal form: features of samples, and their moments."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 from torch import Tensor
 
 from infotorch.errors import NumericsError
-from infotorch.linalg.eigen import Eigen
 from infotorch.measures.primal.by_moments import ByMoments
-from infotorch.measures.primal.by_steps import ByDescent
+from infotorch.measures.primal.by_steps import FeatureSteps
 from infotorch.measures.primal.moments import Moments
 from infotorch.measures.schedule import WHERE
 from infotorch.measures.solver import Solver
-from infotorch.measures.spectrum import EPS, spectrum
 from infotorch.measures.training import Training
 
 
@@ -43,23 +40,18 @@ class FeatureProblem:
     def num_coefficients(self) -> int:
         return len(self.moments.second)
 
-    @cached_property
-    def eigen(self) -> Eigen:
-        """Of the moments. Their own rounding is float64's, so that only that may make one negative."""
-        return spectrum(WHERE, self.moments.second, input_eps=EPS)
-
     def largest(self) -> float:
-        return float(self.eigen.values[-1])
+        return float(self.moments.eigen.values[-1])
 
-    def stepper(self) -> Solver:
-        return ByDescent(self.eigen, self.moments.cross, self.features, self.residual)
+    def stepper(self, num_steps: float) -> Solver:
+        return FeatureSteps(self.moments.eigen, self.moments.cross, self.features, self.residual)
 
     def solver(self, pairs: set[tuple[Training, Training]], nodes: int) -> Solver:
         unbound = [t for pair in pairs for t in pair if t.converges and t.ridge == 0]
-        rank, k = int((self.eigen.values > 0).sum()), self.num_coefficients
+        rank, k = int((self.moments.eigen.values > 0).sum()), self.num_coefficients
         if unbound and rank < k:
             raise NumericsError(
                 f"{WHERE}: with ridge 0 at t=inf the training samples must span all directions of the features; got "
                 f"rank {rank} of {k}. Give ridge > 0, a finite time, or at most {rank} features."
             )
-        return ByMoments(self.eigen, self.moments.cross, self.features, self.residual, nodes)
+        return ByMoments(self.moments.eigen, self.moments.cross, self.features, self.residual, nodes)

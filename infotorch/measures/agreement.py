@@ -1,0 +1,56 @@
+"""How far two scores of the same samples agree."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from infotorch.errors import ShapeError
+from infotorch.table import ranks
+
+__all__ = ["Agreement", "agreement"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """Diagnostics; None where one of the scores is the same for all samples."""
+
+    spearman: float | None
+    """Correlation of ranks."""
+    pearson: float | None
+    """Correlation of values."""
+    top_decile: float
+    """Share of the highest tenth by one score that is in the highest tenth by the other."""
+    num_samples: int
+    """N."""
+
+
+def agreement(scores: np.ndarray, others: np.ndarray) -> Agreement:
+    """Correlations, and the overlap of the highest tenths.
+
+    Args:
+        scores: [N], at least 2.
+        others: [N].
+
+    Raises:
+        ShapeError: The two are not [N] of one length.
+    """
+    a, b = np.asarray(scores, np.float64), np.asarray(others, np.float64)
+    if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
+        raise ShapeError(
+            f"agreement: both scores must be [N] with N >= 2; got {list(a.shape)} and {list(b.shape)}. "
+            "Pass one of each a sample."
+        )
+    few = -(-len(a) // 10)
+    first = [set(np.argsort(-x, kind="stable")[:few].tolist()) for x in (a, b)]
+    return Agreement(
+        spearman=_pearson(ranks(a), ranks(b)),
+        pearson=_pearson(a, b),
+        top_decile=len(first[0] & first[1]) / few,
+        num_samples=len(a),
+    )
+
+
+def _pearson(a: np.ndarray, b: np.ndarray) -> float | None:
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size > 0 else None

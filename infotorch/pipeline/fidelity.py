@@ -1,0 +1,118 @@
+"""How near the scores of a sketch come to the exact ones, measured on some of the user's own samples."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from infotorch.data import Samples
+from infotorch.measures import UniqueInformation
+from infotorch.measures.agreement import Agreement, agreement
+from infotorch.measures.measure import Progress
+from infotorch.task import Task
+
+__all__ = ["DEFAULT_SUBSET", "Fidelity", "fidelity"]
+
+DEFAULT_SUBSET = 256
+MOST_ROWS = 3000
+"""Of the exact kernel: its eigendecomposition takes some seconds."""
+ENOUGH = 2.0
+"""A sketch of fewer numbers than this times the directions that training uses changes the problem."""
+LOW = 0.9
+"""A rank correlation that is told as a warning."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fidelity:
+    """Sketched against exact scores of a training on some samples alone, with the options of the run."""
+
+    columns: dict[str, Agreement]
+    """By column, of the last time where there are several."""
+    num_samples: int
+    """In the subset."""
+    dim: int
+    """k."""
+    effective_dimension: float | None
+    """d: directions that the training on all samples uses, as the sketch sees them; at most k."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """In plain words, what a reader must know before using the scores."""
+        found = []
+        d = self.effective_dimension
+        if d is not None and self.dim < ENOUGH * d:
+            found.append(
+                f"The sketch has {self.dim:,} numbers, and training uses about {d:,.0f} directions of them: with fewer "
+                f"than {ENOUGH:g} numbers a direction the scores are of another problem. Raise dim."
+            )
+        for name, with_exact in self.columns.items():
+            if with_exact.spearman is not None and with_exact.spearman < LOW:
+                found.append(
+                    f"{name} by the sketch of {self.dim:,} numbers has a rank correlation of {with_exact.spearman:.2f} "
+                    f"with the exact score on {self.num_samples} samples. Raise dim."
+                )
+        return found
+
+    def note(self) -> dict[str, Any]:
+        """For a run and its report, as JSON."""
+        return {
+            "columns": {name: asdict(found) for name, found in self.columns.items()},
+            "num_samples": self.num_samples,
+            "dim": self.dim,
+            "effective_dimension": self.effective_dimension,
+        }
+
+
+def fidelity(
+    measure: UniqueInformation,
+    task: Task,
+    samples: Samples,
+    *,
+    width: int,
+    num_outputs: int,
+    effective_dimension: float | None,
+    num_samples: int = DEFAULT_SUBSET,
+    progress: Progress | None = None,
+) -> Fidelity:
+    """Both forms on samples that are spread evenly over the data set.
+
+    The subset's training uses fewer directions than that of all samples, so that agreement there is the best that can
+    be hoped for; the effective dimension beside k tells of the whole.
+
+    Args:
+        measure: In its primal form.
+        task: Model and parameters.
+        samples: The data set.
+        width: k.
+        num_outputs: C; the subset has at most 3,000 / C samples.
+        effective_dimension: Of the training on all samples, where it is known.
+        num_samples: Of the subset.
+        progress: Called with stage, steps done, steps in all.
+    """
+    N = len(samples)
+    size = max(2, min(num_samples, N, MOST_ROWS // num_outputs))
+    place = np.linspace(0, N - 1, size).round().astype(np.int64)
+    chosen = torch.from_numpy(np.unique(place))
+    x, y = samples.x[chosen], samples.y[chosen]
+    if progress:
+        progress("fidelity", 0, 1)
+    removed = None if measure.removed is None else torch.as_tensor(np.asarray(measure.removed))[chosen]
+    both = [
+        replace(measure, form="dual", dim=None, models=_first(measure), removed=removed).scores(task, x, y),
+        replace(measure, form="primal", models=_first(measure), removed=removed).scores(task, x, y),
+    ]
+    if progress:
+        progress("fidelity", 1, 1)
+    names = [name for name in both[0].columns if name.startswith("unique_information") and "stderr" not in name]
+    last = {name.partition("_steps_")[0].partition("_time_")[0]: name for name in names}
+    return Fidelity(
+        columns={stem: agreement(both[1][name].values, both[0][name].values) for stem, name in last.items()},
+        num_samples=len(chosen),
+        dim=width,
+        effective_dimension=effective_dimension,
+    )
+
+
+def _first(measure: UniqueInformation) -> list[Any] | None:
+    return None if measure.models is None else list(measure.models[:1])

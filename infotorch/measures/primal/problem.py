@@ -34,6 +34,8 @@ class FeatureProblem:
     """Features of test samples [t, k], or any rows with the same second moment."""
     num_test: int = 0
     """M, over which functional information is averaged."""
+    first_order: bool = False
+    """Rows leave to first order in their weight: minus the derivative of training in it, in place of the change."""
 
     @property
     def num_samples(self) -> int:
@@ -52,7 +54,7 @@ class FeatureProblem:
         return float(self.eigen.values[-1])
 
     def stepper(self) -> Solver:
-        return ByDescent(self.eigen, self.moments.cross, self.features, self.residual)
+        return ByDescent(self.eigen, self.moments.cross, self.features, self.residual, first_order=self.first_order)
 
     def solver(self, pairs: set[tuple[Training, Training]], nodes: int) -> Solver:
         unbound = [t for pair in pairs for t in pair if t.converges and t.ridge == 0]
@@ -62,4 +64,6 @@ class FeatureProblem:
                 f"{WHERE}: with ridge 0 at t=inf the training samples must span all directions of the features; got "
                 f"rank {rank} of {k}. Give ridge > 0, a finite time, or at most {rank} features."
             )
-        return ByMoments(self.eigen, self.moments.cross, self.features, self.residual, nodes)
+        return ByMoments(
+            self.eigen, self.moments.cross, self.features, self.residual, nodes, first_order=self.first_order
+        )

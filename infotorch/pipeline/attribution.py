@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from infotorch.data import inputs_of, samples_of
-from infotorch.errors import ConfigError
+from infotorch.errors import ConfigError, check_limit, mebibytes
 from infotorch.measures import UniqueInformation
 from infotorch.measures.budget import DEFAULT_MEMORY_LIMIT, FIXED
 from infotorch.measures.measure import Progress
@@ -48,10 +48,10 @@ def attribution(
     :func:`infotorch.sketch`.
 
     ``"leave_one_out"`` is the change itself. ``"influence"`` is its first order in the sample's weight, without the
-    factor :math:`(I - H_i)^{-1}` of the sample's leverage: smaller for samples that the network fits because they are
-    there. This is the form of TRAK (Park et al., arXiv 2303.14186, section 3), whose score is its negative: high where the sample
-    helps. TRAK takes the loss's derivative in one margin, and averages over networks; here it is the squared error, for
-    every output, and one network.
+    factor :math:`(I - H_i)^{-1}` of the sample's leverage: too small for samples that the network fits because they are
+    there. This is the form of TRAK (Park et al., arXiv 2303.14186, section 3), whose score is its negative: high where
+    the sample helps. TRAK takes the loss's derivative in one margin, and averages over networks; here it is the squared
+    error, for every output, and one network.
 
     Args:
         task: Model at the weights where training starts, and the parameters that train; the model is left as it is.
@@ -89,6 +89,7 @@ def attribution(
         torch.Size([4, 5, 2])
     """
     check_kind(kind)
+    check_limit(WHERE, memory_limit)
     for name, value in (("time", time), ("steps", steps)):
         if is_several(value):
             raise ConfigError(f"{WHERE}: {name} must be one number; got {value}. Call once for each.")
@@ -101,11 +102,11 @@ def attribution(
     (one,) = ready.tasks
     sketching = measure.sketching(one)
     b = 1 if sketching.shared else ready.num_outputs
-    size = next(iter(one.parameters().values())).element_size()
+    size = max(4, next(iter(one.parameters().values())).element_size())  # 16 bits are captured in 32
     room = _room(len(samples), len(x_test), ready.num_outputs, sketching.width, b, size, memory_limit)
     stream = measure.stream(one, ready.who, room)
     rows = sketching.rows(stream.batched(samples.x, BATCH, progress), samples.y)
-    tests = stream.batched(x_test, BATCH, None)
+    tests = stream.batched(x_test, BATCH, progress)
     data = feature_input(WHERE, rows.features, rows.residual, tests.rows, each_test=True)
     if progress:
         progress("attribution", 0, 1)
@@ -127,8 +128,8 @@ def _room(N: int, M: int, C: int, k: int, b: int, size: int, memory_limit: int |
     needed = kept + working + 4 * 8 * k * k
     if needed > limit:
         raise ConfigError(
-            f"{WHERE}: needs {needed / 2**20:,.0f} MiB of memory, of which {8 * N * M * C / 2**20:,.0f} MiB are the "
-            f"result, {N:,} training by {M:,} test samples by {C:,} outputs; got a limit of {limit / 2**20:,.0f} MiB. "
+            f"{WHERE}: needs {mebibytes(needed)} of memory, of which {mebibytes(8 * N * M * C)} are the result, {N:,} "
+            f"training by {M:,} test samples by {C:,} outputs; got a limit of {mebibytes(limit)}. "
             "Call it on blocks of test samples, give fewer, lower dim, or raise memory_limit."
         )
     return limit - kept

@@ -93,7 +93,7 @@ def test_the_model_is_left_as_it_is_and_progress_is_told(made):
     got = attribution(task, train, x_test, time=2.0, progress=lambda *step: told.append(step))
     assert all(torch.equal(p, q) for p, q in zip(task.model.parameters(), before, strict=True))
     assert not got.requires_grad and all(p.grad is None for p in task.model.parameters())
-    assert told == [("features", N, N), ("attribution", 0, 1), ("attribution", 1, 1)]
+    assert told == [("features", N, N), ("features", M, M), ("attribution", 0, 1), ("attribution", 1, 1)]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,12 @@ def test_the_model_is_left_as_it_is_and_progress_is_told(made):
         ({"l2": -1.0}, "l2 must be a finite number, at least 0; got -1.0"),
         ({"dim": 0}, "dim must be a whole number from 1"),
         ({"lr": 0.1}, "lr and steps go together; got lr without steps"),
-        ({"memory_limit": 1 << 20}, r"attribution: needs .* MiB of memory, of which 0 MiB are the result, 9 training"),
+        ({"memory_limit": 1e9}, "attribution: memory_limit must be a whole number of bytes above 0; got 1000000000.0"),
+        ({"seed": -1}, r"seed must be 0 to 2\^64 - 1; got -1"),
+        (
+            {"memory_limit": 1 << 20},
+            r"attribution: needs .* of memory, of which 1296 bytes are the result, 9 training by 6 t",
+        ),
     ],
 )
 def test_bad_options_are_refused(options, message, made):
@@ -118,10 +123,10 @@ def test_bad_options_are_refused(options, message, made):
 
 
 def test_a_result_over_the_limit_is_refused_with_its_size(made):
-    """2,000 by 100,000 by 3 numbers of 8 bytes are 4,578 MiB; nothing is computed before."""
+    """2,000 by 100,000 by 3 numbers of 8 bytes are 4578 MiB; nothing is computed before."""
     task, (x, y), x_test = made
     train = (x[:1].expand(2000, -1), y[:1].expand(2000))
-    with pytest.raises(errors.ConfigError, match=r"4,578 MiB are the result, .* limit of 4,096 MiB. Call it on blocks"):
+    with pytest.raises(errors.ConfigError, match=r"4578 MiB are the result, .* limit of 4096 MiB. Call it on blocks"):
         attribution(task, train, x_test[:1].expand(100_000, -1), time=1.0)
 
 

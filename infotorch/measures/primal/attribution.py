@@ -98,7 +98,7 @@ def attribution_from_features(
 def check_kind(kind: str) -> None:
     """Raise ConfigError for one that is not known."""
     if kind not in get_args(Kind):
-        raise unknown(WHERE, "kind", kind, get_args(Kind))
+        raise unknown(WHERE, "kind", str(kind), get_args(Kind))
 
 
 @torch.no_grad()

@@ -7,8 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.meter import Cpu
 from infotorch import errors
 from infotorch.measures.from_kernel import unique_information_from_kernel, unique_information_from_shared_kernel
+from infotorch.measures.primal.attribution import attribution_bytes
 from infotorch.measures.primal.attribution import attribution_from_features as attribution
 from tests.laws import assert_golden, assert_same
 from tests.measures.golden import kernel, load
@@ -149,6 +151,16 @@ def test_bad_input_is_refused(changes, error, message, rng):
     given_ = {"features": problem.J, "residual": problem.r, "features_test": problem.J_test, "ridge": 1.0}
     with pytest.raises(error, match=message):
         attribution(**given_ | changes)
+
+
+@pytest.mark.parametrize("k", [8, 256])
+def test_memory_is_what_is_said(k, rng):
+    """Beside the result: a tile and its squares, and at most 192 MiB of working rows, whatever the number of tests."""
+    N, M, C = 400, 2000, 5
+    J, r, J_test = (torch.randn(*shape, generator=rng) for shape in ((N, C, k), (N, C), (M, C, k)))
+    extra = min(Cpu().extra_memory(lambda: (attribution(J, r, J_test, ridge=1.0),)) for _ in range(2))
+    said = attribution_bytes(N, M, C, k, C) - 8 * N * M * C
+    assert extra <= said + (192 << 20), f"{extra / 2**20:.0f} MiB of {said / 2**20:.0f}"
 
 
 def test_lost_digits_are_refused(rng):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from benchmarks.meter import Cpu
 from infotorch import errors
+from infotorch.measures import leave_out
 from infotorch.measures.from_kernel import unique_information_from_kernel, unique_information_from_shared_kernel
 from infotorch.measures.primal.attribution import attribution_bytes
 from infotorch.measures.primal.attribution import attribution_from_features as attribution
@@ -74,7 +75,24 @@ def test_influence_is_the_first_order_of_a_weight(N, C, k, ridge, seed):
         got = attribution(*of(problem), kind="influence", **asked(full, without))
         moved = train(problem.J, problem.r, **without) - train(problem.J, problem.r, **full)
         truth = [problem.J_test @ (moved - slope(problem, i, train, without)) for i in range(N)]
-        assert_golden(got, torch.stack(truth), rtol=1e-7, atol=1e-7)
+        error, size = (got - torch.stack(truth)).norm(), torch.stack(truth).norm()
+        rounding = 1e-11 * (problem.J_test @ train(problem.J, problem.r, **without)).norm()  # of the differences
+        assert error <= 1e-7 * size + rounding
+
+
+@settings(max_examples=20, deadline=None)
+@given(N=st.integers(2, 6), C=st.integers(1, 3), k=st.integers(1, 12), steps=st.sampled_from([0, 1, 9, 15, 16, 60]))
+def test_influence_of_descent_is_its_derivative(N, C, k, steps):
+    """By autograd through the steps, which loses no digits."""
+    problem = make_problem(N, C, k, 5, torch.Generator().manual_seed(steps))
+    options = {"ridge": 0.1, "lr": 0.5 / (float(torch.linalg.matrix_norm(problem.K, 2)) + 0.1), "steps": steps}
+
+    def outputs(weights):
+        root = weights.sqrt()[:, None]
+        return problem.J_test @ descent(problem.J * root[..., None], problem.r * root, **options)
+
+    slopes = torch.autograd.functional.jacobian(outputs, torch.ones(N).double())  # [M, C, N]
+    assert_golden(attribution(*of(problem), kind="influence", **options), -slopes.permute(2, 0, 1), atol=1e-10)
 
 
 def test_influence_at_convergence_is_its_closed_form(rng):
@@ -123,6 +141,17 @@ def test_equals_the_dual_form(rng):
     G, G_test = kernel(problem.J[:, :1]), kernel(problem.J[:, :1], problem.J_test[:, :1])
     want = unique_information_from_shared_kernel(G, problem.r, G_test, time=2.0, return_changes=True)
     assert_same(shared, want.change_test[0])
+
+
+@pytest.mark.parametrize("kind", ["leave_one_out", "influence"])
+@pytest.mark.parametrize("k", [4, 30])
+def test_samples_taken_one_by_one_are_the_same(kind, k, rng, monkeypatch):
+    """Few features, and one sample in a tile with more rows than these pay for."""
+    problem = make_problem(6, 3, k, 4, rng)
+    want = [attribution(*of(problem), kind=kind, ridge=0.1, **time) for time in ({}, {"lr": 0.1, "steps": 5})]
+    monkeypatch.setattr(leave_out, "TILE_BYTES", 1)
+    got = [attribution(*of(problem), kind=kind, ridge=0.1, **time) for time in ({}, {"lr": 0.1, "steps": 5})]
+    assert_same(torch.stack(got), torch.stack(want))
 
 
 @pytest.mark.parametrize("kind", ["leave_one_out", "influence"])

@@ -31,15 +31,17 @@ from infotorch.errors import (
 from infotorch.measures import (
     UniqueInformation,
     UniqueInformationResult,
+    attribution_from_features,
     cross_entropy_unique_information,
     laplace_sample_information,
+    laplace_sample_information_from_features,
     pair_interactions,
     sgd_unique_information,
     unique_information_from_features,
     unique_information_from_kernel,
     unique_information_from_shared_kernel,
 )
-from infotorch.pipeline import score
+from infotorch.pipeline import attribution, score
 from infotorch.table import Column, Estimate, Scores
 from infotorch.task import Loss, Task, softmax_factor
 
@@ -68,6 +70,8 @@ __all__ = [
     "UniqueInformation",
     "UniqueInformationResult",
     "Use",
+    "attribution",
+    "attribution_from_features",
     "bounds",
     "capture",
     "cross_entropy_unique_information",
@@ -75,6 +79,7 @@ __all__ = [
     "grad_gram",
     "jvp",
     "laplace_sample_information",
+    "laplace_sample_information_from_features",
     "ntk",
     "ops",
     "pair_interactions",

@@ -11,7 +11,9 @@ from infotorch.measures.laplace import LaplaceInformation, laplace_sample_inform
 from infotorch.measures.measure import Measure, Progress
 from infotorch.measures.memorised import Memorised, memorised_counts
 from infotorch.measures.pairs import PairInformation, pair_interactions
+from infotorch.measures.primal.attribution import attribution_from_features
 from infotorch.measures.primal.from_features import unique_information_from_features
+from infotorch.measures.primal.laplace import laplace_sample_information_from_features
 from infotorch.measures.sgd import SgdInformation, sgd_unique_information
 from infotorch.measures.unique_information import UniqueInformation
 
@@ -43,12 +45,14 @@ __all__ = [
     "SgdInformation",
     "UniqueInformation",
     "UniqueInformationResult",
+    "attribution_from_features",
     "cross_entropy_ggn",
     "cross_entropy_unique_information",
     "detection",
     "fano_min_error",
     "label_info_lower",
     "laplace_sample_information",
+    "laplace_sample_information_from_features",
     "max_memorised",
     "memorised_counts",
     "pair_interactions",

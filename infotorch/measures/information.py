@@ -214,7 +214,7 @@ def relative_error(left: LeftOut) -> Tensor:
     return (left.error * share.clamp(max=1)).amax(0)
 
 
-def refuse_unreliable(error: Tensor, what: str) -> None:
+def refuse_unreliable(error: Tensor, what: str, otherwise: str = ', or on_unreliable="flag"') -> None:
     """Raise NumericsError naming the first set whose estimated relative error exceeds RTOL."""
     wrong = ~(error <= RTOL)  # NaN is wrong
     if wrong.any():
@@ -222,5 +222,5 @@ def refuse_unreliable(error: Tensor, what: str) -> None:
         raise NumericsError(
             f"{WHERE}: the estimated relative error of every score must be at most {RTOL:.0e}; "
             f"got {float(error[first]):.1e} for {what} {first}. "
-            'Give ridge > 0, a shorter time, or on_unreliable="flag".'
+            f"Give ridge > 0, a shorter time{otherwise}."
         )

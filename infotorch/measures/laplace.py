@@ -54,10 +54,7 @@ def laplace_sample_information(
         ConfigError: An option is out of range.
         NumericsError: A sample's leverage reaches 1: it alone determines a direction.
     """
-    for name, value in (("ridge", ridge), ("noise_variance", noise_variance)):
-        if not 0 <= value < float("inf") or (name == "noise_variance" and value == 0):
-            least = "at least 0" if name == "ridge" else "above 0"
-            raise ConfigError(f"{WHERE}: {name} must be finite and {least}; got {value}. Correct {name}.")
+    check_options(ridge, noise_variance)
     data = kernel_input(WHERE, K, residual)
     N, C = data.residual.shape
     eigen = spectrum(WHERE, data.kernel, input_eps=data.input_eps, overwrite=data.owned)
@@ -66,20 +63,39 @@ def laplace_sample_information(
     open_ = torch.where(values > 0, ridge / (values + ridge), 1.0)  # one minus it, without the subtraction
     by_sample = eigen.vectors.view(-1, N, C).permute(1, 2, 0)  # [N, C, m]
     H, rest = _blocks(by_sample, learnt), _blocks(by_sample, open_)  # [N, C, C]
-    h, g = torch.linalg.eigvalsh(H), torch.linalg.eigvalsh(rest).flip(1)  # [N, C], g = 1 - h
+    e = (eigen.vectors.mT @ (open_ * (eigen.vectors @ data.residual.reshape(-1)))).view(N, C, 1)
+    return divergences(H, rest, e, noise_variance)
+
+
+def check_options(ridge: float, noise_variance: float) -> None:
+    """Raise ConfigError for the first option out of range."""
+    for name, value in (("ridge", ridge), ("noise_variance", noise_variance)):
+        if not 0 <= value < float("inf") or (name == "noise_variance" and value == 0):
+            least = "at least 0" if name == "ridge" else "above 0"
+            raise ConfigError(f"{WHERE}: {name} must be finite and {least}; got {value}. Correct {name}.")
+
+
+def divergences(H: Tensor, rest: Tensor, e: Tensor, noise_variance: float) -> LaplaceInformation:
+    """Both directions from leverages H [N, b, b], ``rest`` = 1 - H, and residuals after training e [N, b, V].
+
+    V right-hand sides share the leverages.
+
+    Raises:
+        NumericsError: A leverage reaches 1.
+    """
+    h, g = torch.linalg.eigvalsh(H), torch.linalg.eigvalsh(rest).flip(1)  # [N, b], g = 1 - h
     if not (g > 1 - LARGEST_LEVERAGE).all():
         first = int((~(g > 1 - LARGEST_LEVERAGE)).any(1).nonzero()[0])
         raise NumericsError(
             f"{WHERE}: leverage of sample {first} must be < 1 - 1e-10; got {float(1 - g[first].min()):.10g}. "
             "Removing it leaves a direction undetermined; give ridge > 0."
         )
-    e = (eigen.vectors.mT @ (open_ * (eigen.vectors @ data.residual.reshape(-1)))).view(N, C, 1)
-    u = torch.linalg.solve(rest, e)
-    full = (u.mT @ H @ e)[:, 0, 0] / noise_variance
-    without = (u.mT @ H @ u)[:, 0, 0] / noise_variance
+    u, V = torch.linalg.solve(rest, e), e.shape[2]
+    full = (u * (H @ e)).sum((1, 2)) / noise_variance
+    without = (u * (H @ u)).sum((1, 2)) / noise_variance
     return LaplaceInformation(
-        weights=(_tail(h, g, (1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6)) + full) / 2,
-        reverse=(_tail(h, g, (1 / 2, 2 / 3, 3 / 4, 4 / 5, 5 / 6), reverse=True) + without) / 2,
+        weights=(V * _tail(h, g, (1 / 2, 1 / 3, 1 / 4, 1 / 5, 1 / 6)) + full) / 2,
+        reverse=(V * _tail(h, g, (1 / 2, 2 / 3, 3 / 4, 4 / 5, 5 / 6), reverse=True) + without) / 2,
     )
 
 

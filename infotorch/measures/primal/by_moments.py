@@ -4,6 +4,10 @@ With :math:`A = \Phi^\top \Phi`, :math:`b = \Phi^\top r` and a shift p, the solu
 :math:`D b - D \Phi_g^\top \gamma` with :math:`D = (A + p)^{-1}` and
 :math:`\gamma = (I - \Phi_g D \Phi_g^\top)^{-1} (r_g - \Phi_g D b)`; a training is a sum of such solutions over shifts
 (linalg/contour.py). Everything below is in the eigenbasis of A.
+
+Rows that count w times have A and b less (1 - w) times their share. The derivative of the solution in w, at w = 1, is
+:math:`D \Phi_g^\top (r_g - \Phi_g D b)`: what leaving out subtracts, to first order, is the same with the identity in
+place of the block's inverse.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +26,19 @@ from infotorch.measures.training import Training
 class ByMoments:
     """Every training is a function of the moment's eigenvalues; leaving out is a small solve a shift."""
 
-    def __init__(self, eigen: Eigen, cross: Tensor, features: Tensor, residual: Tensor, nodes: int) -> None:
+    def __init__(
+        self,
+        eigen: Eigen,
+        cross: Tensor,
+        features: Tensor,
+        residual: Tensor,
+        nodes: int,
+        *,
+        first_order: bool = False,
+    ) -> None:
         """Eigenvalues must be >= 0, with exact zeros for the null space; cross [k, V], features [m, k]."""
         self.eigen, self.features, self.residual, self.nodes = eigen, features, residual, nodes
+        self.first_order = first_order
         self.rotated = eigen.vectors @ cross  # [k, V]
 
     def changes(
@@ -34,7 +48,7 @@ class ByMoments:
         values = self.eigen.values
         psi = rotated_rows(self.eigen, self.features, rows)  # [b, k, n]
         r = self.residual[rows]  # [n, b, V]
-        wide = n == 1 and b > WIDEST_SHARE * len(values)
+        wide = n == 1 and b > WIDEST_SHARE * len(values) and not self.first_order
         retrained = self._retrained(psi[..., 0].mT, r[0], without) if wide else None
         for place, (with_all, training) in enumerate(zip(full, without, strict=True)):
             base = training.gain(values)[:, None] * self.rotated  # [k, V]
@@ -65,7 +79,10 @@ class ByMoments:
         eye = torch.eye(b, dtype=torch.complex128, device=psi.device)
         for some in torch.arange(len(p), device=psi.device).split(step):
             rest = r[:, None] - solutions_at(psi, D[:, some], self.rotated)  # [n, S, b, V]
-            gamma, pivot = solve_blocks(eye - blocks(psi, D[:, some]), rest)
+            if self.first_order:
+                gamma, pivot = rest, rest.real.new_ones(rest.shape[:2])
+            else:
+                gamma, pivot = solve_blocks(eye - blocks(psi, D[:, some]), rest)
             removed += spread(psi, D[:, some] * q[some], gamma)
             share = q[some].abs() * gamma.abs().square().sum((-1, -2)).sqrt()  # [n, S]
             error += (share * self._amplification(psi, D[:, some], gamma, pivot)).sum(-1)
@@ -84,7 +101,9 @@ class ByMoments:
         W = (psi.square().sum(0).mT @ power).sqrt()  # [n, S]
         x = (self.rotated.square().sum(-1) @ power).sqrt()  # [S]
         norm = gamma.abs().square().sum((-1, -2)).sqrt()
-        growth = largest * (W * W + W * x / norm.where(norm > 0, torch.inf)) + 1
+        growth = largest * W * x / norm.where(norm > 0, torch.inf) + 1
+        if not self.first_order:
+            growth = growth + largest * W * W
         return growth / pivot + largest * power.amax(0).sqrt()
 
     def _retrained(self, psi: Tensor, r: Tensor, without: Sequence[Training]) -> list[tuple[Tensor, Tensor]]:

@@ -18,7 +18,8 @@ class _Steps(ABC):
     """A step is d + lr (Phi^T (r - Phi d) - ridge d) over the rows that are left, in the eigenbasis of Phi^T Phi.
 
     There the sum over all rows is a product with the eigenvalues, from which each set's own rows are taken: 4 k b n V
-    flops a step for n sets of b rows.
+    flops a step for n sets of b rows. To first order in the rows' weight, their own share is that at the training with
+    them.
     """
 
     values: Tensor
@@ -27,6 +28,8 @@ class _Steps(ABC):
     """Phi^T r, [k, V]."""
     residual: Tensor
     """[m, V]."""
+    first_order: bool = False
+    """Whether the rows' own share of a step is taken at the training with them."""
 
     @abstractmethod
     def _rows(self, rows: Tensor) -> Tensor:
@@ -43,10 +46,13 @@ class _Steps(ABC):
         r = self.residual[rows]  # [n, b, V]
         d = self.rotated.new_zeros(len(rows), *self.rotated.shape)  # [n, k, V]
         d_full = self.rotated.new_zeros(1, *self.rotated.shape)
+        d_kept = d_full  # nobody left out, under the options of the training without
         taken = 0
         for place in sorted(range(len(full)), key=lambda place: full[place].duration):
             while taken < full[place].duration:
-                d = self._step(d, without[place], psi.mT @ (psi @ d - r))
+                at = d_kept if self.first_order else d
+                d = self._step(d, without[place], psi.mT @ (psi @ at - r))
+                d_kept = self._step(d_kept, without[place], 0) if self.first_order else d_kept
                 d_full = self._step(d_full, full[place], 0)
                 taken += 1
             delta = (d - d_full).permute(1, 0, 2)  # [k, n, V]
@@ -71,8 +77,10 @@ class _Steps(ABC):
 class FeatureSteps(_Steps):
     """On features [m, k] with the moments of all rows."""
 
-    def __init__(self, eigen: Eigen, cross: Tensor, features: Tensor, residual: Tensor) -> None:
-        self.eigen, self.features, self.residual = eigen, features, residual
+    def __init__(
+        self, eigen: Eigen, cross: Tensor, features: Tensor, residual: Tensor, *, first_order: bool = False
+    ) -> None:
+        self.eigen, self.features, self.residual, self.first_order = eigen, features, residual, first_order
         self.values, self.rotated = eigen.values, eigen.vectors @ cross
 
     def _rows(self, rows: Tensor) -> Tensor:

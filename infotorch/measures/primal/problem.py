@@ -31,6 +31,8 @@ class FeatureProblem:
     """Features of test samples [t, k], or any rows with the same second moment."""
     num_test: int = 0
     """M, over which functional information is averaged."""
+    first_order: bool = False
+    """Rows leave to first order in their weight: minus the derivative of training in it, in place of the change."""
 
     @property
     def num_samples(self) -> int:
@@ -44,7 +46,8 @@ class FeatureProblem:
         return float(self.moments.eigen.values[-1])
 
     def stepper(self, num_steps: float) -> Solver:
-        return FeatureSteps(self.moments.eigen, self.moments.cross, self.features, self.residual)
+        eigen, cross = self.moments.eigen, self.moments.cross
+        return FeatureSteps(eigen, cross, self.features, self.residual, first_order=self.first_order)
 
     def solver(self, pairs: set[tuple[Training, Training]], nodes: int) -> Solver:
         unbound = [t for pair in pairs for t in pair if t.converges and t.ridge == 0]
@@ -54,4 +57,5 @@ class FeatureProblem:
                 f"{WHERE}: with ridge 0 at t=inf the training samples must span all directions of the features; got "
                 f"rank {rank} of {k}. Give ridge > 0, a finite time, or at most {rank} features."
             )
-        return ByMoments(self.moments.eigen, self.moments.cross, self.features, self.residual, nodes)
+        eigen, cross = self.moments.eigen, self.moments.cross
+        return ByMoments(eigen, cross, self.features, self.residual, nodes, first_order=self.first_order)

@@ -81,8 +81,9 @@ FLIPS = {
     "mnist-class": Flips(data="MNIST", num=10_000, noise="class", loss="mse", epochs=3, l2=1.0, goal=0.93),
     "cifar": Flips(data="CIFAR-10", num=5000, noise="uniform", loss="cross_entropy_ggn", epochs=5, l2=1.0, goal=None),
 }
-SUMMARY = {"data": "digits, even or odd", "N": 1000, "validation": 200, "test": 597, "kept": 0.3, "round": 0.05,
-           "l2": 1e-3, "draws": 8, "seeds": len(SEEDS)}  # fmt: skip
+SUMMARY: dict[str, Any] = {
+    "data": "digits, even or odd", "N": 1000, "validation": 200, "test": 597, "kept": 0.3, "round": 0.05,
+    "l2": 1e-3, "draws": 8, "seeds": len(SEEDS)}  # fmt: skip
 
 
 def trained(x: Tensor, target: Tensor, loss: Callable[[Tensor, Tensor], Tensor], epochs: int, seed: int) -> nn.Module:
@@ -227,25 +228,25 @@ edited. Means over {len(SEEDS)} seeds (flips, initial weights and order of train
 ## Finding flipped labels
 
 AUROC of finding them, 0.5 is chance. A tenth of the labels is wrong: any other class alike (uniform), or the one that
-the digit is mistaken for (class: {", ".join(f"{c} as {to}" for c, to in enumerate(TO))}). Two networks with two
-convolutions and two linear layers are trained on the given labels by Adam at 1e-3 in batches of 64, for the epochs
-stated: one on squared error, one on cross-entropy, from the same initial weights.
+the digit is mistaken for (class: {", ".join(f"{c} as {to}" for c, to in enumerate(TO))}). A network of two convolutions
+and two linear layers is trained on the given labels by Adam at 1e-3 in batches of 64: few epochs, so that it has not
+fitted the wrong ones yet.
 
-* unique information is that of the squared-error network, linearized where its epochs end and trained on to convergence
-  with weight decay `l2` toward there; functions are compared on {TESTS:,} test images without labels; primal form with
-  `dim={DIM}`, run on disk. So it is the information of what is left to train; and what the epochs before took from a
-  sample stays in.
+* Unique information is computed there (on disk, in the primal form with `dim={DIM}`), so it is the information of
+  further training to convergence, with weight decay `l2` toward the weights reached; of what the epochs before took
+  from a sample it knows nothing. Functions are compared on {TESTS:,} test images. `loss` is that of unique information;
+  with `mse` the network before was trained on squared error, with `cross_entropy_ggn` on cross-entropy.
 * `own_residual` is the distance between a label and what the network says that is trained on without it: a column of
-  unique information, but not an information
-* `loss`, `gradient_norm` and `el2n` are those of the cross-entropy network; "squared" ones are squared error and its
-  gradient's norm, of the very network that unique information is computed at
+  the measure, but not an information.
+* `loss`, `gradient_norm` and `el2n` are of a network trained on cross-entropy for as long from the same initial
+  weights; "squared" are squared error and the norm of its gradient, of the network trained on squared error.
 
 """
 CHOSEN = """Loss, epochs and `l2` were chosen before, on seed 100 and other images (20,000 to 25,000 of each training
-set, 2,000 to 5,000 of them; the test inputs were the same). Unique information at the initial weights found fewer flips
-there (MNIST, N = 2,000, `dim=512`: AUROC at most 0.83 in the weights and 0.85 in the functions for `l2` 1e-4 to 10, 0.81
-and 0.85 at times 1, 10 and 100). So did squared error around the weights of a network that was trained on
-cross-entropy (at most 0.89 and 0.91), for its outputs are no estimates of one-hot labels.
+set, 2,000 to 5,000 of them; the test inputs were the same). Unique information at the initial weights found fewer
+flips there (MNIST, N = 2,000: AUROC at most 0.83 in the weights and 0.85 in the functions for `l2` 1e-4 to 10, 0.81
+and 0.85 at times 1 to 100). So did squared error around the weights of a network that was trained on cross-entropy (at
+most 0.89 and 0.91), for its outputs are no estimates of one-hot labels.
 
 """
 KEEPING = """## Keeping three tenths
@@ -270,8 +271,8 @@ def text() -> str:
     cases = [[name, found[name]["case"], found[name]["each"]] for name in FLIPS]
     head = ["", *(f"{case['data']}, {case['noise']}" for _, case, _ in cases)]
     rows = [
-        [key, *(f"{case[key]:,}" if key == "N" else f"{case[key]:g}" for _, case, _ in cases)]
-        for key in ("N", "epochs", "l2")
+        [key, *(f"{case[key]:,}" if key == "N" else str(case[key]) for _, case, _ in cases)]
+        for key in ("N", "loss", "epochs", "l2")
     ]
     rows += [
         [column, *(_mean(each[column]) if column in each else "" for *_, each in cases)]

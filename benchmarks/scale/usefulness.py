@@ -79,7 +79,7 @@ class Flips:
 FLIPS = {
     "mnist-uniform": Flips(data="MNIST", num=10_000, noise="uniform", loss="mse", epochs=3, l2=1.0, goal=0.97),
     "mnist-class": Flips(data="MNIST", num=10_000, noise="class", loss="mse", epochs=3, l2=1.0, goal=0.93),
-    "cifar": Flips(data="CIFAR-10", num=5000, noise="uniform", loss="cross_entropy_ggn", epochs=5, l2=1.0, goal=None),
+    "cifar": Flips(data="CIFAR-10", num=5000, noise="uniform", loss="cross_entropy_ggn", epochs=4, l2=1.0, goal=None),
 }
 SUMMARY: dict[str, Any] = {
     "data": "digits, even or odd", "N": 1000, "validation": 200, "test": 597, "kept": 0.3, "round": 0.05,

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.engine import coverage, nets, race, workloads
 from benchmarks.measures import baselines
+from benchmarks.scale import usefulness
 
 HOUSE = pathlib.Path(__file__).parents[1]
 PAGES = sorted((HOUSE / "docs").rglob("*.md"))
@@ -30,6 +31,12 @@ def test_links_lead_somewhere(page):
 def test_baselines_are_those_of_the_committed_lines():
     """The table is what the benchmark prints of its last lines."""
     assert baselines.table() in (HOUSE / "docs/baselines.md").read_text(), "run python -m benchmarks.measures.baselines"
+
+
+def test_scale_results_are_those_of_the_committed_lines():
+    """The page is what the benchmark writes of its last lines, and every goal on it is met."""
+    assert usefulness.PAGE.read_text() == usefulness.text(), "run python -m benchmarks.scale.usefulness --page"
+    assert not [goal for goal, holds in usefulness.goals() if not holds]
 
 
 def test_bounds_results_are_those_of_the_committed_lines():

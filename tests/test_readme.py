@@ -4,6 +4,7 @@ import pathlib
 import re
 import shlex
 
+import pytest
 import torch
 
 from infotorch.cli import main
@@ -16,11 +17,14 @@ def test_python_blocks_run(tmp_path, monkeypatch, rng):
     monkeypatch.chdir(tmp_path)
     J = torch.randn(6, 20, dtype=torch.float64, generator=rng)
     names = {"K": J @ J.T, "residual": torch.ones(6, 1), "K_test": J[:2] @ J.T}
-    from_python, from_kernel, _, from_train, from_bounds, from_engine, from_ops = BLOCKS
+    from_python, from_kernel, _, from_large, from_train, from_bounds, from_engine, from_ops = BLOCKS
     exec(from_python, names)
     exec(from_kernel, names)
     assert names["result"].weights.shape == (2, 6)
     assert len(names["scores"]) == 60 and (tmp_path / "runs/mine/manifest.json").exists()
+    with pytest.warns(UserWarning, match="numbers"):  # 64 are too few, and the run says so
+        exec(from_large, names)
+    assert len(names["scores"]) == 60 and (tmp_path / "runs/large/notes/fidelity.json").exists()
     exec(from_train, names)
     exec(from_bounds, names)
     assert len(names["runs"].done()) == 2 and names["runs"].done().all()

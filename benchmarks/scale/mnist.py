@@ -42,10 +42,16 @@ def images(split: str, num: int) -> tuple[Tensor, Tensor]:
         return x, torch.from_numpy(file[f"y_{split}"][:num])
 
 
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    convolutions = [nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1)]
-    return nn.Sequential(*convolutions, nn.ReLU(), nn.Flatten(), nn.Linear(1568, 32), nn.ReLU(), nn.Linear(32, 10))
+def network(seed: int = 0, channels: int = 1, side: int = 28) -> nn.Module:
+    """Of pictures [channels, side, side]."""
+    torch.manual_seed(seed)
+    convolutions = [
+        nn.Conv2d(channels, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+    ]
+    flat = 32 * (side // 4) ** 2
+    return nn.Sequential(*convolutions, nn.ReLU(), nn.Flatten(), nn.Linear(flat, 32), nn.ReLU(), nn.Linear(32, 10))
 
 
 def own_share(model: nn.Module, x: Tensor, seconds_a_sample: float) -> float:

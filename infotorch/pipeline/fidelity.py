@@ -17,6 +17,8 @@ __all__ = ["DEFAULT_SUBSET", "Fidelity", "fidelity"]
 DEFAULT_SUBSET = 256
 MOST_ROWS = 3000
 """Of the exact kernel: its eigendecomposition takes some seconds."""
+MEMORY = 1 << 30
+"""Bytes for it, which that many rows fit."""
 ENOUGH = 2.0
 """A sketch of fewer numbers than this times the directions that training uses changes the problem."""
 LOW = 0.9
@@ -71,6 +73,7 @@ def fidelity(
     *,
     width: int,
     num_outputs: int,
+    x_test: torch.Tensor | None,
     effective_dimension: float | None,
     num_samples: int = DEFAULT_SUBSET,
     progress: Progress | None = None,
@@ -86,21 +89,26 @@ def fidelity(
         samples: The data set.
         width: k.
         num_outputs: C; the subset has at most 3,000 / C samples.
+        x_test: Test inputs, of which at most 3,000 / C are used; None where functions are not compared.
         effective_dimension: Of the training on all samples, where it is known.
         num_samples: Of the subset.
         progress: Called with stage, steps done, steps in all.
     """
-    N = len(samples)
-    size = max(2, min(num_samples, N, MOST_ROWS // num_outputs))
-    place = np.linspace(0, N - 1, size).round().astype(np.int64)
-    chosen = torch.from_numpy(np.unique(place))
+    most = max(2, MOST_ROWS // num_outputs)
+    chosen = _spread(len(samples), min(num_samples, most))
     x, y = samples.x[chosen], samples.y[chosen]
+    if x_test is not None:
+        measure = replace(measure, test_data=x_test[_spread(len(x_test), most)])
     if progress:
         progress("fidelity", 0, 1)
     removed = None if measure.removed is None else torch.as_tensor(np.asarray(measure.removed))[chosen]
     both = [
-        replace(measure, form="dual", dim=None, models=_first(measure), removed=removed).scores(task, x, y),
-        replace(measure, form="primal", models=_first(measure), removed=removed).scores(task, x, y),
+        replace(measure, form="dual", dim=None, models=_first(measure), removed=removed).scores(
+            task, x, y, memory_limit=MEMORY
+        ),
+        replace(measure, form="primal", models=_first(measure), removed=removed).scores(
+            task, x, y, memory_limit=MEMORY
+        ),
     ]
     if progress:
         progress("fidelity", 1, 1)
@@ -112,6 +120,11 @@ def fidelity(
         dim=width,
         effective_dimension=effective_dimension,
     )
+
+
+def _spread(total: int, few: int) -> torch.Tensor:
+    """So many places from the first to the last of ``total``, or all."""
+    return torch.from_numpy(np.unique(np.linspace(0, total - 1, min(few, total)).round().astype(np.int64)))
 
 
 def _first(measure: UniqueInformation) -> list[Any] | None:

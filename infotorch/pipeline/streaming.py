@@ -1,6 +1,7 @@
 """Two passes over a data set of any size: features to disk, then scores from them, a part of the samples at a time."""
 
 import contextlib
+import ctypes
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from infotorch.task import Task
 
 __all__ = ["TwoPasses", "two_passes"]
 
-PART_BYTES = 1 << 27
+PART_BYTES = 1 << 26
 """Of the features of one part, which are in memory at once."""
 
 
@@ -51,6 +52,7 @@ class TwoPasses:
             self.samples,
             width=first.stream.sketching.width,
             num_outputs=self.prepared.num_outputs,
+            x_test=self.prepared.x_test,
             effective_dimension=first.moments.effective_dimension(first.stream.plan.full[-1]),
             num_samples=num_samples,
             progress=self.progress,
@@ -69,6 +71,7 @@ class TwoPasses:
                 for network, share in zip(self.networks, shares, strict=True)
             ]
             tables.append(self.measure.table(members, self.prepared.tasks[0], y[rows], np.arange(first, last)))
+            give_back_memory()
             if self.progress:
                 self.progress("scores", last, len(y))
         return stacked(tables)
@@ -153,6 +156,7 @@ def _write_missing(
                         progress("features", part.start + min(start + batch_size, len(x)), len(samples))
 
             part.write(batches(), inputs, "float32")
+            give_back_memory()
         elif progress:
             progress("features", part.stop, len(samples))
 
@@ -166,10 +170,21 @@ def _moments(
         rows = slice(part.start, part.stop)
         some = stream.moments(_features(part, part.start, part.stop), samples.y[rows], kept[rows])
         total = some if total is None else total + some
+        give_back_memory()
         if progress:
             progress("moments", part.stop, len(samples))
     assert total is not None
     return total
+
+
+def give_back_memory() -> None:
+    """Hand freed memory back to the system.
+
+    For aligned tensors of some MiB glibc does not find it again (its bug 14581), so that a run would grow with N.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _features(part: Part, first: int, last: int) -> Features:

@@ -40,8 +40,8 @@ TEST_HELP = (
 MEASURE_HELP = f"What to measure; repeat it for several. One of: {', '.join(measures.REGISTRY)}. \\[default: {DEFAULT}]"
 FIDELITY_HELP = "Samples on which sketched scores are compared with the exact ones; 0 for none."
 FEATURES_HELP = (
-    "Folder in which the features of --form primal stay, for other labels, times and ridges. \\[default: RUN.features, "
-    "deleted when the run is whole]"
+    "Folder in which the features of --form primal stay, for other labels, times and ridges. "
+    "\\[default: RUN.features.tmp, deleted when the run is whole]"
 )
 MEMORY_HELP = "Memory that may be used, such as 4GB or 512MiB; a larger problem is refused."
 

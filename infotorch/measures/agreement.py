@@ -51,6 +51,7 @@ def agreement(scores: np.ndarray, others: np.ndarray) -> Agreement:
 
 
 def _pearson(a: np.ndarray, b: np.ndarray) -> float | None:
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
     a, b = a - a.mean(), b - b.mean()
-    size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / size if size > 0 else None
+    return float(a @ b) / float(np.linalg.norm(a) * np.linalg.norm(b))

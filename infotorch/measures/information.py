@@ -119,7 +119,7 @@ def information(
     """
     check_options(sigma, nodes, on_unreliable)
     if return_changes and data.num_test == 0:
-        raise ConfigError(f"{WHERE}: return_changes needs a test kernel; got none. Give K_test.")
+        raise ConfigError(f"{WHERE}: return_changes needs test samples; got none. Give K_test, or features_test.")
     kept = who.kept.to(data.residual.device)
     problem = data.problem(kept, overwrite=overwrite)
     others = None if kept.all() else data.rows_of_removed(kept)

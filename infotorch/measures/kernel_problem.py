@@ -9,7 +9,7 @@ from infotorch.linalg.eigen import extreme_eigenvalues
 from infotorch.measures.by_eigen import ByEigen
 from infotorch.measures.by_inverse import ByInverse, SingularKernelError
 from infotorch.measures.by_steps import BySteps
-from infotorch.measures.primal.by_steps import KernelSteps
+from infotorch.measures.eigen_steps import KernelSteps
 from infotorch.measures.schedule import WHERE
 from infotorch.measures.solver import Solver
 from infotorch.measures.spectrum import not_definite, refuse_indefinite, spectrum

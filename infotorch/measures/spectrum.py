@@ -30,7 +30,7 @@ def spectrum(
     """
     eigen = eigh(kernel, overwrite=overwrite)
     smallest, largest = float(eigen.values[0]), float(eigen.values[-1])
-    if smallest < -_allowed_negative(len(kernel), largest, input_eps):
+    if not smallest >= -_allowed_negative(len(kernel), largest, input_eps):  # NaN is refused too
         raise indefinite(where, smallest, largest)
     noise = len(kernel) * EPS
     if limit_ridge is not None and not max(smallest, 0.0) + limit_ridge > noise * (largest + limit_ridge):

@@ -23,7 +23,7 @@ from infotorch.measures.information import Members, members
 from infotorch.measures.linearized import Linearized, last_layer, linearize, linearize_cross_entropy
 from infotorch.measures.measure import Progress
 from infotorch.measures.options import check_options, contradiction, is_several, several
-from infotorch.measures.primal.form import DEFAULT_DIM, Form, check_features_fit
+from infotorch.measures.primal.form import DEFAULT_DIM, Form, check_features_fit, check_moments_fit
 from infotorch.measures.primal.sketched import Sketching
 from infotorch.measures.primal.stream import Stream
 from infotorch.measures.schedule import schedule
@@ -216,6 +216,8 @@ class UniqueInformation:
                 why = str(error).partition("; got")[0].partition(": ")[2]
         sketching = self.sketching(ready.tasks[0])
         width, b = sketching.width, 1 if sketching.shared else C
+        if on_disk:
+            check_moments_fit(width, b, limit)
         room = limit if on_disk else check_features_fit(N * b, width, min(M * b, width), limit)
         return Form(name="primal", room=room, why=why, width=width, is_exact=sketching.is_exact)
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from infotorch.data import Samples
+from infotorch.errors import ConfigError, DataError, NumericsError
 from infotorch.measures import UniqueInformation
 from infotorch.measures.agreement import Agreement, agreement
 from infotorch.measures.measure import Progress
@@ -17,8 +18,8 @@ __all__ = ["DEFAULT_SUBSET", "Fidelity", "fidelity"]
 DEFAULT_SUBSET = 256
 MOST_ROWS = 3000
 """Of the exact kernel: its eigendecomposition takes some seconds."""
-MEMORY = 1 << 30
-"""Bytes for it, which that many rows fit."""
+FEWEST = 20
+"""Samples of which correlations say something."""
 ENOUGH = 2.0
 """A sketch of fewer numbers than this times the directions that training uses changes the problem."""
 LOW = 0.9
@@ -37,6 +38,8 @@ class Fidelity:
     """k."""
     effective_dimension: float | None
     """d: directions that the training on all samples uses, as the sketch sees them; at most k."""
+    why_not: str | None = None
+    """What stood against comparing; then there are no columns."""
 
     @property
     def warnings(self) -> list[str]:
@@ -63,6 +66,7 @@ class Fidelity:
             "num_samples": self.num_samples,
             "dim": self.dim,
             "effective_dimension": self.effective_dimension,
+            "why_not": self.why_not,
         }
 
 
@@ -75,6 +79,7 @@ def fidelity(
     num_outputs: int,
     x_test: torch.Tensor | None,
     effective_dimension: float | None,
+    memory_limit: int,
     num_samples: int = DEFAULT_SUBSET,
     progress: Progress | None = None,
 ) -> Fidelity:
@@ -91,34 +96,41 @@ def fidelity(
         num_outputs: C; the subset has at most 3,000 / C samples.
         x_test: Test inputs, of which at most 3,000 / C are used; None where functions are not compared.
         effective_dimension: Of the training on all samples, where it is known.
+        memory_limit: Bytes that it may take.
         num_samples: Of the subset.
         progress: Called with stage, steps done, steps in all.
     """
     most = max(2, MOST_ROWS // num_outputs)
     chosen = _spread(len(samples), min(num_samples, most))
+    about: dict[str, Any] = {
+        "num_samples": len(chosen),
+        "dim": width,
+        "effective_dimension": effective_dimension,
+    }
+    if len(chosen) < FEWEST and len(chosen) < num_samples:
+        why = f"only {len(chosen)} samples of {num_outputs:,} outputs can be compared in reasonable time"
+        return Fidelity(columns={}, why_not=why, **about)
     x, y = samples.x[chosen], samples.y[chosen]
     if x_test is not None:
         measure = replace(measure, test_data=x_test[_spread(len(x_test), most)])
     if progress:
         progress("fidelity", 0, 1)
     removed = None if measure.removed is None else torch.as_tensor(np.asarray(measure.removed))[chosen]
-    both = [
-        replace(measure, form="dual", dim=None, models=_first(measure), removed=removed).scores(
-            task, x, y, memory_limit=MEMORY
-        ),
-        replace(measure, form="primal", models=_first(measure), removed=removed).scores(
-            task, x, y, memory_limit=MEMORY
-        ),
-    ]
+    options: dict[str, Any] = {"models": _first(measure), "removed": removed}
+    try:
+        both = [
+            replace(measure, **own, **options).scores(task, x, y, memory_limit=memory_limit)
+            for own in ({"form": "dual", "dim": None}, {"form": "primal"})
+        ]
+    except (ConfigError, DataError, NumericsError) as error:  # what all samples bear, some may not
+        return Fidelity(columns={}, why_not=str(error), **about)
     if progress:
         progress("fidelity", 1, 1)
     names = [name for name in both[0].columns if name.startswith("unique_information") and "stderr" not in name]
     last = {name.partition("_steps_")[0].partition("_time_")[0]: name for name in names}
     return Fidelity(
         columns={stem: agreement(both[1][name].values, both[0][name].values) for stem, name in last.items()},
-        num_samples=len(chosen),
-        dim=width,
-        effective_dimension=effective_dimension,
+        **about,
     )
 
 

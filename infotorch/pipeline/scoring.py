@@ -20,7 +20,7 @@ from infotorch.pipeline.fidelity import DEFAULT_SUBSET, Fidelity
 from infotorch.pipeline.keeping import keep_samples, with_classes
 from infotorch.pipeline.provenance import data_facts, environment, outputs_digest, task_facts
 from infotorch.pipeline.streaming import TwoPasses, two_passes
-from infotorch.pipeline.tables import joined, stacked
+from infotorch.pipeline.tables import joined, of_batch, stacked
 from infotorch.table import Scores
 from infotorch.task import Task
 
@@ -68,7 +68,7 @@ def score(
         notes: What the report shows besides scores, by name, or a function of the scores that returns it; the function
             is not called for a run that was finished before. Both go with ``out``.
         features: Folder in which the features of ``form="primal"`` stay, for other labels, times and ridges of the same
-            network and inputs; goes with ``out``. Default: ``<out>.features``, which is deleted when the run is whole.
+            network and inputs; goes with ``out``. Default: ``<out>.features.tmp``, deleted when the run is whole.
         fidelity: Samples on which a run with a sketch is compared with the exact scores, 0 for none. What comes of it
             is in the run's note "fidelity", in its report and, where it is poor, in a warning.
 
@@ -184,7 +184,7 @@ class _Job:
     def _by_batches(self, measure: Measure, start: int, stop: int) -> Scores:
         parts = []
         for first, last in _ranges(start, stop, self.batch_size):
-            with _of_batch(first):
+            with of_batch(first):
                 scores = self._scores(measure, self.samples.x[first:last], self.samples.y[first:last], None)
             parts.append(_checked(measure, scores, first, last))
             if self.progress:
@@ -195,20 +195,9 @@ class _Job:
         return measure.scores(self.task, x, y, memory_limit=self.memory_limit, progress=progress)
 
 
-@contextlib.contextmanager
-def _of_batch(first: int) -> Iterator[None]:
-    """What is wrong with a sample of a batch is told with the place where the batch starts."""
-    try:
-        yield
-    except (errors.DataError, errors.NumericsError) as error:
-        if not first:
-            raise
-        raise type(error)(f"{error} Samples count within a batch: this one starts at sample {first}.") from error
-
-
 def _keep_scores(run: store.RunWriter, job: _Job, features: str | Path | None, fidelity: int) -> None:
     """Computes and writes the scores' shards that are not there yet."""
-    folder = Path(f"{run.path}.features" if features is None else features)
+    folder = Path(f"{run.path}.features.tmp" if features is None else features)
     done = run.done()
     missing = [rows for rows in run.ranges() if rows not in done]
     if not missing:
@@ -231,12 +220,12 @@ def _keep_scores(run: store.RunWriter, job: _Job, features: str | Path | None, f
             )
             for place, (measure, ready, room) in streamed.items()
         }
+        sketched = [two for two in passes.values() if not two.networks[0].stream.sketching.is_exact]
+        if sketched and fidelity:  # before the scores: a run with all scores has it
+            _keep_fidelity(run, [two.fidelity(fidelity) for two in sketched])
         whole = job.whole(but=passes)
         for start, stop in missing:
             run.append(start, job.part(whole, start, stop, passes))
-        sketched = [two for two in passes.values() if not two.networks[0].stream.sketching.is_exact]
-        if sketched and fidelity:
-            _keep_fidelity(run, [two.fidelity(fidelity) for two in sketched])
 
 
 def _keep_fidelity(run: store.RunWriter, found: Sequence[Fidelity]) -> None:

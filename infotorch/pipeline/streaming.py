@@ -17,19 +17,20 @@ from infotorch.measures.digest import digest, digest_of_model
 from infotorch.measures.information import Members
 from infotorch.measures.measure import Progress
 from infotorch.measures.primal.moments import Moments
+from infotorch.measures.primal.sketched import Sketching
 from infotorch.measures.primal.stream import Stream, Tests
 from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import Fidelity, fidelity
-from infotorch.pipeline.provenance import task_facts
-from infotorch.pipeline.tables import stacked
-from infotorch.store.features import FeatureStore, Part, feature_store
+from infotorch.pipeline.provenance import environment, outputs_digest, task_facts
+from infotorch.pipeline.tables import of_batch, stacked
+from infotorch.store.features import Dtype, FeatureStore, Part, feature_store
 from infotorch.table import Scores
 from infotorch.task import Task
 
 __all__ = ["TwoPasses", "two_passes"]
 
-PART_BYTES = 1 << 26
-"""Of the features of one part, which are in memory at once."""
+PART_BYTES = 1 << 27
+"""Of the features of one part in float64, which are in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class TwoPasses:
     prepared: Prepared
     samples: Samples
     networks: Sequence["Network"]
+    memory_limit: int
     progress: Progress | None = None
 
     def fidelity(self, num_samples: int) -> Fidelity:
@@ -54,6 +56,7 @@ class TwoPasses:
             num_outputs=self.prepared.num_outputs,
             x_test=self.prepared.x_test,
             effective_dimension=first.moments.effective_dimension(first.stream.plan.full[-1]),
+            memory_limit=self.memory_limit,
             num_samples=num_samples,
             progress=self.progress,
         )
@@ -67,8 +70,8 @@ class TwoPasses:
             rows = slice(first, last)
             who = Members(kept=kept[rows], groups=None)
             members = [
-                network.stream.result(_features(*share), y[rows], who, network.moments, network.tests)
-                for network, share in zip(self.networks, shares, strict=True)
+                network.stream.result(_features(part, first, last, y), y[rows], who, network.moments, network.tests)
+                for network, (part, first, last) in zip(self.networks, shares, strict=True)
             ]
             tables.append(self.measure.table(members, self.prepared.tasks[0], y[rows], np.arange(first, last)))
             give_back_memory()
@@ -115,17 +118,20 @@ def two_passes(
     """
     with contextlib.ExitStack() as opened:
         networks = []
+        part_size = _part_size([measure.sketching(task) for task in prepared.tasks], prepared.num_outputs, batch_size)
         for place, network in enumerate(prepared.tasks):
             stream = measure.stream(network, prepared.who, memory_limit)
-            width, C = stream.sketching.width, 1 if stream.sketching.shared else prepared.num_outputs
-            key = {"task": task_facts(network), "parameters": digest_of_model(network.model), **stream.sketching.key()}
+            key = {
+                "task": task_facts(network),
+                "parameters": digest_of_model(network.model),
+                "first outputs": outputs_digest(network, samples),
+                **{name: environment(network)[name] for name in ("devices", "flags")},
+                **stream.sketching.key(),
+                "batch_size": batch_size,
+                "dtype": dtype_of(network),
+            }
             store = opened.enter_context(
-                feature_store(
-                    folder / f"network-{place}",
-                    key=key | {"batch_size": batch_size},
-                    num_rows=len(samples),
-                    part_size=max(1, PART_BYTES // (4 * width * C * batch_size)) * batch_size,
-                )
+                feature_store(folder / f"network-{place}", key=key, num_rows=len(samples), part_size=part_size)
             )
             _write_missing(store, stream, samples, batch_size, progress)
             tests = None
@@ -134,10 +140,31 @@ def two_passes(
             moments = _moments(store, stream, samples, prepared.who.kept, progress)
             networks.append(Network(stream=stream, store=store, moments=moments, tests=tests))
         yield TwoPasses(
-            measure=measure, task=task, prepared=prepared, samples=samples, networks=networks, progress=progress
+            measure=measure,
+            task=task,
+            prepared=prepared,
+            samples=samples,
+            networks=networks,
+            memory_limit=memory_limit,
+            progress=progress,
         )
     if not keep:
-        shutil.rmtree(folder)
+        for place in range(len(networks)):
+            shutil.rmtree(folder / f"network-{place}")
+        with contextlib.suppress(OSError):  # another measure's are beside them
+            folder.rmdir()
+
+
+def _part_size(sketchings: Sequence[Sketching], num_outputs: int, batch_size: int) -> int:
+    """Samples of a part, the same for all networks: whole batches, of about ``PART_BYTES`` for the widest features."""
+    row = max(8 * each.width * (1 if each.shared else num_outputs) for each in sketchings)
+    return max(1, PART_BYTES // (row * batch_size)) * batch_size
+
+
+def dtype_of(task: Task) -> Dtype:
+    """In which features are kept: as exactly as the network computes them."""
+    wide = any(p.dtype == torch.float64 for p in task.parameters().values())
+    return "float64" if wide else "float32"
 
 
 def _write_missing(
@@ -146,19 +173,22 @@ def _write_missing(
     for part in store.parts():
         x = samples.x[part.start : part.stop]
         inputs = digest([x])
-        if not part.has(inputs):
+        if part.has(inputs):
+            part.check()
+            if progress:
+                progress("features", part.stop, len(samples))
+        else:
 
             def batches(part: Part = part, x: torch.Tensor = x) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                 for start in range(0, len(x), batch_size):
-                    found = stream.features(x[start : start + batch_size])
+                    with of_batch(part.start + start):
+                        found = stream.features(x[start : start + batch_size])
                     yield found.rows.numpy(force=True), found.outputs.numpy(force=True)
                     if progress:
                         progress("features", part.start + min(start + batch_size, len(x)), len(samples))
 
-            part.write(batches(), inputs, "float32")
+            part.write(batches(), inputs, dtype_of(stream.sketching.task))
             give_back_memory()
-        elif progress:
-            progress("features", part.stop, len(samples))
 
 
 def _moments(
@@ -168,7 +198,8 @@ def _moments(
     total: Moments | None = None
     for part in store.parts():
         rows = slice(part.start, part.stop)
-        some = stream.moments(_features(part, part.start, part.stop), samples.y[rows], kept[rows])
+        with of_batch(part.start):
+            some = stream.moments(_features(part, part.start, part.stop, samples.y), samples.y[rows], kept[rows])
         total = some if total is None else total + some
         give_back_memory()
         if progress:
@@ -187,6 +218,7 @@ def give_back_memory() -> None:
         trim(0)
 
 
-def _features(part: Part, first: int, last: int) -> Features:
-    rows, outputs = part.read(first, last)
-    return Features(rows=torch.from_numpy(rows), outputs=torch.from_numpy(outputs))
+def _features(part: Part, first: int, last: int, y: torch.Tensor) -> Features:
+    """Features of rows [first, last), where the labels are."""
+    rows, outputs = (torch.from_numpy(values).to(y.device) for values in part.read(first, last))
+    return Features(rows=rows, outputs=outputs)

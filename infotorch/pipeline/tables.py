@@ -1,12 +1,14 @@
-"""Tables of scores put together: beside each other, and one under the other."""
+"""Scores of parts of a data set: tables put together, and errors that tell where a part begins."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from infotorch import errors
 from infotorch.table import Column, Scores
 
-__all__ = ["joined", "stacked"]
+__all__ = ["joined", "of_batch", "stacked"]
 
 
 def joined(tables: Sequence[Scores]) -> Scores:
@@ -30,3 +32,14 @@ def stacked(parts: Sequence[Scores]) -> Scores:
         for name, column in first.columns.items()
     }
     return Scores(index=np.concatenate([part.index for part in parts]), columns=columns, main=first.main)
+
+
+@contextlib.contextmanager
+def of_batch(first: int) -> Iterator[None]:
+    """What is wrong with a sample of a batch is told with the place where the batch starts."""
+    try:
+        yield
+    except (errors.DataError, errors.NumericsError) as error:
+        if not first:
+            raise
+        raise type(error)(f"{error} Samples count within a batch: this one starts at sample {first}.") from error

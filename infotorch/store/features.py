@@ -2,8 +2,7 @@
 
 A folder ``features`` holds ``manifest.json``, which says what the features follow from, and for each part
 
-* ``part-00000.npy``, the features [rows, C, k], float32 or float64, or uint16 with the upper half of a float32 each
-  (bfloat16: ``(x.astype(np.uint32) << 16).view(np.float32)``);
+* ``part-00000.npy``, the features [rows, C, k], float32 or float64;
 * ``part-00000.outputs.npy``, the network's outputs there, [rows, C];
 * ``part-00000.json``, written last: rows, digest of the inputs, SHA-256 of both files.
 """
@@ -24,13 +23,7 @@ from infotorch.store.shards import row_ranges
 
 MANIFEST = "manifest.json"
 VERSION = 1
-Dtype = Literal["float32", "float64", "bfloat16"]
-
-
-def check_dtype(dtype: str) -> None:
-    """Raise ConfigError for a dtype that features are not kept in."""
-    if dtype not in ("float32", "float64", "bfloat16"):
-        raise errors.unknown("store", "the features' dtype", dtype, ("float32", "float64", "bfloat16"))
+Dtype = Literal["float32", "float64"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +67,7 @@ class Part:
         def write(file: io.RawIOBase) -> None:
             rows = 0
             for features, f0 in batches:
-                values = packed(features, dtype)
+                values = features.astype(dtype, copy=False)
                 if not rows:
                     shape = (self.stop - self.start, *values.shape[1:])
                     header = {"descr": values.dtype.str, "fortran_order": False, "shape": shape}
@@ -112,7 +105,7 @@ class Part:
             raise self._damaged(f"no array ({error})") from error
         if len(features) != last - first or len(outputs) != self.stop - self.start:
             raise self._damaged(f"{len(features)} rows of {last - first}")
-        return unpacked(features), outputs[rows]
+        return features, outputs[rows]
 
     def check(self) -> None:
         """Compares the files with the hashes of the record.
@@ -186,19 +179,6 @@ def feature_store(
                 )
             write_bytes(path / MANIFEST, encoded(wanted, sort_keys=False))
         yield FeatureStore(folder=path, num_rows=num_rows, part_size=part_size)
-
-
-def packed(features: np.ndarray, dtype: Dtype) -> np.ndarray:
-    """Features as they lie in a file: bfloat16 is the upper half of a float32, rounded to even."""
-    if dtype != "bfloat16":
-        return features.astype(dtype, copy=False)
-    bits = features.astype(np.float32, copy=False).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-
-
-def unpacked(values: np.ndarray) -> np.ndarray:
-    """The inverse of ``packed``, float32 or float64."""
-    return (values.astype(np.uint32) << 16).view(np.float32) if values.dtype == np.uint16 else values
 
 
 def _rows_of(file: Path, rows: slice) -> np.ndarray:

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from infotorch.measures import kernel_problem
+from infotorch.measures.eigen_steps import KernelSteps
 from infotorch.measures.from_kernel import unique_information_from_kernel
-from infotorch.measures.primal.by_steps import KernelSteps
 from tests.laws import assert_golden
 from tests.measures.retraining import make_problem
 

@@ -14,6 +14,7 @@ from infotorch.errors import ConfigError
 from infotorch.measures.agreement import agreement
 from infotorch.measures.primal.moments import moments_of
 from infotorch.measures.training import Training
+from infotorch.task import Task
 from tests.pipeline.test_streaming import N, made, measure, score
 
 
@@ -58,6 +59,16 @@ def test_there_is_no_note_where_nothing_is_compared(options, tmp_path):
         warnings.simplefilter("error")
         score(tmp_path / "run", **options)
     assert "fidelity" not in store.open(tmp_path / "run").notes()
+
+
+def test_what_stands_against_comparing_is_told(tmp_path):
+    """All samples span the features, and those of the subset don't."""
+    task, (x, y) = made()
+    task = Task(task.model.double())
+    limit = measure(dim=12, time=None, space="weights", test_data=None)
+    score(tmp_path / "run", limit, task, (x.double(), y), fidelity=3)
+    (note,) = store.open(tmp_path / "run").notes()["fidelity"]
+    assert note["columns"] == {} and "span all directions" in note["why_not"]
 
 
 def test_a_single_sample_is_no_comparison(tmp_path):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from infotorch import UniqueInformation, pipeline, store
-from infotorch.errors import ConfigError, StoreError
+from infotorch.errors import ConfigError, NumericsError, StoreError
 from infotorch.pipeline import streaming
 from infotorch.task import Task
 from tests.store.test_writer import contents
@@ -44,7 +44,7 @@ def score(out=None, chosen=None, task=None, data=None, **options):
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(streaming, "PART_BYTES", 2 * 8 * 4 * DIM * C)
+    monkeypatch.setattr(streaming, "PART_BYTES", 2 * 8 * 8 * DIM * C)
 
 
 def assert_close(got, want, rtol=1e-5):
@@ -67,7 +67,7 @@ def assert_close(got, want, rtol=1e-5):
 def test_scores_are_those_of_one_pass_in_memory(options, tmp_path):
     """Also where samples of one part are all gone from training."""
     assert_close(score(tmp_path / "run", measure(**options)), score(None, measure(**options)))
-    assert not (tmp_path / "run.features").exists()
+    assert not (tmp_path / "run.features.tmp").exists()
 
 
 def test_an_ensemble_has_features_for_every_network(tmp_path):
@@ -111,12 +111,44 @@ def test_inputs_that_changed_are_sketched_anew(tmp_path):
     assert_close(score(tmp_path / "b", data=(x, y), features=tmp_path / "features"), score(None, data=(x, y)))
 
 
+def test_a_network_in_float64_loses_nothing_on_disk(tmp_path):
+    task, (x, y) = made()
+    task, data = Task(task.model.double()), (x.double(), y)
+    exact = measure(dim=10**6, time=None, l2=1e-6, space="weights", test_data=None)
+    assert_close(score(tmp_path / "a", exact, task, data), score(None, exact, task, data), rtol=1e-9)
+
+
+def test_networks_of_two_widths_share_their_parts(tmp_path):
+    wide = nn.Sequential(nn.Linear(5, 20), nn.Tanh(), nn.Linear(20, C)).eval()
+    both = measure(models=[made()[0].model, wide], dim=60)
+    assert_close(score(tmp_path / "run", both), score(None, both))
+
+
+def test_features_that_were_damaged_are_refused(tmp_path):
+    score(tmp_path / "a", features=tmp_path / "features")
+    file = tmp_path / "features" / "network-0" / "part-00001.npy"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(StoreError, match=r"part-00001\.npy must be as it was written; got content of another hash"):
+        score(tmp_path / "b", features=tmp_path / "features")
+
+
+def test_weights_that_are_not_finite_are_refused_with_the_sample(tmp_path):
+    task, _ = made()
+    with torch.no_grad():
+        task.model[0].weight[0, 0] = torch.nan
+    for out in (None, tmp_path / "nan"):
+        with pytest.raises(NumericsError, match="must be finite; got others for sample 0"):
+            score(out, task=task)
+
+
 CHILD = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
 from infotorch.pipeline import streaming
 from tests.pipeline import test_streaming
-streaming.PART_BYTES = 2 * 8 * 4 * test_streaming.DIM * test_streaming.C
+streaming.PART_BYTES = 2 * 8 * 8 * test_streaming.DIM * test_streaming.C
 left = int(sys.argv[3])
 def progress(*step):
     global left
@@ -134,10 +166,10 @@ def test_a_run_killed_in_either_pass_ends_with_the_same_bytes(tmp_path):
         out = tmp_path / str(steps)
         done = subprocess.run([sys.executable, "-c", CHILD, out, ROOT, str(steps)], cwd=ROOT, capture_output=True)
         assert done.returncode == -9, done.stderr.decode()
-        assert (tmp_path / f"{steps}.features").exists()
+        assert (tmp_path / f"{steps}.features.tmp").exists()
         score(out)
         assert contents(out) == contents(tmp_path / "truth"), f"killed after {steps} steps"
-        assert not (tmp_path / f"{steps}.features").exists()
+        assert not (tmp_path / f"{steps}.features.tmp").exists()
         store.verify(out)
 
 
@@ -149,7 +181,7 @@ sys.path.insert(0, {str(ROOT)!r})
 from infotorch.errors import StoreError
 from infotorch.pipeline import streaming
 from tests.pipeline import test_streaming
-streaming.PART_BYTES = 2 * 8 * 4 * test_streaming.DIM * test_streaming.C
+streaming.PART_BYTES = 2 * 8 * 8 * test_streaming.DIM * test_streaming.C
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 def progress(stage, done, total):
     if stage == "features" and done == 24:
@@ -171,4 +203,4 @@ def test_a_sample_that_is_not_finite_is_named_before_any_work(tmp_path):
     x[41, 2] = torch.inf
     with pytest.raises(Exception, match="sample 41"):
         score(tmp_path / "run", data=(x, y))
-    assert not (tmp_path / "run.features").exists()
+    assert not (tmp_path / "run.features.tmp").exists()

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from infotorch.errors import ConfigError, DataError, StoreError
-from infotorch.store.features import check_dtype, feature_store, packed, unpacked
+from infotorch.errors import DataError, StoreError
+from infotorch.store.features import feature_store
 
 KEY = {"parameters": "abc", "sketch": {"kind": "sjlt", "dim": 4}}
 
@@ -50,20 +50,11 @@ def test_a_store_grows_and_keeps_what_it_has(tmp_path):
         assert [part.has("x") for part in store.parts()] == [True, False, False]
 
 
-def test_features_of_16_bits_are_rounded_to_the_nearest(tmp_path):
-    values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
-    torch = pytest.importorskip("torch")
-    want = torch.from_numpy(values).bfloat16().float().numpy()
-    np.testing.assert_array_equal(unpacked(packed(values, "bfloat16")), want)
+def test_features_of_a_float64_network_lose_nothing(tmp_path):
     with open_store(tmp_path / "f", num_rows=4) as store:
         (part,) = store.parts()
-        write(part, "bfloat16")
-        assert part.read(0, 4)[0].dtype == np.float32
-        np.testing.assert_allclose(part.read(0, 4)[0], rows(0, 4)[0], rtol=2**-8)
-    raw = np.load(tmp_path / "f" / "part-00000.npy")
-    np.testing.assert_array_equal((raw.astype(np.uint32) << 16).view(np.float32), unpacked(raw))
-    with pytest.raises(ConfigError, match="the features' dtype"):
-        check_dtype("float16")
+        part.write(iter([(rows(0, 4)[0] / np.float64(3), rows(0, 4)[1])]), "x", "float64")
+        np.testing.assert_array_equal(part.read(0, 4)[0], rows(0, 4)[0] / np.float64(3))
 
 
 def test_another_key_is_refused_by_its_first_field(tmp_path):

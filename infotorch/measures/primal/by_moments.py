@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from infotorch.linalg.eigen import Eigen
+from infotorch.errors import NumericsError
+from infotorch.linalg.eigen import Eigen, eigh
 from infotorch.linalg.resolvent import blocks, solutions_at, solve_blocks, spread
 from infotorch.measures.by_eigen import BLOCK_BYTES, WIDEST_SHARE
+from infotorch.measures.schedule import WHERE
 from infotorch.measures.solver import Change, linear
-from infotorch.measures.spectrum import EPS, spectrum
+from infotorch.measures.spectrum import EPS
 from infotorch.measures.training import Training
 
 
@@ -109,7 +111,15 @@ class ByMoments:
     def _retrained(self, psi: Tensor, r: Tensor, without: Sequence[Training]) -> list[tuple[Tensor, Tensor]]:
         """A set of more rows than blocks pay for: solutions [k, V] of the others' moments, and estimated errors [1]."""
         second = torch.diag(self.eigen.values) - psi @ psi.mT
-        inner = spectrum("unique_information", (second + second.mT) / 2, input_eps=EPS, overwrite=True)
+        found = eigh((second + second.mT) / 2, overwrite=True)
+        rounding = len(second) * EPS * self.eigen.values[-1]  # of what was subtracted, however little is left
+        inner = Eigen(values=found.values.where(found.values > rounding, 0), vectors=found.vectors)
+        if any(t.converges and t.ridge == 0 for t in without) and not inner.values[0] > 0:
+            raise NumericsError(
+                f"{WHERE}: with ridge 0 at t=inf those who stay must span all directions of the features; got rank "
+                f"{int((inner.values > 0).sum())} of {len(second)} without a group of {psi.shape[1]} rows. Give ridge "
+                "> 0 or a finite time."
+            )
         cross = inner.vectors @ (self.rotated - psi @ r)
         answers = []
         for training in without:

@@ -97,7 +97,12 @@ def fewest_rows(tests: Tensor) -> Tensor:
     """Features [t, k] themselves, or k rows with the same second moment where these are fewer."""
     if len(tests) <= tests.shape[1]:
         return tests
-    eigen = eigh(second_moment(tests))
+    return root(second_moment(tests))
+
+
+def root(second: Tensor) -> Tensor:
+    """Rows R [k, k] with R^T R = ``second``."""
+    eigen = eigh(second)
     return eigen.values.clamp(min=0).sqrt()[:, None] * eigen.vectors
 
 

@@ -39,6 +39,21 @@ class Form:
             )
 
 
+def check_moments_fit(width: int, num_outputs: int, memory_limit: int) -> None:
+    """For features that are kept on disk: the moments, their eigenvectors, and a batch of samples.
+
+    Raises:
+        ConfigError: They need more than ``memory_limit``.
+    """
+    needed = 4 * 8 * width * width + 3 * 8 * BATCH * num_outputs * width + FIXED
+    if needed > memory_limit:
+        raise ConfigError(
+            f"UniqueInformation: form='primal' needs {needed / 2**20:,.0f} MiB of memory for {width:,} features and "
+            f"{num_outputs:,} outputs; got a limit of {memory_limit / 2**20:,.0f} MiB. "
+            "Lower dim, or raise memory_limit."
+        )
+
+
 def check_features_fit(num_rows: int, width: int, num_test_rows: int, memory_limit: int) -> int:
     """Bytes of ``memory_limit`` that are free beside the features and the moments.
 

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from infotorch.blocks.features import Features, features
 from infotorch.capture import capture
+from infotorch.errors import NumericsError
 from infotorch.measures.cross_entropy import newton_target, probability_factor
 from infotorch.task import Task
 
@@ -73,6 +74,22 @@ class Sketching:
         return {"sketch": self.kind, "dim": self.dim, "seed": self.seed}
 
     def features(self, x: Any, memory_limit: int | None = None) -> Features:
+        """Of a batch.
+
+        Raises:
+            NumericsError: A gradient or an output is not finite; the text names the first sample.
+        """
+        found = self._features(x, memory_limit)
+        for name, values in (("outputs", found.outputs), ("gradients of the outputs", found.rows)):
+            finite = values.flatten(1).isfinite().all(1)
+            if not finite.all():
+                raise NumericsError(
+                    f"UniqueInformation: {name} must be finite; got others for sample {int((~finite).nonzero()[0])}. "
+                    "Look at this sample's input and at the model's weights."
+                )
+        return found
+
+    def _features(self, x: Any, memory_limit: int | None) -> Features:
         if self.shared:
             with capture(self.task, x, seeds="logits") as cap:
                 (pair,) = cap.pairs.values()
@@ -87,7 +104,7 @@ class Sketching:
             return Rows(features=found.rows, residual=target - f0, target=target, outputs=lambda change: f0 + change)
         newton = newton_target(f0, y)
         return Rows(
-            features=torch.einsum("ncd,nck->ndk", newton.factor.to(found.rows.dtype), found.rows),
+            features=_weighted(newton.factor, found.rows),
             residual=newton.residual,
             target=target,
             outputs=lambda change: (f0 + newton.logits(change)).softmax(1),
@@ -97,5 +114,10 @@ class Sketching:
         """[M b, k]: products with a change of the weights are changes of what functions are compared by."""
         if self.loss == "mse":
             return found.rows.flatten(0, -2)
-        R = probability_factor(found.outputs.to(torch.float64))
-        return torch.einsum("ncd,nck->ndk", R.to(found.rows.dtype), found.rows).flatten(0, 1)
+        R = probability_factor(found.outputs.to(torch.float64), "logits_test")
+        return _weighted(R, found.rows).flatten(0, 1)
+
+
+def _weighted(R: Tensor, rows: Tensor) -> Tensor:
+    """R^T phi [n, C - 1, k] in float64: R underflows float32 where the network is sure of its answer."""
+    return torch.einsum("ncd,nck->ndk", R, rows.to(torch.float64))

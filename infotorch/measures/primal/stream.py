@@ -9,9 +9,9 @@ from torch import Tensor
 from infotorch.blocks.features import Features
 from infotorch.measures.information import Members, UniqueInformationResult, information
 from infotorch.measures.measure import Progress
-from infotorch.measures.primal.feature_input import FeatureInput, fewest_rows
+from infotorch.measures.primal.feature_input import FeatureInput, root
 from infotorch.measures.primal.form import BATCH
-from infotorch.measures.primal.moments import Moments, moments_of
+from infotorch.measures.primal.moments import Moments, moments_of, second_moment
 from infotorch.measures.primal.sketched import Rows, Sketching
 from infotorch.measures.schedule import Schedule
 from infotorch.task import num_samples, select
@@ -60,8 +60,21 @@ class Stream:
     @torch.no_grad()
     def tests(self, x: Any, batch_size: int, progress: Progress | None) -> Tests:
         """Of test inputs [M, ...]."""
-        found = self.batched(x, batch_size, progress)
-        return Tests(rows=fewest_rows(self.sketching.test_rows(found)), num_test=len(found.outputs))
+        M = num_samples(x)
+        second: Tensor | None = None
+        rows: list[Tensor] = []  # as long as they are fewer than their second moment has
+        for start in range(0, M, batch_size):
+            some = self.sketching.test_rows(self.features(select(x, slice(start, min(start + batch_size, M)))))
+            if second is None and sum(map(len, rows)) + len(some) <= some.shape[1]:
+                rows.append(some)
+            else:
+                for part in (*rows, some):
+                    moment = second_moment(part)
+                    second = moment if second is None else second + moment
+                rows = []
+            if progress:
+                progress("test features", min(start + batch_size, M), M)
+        return Tests(rows=torch.cat(rows) if second is None else root(second), num_test=M)
 
     def whole(
         self, x: Any, y: Tensor, x_test: Any | None, who: Members, progress: Progress | None

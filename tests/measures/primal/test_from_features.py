@@ -14,7 +14,7 @@ from infotorch.measures.from_kernel import unique_information_from_kernel, uniqu
 from infotorch.measures.primal.from_features import unique_information_from_features as information
 from tests.laws import assert_golden, assert_same
 from tests.measures.golden import kernel, load
-from tests.measures.retraining import descent, each_alone, flow, make_problem, retrain
+from tests.measures.retraining import Problem, descent, each_alone, flow, make_problem, retrain
 from tests.measures.test_from_kernel import assert_case, options
 
 INF = math.inf
@@ -127,6 +127,27 @@ def test_groups_equal_retraining_whatever_their_size(k, size, seed):
         got = information(problem.J, problem.r, problem.J_test, **full, groups=groups)
         assert_golden(got.weights[0], truth.weights)
         assert_golden(got.functions[0], truth.functions)
+
+
+def test_a_group_that_leaves_little_behind(rng):
+    """What is subtracted is 1e9 times what is left."""
+    problem = make_problem(20, 1, 6, 2, rng)
+    J = problem.J.clone()
+    J[:4] *= 1e-5
+    groups = (torch.arange(20) >= 4)[None]
+    got = information(J, problem.r, ridge=0.1, groups=groups)
+    assert_golden(
+        got.weights[0],
+        retrain(
+            Problem(J=J, r=problem.r, J_test=problem.J_test),
+            [list(range(4, 20))],
+            flow,
+            {"ridge": 0.1, "time": INF},
+            {"ridge": 0.1, "time": INF},
+        ).weights,
+    )
+    with pytest.raises(errors.NumericsError, match="those who stay must span all directions"):
+        information(problem.J, problem.r, groups=groups)
 
 
 def test_equals_the_dual_form_with_more_tests_than_features(rng):

@@ -139,6 +139,8 @@ def fidelity_facts(out: str) -> list[tuple[str, str]]:
             rank = with_exact["spearman"]
             text = f"Spearman {'undefined' if rank is None else f'{rank:.3f}'} with exact {name.replace('_', ' ')}"
             facts.append(("fidelity", f"{text}, on {found['num_samples']:,} samples"))
+        if found["why_not"]:
+            facts.append(("fidelity", f"not measured: {found['why_not']}"))
         facts.append(("sketch", f"{found['dim']:,} numbers, for {found['effective_dimension']:,.0f} directions in use"))
     return facts
 

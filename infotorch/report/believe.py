@@ -36,6 +36,8 @@ def checks(view: View, nearest: Mapping[int, list[tuple[int, float]]]) -> list[t
         text = f"Pearson {number(note['pearson'])}, Spearman {number(note['spearman'])}; {note['what']}"
         found.append(("True retraining", text, "diagnostic"))
     for sketch in view.notes.get("fidelity") or []:
+        if sketch["why_not"]:
+            found.append(("Sketched against exact scores", f"not compared: {sketch['why_not']}", "diagnostic"))
         for name, with_exact in sketch["columns"].items():
             text = (
                 f"Spearman {_or_none(with_exact['spearman'])}, Pearson {_or_none(with_exact['pearson'])}, "

@@ -10,6 +10,7 @@ import torch
 from infotorch import UniqueInformation, ntk, store
 from infotorch.blocks.features import features
 from infotorch.cli.app import main
+from infotorch.cli.score import fidelity_facts
 from infotorch.errors import ConfigError
 from infotorch.measures.agreement import agreement
 from infotorch.measures.primal.moments import moments_of
@@ -69,6 +70,9 @@ def test_what_stands_against_comparing_is_told(tmp_path):
     score(tmp_path / "run", limit, task, (x.double(), y), fidelity=3)
     (note,) = store.open(tmp_path / "run").notes()["fidelity"]
     assert note["columns"] == {} and "span all directions" in note["why_not"]
+    assert dict(fidelity_facts(str(tmp_path / "run")))["fidelity"].startswith("not measured: unique_information: with")
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert "not compared: unique_information: with ridge 0" in (tmp_path / "run.html").read_text()
 
 
 def test_a_single_sample_is_no_comparison(tmp_path):

@@ -109,8 +109,12 @@ def test_an_interrupt_leaves_no_process_behind(tmp_path):
             time.sleep(600)
         return nearest(*threshold_pool())(train, seed, extra)
 
-    with pytest.raises(KeyboardInterrupt):
-        made(tmp_path / "runs", K1=1, train_fn=train_fn, workers=1, timeout=300.0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            made(tmp_path / "runs", K1=1, train_fn=train_fn, workers=1, timeout=300.0)
+    finally:
+        signal.signal(signal.SIGINT, before)
     with pytest.raises(ProcessLookupError):
         for _ in range(100):  # what was killed is gone once it is waited for, which takes a moment on a busy machine
             os.kill(int(trace.read_text()), 0)

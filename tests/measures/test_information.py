@@ -288,7 +288,7 @@ def test_options_out_of_range_are_refused(changes, error, message, problem):
 
 
 def test_changes_need_test_samples(problem):
-    with pytest.raises(ConfigError, match="return_changes needs a test kernel; got none"):
+    with pytest.raises(ConfigError, match="return_changes needs test samples; got none"):
         information(problem.K, problem.r, ridge=1.0, return_changes=True)
 
 

@@ -12,8 +12,7 @@ from infotorch.measures.training import Training
 class BySteps:
     """A step is beta + lr (r - K beta - ridge beta), with each set's own rows held at 0.
 
-    It takes 2 m² n V flops for n sets. Where lr times the largest eigenvalue is between 1 and 2 nothing bounds the
-    number of steps: a contour would not hold there, and powers of I - lr K cost 2 m³ for each set.
+    It takes 2 m² n V flops for n sets: for few steps, which cost less than eigenvectors (eigen_steps.py).
     """
 
     def __init__(self, kernel: Tensor, residual: Tensor) -> None:

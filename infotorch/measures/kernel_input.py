@@ -169,9 +169,9 @@ def as_tensor(where: str, name: str, value: Any, *, read_only: bool = False) -> 
         raise _no_array(where, name, f"{type(given).__name__}")
     if value.dtype.kind not in "biufc":
         raise _no_array(where, name, f"{type(given).__name__} of dtype {value.dtype}")
-    usable = value.dtype.isnative and all(stride >= 0 for stride in value.strides)
-    if not (usable and (read_only or value.flags.writeable)):
-        usable = False
+    allowed = read_only or value.flags.writeable
+    usable = allowed and value.dtype.isnative and all(stride >= 0 for stride in value.strides)
+    if not usable:
         value = np.array(value, dtype=value.dtype.newbyteorder("="), order="C")
     try:
         with warnings.catch_warnings():

@@ -1,6 +1,5 @@
 """Two passes over features on disk: the scores of one pass in memory, and the same bytes after any crash."""
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -173,7 +172,6 @@ def test_a_run_killed_in_either_pass_ends_with_the_same_bytes(tmp_path):
         store.verify(out)
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs a file size limit")
 def test_a_full_disk_in_the_first_pass_is_told_and_gone_on_with(tmp_path):
     code = f"""
 import resource, signal, sys

@@ -4,9 +4,11 @@ import inspect
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
+import torch.distributed as dist
 import typer
 
 from infotorch import data as data_room
@@ -16,6 +18,7 @@ from infotorch.cli.failures import Usage
 from infotorch.cli.load import load
 from infotorch.cli.rows import Rows, columns_of, stem_of
 from infotorch.cli.terminal import Terminal
+from infotorch.cli.torchrun import process_group
 from infotorch.errors import ConfigError, unknown
 from infotorch.pipeline.fidelity import DEFAULT_SUBSET as SUBSET
 from infotorch.table import Scores
@@ -66,6 +69,8 @@ def command(
     **fields: Any,
 ) -> None:
     """Scores the task's samples; prints the ten to look at first, and where the run is."""
+    group = process_group()
+    is_first = group is None or dist.get_rank() == 0
     chosen = names(measure or [DEFAULT])
     limit = None if memory_limit is None else size(memory_limit)
     settings = flags.settings(measures.REGISTRY, chosen, {k: v for k, v in fields.items() if v is not None})
@@ -95,12 +100,15 @@ def command(
         "command": "score", "task": task, "data": data, "test_data": test_data,
         "argv": line(task, chosen, {**options, **{k: v for values in settings for k, v in values.items()}}),
     }  # fmt: skip
-    with terminal.progress() as progress, flags.spoken(measures.REGISTRY), terminal.warnings():
+    shown = terminal if is_first else replace(terminal, quiet=True)
+    with shown.progress() as progress, flags.spoken(measures.REGISTRY), terminal.warnings():
         scores = pipeline.score(
             loaded.task, samples, built, out=out, memory_limit=limit, batch_size=batch_size, shard_size=shard_size,
             progress=progress, command=record if out is not None else None, features=features, fidelity=fidelity,
+            group=group,
         )  # fmt: skip
-    show(terminal, scores, samples, out)
+    if is_first:
+        show(terminal, scores, samples, out)
 
 
 def show(terminal: Terminal, scores: Scores, samples: data_room.Samples, out: str | None) -> None:

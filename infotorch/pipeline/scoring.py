@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import DEFAULT_SUBSET, Fidelity
 from infotorch.pipeline.keeping import keep_samples, with_classes
 from infotorch.pipeline.provenance import data_facts, environment, outputs_digest, task_facts
+from infotorch.pipeline.ranks import ALONE, Ranks
+from infotorch.pipeline.shared_run import SharedRun, shared_run
 from infotorch.pipeline.streaming import TwoPasses, two_passes
 from infotorch.pipeline.tables import joined, of_batch, stacked
 from infotorch.table import Scores
@@ -43,6 +46,7 @@ def score(
     notes: Notes | None = None,
     features: str | Path | None = None,
     fidelity: int = DEFAULT_SUBSET,
+    group: Any = None,
 ) -> Scores:
     """Scores of every sample of ``data``, the columns of all ``measures`` side by side.
 
@@ -71,19 +75,24 @@ def score(
             network and inputs; goes with ``out``. Default: ``<out>.features.tmp``, deleted when the run is whole.
         fidelity: Samples on which a run with a sketch is compared with the exact scores, 0 for none. What comes of it
             is in the run's note "fidelity", in its report and, where it is poor, in a warning.
+        group: ``torch.distributed`` process group that shares the work, such as ``dist.group.WORLD``: each of its
+            processes makes this very call, with ``out`` on a disk that all see. Any number of processes writes the same
+            bytes, on one kind of machine with one number of threads. Measures that look at all samples at once are the
+            first process's work. Default: this process alone.
 
     Returns:
         The scores, in the order of the data, or of the groups. With ``out``, those on disk.
 
     Raises:
-        ConfigError: An unknown or doubled measure, options out of range, or options that go with ``out`` without it.
+        ConfigError: An unknown or doubled measure, options out of range, options that go with ``out`` without it, or
+            processes of ``group`` that were given different things.
         DataError: Data without fixed order, without samples, or with one that is not finite.
         StoreError: ``out`` can't be written, is being written, or holds something else; what is there stays resumable.
     """
     for name, size in (("batch_size", batch_size), ("shard_size", shard_size)):
         if size < 1:
             raise errors.ConfigError(f"score: {name} must be at least 1; got {size}. Choose a positive number.")
-    for name, given in (("command", command), ("notes", notes), ("features", features)):
+    for name, given in (("command", command), ("notes", notes), ("features", features), ("group", group)):
         if given is not None and out is None:
             raise errors.ConfigError(f"score: {name} belongs to a run on disk; got no out. Give out, or leave it out.")
     if fidelity and fidelity < 2:
@@ -91,8 +100,15 @@ def score(
     chosen = _chosen(measures)
     _check_groups(chosen, out)
     samples = samples_of(data)
+    ranks = ALONE if group is None else Ranks(group)
     job = _Job(
-        task=task, samples=samples, measures=chosen, memory_limit=memory_limit, batch_size=batch_size, progress=progress
+        task=task,
+        samples=samples,
+        measures=chosen,
+        memory_limit=memory_limit,
+        batch_size=batch_size,
+        ranks=ranks,
+        progress=progress if ranks.is_first else None,
     )
     if any(map(_per_group, chosen)):
         return chosen[0].scores(task, samples.x, samples.y, memory_limit=memory_limit, progress=progress)
@@ -110,26 +126,22 @@ def score(
     }
     if fidelity != DEFAULT_SUBSET:
         options["fidelity"] = fidelity
-    with store.create(
-        out,
-        command={**(command or {}), "score": options},
-        num_rows=len(samples),
-        shard_size=shard_size,
-        data=data_facts(samples),
-        provenance={
-            "parameters": digest_of_model(task.model),
-            "outputs": outputs,
-            **environment(task),
-        },
-    ) as run:
-        if not run.finished:
-            keep_samples(run, with_classes(task, samples), progress)
+    facts: dict[str, Any] = {
+        "command": {**(command or {}), "score": options},
+        "data": data_facts(samples),
+        "provenance": {"parameters": digest_of_model(task.model), "outputs": outputs, **environment(task)},
+    }
+    _check_same(ranks, facts, out)
+    with shared_run(out, ranks, store.create(out, num_rows=len(samples), shard_size=shard_size, **facts)) as run:
+        fresh = run.do(lambda writer: not writer.finished)
+        if fresh:
+            run.do(lambda writer: keep_samples(writer, with_classes(task, samples), job.progress))
             _keep_scores(run, job, features, fidelity)
         scores = run.scores()
-        if isinstance(notes, Mapping) or (notes is not None and not run.finished):
+        if isinstance(notes, Mapping) or (notes is not None and fresh):
             for name, payload in (notes if isinstance(notes, Mapping) else notes(scores)).items():
                 run.note(name, payload)
-        run.finish()
+        run.do(lambda writer: writer.finish())
         return scores
 
 
@@ -142,6 +154,7 @@ class _Job:
     measures: Sequence[Measure]
     memory_limit: int | None
     batch_size: int
+    ranks: Ranks
     progress: Progress | None
 
     def streamed(self) -> dict[int, tuple[UniqueInformation, Prepared, int]]:
@@ -151,7 +164,8 @@ class _Job:
             if isinstance(measure, UniqueInformation):
                 ready = measure.prepared(self.task, self.samples.x, self.samples.y)
                 form = measure.chosen(ready, self.memory_limit, on_disk=True)
-                form.tell(measure.form)
+                if self.ranks.is_first:
+                    form.tell(measure.form)
                 if form.name == "primal":
                     found[place] = measure, ready, form.room
         return found
@@ -161,8 +175,7 @@ class _Job:
         found = {}
         for place, measure in enumerate(self.measures):
             if place not in but and not _row_wise(measure):
-                scores = self._scores(measure, self.samples.x, self.samples.y, self.progress)
-                found[place] = _checked(measure, scores, 0, len(self.samples))
+                found[place] = self.ranks.first(functools.partial(self._by_all, measure))
         if len(found) == len(self.measures):
             joined(list(found.values()))  # columns that clash are refused before anything is written
         return found
@@ -182,24 +195,36 @@ class _Job:
         return joined([by(place, measure) for place, measure in enumerate(self.measures)])
 
     def _by_batches(self, measure: Measure, start: int, stop: int) -> Scores:
-        parts = []
-        for first, last in _ranges(start, stop, self.batch_size):
+        def scores_of(batch: tuple[int, int]) -> Scores:
+            first, last = batch
             with of_batch(first):
                 scores = self._scores(measure, self.samples.x[first:last], self.samples.y[first:last], None)
-            parts.append(_checked(measure, scores, first, last))
             if self.progress:
                 self.progress(measure.name, last, len(self.samples))
-        return stacked(parts)
+            return _checked(measure, scores, first, last)
+
+        return stacked(self.ranks.each(scores_of, list(_ranges(start, stop, self.batch_size))))
+
+    def _by_all(self, measure: Measure) -> Scores:
+        scores = self._scores(measure, self.samples.x, self.samples.y, self.progress)
+        return _checked(measure, scores, 0, len(self.samples))
 
     def _scores(self, measure: Measure, x: Tensor, y: Tensor, progress: Progress | None) -> Scores:
         return measure.scores(self.task, x, y, memory_limit=self.memory_limit, progress=progress)
 
 
-def _keep_scores(run: store.RunWriter, job: _Job, features: str | Path | None, fidelity: int) -> None:
+def _check_same(ranks: Ranks, facts: Mapping[str, Any], out: str | Path) -> None:
+    """Refuses processes that don't compute the same scores."""
+    machine = {name: facts["provenance"][name] for name in ("versions", "threads", "flags")}
+    devices = sorted(set(facts["provenance"]["devices"].values()))  # by name: each GPU of one kind has its own number
+    numbers = {name: facts["provenance"][name] for name in ("parameters", "outputs")}
+    ranks.agree("score", {"out": str(out), **machine, "devices": devices, **facts, "provenance": numbers})
+
+
+def _keep_scores(run: SharedRun, job: _Job, features: str | Path | None, fidelity: int) -> None:
     """Computes and writes the scores' shards that are not there yet."""
     folder = Path(f"{run.path}.features.tmp" if features is None else features)
-    done = run.done()
-    missing = [rows for rows in run.ranges() if rows not in done]
+    missing = run.missing()
     if not missing:
         return
     streamed = job.streamed()
@@ -215,6 +240,7 @@ def _keep_scores(run: store.RunWriter, job: _Job, features: str | Path | None, f
                     batch_size=job.batch_size,
                     memory_limit=room,
                     keep=features is not None,
+                    ranks=job.ranks,
                     progress=job.progress,
                 )
             )
@@ -222,19 +248,21 @@ def _keep_scores(run: store.RunWriter, job: _Job, features: str | Path | None, f
         }
         sketched = [two for two in passes.values() if not two.networks[0].stream.sketching.is_exact]
         if sketched and fidelity:  # before the scores: a run with all scores has it
-            _keep_fidelity(run, [two.fidelity(fidelity) for two in sketched])
+            told = run.do(lambda writer: _keep_fidelity(writer, [two.fidelity(fidelity) for two in sketched]))
+            for text in told if job.ranks.is_first else ():
+                warnings.warn(f"UniqueInformation: {text}", stacklevel=3)
         whole = job.whole(but=passes)
         for start, stop in missing:
             run.append(start, job.part(whole, start, stop, passes))
 
 
-def _keep_fidelity(run: store.RunWriter, found: Sequence[Fidelity]) -> None:
+def _keep_fidelity(run: store.RunWriter, found: Sequence[Fidelity]) -> list[str]:
+    """Notes what was found; returns what a reader must know before using the scores."""
     run.note("fidelity", [each.note() for each in found])
     told = [text for each in found for text in each.warnings]
     if told:
         run.note("warnings", told)
-    for text in told:
-        warnings.warn(f"UniqueInformation: {text}", stacklevel=4)
+    return told
 
 
 def _chosen(asked: str | Measure | Sequence[str | Measure]) -> list[Measure]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from infotorch.measures.primal.stream import Stream, Tests
 from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import Fidelity, fidelity
 from infotorch.pipeline.provenance import environment, outputs_digest, task_facts
+from infotorch.pipeline.ranks import MomentsTree, Ranks
 from infotorch.pipeline.tables import of_batch, stacked
 from infotorch.store.features import Dtype, FeatureStore, Part, feature_store
 from infotorch.table import Scores
@@ -43,6 +45,7 @@ class TwoPasses:
     samples: Samples
     networks: Sequence["Network"]
     memory_limit: int
+    ranks: Ranks
     progress: Progress | None = None
 
     def fidelity(self, num_samples: int) -> Fidelity:
@@ -63,21 +66,23 @@ class TwoPasses:
 
     def scores(self, start: int, stop: int) -> Scores:
         """Scores of rows [start, stop)."""
-        y, kept = self.samples.y, self.prepared.who.kept
-        tables = []
-        for shares in zip(*(network.store.between(start, stop) for network in self.networks), strict=True):
-            _, first, last = shares[0]
-            rows = slice(first, last)
-            who = Members(kept=kept[rows], groups=None)
-            members = [
-                network.stream.result(_features(part, first, last, y), y[rows], who, network.moments, network.tests)
-                for network, (part, first, last) in zip(self.networks, shares, strict=True)
-            ]
-            tables.append(self.measure.table(members, self.prepared.tasks[0], y[rows], np.arange(first, last)))
-            give_back_memory()
-            if self.progress:
-                self.progress("scores", last, len(y))
-        return stacked(tables)
+        shares = zip(*(network.store.between(start, stop) for network in self.networks), strict=True)
+        return stacked(self.ranks.each(self._scores, list(shares)))
+
+    def _scores(self, share: Sequence[tuple[Part, int, int]]) -> Scores:
+        """Of rows [first, last) of a part, in the store of every network."""
+        _, first, last = share[0]
+        rows, y = slice(first, last), self.samples.y
+        who = Members(kept=self.prepared.who.kept[rows], groups=None)
+        members = [
+            network.stream.result(_features(part, first, last, y), y[rows], who, network.moments, network.tests)
+            for network, (part, first, last) in zip(self.networks, share, strict=True)
+        ]
+        scores = self.measure.table(members, self.prepared.tasks[0], y[rows], np.arange(first, last))
+        give_back_memory()
+        if self.progress:
+            self.progress("scores", last, len(y))
+        return scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +106,7 @@ def two_passes(
     batch_size: int,
     memory_limit: int,
     keep: bool,
+    ranks: Ranks,
     progress: Progress | None,
 ) -> Iterator[TwoPasses]:
     """The first pass, for every network; what is in ``folder`` of it already is used.
@@ -114,6 +120,7 @@ def two_passes(
         batch_size: Samples of one forward pass.
         memory_limit: Bytes for captured pairs.
         keep: Whether the features stay where the block ends well; after an error they always do.
+        ranks: The processes that share the work; each writes parts of its own.
         progress: Called with stage, steps done, steps in all.
     """
     with contextlib.ExitStack() as opened:
@@ -124,20 +131,19 @@ def two_passes(
             key = {
                 "task": task_facts(network),
                 "parameters": digest_of_model(network.model),
-                "first outputs": outputs_digest(network, samples),
+                "outputs": outputs_digest(network, samples),
                 **{name: environment(network)[name] for name in ("devices", "flags")},
                 **stream.sketching.key(),
                 "batch_size": batch_size,
                 "dtype": dtype_of(network),
             }
-            store = opened.enter_context(
-                feature_store(folder / f"network-{place}", key=key, num_rows=len(samples), part_size=part_size)
-            )
-            _write_missing(store, stream, samples, batch_size, progress)
+            made = feature_store(folder / f"network-{place}", key=key, num_rows=len(samples), part_size=part_size)
+            store = ranks.first(functools.partial(opened.enter_context, made))  # which holds the lock for all
+            _write_missing(store, stream, samples, batch_size, ranks, progress)
             tests = None
             if prepared.x_test is not None:
                 tests = stream.tests(prepared.x_test, batch_size, None)
-            moments = _moments(store, stream, samples, prepared.who.kept, progress)
+            moments = _moments(store, stream, samples, prepared.who.kept, ranks, progress)
             networks.append(Network(stream=stream, store=store, moments=moments, tests=tests))
         yield TwoPasses(
             measure=measure,
@@ -146,9 +152,11 @@ def two_passes(
             samples=samples,
             networks=networks,
             memory_limit=memory_limit,
+            ranks=ranks,
             progress=progress,
         )
-    if not keep:
+        ranks.wait()  # others may still read
+    if not keep and ranks.is_first:
         for place in range(len(networks)):
             shutil.rmtree(folder / f"network-{place}")
         with contextlib.suppress(OSError):  # another measure's are beside them
@@ -168,9 +176,9 @@ def dtype_of(task: Task) -> Dtype:
 
 
 def _write_missing(
-    store: FeatureStore, stream: Stream, samples: Samples, batch_size: int, progress: Progress | None
+    store: FeatureStore, stream: Stream, samples: Samples, batch_size: int, ranks: Ranks, progress: Progress | None
 ) -> None:
-    for part in store.parts():
+    for part in ranks.share(list(store.parts())):
         x = samples.x[part.start : part.stop]
         inputs = digest([x])
         if part.has(inputs):
@@ -192,20 +200,24 @@ def _write_missing(
 
 
 def _moments(
-    store: FeatureStore, stream: Stream, samples: Samples, kept: torch.Tensor, progress: Progress | None
+    store: FeatureStore,
+    stream: Stream,
+    samples: Samples,
+    kept: torch.Tensor,
+    ranks: Ranks,
+    progress: Progress | None,
 ) -> Moments:
-    """Of all parts in order: the same bits whether or not the run was stopped in between."""
-    total: Moments | None = None
-    for part in store.parts():
+    """Of all parts: the same bits however the run was stopped in between, and for any number of processes."""
+    tree = MomentsTree()
+    for part in ranks.share(list(store.parts())):
         rows = slice(part.start, part.stop)
         with of_batch(part.start):
             some = stream.moments(_features(part, part.start, part.stop, samples.y), samples.y[rows], kept[rows])
-        total = some if total is None else total + some
+        tree.add(0, part.number, some)
         give_back_memory()
         if progress:
             progress("moments", part.stop, len(samples))
-    assert total is not None
-    return total
+    return ranks.total(tree, samples.y.device)
 
 
 def give_back_memory() -> None:

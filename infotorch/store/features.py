@@ -18,7 +18,7 @@ import numpy as np
 
 from infotorch import errors
 from infotorch.store.files import file_hash, locked, refusals, write_bytes, write_file
-from infotorch.store.manifest import decoded, encoded, plain
+from infotorch.store.manifest import decoded, encoded, first_difference, plain
 from infotorch.store.shards import row_ranges
 
 MANIFEST = "manifest.json"
@@ -192,17 +192,9 @@ def _rows_of(file: Path, rows: slice) -> np.ndarray:
 
 
 def _check_same(path: Path, old: Any, wanted: Mapping[str, Any]) -> None:
-    def flat(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                yield from flat(inner, f"{name}.{key}" if name else str(key))
-        else:
-            yield name, value
-
-    before = dict(flat(old, ""))
-    for name, value in flat(wanted, ""):
-        if before.get(name) != value:
-            raise errors.StoreError(
-                f"store: features in {path} must be of this network and sketch; got {name.removeprefix('key.')} "
-                f"{before.get(name)!r} there, {value!r} here. Choose another folder for the features, or delete it."
-            )
+    if found := first_difference(old, wanted, ""):
+        name, there, here = found
+        raise errors.StoreError(
+            f"store: features in {path} must be of this network and sketch; got {name.removeprefix('key.')} {there!r} "
+            f"there, {here!r} here. Choose another folder for the features, or delete it."
+        )

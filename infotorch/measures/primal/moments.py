@@ -1,6 +1,6 @@
 """What training sees of a data set, in its features: sums over samples, of a size that does not grow with them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -35,6 +35,9 @@ class Moments:
         """Directions that training uses: the trace of K (K + ridge I)^-1, or of its like at a finite time."""
         values = self.eigen.values
         return float((values * training.gain(values)).where(values > 0, 0).sum())
+
+    def to(self, device: torch.device) -> "Moments":
+        return replace(self, second=self.second.to(device), cross=self.cross.to(device))
 
     def __add__(self, other: "Moments") -> "Moments":
         return Moments(

@@ -7,7 +7,7 @@ from torch import Tensor
 from infotorch.data.samples import chunks
 
 
-def pictures_of(x: Tensor) -> np.ndarray | None:
+def pictures_of(x: Tensor, span: tuple[float, float] | None = None) -> np.ndarray | None:
     """Inputs shaped like pictures, as bytes.
 
     The smallest and the largest number of the whole data set become 0 and 255, so inputs that were standardized by
@@ -15,6 +15,7 @@ def pictures_of(x: Tensor) -> np.ndarray | None:
 
     Args:
         x: Inputs, [N, 1, H, W] or [N, 3, H, W] with H and W at least 4, any real dtype.
+        span: The two numbers, where ``x`` is a part of the data set.
 
     Returns:
         uint8 [N, H, W] or [N, H, W, 3]; ``None`` where ``x`` has another shape.
@@ -23,11 +24,11 @@ def pictures_of(x: Tensor) -> np.ndarray | None:
         return None
     x = x.detach().cpu()
     if x.dtype != torch.uint8:
-        low, high = float(x.min()), float(x.max())
-        span = high - low if high > low else 1.0
+        low, high = (float(x.min()), float(x.max())) if span is None else span
+        width = high - low if high > low else 1.0
         scaled = torch.empty(x.shape, dtype=torch.uint8)
         for rows in chunks(len(x), x[0].numel()):
-            scaled[rows] = ((x[rows].double() - low) * (255 / span)).round().to(torch.uint8)
+            scaled[rows] = ((x[rows].double() - low) * (255 / width)).round().to(torch.uint8)
         x = scaled
     channels_last = x.permute(0, 2, 3, 1)
     return np.ascontiguousarray((channels_last if x.shape[1] == 3 else channels_last[..., 0]).numpy())

@@ -10,8 +10,8 @@ from infotorch.data.pictures import thumbnails
 from infotorch.data.samples import Samples
 
 
-def sample_rows(samples: Samples, start: int, stop: int) -> pa.Table:
-    """Rows ``start`` to ``stop`` (excluded) of ``samples``.
+def sample_rows(samples: Samples, start: int, stop: int, images: np.ndarray | None = None) -> pa.Table:
+    """Rows ``start`` to ``stop`` (excluded) of ``samples``, with ``images`` of them where they have none of their own.
 
     Returns:
         Columns index (int64), id (text), label (int64, float64, or a list of float64 for targets [N, C]), label_name,
@@ -32,7 +32,9 @@ def sample_rows(samples: Samples, start: int, stop: int) -> pa.Table:
         names = samples.label_names
         columns["label_name"] = pa.array([names[label] for label in samples.y[rows].tolist()], pa.string())
     if samples.images is not None:
-        images = thumbnails(samples.images[rows])
+        images = samples.images[rows]
+    if images is not None:
+        images = thumbnails(images)
         shape = (*images.shape[1:], 1)[:3]
         columns["image"] = pa.array([image.tobytes() for image in images], pa.binary())
         for name, size in zip(("height", "width", "channels"), shape, strict=True):

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from infotorch import errors
+from infotorch.data.streams import StreamedInputs, bytes_of
 
 RESERVED = ("index", "id", "label", "label_name", "image", "height", "width", "channels", "text")
 """Names that a sample's own columns have in a run; metadata takes others."""
@@ -38,8 +38,8 @@ class Samples:
             another form.
     """
 
-    x: Tensor
-    """Inputs of the model, [N, ...]."""
+    x: Tensor | StreamedInputs
+    """Inputs of the model, [N, ...]; read when they are asked for where :func:`infotorch.data.streamed` made them."""
     y: Tensor
     """Labels, int64 [N], or targets, float [N] or [N, C]."""
     ids: tuple[str, ...]
@@ -55,6 +55,8 @@ class Samples:
 
     def __post_init__(self) -> None:
         for name, value in (("x", self.x), ("y", self.y)):
+            if isinstance(value, StreamedInputs):
+                continue
             if not isinstance(value, Tensor) or value.ndim == 0:
                 got = "a tensor without axes" if isinstance(value, Tensor) else type(value).__name__
                 raise errors.DataError(
@@ -70,7 +72,8 @@ class Samples:
         object.__setattr__(self, "metadata", {key: _metadata(key, value) for key, value in self.metadata.items()})
         self._check_lengths()
         self._check_ids()
-        _check_finite("x", self.x, self.ids)
+        if isinstance(self.x, Tensor):
+            _check_finite("x", self.x, self.ids)
         _check_finite("y", self.y, self.ids)
         self._check_labels()
         images = self.images
@@ -85,6 +88,19 @@ class Samples:
     def __len__(self) -> int:
         """N."""
         return len(self.x)
+
+    def all_inputs(self, where: str) -> Tensor:
+        """``x`` for what takes all samples at once.
+
+        Raises:
+            DataError: The inputs are streamed.
+        """
+        if isinstance(self.x, Tensor):
+            return self.x
+        raise errors.DataError(
+            f"{where}: all inputs must be in memory, for it looks at them together; got streamed ones. "
+            "Give the data as they are, not through streamed(); or, for unique information, form='primal' and out."
+        )
 
     def _check_texts(self, name: str) -> None:
         for place, text in enumerate(getattr(self, name)):
@@ -148,11 +164,15 @@ class Samples:
                     data = value.encode()
                     sha.update(f"{len(data)}:".encode() + data)
 
-        def tensor(name: str, value: Tensor) -> None:
+        def tensor(name: str, value: Tensor | StreamedInputs) -> None:
             frame(f"{name} {value.dtype} {list(value.shape)}", len(value))
-            value = value.detach().cpu()
+            if isinstance(value, StreamedInputs):
+                sha.update(value.sha256.encode())
+                return
+            inner = hashlib.sha256()
             for rows in chunks(len(value), value[0].numel()):
-                sha.update(value[rows].contiguous().flatten().view(torch.uint8).numpy().tobytes())
+                inner.update(bytes_of(value[rows]))
+            sha.update(inner.hexdigest().encode())
 
         texts("ids", self.ids)
         texts("label_names", self.label_names)

@@ -1,6 +1,6 @@
 """Samples from what a PyTorch user has: tensors, arrays, a map-style Dataset, a DataLoader."""
 
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,7 +13,9 @@ from infotorch import errors
 from infotorch.data.huggingface import class_names, is_dataset, samples_of_dataset
 from infotorch.data.roles import ROLES, TOKENIZE
 from infotorch.data.samples import Samples, shown
+from infotorch.data.streams import Scan, StreamedInputs
 
+STREAM_BATCH = 256
 _FORMS = "(x, y), a map-style Dataset, a DataLoader or Samples"
 
 
@@ -47,7 +49,7 @@ def samples_of(data: Any) -> Samples:
         samples = _collected((data[place] for place in range(len(data))), batched=False)
         return replace(samples, label_names=names[0] if names else None)
     if isinstance(data, DataLoader):
-        _check_order(data)
+        _order_of(data)
         return _collected(iter(data), batched=data.batch_sampler is not None)
     if isinstance(data, TensorDataset):
         return samples_of(data.tensors)
@@ -71,6 +73,55 @@ def samples_of(data: Any) -> Samples:
     return _collected((data[place] for place in range(len(cast(Sized, data)))), batched=False)
 
 
+def streamed(data: Dataset | DataLoader) -> Samples:
+    """The samples of ``data`` with inputs that are read when they are asked for, a batch at a time.
+
+    For data sets larger than the memory. All samples are read once now, for labels, ids and what the inputs are known
+    by; whoever reads them later is refused when one has changed.
+
+    Args:
+        data: A map-style Dataset, or a DataLoader that doesn't shuffle, whose workers read. Items are those of
+            ``samples_of``.
+
+    Raises:
+        DataError: Data without a length or a fixed order, or what Samples refuses.
+    """
+    if not isinstance(data, DataLoader):
+        map_style = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+        if not map_style or isinstance(data, (IterableDataset, tuple, Tensor, np.ndarray, Mapping, str)):
+            raise errors.DataError(
+                f"data: what is streamed must be a map-style Dataset or a DataLoader; got {type(data).__name__}. "
+                "Wrap it in a Dataset with __len__ and __getitem__."
+            )
+    loader = data if isinstance(data, DataLoader) else DataLoader(data, batch_size=STREAM_BATCH)
+    order = _order_of(loader)
+    if loader.batch_sampler is None:
+        raise errors.DataError(
+            "data: a loader whose inputs are streamed must make batches; got batch_size=None. Give it a batch_size."
+        )
+
+    def batches(places: Sequence[Sequence[int]]) -> Iterator[Any]:
+        return iter(
+            DataLoader(
+                loader.dataset,
+                batch_sampler=[[order[place] for place in batch] for batch in places],
+                num_workers=loader.num_workers,
+                collate_fn=loader.collate_fn,
+                worker_init_fn=loader.worker_init_fn,
+                multiprocessing_context=loader.multiprocessing_context,
+            )
+        )
+
+    def read(places: Sequence[Sequence[int]]) -> Iterator[Tensor]:
+        return (
+            _tensor("x", _fields(batch)["x"], first[0]) for first, batch in zip(places, batches(places), strict=True)
+        )
+
+    scan, size = Scan(), loader.batch_size or STREAM_BATCH
+    places = [range(start, min(start + size, len(order))) for start in range(0, len(order), size)]
+    return _collected(batches(places), batched=True, inputs=(scan, read))
+
+
 def inputs_of(data: Any) -> Tensor:
     """The inputs alone, [M, ...], of test samples.
 
@@ -82,12 +133,12 @@ def inputs_of(data: Any) -> Tensor:
     """
     if isinstance(data, (Tensor, np.ndarray)):
         x = _tensor("x", data, 0)
-        return samples_of((x, torch.zeros(len(x) if x.ndim else 0))).x
-    return samples_of(data).x
+        data = (x, torch.zeros(len(x) if x.ndim else 0))
+    return samples_of(data).all_inputs("data")
 
 
-def _check_order(loader: DataLoader) -> None:
-    """A loader must give every sample once, in the same order each time."""
+def _order_of(loader: DataLoader) -> list[Any]:
+    """The places of a loader's samples: each must come once, in the same order each time."""
     if isinstance(loader.dataset, IterableDataset):
         raise errors.DataError(
             "data: a loader needs a data set with a length and a fixed order; got an IterableDataset. "
@@ -117,6 +168,7 @@ def _check_order(loader: DataLoader) -> None:
             f"data: a loader must give every sample; got drop_last=True, which leaves {len(order) % batch_size} out. "
             "Make the loader with drop_last=False."
         )
+    return order
 
 
 def _fields(item: Any) -> dict[str, Any]:
@@ -142,8 +194,10 @@ def _fields(item: Any) -> dict[str, Any]:
     raise errors.DataError(f"data: a sample must be (x, y), (x, y, id) or a dict; got {got}. Return such a tuple.")
 
 
-def _collected(items: Iterator[Any], *, batched: bool) -> Samples:
-    """Samples from their items, or from their batches, in order."""
+def _collected(
+    items: Iterator[Any], *, batched: bool, inputs: tuple[Scan, Callable[..., Iterator[Tensor]]] | None = None
+) -> Samples:
+    """Samples from their items, or from their batches, in order; ``inputs`` are looked at, not kept, where given."""
     columns: dict[str, list[Any]] = {}
     for place, item in enumerate(items):
         fields = _fields(item)
@@ -157,6 +211,9 @@ def _collected(items: Iterator[Any], *, batched: bool) -> Samples:
             if name in ("x", "y"):
                 value = _tensor(name, value, place)
                 value = value if batched else value[None]
+                if name == "x" and inputs is not None:
+                    inputs[0].add(value)
+                    continue
                 if column and value.shape[1:] != column[0].shape[1:]:
                     raise errors.DataError(
                         f"data: {name} must have one shape in all samples, {list(column[0].shape[1:])}; got "
@@ -167,18 +224,20 @@ def _collected(items: Iterator[Any], *, batched: bool) -> Samples:
                 column.extend(_values(value) if batched else [_scalar(value)])
     if not columns:
         raise errors.DataError("data: there must be at least one sample; got none. Look at how they are selected.")
-    tensors = {name: torch.cat(columns.pop(name)) for name in ("x", "y")}
+    x = columns.pop("x")
+    tensors = {"x": torch.cat(x) if inputs is None else inputs[0].inputs(inputs[1]), "y": torch.cat(columns.pop("y"))}
     fields = {**tensors, **{name: columns.pop(name) for name in ("ids", "texts") if name in columns}}
     return _of_fields(fields, columns)
 
 
 def _of_fields(fields: dict[str, Any], metadata: Mapping[str, Any]) -> Samples:
-    x, y = (_tensor(name, fields[name], 0) for name in ("x", "y"))
+    x = fields["x"] if isinstance(fields["x"], StreamedInputs) else _tensor("x", fields["x"], 0).detach()
+    y = _tensor("y", fields["y"], 0)
     if not y.is_floating_point() and not y.dtype.is_complex:
         y = y.long()
     ids = fields.get("ids")
     return Samples(
-        x=x.detach(),
+        x=x,
         y=y.detach(),
         ids=tuple(map(str, range(len(x)) if ids is None else _values(ids))) if x.ndim else (),
         texts=tuple(_values(fields["texts"])) if "texts" in fields else None,

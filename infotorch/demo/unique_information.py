@@ -100,11 +100,11 @@ def retraining(
     kept = torch.ones(NUM_RETRAINED + 1, len(scores), dtype=torch.bool)
     kept[torch.arange(NUM_RETRAINED), torch.as_tensor(chosen)] = False  # the last row keeps all
     double = copy.deepcopy(model).double()
-    weights = train(double, samples.x.double(), samples.y, kept, progress)  # [K + 1, P]
+    weights = train(double, samples.all_inputs("demo").double(), samples.y, kept, progress)  # [K + 1, P]
     change = weights[:-1] - weights[-1]
     nn.utils.vector_to_parameters(weights[-1], double.parameters())
     with torch.no_grad():
-        accuracy = (double(test.x.double()).argmax(1) == test.y).double().mean()
+        accuracy = (double(test.all_inputs("demo").double()).argmax(1) == test.y).double().mean()
     linearized, retrained = information[chosen], (change.square().sum(1) / 2).numpy()
     stats = require("demo", "scipy.stats", "demo")
     return {

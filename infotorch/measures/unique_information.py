@@ -157,6 +157,7 @@ class UniqueInformation:
             CaptureError: A parameter can't be captured, or ``layers="last"`` finds no final Linear.
             NumericsError: The training diverges, or has no unique end without a sample.
         """
+        task.split((x, y))
         ready = self.prepared(task, x, y)
         who, x_test = ready.who, ready.x_test
         form = self.chosen(ready, memory_limit)
@@ -172,9 +173,11 @@ class UniqueInformation:
         return self.table(each, task, y, np.arange(who.num_groups or len(y)))
 
     def prepared(self, task: Task, x: Tensor, y: Tensor) -> Prepared:
-        """The data and every network, checked, before anything is computed; raises as :meth:`scores` does."""
-        task.split((x, y))
-        N = num_samples(x)
+        """Options and every network, checked, before anything is computed; raises as :meth:`scores` does.
+
+        ``y`` is of all samples, ``x`` may be of the first alone.
+        """
+        N = len(y)
         if N < 2:
             raise ConfigError(
                 f"UniqueInformation: needs at least two samples; got {N}. A sample's information compares training "

@@ -98,14 +98,16 @@ def attribution(
         form="primal", space="functions", test_data=x_test, l2=l2, lr=lr, steps=steps, time=time,
         convention=convention, dim=dim, sketch=sketch, seed=seed, layers=layers,
     )  # fmt: skip
-    ready = measure.prepared(task, samples.x, samples.y)
+    x = samples.all_inputs("attribution")
+    task.split((x, samples.y))
+    ready = measure.prepared(task, x, samples.y)
     (one,) = ready.tasks
     sketching = measure.sketching(one)
     b = 1 if sketching.shared else ready.num_outputs
     size = max(4, next(iter(one.parameters().values())).element_size())  # 16 bits are captured in 32
     room = _room(len(samples), len(x_test), ready.num_outputs, sketching.width, b, size, memory_limit)
     stream = measure.stream(one, ready.who, room)
-    rows = sketching.rows(stream.batched(samples.x, BATCH, progress), samples.y)
+    rows = sketching.rows(stream.batched(x, BATCH, progress), samples.y)
     tests = stream.batched(x_test, BATCH, progress)
     data = feature_input(WHERE, rows.features, rows.residual, tests.rows, each_test=True)
     if progress:

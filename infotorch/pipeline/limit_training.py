@@ -333,7 +333,7 @@ class _Training:
 
     def _data(self, samples: Samples) -> TensorDataset:
         """Inputs, labels and ids."""
-        return TensorDataset(samples.x, samples.y, torch.arange(len(samples)))
+        return TensorDataset(samples.all_inputs("train"), samples.y, torch.arange(len(samples)))
 
 
 class _Called(nn.Module):

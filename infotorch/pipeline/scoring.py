@@ -58,7 +58,7 @@ def score(
     Args:
         task: Model, loss and parameters; the model is left as it is.
         data: Whatever ``infotorch.data.samples_of`` takes: (x, y), a map-style Dataset, a DataLoader that doesn't
-            shuffle, or Samples.
+            shuffle, or Samples. Of ``infotorch.data.streamed(loader)`` inputs are read a part at a time, in every pass.
         measures: Names out of ``infotorch.measures.REGISTRY``, or measures with their options; one, or a list. One
             whose attribute ``row_wise`` is true gets the data batch by batch, any other all of it at once. One whose
             attribute ``per_group`` is true has a row a group, so it goes alone and without ``out``. A measure's
@@ -99,7 +99,7 @@ def score(
         raise errors.ConfigError(f"score: fidelity must be 0 or at least 2; got {fidelity}. Give 256, or 0 for none.")
     chosen = _chosen(measures)
     _check_groups(chosen, out)
-    samples = samples_of(data)
+    samples = _near(task, samples_of(data))
     ranks = ALONE if group is None else Ranks(group)
     job = _Job(
         task=task,
@@ -111,7 +111,9 @@ def score(
         progress=progress if ranks.is_first else None,
     )
     if any(map(_per_group, chosen)):
-        return chosen[0].scores(task, samples.x, samples.y, memory_limit=memory_limit, progress=progress)
+        return chosen[0].scores(
+            task, samples.all_inputs("score"), samples.y, memory_limit=memory_limit, progress=progress
+        )
     if out is None:
         whole = job.whole()
         parts = [job.part(whole, start, stop) for start, stop in _ranges(0, len(samples), shard_size)]
@@ -162,7 +164,9 @@ class _Job:
         found = {}
         for place, measure in enumerate(self.measures):
             if isinstance(measure, UniqueInformation):
-                ready = measure.prepared(self.task, self.samples.x, self.samples.y)
+                x = self.samples.x if isinstance(self.samples.x, Tensor) else self.samples.x[:2]
+                self.task.split((x, self.samples.y[: len(x)]))
+                ready = measure.prepared(self.task, x, self.samples.y)
                 form = measure.chosen(ready, self.memory_limit, on_disk=True)
                 if self.ranks.is_first:
                     form.tell(measure.form)
@@ -206,11 +210,19 @@ class _Job:
         return stacked(self.ranks.each(scores_of, list(_ranges(start, stop, self.batch_size))))
 
     def _by_all(self, measure: Measure) -> Scores:
-        scores = self._scores(measure, self.samples.x, self.samples.y, self.progress)
+        scores = self._scores(measure, self.samples.all_inputs(measure.name), self.samples.y, self.progress)
         return _checked(measure, scores, 0, len(self.samples))
 
     def _scores(self, measure: Measure, x: Tensor, y: Tensor, progress: Progress | None) -> Scores:
         return measure.scores(self.task, x, y, memory_limit=self.memory_limit, progress=progress)
+
+
+def _near(task: Task, samples: Samples) -> Samples:
+    """Streamed samples on the model's device; those in memory are where their owner wants them."""
+    if isinstance(samples.x, Tensor):
+        return samples
+    device = next(task.model.parameters()).device
+    return dataclasses.replace(samples, x=dataclasses.replace(samples.x, device=device), y=samples.y.to(device))
 
 
 def _check_same(ranks: Ranks, facts: Mapping[str, Any], out: str | Path) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ import numpy as np
 import torch
 
 from infotorch.blocks.features import Features
-from infotorch.data import Samples
+from infotorch.data import Samples, StreamedInputs, batches_of, row_hashes
 from infotorch.measures import UniqueInformation
-from infotorch.measures.digest import digest, digest_of_model
+from infotorch.measures.digest import digest_of_model
 from infotorch.measures.information import Members
 from infotorch.measures.measure import Progress
 from infotorch.measures.primal.moments import Moments
@@ -179,24 +180,33 @@ def _write_missing(
     store: FeatureStore, stream: Stream, samples: Samples, batch_size: int, ranks: Ranks, progress: Progress | None
 ) -> None:
     for part in ranks.share(list(store.parts())):
-        x = samples.x[part.start : part.stop]
-        inputs = digest([x])
+        inputs = _digest_of_inputs(samples.x, part)
         if part.has(inputs):
             part.check()
             if progress:
                 progress("features", part.stop, len(samples))
         else:
 
-            def batches(part: Part = part, x: torch.Tensor = x) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-                for start in range(0, len(x), batch_size):
-                    with of_batch(part.start + start):
-                        found = stream.features(x[start : start + batch_size])
+            def batches(part: Part = part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+                done = part.start
+                for x in batches_of(samples.x, part.start, part.stop, batch_size):
+                    with of_batch(done):
+                        found = stream.features(x)
                     yield found.rows.numpy(force=True), found.outputs.numpy(force=True)
+                    done += len(x)
                     if progress:
-                        progress("features", part.start + min(start + batch_size, len(x)), len(samples))
+                        progress("features", done, len(samples))
 
             part.write(batches(), inputs, dtype_of(stream.sketching.task))
             give_back_memory()
+
+
+def _digest_of_inputs(x: torch.Tensor | StreamedInputs, part: Part) -> str:
+    """The same for streamed inputs as for those in memory."""
+    rows = slice(part.start, part.stop)
+    return hashlib.sha256(
+        (row_hashes(x[rows]) if isinstance(x, torch.Tensor) else x.hashes[rows]).tobytes()
+    ).hexdigest()
 
 
 def _moments(

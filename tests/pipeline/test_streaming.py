@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from infotorch import UniqueInformation, pipeline, store
-from infotorch.errors import ConfigError, NumericsError, StoreError
+from infotorch.data import streamed
+from infotorch.errors import ConfigError, DataError, NumericsError, StoreError
 from infotorch.pipeline import streaming
 from infotorch.task import Task
 from tests.store.test_writer import contents
@@ -31,7 +33,7 @@ def made(seed=0):
 def measure(**options):
     rng = torch.Generator().manual_seed(9)
     defaults = {"space": "both", "test_data": torch.randn(20, 5, generator=rng), "time": 5.0, "dim": DIM}
-    return UniqueInformation(form="primal", **defaults | options)
+    return UniqueInformation(**{"form": "primal"} | defaults | options)
 
 
 def score(out=None, chosen=None, task=None, data=None, **options):
@@ -140,6 +142,33 @@ def test_weights_that_are_not_finite_are_refused_with_the_sample(tmp_path):
     for out in (None, tmp_path / "nan"):
         with pytest.raises(NumericsError, match="must be finite; got others for sample 0"):
             score(out, task=task)
+
+
+def test_streamed_inputs_have_the_bytes_of_those_in_memory(tmp_path):
+    """Pictures too, and features that others made."""
+    task, (_, y) = made()
+    images = torch.rand(N, 1, 5, 5)
+    task = Task(nn.Sequential(nn.AvgPool2d((5, 1)), nn.Flatten(), *task.model).eval())
+    chosen = [measure(test_data=images[:9], seed=3), "gradient_norm"]
+    for name, data in [("whole", (images, y)), ("streamed", streamed(TensorDataset(images, y)))]:
+        score(tmp_path / name, chosen, task, data, features=tmp_path / "features")
+    assert contents(tmp_path / "streamed") == contents(tmp_path / "whole")
+    assert "image" in store.open(tmp_path / "streamed").samples().column_names
+
+
+@pytest.mark.parametrize("chosen", [measure(form="dual", dim=None), measure(form="auto"), measure(), "label_quality"])
+def test_streamed_inputs_need_measures_that_take_a_part(chosen, tmp_path):
+    primal_on_disk = getattr(chosen, "form", "") == "primal"
+    with pytest.raises(DataError, match="all inputs must be in memory"):
+        score(None if primal_on_disk else tmp_path / "run", chosen, data=streamed(TensorDataset(*made()[1])))
+
+
+def test_inputs_that_change_between_the_passes_are_refused(tmp_path):
+    _, (x, y) = made()
+    data = streamed(TensorDataset(x, y))
+    x[33] += 1
+    with pytest.raises(DataError, match="got another sample 33"):
+        score(tmp_path / "run", data=data)
 
 
 CHILD = """

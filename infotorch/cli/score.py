@@ -46,6 +46,7 @@ FEATURES_HELP = (
     "Folder in which the features of --form primal stay, for other labels, times and ridges. "
     "\\[default: RUN.features.tmp, deleted when the run is whole]"
 )
+STREAM_HELP = "Read the task's own loader in every pass, and never hold all of its inputs in memory."
 MEMORY_HELP = "Memory that may be used, such as 4GB or 512MiB; a larger problem is refused."
 
 
@@ -65,6 +66,7 @@ def command(
     shard_size: Annotated[int, count_option("Samples in one file of the run.")] = SHARD,
     features: Annotated[str | None, typer.Option(metavar="FOLDER", help=FEATURES_HELP)] = None,
     fidelity: Annotated[int, typer.Option(parser=flags.whole(0), metavar="INTEGER", help=FIDELITY_HELP)] = SUBSET,
+    stream: Annotated[bool, typer.Option("--stream", help=STREAM_HELP)] = False,
     threads: Annotated[int | None, count_option("Threads that compute; all cores where not given.")] = None,
     **fields: Any,
 ) -> None:
@@ -87,7 +89,10 @@ def command(
             f"score: there must be samples to score; got no --data, and {task.rpartition(':')[2]}() returns none. "
             "Give --data SPEC, or return (task, loader)."
         )
-    samples = data_room.read(data) if data is not None else data_room.samples_of(loaded.data)
+    if stream and data is not None:
+        raise Usage("score: --stream is for the task's own loader; got --data as well. Leave one of them out.")
+    taken = data_room.streamed if stream else data_room.samples_of
+    samples = data_room.read(data) if data is not None else taken(loaded.data)
     given = data_room.read(test_data) if test_data is not None else loaded.test_data
     tests = None if given is None else data_room.inputs_of(given)
     built = [build(name, values, tests) for name, values in zip(chosen, settings, strict=True)]
@@ -95,6 +100,7 @@ def command(
     options |= {"batch_size": batch_size} if batch_size != BATCH else {}
     options |= {"shard_size": shard_size} if shard_size != SHARD else {}
     options |= {"features": features} if features is not None else {}
+    options |= {"stream": True} if stream else {}
     options |= {"fidelity": fidelity} if fidelity != SUBSET else {}
     record = {
         "command": "score", "task": task, "data": data, "test_data": test_data,

@@ -30,6 +30,10 @@ def alone():
 def whole():
     return alone(), made(24, 1), made(5, 2)
 
+def loader():
+    from torch.utils.data import DataLoader, TensorDataset
+    return alone(), DataLoader(TensorDataset(*made(24, 1)), batch_size=7)
+
 def spoilt():
     x, y = made(24, 1)
     x[7, 1] = float("nan")
@@ -60,6 +64,20 @@ def test_a_task_of_ones_own_is_scored_kept_and_shown(run, folder):
     assert lines[-2:] == ["run     runs/a", "report  infotorch report runs/a --open"]
     assert all(re.fullmatch(r".+: [\d,]+/[\d,]+.*", line) for line in done.err.splitlines())
     assert len(store.open(folder / "runs/a").scores()) == 24
+
+
+def test_a_loader_is_streamed_to_the_same_scores(run, folder):
+    options = [*DESCENT, "--form", "primal", "--dim", "20", "--fidelity", "0"]
+    for out, flags in [("a", []), ("b", ["--stream"])]:
+        done = run("score", "mine.py:loader", *options, *flags, "--out", out)
+        assert done.code == 0, done.err
+    for file in (folder / "a").rglob("*.parquet"):
+        assert file.read_bytes() == (folder / "b" / file.relative_to(folder / "a")).read_bytes()
+    assert "--stream" in store.open("b").manifest["command"]["argv"]
+    done = run("score", "mine.py:loader", "--stream", "--out", "c", *DESCENT)
+    assert done.code == 1 and "all inputs must be in memory" in done.err
+    done = run("score", "mine.py:loader", "--stream", "--data", "x.npz")
+    assert done.code == 2 and "--stream is for the task's own loader" in done.err
 
 
 def test_json_is_the_result_alone_and_equals_the_call_from_python(run):

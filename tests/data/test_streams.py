@@ -23,7 +23,7 @@ class Items(Dataset):
 
     def __getitem__(self, place):
         self.reads[place] += 1
-        x = self.x[place] + self.change if place == 5 and self.reads[place] > 1 else self.x[place]
+        x = self.x[place] + self.change if self.change and place == 5 and self.reads[place] > 1 else self.x[place]
         return {"x": x, "y": int(self.y[place]), "id": f"s{place}", "source": "ab"[place % 2]}
 
 

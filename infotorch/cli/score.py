@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import torch.distributed as dist
@@ -46,6 +46,7 @@ FEATURES_HELP = (
     "Folder in which the features of --form primal stay, for other labels, times and ridges. "
     "\\[default: RUN.features.tmp, deleted when the run is whole]"
 )
+DTYPE_HELP = "In which features are kept: float32, float64, or bfloat16 for half the disk."
 STREAM_HELP = "Read the task's own loader in every pass, and never hold all of its inputs in memory."
 MEMORY_HELP = "Memory that may be used, such as 4GB or 512MiB; a larger problem is refused."
 
@@ -65,6 +66,7 @@ def command(
     batch_size: Annotated[int, count_option("Samples in one forward pass.")] = BATCH,
     shard_size: Annotated[int, count_option("Samples in one file of the run.")] = SHARD,
     features: Annotated[str | None, typer.Option(metavar="FOLDER", help=FEATURES_HELP)] = None,
+    feature_dtype: Annotated[str | None, typer.Option(metavar="DTYPE", help=DTYPE_HELP)] = None,
     fidelity: Annotated[int, typer.Option(parser=flags.whole(0), metavar="INTEGER", help=FIDELITY_HELP)] = SUBSET,
     stream: Annotated[bool, typer.Option("--stream", help=STREAM_HELP)] = False,
     threads: Annotated[int | None, count_option("Threads that compute; all cores where not given.")] = None,
@@ -100,6 +102,7 @@ def command(
     options |= {"batch_size": batch_size} if batch_size != BATCH else {}
     options |= {"shard_size": shard_size} if shard_size != SHARD else {}
     options |= {"features": features} if features is not None else {}
+    options |= {"feature_dtype": feature_dtype} if feature_dtype is not None else {}
     options |= {"stream": True} if stream else {}
     options |= {"fidelity": fidelity} if fidelity != SUBSET else {}
     record = {
@@ -111,7 +114,7 @@ def command(
         scores = pipeline.score(
             loaded.task, samples, built, out=out, memory_limit=limit, batch_size=batch_size, shard_size=shard_size,
             progress=progress, command=record if out is not None else None, features=features, fidelity=fidelity,
-            group=group,
+            feature_dtype=cast(Any, feature_dtype), group=group,
         )  # fmt: skip
     if is_first:
         show(terminal, scores, samples, out)

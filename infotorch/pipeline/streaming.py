@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,12 +27,13 @@ from infotorch.pipeline.fidelity import Fidelity, fidelity
 from infotorch.pipeline.provenance import environment, outputs_digest, task_facts
 from infotorch.pipeline.ranks import MomentsTree, Ranks
 from infotorch.pipeline.tables import of_batch, stacked
-from infotorch.store.features import Dtype, FeatureStore, Part, feature_store
+from infotorch.store.features import FeatureStore, Part, feature_store
 from infotorch.table import Scores
 from infotorch.task import Task
 
 __all__ = ["TwoPasses", "two_passes"]
 
+FeatureDtype = Literal["float32", "float64", "bfloat16"]
 PART_BYTES = 1 << 27
 """Of the features of one part in float64, which are in memory at once."""
 
@@ -105,6 +107,7 @@ def two_passes(
     folder: Path,
     *,
     batch_size: int,
+    feature_dtype: FeatureDtype | None,
     memory_limit: int,
     keep: bool,
     ranks: Ranks,
@@ -119,6 +122,7 @@ def two_passes(
         samples: The data set.
         folder: Of the features, one folder a network.
         batch_size: Samples of one forward pass.
+        feature_dtype: In which features are kept; by default as exactly as the network computes them.
         memory_limit: Bytes for captured pairs.
         keep: Whether the features stay where the block ends well; after an error they always do.
         ranks: The processes that share the work; each writes parts of its own.
@@ -129,6 +133,7 @@ def two_passes(
         part_size = _part_size([measure.sketching(task) for task in prepared.tasks], prepared.num_outputs, batch_size)
         for place, network in enumerate(prepared.tasks):
             stream = measure.stream(network, prepared.who, memory_limit)
+            dtype = feature_dtype or dtype_of(network)
             key = {
                 "task": task_facts(network),
                 "parameters": digest_of_model(network.model),
@@ -136,11 +141,11 @@ def two_passes(
                 **{name: environment(network)[name] for name in ("devices", "flags")},
                 **stream.sketching.key(),
                 "batch_size": batch_size,
-                "dtype": dtype_of(network),
+                "dtype": dtype,
             }
             made = feature_store(folder / f"network-{place}", key=key, num_rows=len(samples), part_size=part_size)
             store = ranks.first(functools.partial(opened.enter_context, made))  # which holds the lock for all
-            _write_missing(store, stream, samples, batch_size, ranks, progress)
+            _write_missing(store, stream, samples, dtype, batch_size, ranks, progress)
             tests = None
             if prepared.x_test is not None:
                 tests = stream.tests(prepared.x_test, batch_size, None)
@@ -170,14 +175,20 @@ def _part_size(sketchings: Sequence[Sketching], num_outputs: int, batch_size: in
     return max(1, PART_BYTES // (row * batch_size)) * batch_size
 
 
-def dtype_of(task: Task) -> Dtype:
-    """In which features are kept: as exactly as the network computes them."""
+def dtype_of(task: Task) -> FeatureDtype:
+    """In which features are kept by default: as exactly as the network computes them."""
     wide = any(p.dtype == torch.float64 for p in task.parameters().values())
     return "float64" if wide else "float32"
 
 
 def _write_missing(
-    store: FeatureStore, stream: Stream, samples: Samples, batch_size: int, ranks: Ranks, progress: Progress | None
+    store: FeatureStore,
+    stream: Stream,
+    samples: Samples,
+    dtype: FeatureDtype,
+    batch_size: int,
+    ranks: Ranks,
+    progress: Progress | None,
 ) -> None:
     for part in ranks.share(list(store.parts())):
         inputs = _digest_of_inputs(samples.x, part)
@@ -192,13 +203,19 @@ def _write_missing(
                 for x in batches_of(samples.x, part.start, part.stop, batch_size):
                     with of_batch(done):
                         found = stream.features(x)
-                    yield found.rows.numpy(force=True), found.outputs.numpy(force=True)
+                    yield stored(found.rows, dtype), found.outputs.numpy(force=True)
                     done += len(x)
                     if progress:
                         progress("features", done, len(samples))
 
-            part.write(batches(), inputs, dtype_of(stream.sketching.task))
+            part.write(batches(), inputs)
             give_back_memory()
+
+
+def stored(features: torch.Tensor, dtype: FeatureDtype) -> np.ndarray:
+    """As they are on disk: NumPy has no bfloat16, so that its bits stand there as uint16."""
+    values = features.to(getattr(torch, dtype))
+    return (values.view(torch.uint16) if dtype == "bfloat16" else values).numpy(force=True)
 
 
 def _digest_of_inputs(x: torch.Tensor | StreamedInputs, part: Part) -> str:
@@ -243,4 +260,6 @@ def give_back_memory() -> None:
 def _features(part: Part, first: int, last: int, y: torch.Tensor) -> Features:
     """Features of rows [first, last), where the labels are."""
     rows, outputs = (torch.from_numpy(values).to(y.device) for values in part.read(first, last))
+    if rows.dtype == torch.uint16:
+        rows = rows.view(torch.bfloat16).float()
     return Features(rows=rows, outputs=outputs)

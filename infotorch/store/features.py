@@ -2,7 +2,7 @@
 
 A folder ``features`` holds ``manifest.json``, which says what the features follow from, and for each part
 
-* ``part-00000.npy``, the features [rows, C, k], float32 or float64;
+* ``part-00000.npy``, the features [rows, C, k], float32, float64, or the bits of bfloat16 as uint16;
 * ``part-00000.outputs.npy``, the network's outputs there, [rows, C];
 * ``part-00000.json``, written last: rows, digest of the inputs, SHA-256 of both files.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from infotorch.store.shards import row_ranges
 
 MANIFEST = "manifest.json"
 VERSION = 1
-Dtype = Literal["float32", "float64"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class Part:
         found = decoded("store", self.record)
         return [found.get(key) for key in ("start", "stop", "inputs")] == [self.start, self.stop, inputs]
 
-    def write(self, batches: Iterable[tuple[np.ndarray, np.ndarray]], inputs: str, dtype: Dtype) -> None:
+    def write(self, batches: Iterable[tuple[np.ndarray, np.ndarray]], inputs: str) -> None:
         """Writes features [n, C, k] and outputs [n, C] of following batches, then the record.
 
         Raises:
@@ -66,8 +65,7 @@ class Part:
 
         def write(file: io.RawIOBase) -> None:
             rows = 0
-            for features, f0 in batches:
-                values = features.astype(dtype, copy=False)
+            for values, f0 in batches:
                 if not rows:
                     shape = (self.stop - self.start, *values.shape[1:])
                     header = {"descr": values.dtype.str, "fortran_order": False, "shape": shape}

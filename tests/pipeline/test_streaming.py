@@ -119,6 +119,28 @@ def test_a_network_in_float64_loses_nothing_on_disk(tmp_path):
     assert_close(score(tmp_path / "a", exact, task, data), score(None, exact, task, data), rtol=1e-9)
 
 
+def test_bfloat16_takes_half_the_disk(tmp_path):
+    for name, dtype in [("half", "bfloat16"), ("full", "float32")]:
+        got = score(tmp_path / name, features=tmp_path / f"{name}-features", feature_dtype=dtype)
+    truth = store.open(tmp_path / "half").scores()
+    for name, column in got.columns.items():
+        if name.startswith("unique_information"):
+            error = np.abs(truth[name].values / column.values - 1)
+            assert 1e-5 < error.max() < 3e-2, name
+    sizes = [
+        sum(file.stat().st_size for file in (tmp_path / f"{name}-features").rglob("part-?????.npy"))
+        for name in ("half", "full")
+    ]
+    assert 2 * (sizes[0] - 5 * 128) == sizes[1] - 5 * 128  # parts, each with a header
+    bits = np.load(tmp_path / "half-features" / "network-0" / "part-00000.npy")
+    full = np.load(tmp_path / "full-features" / "network-0" / "part-00000.npy")
+    np.testing.assert_allclose(torch.from_numpy(bits).view(torch.bfloat16).float(), full, rtol=2**-8)
+    with pytest.raises(ConfigError, match="feature_dtype must be one of 'float32', 'float64', 'bfloat16'; got 'half'"):
+        score(tmp_path / "other", feature_dtype="half")
+    with pytest.raises(StoreError, match="got dtype 'bfloat16' there, 'float32' here"):
+        score(tmp_path / "other", features=tmp_path / "half-features")
+
+
 def test_networks_of_two_widths_share_their_parts(tmp_path):
     wide = nn.Sequential(nn.Linear(5, 20), nn.Tanh(), nn.Linear(20, C)).eval()
     both = measure(models=[made()[0].model, wide], dim=60)

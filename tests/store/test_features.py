@@ -18,8 +18,13 @@ def rows(start, stop):
     return index[:, None, None] + np.linspace(0, 0.5, 12, dtype=np.float32).reshape(3, 4), index[:, None] * np.ones(3)
 
 
+def stored(start, stop, dtype):
+    features, outputs = rows(start, stop)
+    return features.astype(dtype), outputs
+
+
 def write(part, dtype="float32", inputs="x", step=2):
-    part.write((rows(n, min(n + step, part.stop)) for n in range(part.start, part.stop, step)), inputs, dtype)
+    part.write((stored(n, min(n + step, part.stop), dtype) for n in range(part.start, part.stop, step)), inputs)
 
 
 def open_store(folder, num_rows=11, part_size=4, key=KEY):
@@ -53,7 +58,7 @@ def test_a_store_grows_and_keeps_what_it_has(tmp_path):
 def test_features_of_a_float64_network_lose_nothing(tmp_path):
     with open_store(tmp_path / "f", num_rows=4) as store:
         (part,) = store.parts()
-        part.write(iter([(rows(0, 4)[0] / np.float64(3), rows(0, 4)[1])]), "x", "float64")
+        part.write(iter([(rows(0, 4)[0] / np.float64(3), rows(0, 4)[1])]), "x")
         np.testing.assert_array_equal(part.read(0, 4)[0], rows(0, 4)[0] / np.float64(3))
 
 
@@ -87,9 +92,9 @@ def test_a_part_that_breaks_off_is_absent(tmp_path):
             raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            second.write(failing(), "x", "float32")
+            second.write(failing(), "x")
         with pytest.raises(DataError, match=r"rows 4 to 7; got 2 of them"):
-            second.write(iter([rows(4, 6)]), "x", "float32")
+            second.write(iter([rows(4, 6)]), "x")
         assert first.has("x") and not second.has("x")
         assert not list((tmp_path / "f").glob("*.tmp"))
         write(second)

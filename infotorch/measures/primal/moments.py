@@ -25,6 +25,8 @@ class Moments:
     """Phi^T r, [k, V]."""
     num_samples: int
     """N."""
+    log_odds: "Moments | None" = None
+    """Of the gradients of the labels' log-odds, where TRAK's self-scores are asked for."""
 
     @cached_property
     def eigen(self) -> Eigen:
@@ -41,6 +43,7 @@ class Moments:
             second=self.second + other.second,
             cross=self.cross + other.cross,
             num_samples=self.num_samples + other.num_samples,
+            log_odds=None if self.log_odds is None or other.log_odds is None else self.log_odds + other.log_odds,
         )
 
 

@@ -69,11 +69,13 @@ class UniqueInformation:
     Columns: ``unique_information_weights`` and ``unique_information_functions`` in nats; ``own_residual``, the distance
     of a sample's target from its prediction by the network trained without it; ``suggested_label``, that prediction's
     class, for class labels; ``reliable``, whether the solve's estimated relative error is at most 1e-6, the rounding of
-    the network's own dtype not counted. With ``also``, :math:`g^\top (H + N l_2 I)^{-1} g` of the loss's gradient and
-    Gauss-Newton matrix (``self_influence``, Koh and Liang, arXiv 1703.04730, divided by N), and TRAK's score of a sample
-    on itself (``trak_self``, Park et al., arXiv 2303.14186), in nats. With several times, names end in ``_steps_300`` or ``_time_2.5``. With
+    the network's own dtype not counted. With several times, names end in ``_steps_300`` or ``_time_2.5``. With
     ``models``, values are means over the models and ``..._stderr`` their standard errors; the mean bounds the score of
     the mixture from above, by convexity.
+
+    With ``also``, two scores at the weights as they are, in nats: ``self_influence``, :math:`g^\top (H + N l_2 I)^{-1} g`
+    of the loss's gradient g and Gauss-Newton matrix H, summed over samples (Koh and Liang, arXiv 1703.04730, whose H is
+    the mean); ``trak_self``, TRAK's score of a sample for its own label (Park et al., arXiv 2303.14186).
 
     Raises:
         ConfigError: An option is out of range or contradicts another.

@@ -73,9 +73,10 @@ class UniqueInformation:
     ``models``, values are means over the models and ``..._stderr`` their standard errors; the mean bounds the score of
     the mixture from above, by convexity.
 
-    With ``also``, two scores at the weights as they are, in nats: ``self_influence``, :math:`g^\top (H + N l_2 I)^{-1} g`
-    of the loss's gradient g and Gauss-Newton matrix H, summed over samples (Koh and Liang, arXiv 1703.04730, whose H is
-    the mean); ``trak_self``, TRAK's score of a sample for its own label (Park et al., arXiv 2303.14186).
+    With ``also``, two scores at the weights as they are, in nats: ``self_influence``,
+    :math:`g^\top (H + N l_2 I)^{-1} g` of the loss's gradient g and Gauss-Newton matrix H, summed over samples (Koh and
+    Liang, arXiv 1703.04730, whose H is the mean); ``trak_self``, TRAK's score of a sample for its own label (Park et
+    al., arXiv 2303.14186).
 
     Raises:
         ConfigError: An option is out of range or contradicts another.

@@ -12,6 +12,7 @@ import typer
 from infotorch import data as data_room
 from infotorch import measures, pipeline, store
 from infotorch.cli import flags
+from infotorch.cli.checkpoints import show_trajectory
 from infotorch.cli.failures import Usage
 from infotorch.cli.load import load
 from infotorch.cli.rows import Rows, columns_of, stem_of
@@ -43,6 +44,11 @@ FEATURES_HELP = (
     "Folder in which the features of --form primal stay, for other labels, times and ridges. "
     "\\[default: RUN.features.tmp, deleted when the run is whole]"
 )
+CHECKPOINTS_HELP = (
+    "Folder of checkpoints, or a glob such as 'ckpt/step-*.pt': score at each of them, in the order of the numbers in "
+    "their names; RUN then holds a run for each, and their means."
+)
+KEY_HELP = "Under which the checkpoints' files have the state dict; default: they are one."
 MEMORY_HELP = "Memory that may be used, such as 4GB or 512MiB; a larger problem is refused."
 
 
@@ -62,6 +68,8 @@ def command(
     shard_size: Annotated[int, count_option("Samples in one file of the run.")] = SHARD,
     features: Annotated[str | None, typer.Option(metavar="FOLDER", help=FEATURES_HELP)] = None,
     fidelity: Annotated[int, typer.Option(parser=flags.whole(0), metavar="INTEGER", help=FIDELITY_HELP)] = SUBSET,
+    checkpoints: Annotated[str | None, typer.Option(metavar="SPEC", help=CHECKPOINTS_HELP)] = None,
+    checkpoint_key: Annotated[str | None, typer.Option(metavar="NAME", help=KEY_HELP)] = None,
     threads: Annotated[int | None, count_option("Threads that compute; all cores where not given.")] = None,
     **fields: Any,
 ) -> None:
@@ -75,6 +83,8 @@ def command(
         raise Usage(
             f"score: --test-data needs a measure that compares predictions; got {', '.join(chosen)}. Leave it out."
         )
+    if checkpoint_key is not None and checkpoints is None:
+        raise Usage("score: --checkpoint-key goes with --checkpoints; got it alone. Leave it out.")
     loaded = load(task)
     source = data if data is not None else loaded.data
     if source is None:
@@ -91,25 +101,38 @@ def command(
     options |= {"shard_size": shard_size} if shard_size != SHARD else {}
     options |= {"features": features} if features is not None else {}
     options |= {"fidelity": fidelity} if fidelity != SUBSET else {}
+    options |= {"checkpoints": checkpoints, "checkpoint_key": checkpoint_key} if checkpoints is not None else {}
     record = {
         "command": "score", "task": task, "data": data, "test_data": test_data,
         "argv": line(task, chosen, {**options, **{k: v for values in settings for k, v in values.items()}}),
     }  # fmt: skip
     with terminal.progress() as progress, flags.spoken(measures.REGISTRY), terminal.warnings():
-        scores = pipeline.score(
-            loaded.task, samples, built, out=out, memory_limit=limit, batch_size=batch_size, shard_size=shard_size,
-            progress=progress, command=record if out is not None else None, features=features, fidelity=fidelity,
-        )  # fmt: skip
-    show(terminal, scores, samples, out)
+        how: dict[str, Any] = {
+            "out": out, "memory_limit": limit, "batch_size": batch_size, "shard_size": shard_size,
+            "progress": progress, "command": record if out is not None else None, "features": features,
+            "fidelity": fidelity,
+        }  # fmt: skip
+        if checkpoints is None:
+            scores = pipeline.score(loaded.task, samples, built, **how)
+        else:
+            found = pipeline.score_checkpoints(loaded.task, samples, built, checkpoints, key=checkpoint_key, **how)
+    if checkpoints is None:
+        show(terminal, scores, samples, out)
+    else:
+        show_trajectory(terminal, found, rows_of(found.tables[0], samples), out, TOP)
 
 
-def show(terminal: Terminal, scores: Scores, samples: data_room.Samples, out: str | None) -> None:
-    rows = Rows(
+def rows_of(scores: Scores, samples: data_room.Samples) -> Rows:
+    return Rows(
         scores=scores,
         ids=samples.ids,
         labels=samples.y.tolist() if samples.y.ndim == 1 else [None] * len(samples),
         names=dict(enumerate(samples.label_names or ())),
     )
+
+
+def show(terminal: Terminal, scores: Scores, samples: data_room.Samples, out: str | None) -> None:
+    rows = rows_of(scores, samples)
     if terminal.json:
         columns = columns_of(scores)
         terminal.result({

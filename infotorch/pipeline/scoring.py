@@ -24,7 +24,7 @@ from infotorch.pipeline.tables import joined, of_batch, stacked
 from infotorch.table import Scores
 from infotorch.task import Task
 
-__all__ = ["score"]
+__all__ = ["chosen_measures", "score"]
 
 Notes = Mapping[str, Any] | Callable[[Scores], Mapping[str, Any]]
 
@@ -88,7 +88,7 @@ def score(
             raise errors.ConfigError(f"score: {name} belongs to a run on disk; got no out. Give out, or leave it out.")
     if fidelity and fidelity < 2:
         raise errors.ConfigError(f"score: fidelity must be 0 or at least 2; got {fidelity}. Give 256, or 0 for none.")
-    chosen = _chosen(measures)
+    chosen = chosen_measures(measures)
     _check_groups(chosen, out)
     samples = samples_of(data)
     job = _Job(
@@ -237,7 +237,7 @@ def _keep_fidelity(run: store.RunWriter, found: Sequence[Fidelity]) -> None:
         warnings.warn(f"UniqueInformation: {text}", stacklevel=4)
 
 
-def _chosen(asked: str | Measure | Sequence[str | Measure]) -> list[Measure]:
+def chosen_measures(asked: str | Measure | Sequence[str | Measure]) -> list[Measure]:
     """The measures as objects, all different."""
     chosen: list[Measure] = []
     many: list[Any] = list(asked) if isinstance(asked, (list, tuple)) else [asked]

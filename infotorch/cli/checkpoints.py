@@ -43,10 +43,8 @@ def show_trajectory(terminal: Terminal, found: Trajectory, rows: Rows, out: str 
     )
     terminal.say(f"most from {first} to {last}:")
     terminal.say()
-    body = [
-        [str(rows.ids[n]), rows.label(rows.labels[n]), *(number(float(v)) for v in (values[0][n], values[-1][n], change[n]))]
-        for n in most
-    ]  # fmt: skip
+    numbers = np.stack([values[0], values[-1], change], 1)
+    body = [[str(rows.ids[n]), rows.label(rows.labels[n]), *map(number, numbers[n].tolist())] for n in most]
     terminal.table(["id", "given", "first", "last", "change"], body, right=range(2, 5))
     terminal.say()
     terminal.facts(facts(found, name, out))

@@ -1,4 +1,4 @@
-"""From a task and its data to a run: samples scored, also at checkpoints, a network trained, bounds kept; attribution."""
+"""From a task and its data to a run: samples scored (at checkpoints too), a network trained, bounds; attribution."""
 
 from infotorch.pipeline.attribution import attribution
 from infotorch.pipeline.bound_notes import keep_bounds

@@ -16,7 +16,7 @@ SOURCE = {
     "unique_information_weights": "arXiv 2101.06640, eq. 5",
     "unique_information_functions": "arXiv 2101.06640, eqs. 7 and 8",
     "own_residual": "leave-one-out prediction of the linearized network",
-    "self_influence": "arXiv 1703.04730, section 2.2, of a sample on itself",
+    "self_influence": "arXiv 1703.04730, section 2.1, of a sample on itself",
     "trak_self": "arXiv 2303.14186, section 3, of a sample on itself, one network",
 }
 

@@ -41,7 +41,7 @@ from infotorch.measures import (
     unique_information_from_kernel,
     unique_information_from_shared_kernel,
 )
-from infotorch.pipeline import attribution, score
+from infotorch.pipeline import Trajectory, attribution, score, score_checkpoints
 from infotorch.table import Column, Estimate, Scores
 from infotorch.task import Loss, Task, softmax_factor
 
@@ -67,6 +67,7 @@ __all__ = [
     "ShapeError",
     "StoreError",
     "Task",
+    "Trajectory",
     "UniqueInformation",
     "UniqueInformationResult",
     "Use",
@@ -87,6 +88,7 @@ __all__ = [
     "per_sample_grads",
     "register_layer",
     "score",
+    "score_checkpoints",
     "sgd_unique_information",
     "sketch",
     "softmax_factor",

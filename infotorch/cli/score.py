@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,7 @@ import typer
 from infotorch import data as data_room
 from infotorch import measures, pipeline, store
 from infotorch.cli import flags
+from infotorch.cli.checkpoints import show_trajectory
 from infotorch.cli.failures import Usage
 from infotorch.cli.load import load
 from infotorch.cli.rows import Rows, columns_of, stem_of
@@ -48,6 +49,11 @@ FEATURES_HELP = (
 )
 DTYPE_HELP = "In which features are kept: float32, float64, or bfloat16 for half the disk."
 STREAM_HELP = "Read the task's own loader in every pass, and never hold all of its inputs in memory."
+CHECKPOINTS_HELP = (
+    "Folder of checkpoints, or a glob such as 'ckpt/step-*.pt': score at each of them, in the order of the numbers in "
+    "their names; RUN then holds a run for each, and their means."
+)
+KEY_HELP = "Under which the checkpoints' files have the state dict; default: they are one."
 MEMORY_HELP = "Memory that may be used, such as 4GB or 512MiB; a larger problem is refused."
 
 
@@ -69,6 +75,8 @@ def command(
     feature_dtype: Annotated[str | None, typer.Option(metavar="DTYPE", help=DTYPE_HELP)] = None,
     fidelity: Annotated[int, typer.Option(parser=flags.whole(0), metavar="INTEGER", help=FIDELITY_HELP)] = SUBSET,
     stream: Annotated[bool, typer.Option("--stream", help=STREAM_HELP)] = False,
+    checkpoints: Annotated[str | None, typer.Option(metavar="SPEC", help=CHECKPOINTS_HELP)] = None,
+    checkpoint_key: Annotated[str | None, typer.Option(metavar="NAME", help=KEY_HELP)] = None,
     threads: Annotated[int | None, count_option("Threads that compute; all cores where not given.")] = None,
     **fields: Any,
 ) -> None:
@@ -84,6 +92,8 @@ def command(
         raise Usage(
             f"score: --test-data needs a measure that compares predictions; got {', '.join(chosen)}. Leave it out."
         )
+    if checkpoint_key is not None and checkpoints is None:
+        raise Usage("score: --checkpoint-key goes with --checkpoints; got it alone. Leave it out.")
     loaded = load(task)
     source = data if data is not None else loaded.data
     if source is None:
@@ -105,28 +115,41 @@ def command(
     options |= {"feature_dtype": feature_dtype} if feature_dtype is not None else {}
     options |= {"stream": True} if stream else {}
     options |= {"fidelity": fidelity} if fidelity != SUBSET else {}
+    options |= {"checkpoints": checkpoints, "checkpoint_key": checkpoint_key} if checkpoints is not None else {}
     record = {
         "command": "score", "task": task, "data": data, "test_data": test_data,
         "argv": line(task, chosen, {**options, **{k: v for values in settings for k, v in values.items()}}),
     }  # fmt: skip
     shown = terminal if is_first else replace(terminal, quiet=True)
     with shown.progress() as progress, flags.spoken(measures.REGISTRY), terminal.warnings():
-        scores = pipeline.score(
-            loaded.task, samples, built, out=out, memory_limit=limit, batch_size=batch_size, shard_size=shard_size,
-            progress=progress, command=record if out is not None else None, features=features, fidelity=fidelity,
-            feature_dtype=cast(Any, feature_dtype), group=group,
-        )  # fmt: skip
-    if is_first:
+        how: dict[str, Any] = {
+            "out": out, "memory_limit": limit, "batch_size": batch_size, "shard_size": shard_size,
+            "progress": progress, "command": record if out is not None else None, "features": features,
+            "feature_dtype": feature_dtype, "fidelity": fidelity, "group": group,
+        }  # fmt: skip
+        if checkpoints is None:
+            scores = pipeline.score(loaded.task, samples, built, **how)
+        else:
+            found = pipeline.score_checkpoints(loaded.task, samples, built, checkpoints, key=checkpoint_key, **how)
+    if not is_first:
+        return
+    if checkpoints is None:
         show(terminal, scores, samples, out)
+    else:
+        show_trajectory(terminal, found, rows_of(found.tables[0], samples), out, TOP)
 
 
-def show(terminal: Terminal, scores: Scores, samples: data_room.Samples, out: str | None) -> None:
-    rows = Rows(
+def rows_of(scores: Scores, samples: data_room.Samples) -> Rows:
+    return Rows(
         scores=scores,
         ids=samples.ids,
         labels=samples.y.tolist() if samples.y.ndim == 1 else [None] * len(samples),
         names=dict(enumerate(samples.label_names or ())),
     )
+
+
+def show(terminal: Terminal, scores: Scores, samples: data_room.Samples, out: str | None) -> None:
+    rows = rows_of(scores, samples)
     if terminal.json:
         columns = columns_of(scores)
         terminal.result({

@@ -7,7 +7,7 @@ import numpy as np
 from infotorch.errors import ShapeError
 from infotorch.table import ranks
 
-__all__ = ["Agreement", "agreement"]
+__all__ = ["Agreement", "agreement", "spearman"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +43,16 @@ def agreement(scores: np.ndarray, others: np.ndarray) -> Agreement:
     few = -(-len(a) // 10)
     first = [set(np.argsort(-x, kind="stable")[:few].tolist()) for x in (a, b)]
     return Agreement(
-        spearman=_pearson(ranks(a), ranks(b)),
+        spearman=spearman(a, b),
         pearson=_pearson(a, b),
         top_decile=len(first[0] & first[1]) / few,
         num_samples=len(a),
     )
+
+
+def spearman(scores: np.ndarray, others: np.ndarray) -> float | None:
+    """Correlation of the ranks of [N] and [N]; None where all of one are equal."""
+    return _pearson(ranks(scores), ranks(others))
 
 
 def _pearson(a: np.ndarray, b: np.ndarray) -> float | None:

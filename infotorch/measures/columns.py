@@ -1,7 +1,7 @@
 """From the results of one network, or an ensemble, to the columns of unique information."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import torch
@@ -16,6 +16,8 @@ SOURCE = {
     "unique_information_weights": "arXiv 2101.06640, eq. 5",
     "unique_information_functions": "arXiv 2101.06640, eqs. 7 and 8",
     "own_residual": "leave-one-out prediction of the linearized network",
+    "self_influence": "arXiv 1703.04730, section 2.1, of a sample on itself",
+    "trak_self": "arXiv 2303.14186, section 3, of a sample on itself, one network",
 }
 
 
@@ -29,6 +31,10 @@ class Regression(Protocol):
     @property
     def outputs(self) -> Callable[[Tensor], Tensor]:
         """From J_n d to outputs comparable with ``target``."""
+
+    @property
+    def self_scores(self) -> Mapping[str, Tensor]:
+        """Columns [N] beside unique information, by name."""
 
 
 def columns(
@@ -76,6 +82,8 @@ def columns(
             found["suggested_label" + suffix] = Column(
                 values=label.numpy(force=True), unit="1", source=source, kind="heuristic"
             )
+    for name in members[0][0].self_scores:
+        add(name, "", [problem.self_scores[name] for problem, _ in members], "nats", "diagnostic")
     reliable = torch.stack([result.reliable for _, result in members]).all(0)
     found["reliable"] = Column(
         values=reliable.numpy(force=True),

@@ -1,7 +1,7 @@
 """The least-squares problem that a network is near its weights: kernel, residual, and the way back to outputs."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -32,6 +32,12 @@ class Linearized:
     """What the outputs should be, [N, C]."""
     outputs: Callable[[Tensor], Tensor]
     """From J_n d [N, V] to outputs comparable with ``target``, [N, C]."""
+    f0: Tensor
+    """The network's outputs at its weights, [N, C], float64."""
+    weighted: bool
+    """Whether what is regressed is R^T f of the Gauss-Newton model of cross-entropy, not f."""
+    self_scores: Mapping[str, Tensor] = field(default_factory=dict)
+    """Columns [N] beside unique information, by name."""
 
 
 def linearize(
@@ -67,6 +73,8 @@ def linearize(
         shared=shared,
         target=target,
         outputs=lambda prediction: f0 + prediction,
+        f0=f0,
+        weighted=False,
     )
 
 
@@ -91,6 +99,8 @@ def linearize_cross_entropy(
         shared=False,
         target=task.residual_targets(y, logits.shape[1]),
         outputs=lambda prediction: (logits + ggn.logits(prediction)).softmax(1),
+        f0=logits,
+        weighted=True,
     )
 
 

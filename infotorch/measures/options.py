@@ -1,16 +1,18 @@
 """The options of unique information, checked before any work."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from infotorch.errors import ConfigError, unknown
+from infotorch.measures.self_scores import ALSO
 
 if TYPE_CHECKING:
     from infotorch.measures.unique_information import UniqueInformation
 
-__all__ = ["check_options", "contradiction", "is_several", "several"]
+__all__ = ["asked_beside", "check_options", "contradiction", "is_several", "several"]
 
 CHOICES = {
     "space": ("weights", "functions", "both"),
@@ -43,6 +45,7 @@ def check_options(measure: "UniqueInformation") -> None:
         raise contradiction("sigma must be a finite number above 0", measure.sigma, "Correct sigma")
     if measure.models is not None and not len(measure.models):
         raise contradiction("models must name at least one network", "none", "Leave it out for the task's own")
+    _check_also(measure)
     _check_times(measure)
     if measure.loss == "cross_entropy_ggn":
         if measure.lr is not None or measure.time is not None:
@@ -58,6 +61,27 @@ def check_options(measure: "UniqueInformation") -> None:
                 "loss='cross_entropy_ggn' needs the whole kernel", "outputs='trace' or layers='last'",
                 "Name the last layer's parameters in layers=[...]",
             )  # fmt: skip
+
+
+def _check_also(measure: "UniqueInformation") -> None:
+    asked = asked_beside(measure.also)
+    for name in asked:
+        if name not in ALSO:
+            raise unknown("UniqueInformation", "also", name, ALSO)
+    if len(set(asked)) < len(asked):
+        raise contradiction("entries of also must differ", asked, "Name each once")
+    if asked and measure.groups is not None:
+        raise contradiction("self-scores are of single samples", "also with groups", "Leave one of them out")
+    if asked and measure.l2 == 0 and measure.form != "primal":
+        raise contradiction(
+            "also needs l2 > 0, for a Gauss-Newton matrix that has an inverse", "l2=0",
+            "Give l2, or form='primal' with fewer features than the samples span",
+        )  # fmt: skip
+
+
+def asked_beside(also: str | Sequence[str] | None) -> list[str]:
+    """The self-scores asked for."""
+    return [also] if isinstance(also, str) else list(also or ())
 
 
 def _check_times(measure: "UniqueInformation") -> None:

@@ -22,11 +22,12 @@ from infotorch.measures.from_kernel import (
 from infotorch.measures.information import Members, members
 from infotorch.measures.linearized import Linearized, last_layer, linearize, linearize_cross_entropy
 from infotorch.measures.measure import Progress
-from infotorch.measures.options import check_options, contradiction, is_several, several
+from infotorch.measures.options import asked_beside, check_options, contradiction, is_several, several
 from infotorch.measures.primal.form import DEFAULT_DIM, Form, check_features_fit, check_moments_fit
 from infotorch.measures.primal.sketched import Sketching
 from infotorch.measures.primal.stream import Stream
 from infotorch.measures.schedule import schedule
+from infotorch.measures.self_scores import check_classes_of, from_kernel, log_odds
 from infotorch.table import Scores
 from infotorch.task import Task, num_samples, select
 
@@ -72,6 +73,11 @@ class UniqueInformation:
     ``models``, values are means over the models and ``..._stderr`` their standard errors; the mean bounds the score of
     the mixture from above, by convexity.
 
+    With ``also``, two scores at the weights as they are, in nats: ``self_influence``,
+    :math:`g^\top (H + N l_2 I)^{-1} g` of the loss's gradient g and Gauss-Newton matrix H, summed over samples (Koh and
+    Liang, arXiv 1703.04730, whose H is the mean); ``trak_self``, TRAK's score of a sample for its own label (Park et
+    al., arXiv 2303.14186).
+
     Raises:
         ConfigError: An option is out of range or contradicts another.
     """
@@ -113,6 +119,9 @@ class UniqueInformation:
     """Samples already gone from every training, bool [N]: they score 0, and their prediction is that of all others."""
     models: Sequence[nn.Module] | None = None
     """An ensemble over initializations or checkpoints, in place of the task's model."""
+    also: str | Sequence[str] | None = None
+    """Self-scores from the same kernel or features: self_influence, trak_self, or both; they need l2, whatever the
+    time."""
     test_data: Any = None
     """Inputs [M, ...] on which functions are compared, or (x, y), or an object with .x."""
 
@@ -128,6 +137,7 @@ class UniqueInformation:
         """Every option, as JSON; tensors and models by their SHA-256."""
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         plain["layers"] = self.layers if isinstance(self.layers, str) else list(self.layers)
+        plain["also"] = asked_beside(self.also)
         for option, number in (("steps", int), ("time", float)):
             if is_several(plain[option]):
                 plain[option] = [number(value) for value in several(plain[option])]
@@ -187,11 +197,14 @@ class UniqueInformation:
         x_test = None if self.space == "weights" else _inputs(self.test_data)
         tasks = [self._restricted(task, model, x) for model in self.models or [task.model]]
         with torch.no_grad():
-            widths = [one.outputs(select(x, slice(0, 1)))[0].numel() for one in tasks]
+            first = [one.outputs(select(x, slice(0, 1))) for one in tasks]
+        widths = [outputs[0].numel() for outputs in first]
         C = widths[0]
         if len(set(widths)) > 1:
             raise contradiction("models must have one number of outputs", widths, "Score them one at a time")
         task.residual_targets(y, C)
+        if "trak_self" in asked_beside(self.also):
+            check_classes_of(task, y, first[0])
         return Prepared(who=who, x_test=x_test, tasks=tasks, num_outputs=C)
 
     def table(
@@ -219,9 +232,12 @@ class UniqueInformation:
                 why = str(error).partition("; got")[0].partition(": ")[2]
         sketching = self.sketching(ready.tasks[0])
         width, b = sketching.width, 1 if sketching.shared else C
+        more = 0
+        if "trak_self" in asked_beside(self.also):
+            more = width * (C if sketching.shared else 1)
         if on_disk:
-            check_moments_fit(width, b, limit)
-        room = limit if on_disk else check_features_fit(N * b, width, min(M * b, width), limit)
+            check_moments_fit(width, b, limit, more)
+        room = limit if on_disk else check_features_fit(N * b, width, min(M * b, width), limit, more)
         return Form(name="primal", room=room, why=why, width=width, is_exact=sketching.is_exact)
 
     def sketching(self, task: Task) -> Sketching:
@@ -235,7 +251,9 @@ class UniqueInformation:
         """One model's two passes in the primal form; ``room`` is what captured pairs may take."""
         options: dict[str, Any] = dict.fromkeys(("time", "time_without", "lr", "lr_without", "steps"))
         plan = schedule(**options | self._training(who), num_groups=who.num_groups)
-        return Stream(sketching=self.sketching(task), plan=plan, sigma=self.sigma, memory_limit=room)
+        return Stream(
+            sketching=self.sketching(task), plan=plan, sigma=self.sigma, memory_limit=room, also=asked_beside(self.also)
+        )
 
     def _restricted(self, task: Task, model: nn.Module, x: Tensor) -> Task:
         task = dataclasses.replace(task, model=model)
@@ -263,7 +281,10 @@ class UniqueInformation:
         return room_beside_kernel(
             num_captured=(N * captured, M * captured),
             num_solved=(N * (C - 1), M * (C - 1)) if ggn else None,
-            converges=self.groups is None and self.lr is None and all(math.isinf(t) for t in several(self.time)),
+            converges=not self.also
+            and self.groups is None
+            and self.lr is None
+            and all(math.isinf(t) for t in several(self.time)),
             memory_limit=DEFAULT_MEMORY_LIMIT if memory_limit is None else memory_limit,
         )
 
@@ -286,6 +307,8 @@ class UniqueInformation:
         solve = unique_information_from_shared_kernel if problem.shared else unique_information_from_kernel
         if progress:
             progress("scores", 0, 1)
+        if self.also:  # before the kernel's memory is taken
+            problem = self._with_self_scores(problem, task, y, options)
         result = solve(
             problem.kernel,
             problem.residual,
@@ -298,6 +321,18 @@ class UniqueInformation:
         if progress:
             progress("scores", 1, 1)
         return problem, result
+
+    def _with_self_scores(self, problem: Linearized, task: Task, y: Tensor, options: dict[str, Any]) -> Linearized:
+        also, removed = asked_beside(self.also), options["removed"]
+        found = from_kernel(
+            problem.kernel,
+            problem.residual,
+            log_odds(task, problem, y) if "trak_self" in also else None,
+            torch.ones(len(y), dtype=torch.bool) if removed is None else ~removed,
+            ridge=options["ridge"],
+            influence="self_influence" in also,
+        )
+        return dataclasses.replace(problem, self_scores=found)
 
     def _training(self, who: Members) -> dict[str, Any]:
         """Ridge, times and learning rates of the summed loss, with everybody who is there and without some."""

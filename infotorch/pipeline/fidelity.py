@@ -116,7 +116,7 @@ def fidelity(
     if progress:
         progress("fidelity", 0, 1)
     removed = None if measure.removed is None else torch.as_tensor(np.asarray(measure.removed))[chosen]
-    options: dict[str, Any] = {"models": _first(measure), "removed": removed}
+    options: dict[str, Any] = {"models": _first(measure), "removed": removed, "also": None}
     try:
         both = [
             replace(measure, **own, **options).scores(task, x, y, memory_limit=memory_limit)

@@ -27,7 +27,7 @@ from infotorch.pipeline.tables import joined, of_batch, stacked
 from infotorch.table import Scores
 from infotorch.task import Task
 
-__all__ = ["score"]
+__all__ = ["chosen_measures", "score"]
 
 Notes = Mapping[str, Any] | Callable[[Scores], Mapping[str, Any]]
 
@@ -102,7 +102,7 @@ def score(
         raise errors.unknown("score", "feature_dtype", feature_dtype, get_args(FeatureDtype))
     if fidelity and fidelity < 2:
         raise errors.ConfigError(f"score: fidelity must be 0 or at least 2; got {fidelity}. Give 256, or 0 for none.")
-    chosen = _chosen(measures)
+    chosen = chosen_measures(measures)
     _check_groups(chosen, out)
     samples = _near(task, samples_of(data))
     ranks = ALONE if group is None else Ranks(group)
@@ -287,7 +287,7 @@ def _keep_fidelity(run: store.RunWriter, found: Sequence[Fidelity]) -> list[str]
     return told
 
 
-def _chosen(asked: str | Measure | Sequence[str | Measure]) -> list[Measure]:
+def chosen_measures(asked: str | Measure | Sequence[str | Measure]) -> list[Measure]:
     """The measures as objects, all different."""
     chosen: list[Measure] = []
     many: list[Any] = list(asked) if isinstance(asked, (list, tuple)) else [asked]

@@ -69,6 +69,14 @@ _KNOWN = {
         "Probability of the given label minus the largest other one, mapped to the range from 0 to 1.",
     ),
     "self_confidence": ("Self-confidence", "Probability of the given label."),
+    "self_influence": (
+        "Self-influence",
+        "How much the sample's loss grows, to first order, as its weight in training goes from 1 to 0.",
+    ),
+    "trak_self": (
+        "TRAK self-score",
+        "How much the sample raises the log-odds of its own label, to first order.",
+    ),
     "own_residual": (
         "Own residual",
         "Distance between the given label and the prediction of the network trained without the sample.",

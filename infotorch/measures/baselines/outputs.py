@@ -13,7 +13,7 @@ from infotorch.measures.measure import Progress
 from infotorch.task import LOSSES, Task, num_samples, select
 from infotorch.task.targets import check_classes
 
-__all__ = ["class_logits", "classes", "in_parts"]
+__all__ = ["class_logits", "classes", "in_parts", "logits_of"]
 
 
 @torch.no_grad()
@@ -71,26 +71,39 @@ def class_logits(
         ConfigError: The outputs are not the logits of one choice among classes.
         DataError: ``y`` holds no class labels, or one out of range.
     """
+    _refuse_regression(where, task)
+    labels = classes(where, task, y)
+    found = in_parts(
+        where, task, x, y, lambda outputs, _: logits_of(where, task, outputs), memory_limit=memory_limit,
+        progress=progress,
+    )  # fmt: skip
+    check_classes(found, labels)
+    return found, labels
+
+
+def logits_of(where: str, task: Task, outputs: Tensor) -> Tensor:
+    """Outputs [n, ...] of the task's model as the logits that :func:`class_logits` returns, [n, C], float64.
+
+    Raises:
+        ConfigError: They are not the logits of one choice among classes.
+    """
+    _refuse_regression(where, task)
+    binary = task.criterion is LOSSES["binary_cross_entropy"]
+    C = outputs[0].numel()
+    if (binary and C == 1) or (not binary and outputs.dim() == 2 and C > 1):
+        return F.pad(outputs.reshape(len(outputs), C), (1 if binary else 0, 0)).double()
+    raise ConfigError(
+        f"{where}: outputs must be logits [N, C] of at least two classes, or one logit with "
+        f"loss='binary_cross_entropy'; got {list(outputs.shape)}. Give the task a forward= that returns them."
+    )
+
+
+def _refuse_regression(where: str, task: Task) -> None:
     if task.criterion is LOSSES["mse"]:
         raise ConfigError(
             f"{where}: outputs must be logits; got those of a task with loss='mse', which are none. "
             "Use loss or gradient_norm for a regression."
         )
-    binary = task.criterion is LOSSES["binary_cross_entropy"]
-
-    def logits(outputs: Tensor, _: Tensor) -> Tensor:
-        C = outputs[0].numel()
-        if (binary and C == 1) or (not binary and outputs.dim() == 2 and C > 1):
-            return F.pad(outputs.reshape(len(outputs), C), (1 if binary else 0, 0)).double()
-        raise ConfigError(
-            f"{where}: outputs must be logits [N, C] of at least two classes, or one logit with "
-            f"loss='binary_cross_entropy'; got {list(outputs.shape)}. Give the task a forward= that returns them."
-        )
-
-    labels = classes(where, task, y)
-    found = in_parts(where, task, x, y, logits, memory_limit=memory_limit, progress=progress)
-    check_classes(found, labels)
-    return found, labels
 
 
 def classes(where: str, task: Task, y: Tensor) -> Tensor:

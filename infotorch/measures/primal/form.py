@@ -39,13 +39,15 @@ class Form:
             )
 
 
-def check_moments_fit(width: int, num_outputs: int, memory_limit: int) -> None:
+def check_moments_fit(width: int, num_outputs: int, memory_limit: int, more: int = 0) -> None:
     """For features that are kept on disk: the moments, their eigenvectors, and a batch of samples.
+
+    ``more`` is the width of a second moment beside the first.
 
     Raises:
         ConfigError: They need more than ``memory_limit``.
     """
-    needed = 4 * 8 * width * width + 3 * 8 * BATCH * num_outputs * width + FIXED
+    needed = 4 * 8 * (width**2 + more**2) + 3 * 8 * BATCH * num_outputs * width + FIXED
     if needed > memory_limit:
         raise ConfigError(
             f"UniqueInformation: form='primal' needs {needed / 2**20:,.0f} MiB of memory for {width:,} features and "
@@ -54,14 +56,14 @@ def check_moments_fit(width: int, num_outputs: int, memory_limit: int) -> None:
         )
 
 
-def check_features_fit(num_rows: int, width: int, num_test_rows: int, memory_limit: int) -> int:
-    """Bytes of ``memory_limit`` that are free beside the features and the moments.
+def check_features_fit(num_rows: int, width: int, num_test_rows: int, memory_limit: int, more: int = 0) -> int:
+    """Bytes of ``memory_limit`` that are free beside the features and the moments; ``more`` as above.
 
     Raises:
         ConfigError: They need more.
     """
     kept = 4 * width * (num_rows + num_test_rows)
-    needed = kept + 4 * 8 * width * width + FIXED
+    needed = kept + 4 * 8 * (width**2 + more**2) + FIXED
     if needed > memory_limit:
         raise ConfigError(
             f"UniqueInformation: form='primal' needs {needed / 2**20:,.0f} MiB of memory for {num_rows:,} rows of "

@@ -25,6 +25,8 @@ class Moments:
     """Phi^T r, [k, V]."""
     num_samples: int
     """N."""
+    log_odds: "Moments | None" = None
+    """Of the gradients of the labels' log-odds, where TRAK's self-scores are asked for."""
 
     @cached_property
     def eigen(self) -> Eigen:
@@ -37,13 +39,15 @@ class Moments:
         return float((values * training.gain(values)).where(values > 0, 0).sum())
 
     def to(self, device: torch.device) -> "Moments":
-        return replace(self, second=self.second.to(device), cross=self.cross.to(device))
+        log_odds = None if self.log_odds is None else self.log_odds.to(device)
+        return replace(self, second=self.second.to(device), cross=self.cross.to(device), log_odds=log_odds)
 
     def __add__(self, other: "Moments") -> "Moments":
         return Moments(
             second=self.second + other.second,
             cross=self.cross + other.cross,
             num_samples=self.num_samples + other.num_samples,
+            log_odds=None if self.log_odds is None or other.log_odds is None else self.log_odds + other.log_odds,
         )
 
 

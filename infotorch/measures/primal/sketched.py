@@ -1,7 +1,7 @@
 """The least-squares problem that a network is near its weights, by features of its samples."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -31,6 +31,12 @@ class Rows:
     """What the outputs should be, [n, C]."""
     outputs: Callable[[Tensor], Tensor]
     """From J_n d [n, b] to outputs comparable with ``target``, [n, C]."""
+    f0: Tensor
+    """The network's outputs at its weights, [n, C], float64."""
+    weighted: bool
+    """Whether what is regressed is R^T f of the Gauss-Newton model of cross-entropy, not f."""
+    self_scores: Mapping[str, Tensor] = field(default_factory=dict)
+    """Columns [n] beside unique information, by name."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,13 +107,18 @@ class Sketching:
         f0 = found.outputs.to(torch.float64)
         target = self.task.residual_targets(y, f0.shape[1])
         if self.loss == "mse":
-            return Rows(features=found.rows, residual=target - f0, target=target, outputs=lambda change: f0 + change)
+            return Rows(
+                features=found.rows, residual=target - f0, target=target, outputs=lambda change: f0 + change, f0=f0,
+                weighted=False,
+            )  # fmt: skip
         newton = newton_target(f0, y)
         return Rows(
             features=_weighted(newton.factor, found.rows),
             residual=newton.residual,
             target=target,
             outputs=lambda change: (f0 + newton.logits(change)).softmax(1),
+            f0=f0,
+            weighted=True,
         )
 
     def test_rows(self, found: Features) -> Tensor:

@@ -1,6 +1,7 @@
 """Unique information of one network's samples in two passes: moments of all, then scores of some at a time."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from infotorch.measures.primal.form import BATCH
 from infotorch.measures.primal.moments import Moments, moments_of, second_moment
 from infotorch.measures.primal.sketched import Rows, Sketching
 from infotorch.measures.schedule import Schedule
+from infotorch.measures.self_scores import LogOdds, from_features, log_odds, log_odds_moments
 from infotorch.task import num_samples, select
 
 __all__ = ["Stream", "Tests"]
@@ -42,6 +44,8 @@ class Stream:
     sigma: float
     memory_limit: int | None = None
     """Bytes of captured pairs."""
+    also: Sequence[str] = ()
+    """Self-scores beside unique information."""
 
     @torch.no_grad()
     def features(self, x: Any) -> Features:
@@ -93,11 +97,14 @@ class Stream:
     def moments(self, found: Features, y: Tensor, kept: Tensor) -> Moments:
         """Of some samples; those of parts add. ``kept`` bool [n]: samples that are there in any training."""
         rows = self.sketching.rows(found, y)
-        features, residual = rows.features, rows.residual
+        features, residual, odds = rows.features, rows.residual, self._log_odds(rows, y)
         if not kept.all():
             features, residual = features[kept], residual[kept]
         columns = residual.shape[1] if features.dim() == 2 else 1  # right-hand sides of the same features
-        return moments_of(features.flatten(0, -2), residual.reshape(-1, columns), len(features))
+        found_moments = moments_of(features.flatten(0, -2), residual.reshape(-1, columns), len(features))
+        if odds is None:
+            return found_moments
+        return replace(found_moments, log_odds=log_odds_moments(rows.features, odds.gradient, kept))
 
     @torch.no_grad()
     def result(
@@ -105,6 +112,8 @@ class Stream:
     ) -> tuple[Rows, UniqueInformationResult]:
         """Scores of some samples among all that ``moments`` sums up, by default themselves: the second pass."""
         rows = self.sketching.rows(found, y)
+        if moments is None:
+            moments = self.moments(found, y, who.kept)
         data = FeatureInput(
             features=rows.features.flatten(0, -2),
             residual=rows.residual,
@@ -113,4 +122,14 @@ class Stream:
             rows_per_sample=1 if rows.features.dim() == 2 else rows.features.shape[1],
             moments=moments,
         )
-        return rows, information(data, who, self.plan, sigma=self.sigma, nodes=NODES, on_unreliable="flag")
+        result = information(data, who, self.plan, sigma=self.sigma, nodes=NODES, on_unreliable="flag")
+        if not self.also:
+            return rows, result
+        self_scores = from_features(
+            rows.features, rows.residual, self._log_odds(rows, y), who.kept, moments,
+            ridge=self.plan.full[0].ridge, influence="self_influence" in self.also,
+        )  # fmt: skip
+        return replace(rows, self_scores=self_scores), result
+
+    def _log_odds(self, rows: Rows, y: Tensor) -> LogOdds | None:
+        return log_odds(self.sketching.task, rows, y) if "trak_self" in self.also else None

@@ -41,7 +41,16 @@ from infotorch.measures import (
     unique_information_from_kernel,
     unique_information_from_shared_kernel,
 )
-from infotorch.pipeline import attribution, score
+from infotorch.pipeline import (
+    Comparison,
+    Summary,
+    attribution,
+    compare_summary,
+    retrain_accuracy,
+    score,
+    summarize,
+    summarize_scores,
+)
 from infotorch.table import Column, Estimate, Scores
 from infotorch.task import Loss, Task, softmax_factor
 
@@ -51,6 +60,7 @@ __all__ = [
     "Capture",
     "CaptureError",
     "Column",
+    "Comparison",
     "ConfigError",
     "DataError",
     "DivergenceError",
@@ -66,6 +76,7 @@ __all__ = [
     "Scores",
     "ShapeError",
     "StoreError",
+    "Summary",
     "Task",
     "UniqueInformation",
     "UniqueInformationResult",
@@ -74,6 +85,7 @@ __all__ = [
     "attribution_from_features",
     "bounds",
     "capture",
+    "compare_summary",
     "cross_entropy_unique_information",
     "fisher",
     "grad_gram",
@@ -86,11 +98,14 @@ __all__ = [
     "per_sample_grad_norms",
     "per_sample_grads",
     "register_layer",
+    "retrain_accuracy",
     "score",
     "sgd_unique_information",
     "sketch",
     "softmax_factor",
     "store",
+    "summarize",
+    "summarize_scores",
     "train",
     "unique_information_from_features",
     "unique_information_from_kernel",

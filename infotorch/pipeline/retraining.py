@@ -16,7 +16,7 @@ from infotorch.task import Task
 from infotorch.train import rng
 from infotorch.train.evaluation import evaluating
 
-__all__ = ["OPTIMIZERS", "Optimizer", "retrain_accuracy"]
+__all__ = ["OPTIMIZERS", "Optimizer", "check_training", "retrain_accuracy"]
 
 WHERE = "retrain_accuracy"
 Optimizer = Literal["adam", "sgd"]
@@ -67,7 +67,7 @@ def retrain_accuracy(
         >>> retrain_accuracy(task, (x, y), (x, y), epochs=100, lr=0.1)
         1.0
     """
-    _check(epochs, lr, batch_size, optimizer)
+    check_training(epochs, lr, batch_size, optimizer)
     samples, tests = samples_of(train), samples_of(test)
     wanted = classes_of(tests.y)
     if wanted is None:
@@ -89,7 +89,8 @@ def retrain_accuracy(
     return float((torch.cat(found).cpu() == torch.from_numpy(wanted)).double().mean())
 
 
-def _check(epochs: int, lr: float, batch_size: int | None, optimizer: str) -> None:
+def check_training(epochs: int, lr: float, batch_size: int | None, optimizer: str) -> None:
+    """Refuses options of a training that are out of range: ``ConfigError``."""
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise ConfigError(f"{WHERE}: {name} must be at least 1; got {value}. Choose a positive number.")

@@ -138,7 +138,7 @@ def test_three_tenths_of_the_digits_beat_random_ones_and_a_tenth_at_once_does_no
         return Task(nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)).eval(), loss="mse")
 
     def accuracy(samples, seed):
-        return retrain_accuracy(start, samples, test, epochs=200, lr=3e-3, seed=seed)
+        return retrain_accuracy(start, samples, test, epochs=100, lr=5e-3, seed=seed)
 
     torch.manual_seed(0)
     task = start()
@@ -147,5 +147,5 @@ def test_three_tenths_of_the_digits_beat_random_ones_and_a_tenth_at_once_does_no
     found = compare_summary(iterative, (a, b), accuracy, repeats=4)
     assert found.verdict == "better", str(found)
     once = summarize_scores(iterative.scores, keep=0.1, labels=b.numpy())
-    found = compare_summary(once, (a, b), accuracy, repeats=4)
+    found = compare_summary(once, (a, b), accuracy, repeats=2)
     assert found.verdict == "worse", str(found)

@@ -22,7 +22,7 @@ SHARES = (0.5, 0.3, 0.2, 0.1)
 RATES = (0.0, 0.1)
 SEEDS, DRAWS = range(3), 3
 FILE = "summaries.jsonl"
-COLUMNS = ["iterative", "once", "random", "all"]
+COLUMNS = ["iterative", "once", "random"]
 
 
 def start() -> Task:
@@ -82,11 +82,11 @@ def cell(values: list[float]) -> str:
 def table() -> str:
     """The last lines, as docs/summarize.md shows them."""
     last = {line["case"]["rate"]: line["each"] for line in read(FILE)}
-    rows = ["| wrong labels | kept | iterative | once | random |", "| --- | --- | --- | --- | --- |"]
+    rows = [f"| wrong labels | kept | {' | '.join(COLUMNS)} |", "| --- | --- |" + " --- |" * len(COLUMNS)]
     for rate, each in last.items():
-        rows.append(f"| {rate:.0%} | 100 % | {cell(each['all']['1'])} | | |".replace("%", " %", 1))
+        rows.append(f"| {100 * rate:g} % | 100 % | {cell(each['all']['1'])} | | |")
         for share in map("{:g}".format, SHARES):
-            cells = " | ".join(cell(each[name][share]) for name in COLUMNS[:3])
+            cells = " | ".join(cell(each[name][share]) for name in COLUMNS)
             rows.append(f"| | {100 * float(share):g} % | {cells} |")
     return "\n".join(rows)
 

@@ -41,7 +41,18 @@ from infotorch.measures import (
     unique_information_from_kernel,
     unique_information_from_shared_kernel,
 )
-from infotorch.pipeline import Trajectory, attribution, score, score_checkpoints
+from infotorch.pipeline import (
+    Comparison,
+    Summary,
+    Trajectory,
+    attribution,
+    compare_summary,
+    retrain_accuracy,
+    score,
+    score_checkpoints,
+    summarize,
+    summarize_scores,
+)
 from infotorch.table import Column, Estimate, Scores
 from infotorch.task import Loss, Task, softmax_factor
 
@@ -51,6 +62,7 @@ __all__ = [
     "Capture",
     "CaptureError",
     "Column",
+    "Comparison",
     "ConfigError",
     "DataError",
     "DivergenceError",
@@ -66,6 +78,7 @@ __all__ = [
     "Scores",
     "ShapeError",
     "StoreError",
+    "Summary",
     "Task",
     "Trajectory",
     "UniqueInformation",
@@ -75,6 +88,7 @@ __all__ = [
     "attribution_from_features",
     "bounds",
     "capture",
+    "compare_summary",
     "cross_entropy_unique_information",
     "fisher",
     "grad_gram",
@@ -87,12 +101,15 @@ __all__ = [
     "per_sample_grad_norms",
     "per_sample_grads",
     "register_layer",
+    "retrain_accuracy",
     "score",
     "score_checkpoints",
     "sgd_unique_information",
     "sketch",
     "softmax_factor",
     "store",
+    "summarize",
+    "summarize_scores",
     "train",
     "unique_information_from_features",
     "unique_information_from_kernel",

@@ -16,7 +16,7 @@ from infotorch import measures, pipeline, store
 from infotorch.cli import flags
 from infotorch.cli.checkpoints import show_trajectory
 from infotorch.cli.failures import Usage
-from infotorch.cli.load import load
+from infotorch.cli.load import Loaded, load
 from infotorch.cli.rows import Rows, columns_of, stem_of
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.torchrun import process_group
@@ -95,16 +95,7 @@ def command(
     if checkpoint_key is not None and checkpoints is None:
         raise Usage("score: --checkpoint-key goes with --checkpoints; got it alone. Leave it out.")
     loaded = load(task)
-    source = data if data is not None else loaded.data
-    if source is None:
-        raise Usage(
-            f"score: there must be samples to score; got no --data, and {task.rpartition(':')[2]}() returns none. "
-            "Give --data SPEC, or return (task, loader)."
-        )
-    if stream and data is not None:
-        raise Usage("score: --stream is for the task's own loader; got --data as well. Leave one of them out.")
-    taken = data_room.streamed if stream else data_room.samples_of
-    samples = data_room.read(data) if data is not None else taken(loaded.data)
+    samples = samples_to_score(loaded, task, data, stream=stream)
     given = data_room.read(test_data) if test_data is not None else loaded.test_data
     tests = None if given is None else data_room.inputs_of(given)
     built = [build(name, values, tests) for name, values in zip(chosen, settings, strict=True)]
@@ -185,12 +176,28 @@ def fidelity_facts(out: str) -> list[tuple[str, str]]:
     return facts
 
 
-def names(measure: Sequence[str]) -> list[str]:
+def samples_to_score(
+    loaded: Loaded, task: str, data: str | None, *, where: str = "score", stream: bool = False
+) -> data_room.Samples:
+    """Those of --data, or else of the task's own loader."""
+    if data is None and loaded.data is None:
+        raise Usage(
+            f"{where}: there must be samples to score; got no --data, and {task.rpartition(':')[2]}() returns none. "
+            "Give --data SPEC, or return (task, loader)."
+        )
+    if data is None:
+        return (data_room.streamed if stream else data_room.samples_of)(loaded.data)
+    if stream:
+        raise Usage(f"{where}: --stream is for the task's own loader; got --data as well. Leave one of them out.")
+    return data_room.read(data)
+
+
+def names(measure: Sequence[str], *, where: str = "score") -> list[str]:
     """The measures asked for, each once."""
     chosen = list(dict.fromkeys(part.strip() for name in measure for part in name.split(",") if part.strip()))
     for name in chosen:
         if name not in measures.REGISTRY:
-            raise Usage(str(unknown("score", "--measure", name, measures.REGISTRY)))
+            raise Usage(str(unknown(where, "--measure", name, measures.REGISTRY)))
     return chosen
 
 
@@ -209,7 +216,7 @@ def build(name: str, values: dict[str, Any], tests: Any) -> measures.Measure:
         raise Usage(str(error)) from error
 
 
-def size(text: str) -> int:
+def size(text: str, *, where: str = "score") -> int:
     """Bytes, from 4GB, 512MiB, 2e9."""
     found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
     unit = UNITS.get(found[2].upper()) if found else None
@@ -218,7 +225,7 @@ def size(text: str) -> int:
     except ValueError:
         value = 0
     if value <= 0:
-        raise Usage(f"score: --memory-limit must be a size; got {text!r}. Write it as 4GB or 512MiB.")
+        raise Usage(f"{where}: --memory-limit must be a size; got {text!r}. Write it as 4GB or 512MiB.")
     return value
 
 

@@ -1,10 +1,26 @@
-"""From a task and its data to a run: samples scored (at checkpoints too), a network trained, bounds; attribution."""
+"""From a task and its data to a run: samples scored, at checkpoints too, a network trained, bounds; what to keep."""
 
 from infotorch.pipeline.attribution import attribution
 from infotorch.pipeline.bound_notes import keep_bounds
 from infotorch.pipeline.checkpoints import score_checkpoints
+from infotorch.pipeline.comparison import Comparison, compare_summary
 from infotorch.pipeline.limit_training import train_limit
+from infotorch.pipeline.retraining import retrain_accuracy
 from infotorch.pipeline.scoring import score
+from infotorch.pipeline.summarizing import Summary, summarize, summarize_scores
 from infotorch.pipeline.trajectory import Trajectory
 
-__all__ = ["Trajectory", "attribution", "keep_bounds", "score", "score_checkpoints", "train_limit"]
+__all__ = [
+    "Comparison",
+    "Summary",
+    "Trajectory",
+    "attribution",
+    "compare_summary",
+    "keep_bounds",
+    "retrain_accuracy",
+    "score",
+    "score_checkpoints",
+    "summarize",
+    "summarize_scores",
+    "train_limit",
+]

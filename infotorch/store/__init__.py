@@ -2,7 +2,8 @@
 
 from infotorch.store.run import Run
 from infotorch.store.run import open_run as open
+from infotorch.store.selected import write_selected
 from infotorch.store.verify import verify
 from infotorch.store.writer import RunWriter, create, reopen
 
-__all__ = ["Run", "RunWriter", "create", "open", "reopen", "verify"]
+__all__ = ["Run", "RunWriter", "create", "open", "reopen", "verify", "write_selected"]

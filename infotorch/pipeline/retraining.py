@@ -80,10 +80,10 @@ def retrain_accuracy(
         torch.manual_seed(seed)
         given = start if isinstance(start, Task) else start()
         task = dataclasses.replace(given, model=copy.deepcopy(given.model))
-        _train(task, samples.x, samples.y, epochs, lr, batch_size, optimizer)
+        _train(task, samples.all_inputs(WHERE), samples.y, epochs, lr, batch_size, optimizer)
         with evaluating(task.model):
             size = len(tests) if batch_size is None else batch_size
-            found = [_predicted(task, task.outputs(x)) for x in tests.x.split(size)]
+            found = [_predicted(task, task.outputs(x)) for x in tests.all_inputs(WHERE).split(size)]
     finally:
         rng.restore(before)
     return float((torch.cat(found).cpu() == torch.from_numpy(wanted)).double().mean())

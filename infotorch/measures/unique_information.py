@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
@@ -171,7 +172,8 @@ class UniqueInformation:
         ready = self.prepared(task, x, y)
         who, x_test = ready.who, ready.x_test
         form = self.chosen(ready, memory_limit)
-        form.tell(self.form)
+        for text in form.told(self.form):
+            warnings.warn(f"UniqueInformation: {text}", stacklevel=2)
         if form.name == "primal":
             each: list[Any] = [
                 self.stream(one, who, form.room).whole(x, y, x_test, who, progress) for one in ready.tasks

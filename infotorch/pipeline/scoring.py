@@ -16,8 +16,9 @@ from infotorch.data import Samples, inputs_of, samples_of
 from infotorch.measures import UniqueInformation
 from infotorch.measures.digest import digest_of_model
 from infotorch.measures.measure import Measure, Progress
+from infotorch.measures.primal.form import Form
 from infotorch.measures.unique_information import Prepared
-from infotorch.pipeline.fidelity import DEFAULT_SUBSET, Fidelity
+from infotorch.pipeline.fidelity import DEFAULT_SUBSET
 from infotorch.pipeline.keeping import keep_samples, with_classes
 from infotorch.pipeline.provenance import data_facts, environment, outputs_digest, task_facts
 from infotorch.pipeline.ranks import ALONE, Ranks
@@ -168,8 +169,8 @@ class _Job:
     ranks: Ranks
     progress: Progress | None
 
-    def streamed(self) -> dict[int, tuple[UniqueInformation, Prepared, int]]:
-        """The measures that take two passes over features on disk, by place, with the memory for captured pairs."""
+    def streamed(self) -> dict[int, tuple[UniqueInformation, Prepared, Form]]:
+        """The measures that take two passes over features on disk, by place."""
         found = {}
         for place, measure in enumerate(self.measures):
             if isinstance(measure, UniqueInformation):
@@ -177,10 +178,8 @@ class _Job:
                 self.task.split((x, self.samples.y[: len(x)]))
                 ready = measure.prepared(self.task, x, self.samples.y)
                 form = measure.chosen(ready, self.memory_limit, on_disk=True)
-                if self.ranks.is_first:
-                    form.tell(measure.form)
                 if form.name == "primal":
-                    found[place] = measure, ready, form.room
+                    found[place] = measure, ready, form
         return found
 
     def whole(self, but: Container[int] = ()) -> dict[int, Scores]:
@@ -249,6 +248,7 @@ def _keep_scores(run: SharedRun, job: _Job, features: str | Path | None, fidelit
     if not missing:
         return
     streamed = job.streamed()
+    told = _told(job, [text for measure, _, form in streamed.values() for text in form.told(measure.form)])
     with contextlib.ExitStack() as opened:
         passes = {
             place: opened.enter_context(
@@ -260,31 +260,31 @@ def _keep_scores(run: SharedRun, job: _Job, features: str | Path | None, fidelit
                     folder if len(streamed) == 1 else folder / str(place),
                     batch_size=job.batch_size,
                     feature_dtype=job.feature_dtype,
-                    memory_limit=room,
+                    memory_limit=form.room,
                     keep=features is not None,
                     ranks=job.ranks,
                     progress=job.progress,
                 )
             )
-            for place, (measure, ready, room) in streamed.items()
+            for place, (measure, ready, form) in streamed.items()
         }
         sketched = [two for two in passes.values() if not two.networks[0].stream.sketching.is_exact]
         if sketched and fidelity:  # before the scores: a run with all scores has it
-            told = run.do(lambda writer: _keep_fidelity(writer, [two.fidelity(fidelity) for two in sketched]))
-            for text in told if job.ranks.is_first else ():
-                warnings.warn(f"UniqueInformation: {text}", stacklevel=3)
+            found = job.ranks.first(lambda: [two.fidelity(fidelity) for two in sketched])
+            run.note("fidelity", [each.note() for each in found])
+            told += _told(job, [text for each in found for text in each.warnings])
+        if told:
+            run.note("warnings", told)
         whole = job.whole(but=passes)
         for start, stop in missing:
             run.append(start, job.part(whole, start, stop, passes))
 
 
-def _keep_fidelity(run: store.RunWriter, found: Sequence[Fidelity]) -> list[str]:
-    """Notes what was found; returns what a reader must know before using the scores."""
-    run.note("fidelity", [each.note() for each in found])
-    told = [text for each in found for text in each.warnings]
-    if told:
-        run.note("warnings", told)
-    return told
+def _told(job: _Job, texts: list[str]) -> list[str]:
+    """What a reader must know before using the scores, said here and now."""
+    for text in texts if job.ranks.is_first else ():
+        warnings.warn(f"UniqueInformation: {text}", stacklevel=4)
+    return texts
 
 
 def chosen_measures(asked: str | Measure | Sequence[str | Measure]) -> list[Measure]:

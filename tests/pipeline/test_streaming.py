@@ -179,6 +179,16 @@ def test_streamed_inputs_have_the_bytes_of_those_in_memory(tmp_path):
 
 
 @pytest.mark.parametrize("chosen", [measure(form="dual", dim=None), measure(form="auto"), measure(), "label_quality"])
+def test_what_auto_chose_is_in_the_run_and_said(tmp_path):
+    auto = measure(form="auto", test_data=None, space="weights")
+    data = torch.randn(3000, 5), torch.randint(0, C, (3000,))
+    with pytest.warns(UserWarning, match=r"form='auto' takes the primal form: .* sketched to 16 numbers") as told:
+        score(tmp_path / "run", auto, data=data, memory_limit=8 * 9000**2, fidelity=0, batch_size=500)
+    assert told[0].filename == __file__
+    (text,) = store.open(tmp_path / "run").notes()["warnings"]
+    assert text in str(told[0].message)
+
+
 def test_streamed_inputs_need_measures_that_take_a_part(chosen, tmp_path):
     primal_on_disk = getattr(chosen, "form", "") == "primal"
     with pytest.raises(DataError, match="all inputs must be in memory"):

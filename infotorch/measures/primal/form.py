@@ -1,6 +1,5 @@
 """Which form a problem takes, and the memory that it needs, said before any work."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,15 +27,15 @@ class Form:
     is_exact: bool = True
     """Whether nothing is sketched."""
 
-    def tell(self, asked: str) -> None:
-        """Warn who asked for ``"auto"`` and gets a sketch."""
-        if asked == "auto" and not self.is_exact:
-            warnings.warn(
-                f"UniqueInformation: form='auto' takes the primal form: {self.why}. Gradients are sketched to "
-                f"{self.width:,} numbers: scores are exact for the sketched kernel, whose relative error is about "
-                f"{self.width**-0.5:.3f}. Give form='primal' to take it without this warning.",
-                stacklevel=3,
-            )
+    def told(self, asked: str) -> list[str]:
+        """What who asked for ``"auto"`` and gets a sketch must know."""
+        if asked != "auto" or self.is_exact:
+            return []
+        return [
+            f"form='auto' takes the primal form: {self.why}. Gradients are sketched to {self.width:,} numbers: scores "
+            f"are exact for the sketched kernel, whose relative error is about {self.width**-0.5:.3f}. Give "
+            "form='primal' to take it without this warning."
+        ]
 
 
 def check_moments_fit(width: int, num_outputs: int, memory_limit: int, more: int = 0) -> None:

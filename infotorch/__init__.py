@@ -15,6 +15,7 @@ from infotorch.blocks import (
     vjp,
 )
 from infotorch.capture import Capture, LayerPair, Use, capture, register_layer
+from infotorch.curation import Informativeness, LabelErrors, informativeness, label_errors
 from infotorch.data import Samples
 from infotorch.errors import (
     CaptureError,
@@ -56,7 +57,9 @@ __all__ = [
     "DivergenceError",
     "Estimate",
     "Gram",
+    "Informativeness",
     "InfotorchError",
+    "LabelErrors",
     "LayerPair",
     "Loss",
     "MissingExtraError",
@@ -77,7 +80,9 @@ __all__ = [
     "cross_entropy_unique_information",
     "fisher",
     "grad_gram",
+    "informativeness",
     "jvp",
+    "label_errors",
     "laplace_sample_information",
     "laplace_sample_information_from_features",
     "ntk",

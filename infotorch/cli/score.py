@@ -14,11 +14,11 @@ from infotorch import measures, pipeline, store
 from infotorch.cli import flags
 from infotorch.cli.failures import Usage
 from infotorch.cli.load import load
-from infotorch.cli.rows import Rows, columns_of, stem_of
+from infotorch.cli.rows import Rows, columns_of
 from infotorch.cli.terminal import Terminal
 from infotorch.errors import ConfigError, unknown
 from infotorch.pipeline.fidelity import DEFAULT_SUBSET as SUBSET
-from infotorch.table import Scores
+from infotorch.table import Scores, stem_of
 
 TOP = 10
 BATCH, SHARD = 256, 65_536

@@ -15,7 +15,7 @@ from infotorch.blocks import (
     vjp,
 )
 from infotorch.capture import Capture, LayerPair, Use, capture, register_layer
-from infotorch.curation import Informativeness, LabelErrors, informativeness, label_errors
+from infotorch.curation import Duplicates, Informativeness, LabelErrors, duplicates, informativeness, label_errors
 from infotorch.data import Samples
 from infotorch.errors import (
     CaptureError,
@@ -55,6 +55,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DivergenceError",
+    "Duplicates",
     "Estimate",
     "Gram",
     "Informativeness",
@@ -78,6 +79,7 @@ __all__ = [
     "bounds",
     "capture",
     "cross_entropy_unique_information",
+    "duplicates",
     "fisher",
     "grad_gram",
     "informativeness",

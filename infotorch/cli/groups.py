@@ -40,7 +40,7 @@ def command(
         about = {"run": run, "per": per, "by": found.by, "unit": found.unit, "fifths": found.binned, "out": out}
         terminal.result({**about, "groups": rows})
         return
-    shown, score, what = rows[:top], found.by.replace("_", " "), plain(per, 16)
+    shown, score, what = rows[:top], found.by.replace("_", " "), plain(per, 12)
     number_of = f"{len(shown)} of {len(found):,}"
     if found.binned:
         terminal.say(f"{number_of} parts of {what}, mean {score} in each:")

@@ -59,5 +59,6 @@ def command(
     if len(rows) < len(found):
         terminal.say(f"These are the first {len(rows)}. With --out FILE.csv all are written.")
     facts = [("groups", f"{len(found.groups):,}; leaving out all but one of each drops {len(found.redundant):,}")]
-    facts += [] if differ is None else [("labels", f"differ in {differ:,} pairs: one of the two may be wrong")]
+    if differ is not None:
+        facts.append(("labels", f"differ in {differ:,} pairs" + (": one of the two may be wrong" if differ else "")))
     terminal.facts(facts + ([] if out is None else [("written", shlex.quote(out))]))

@@ -15,6 +15,7 @@ from infotorch.blocks import (
     vjp,
 )
 from infotorch.capture import Capture, LayerPair, Use, capture, register_layer
+from infotorch.curation import Duplicates, Informativeness, LabelErrors, duplicates, informativeness, label_errors
 from infotorch.data import Samples
 from infotorch.errors import (
     CaptureError,
@@ -66,9 +67,12 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DivergenceError",
+    "Duplicates",
     "Estimate",
     "Gram",
+    "Informativeness",
     "InfotorchError",
+    "LabelErrors",
     "LayerPair",
     "Loss",
     "MissingExtraError",
@@ -90,9 +94,12 @@ __all__ = [
     "capture",
     "compare_summary",
     "cross_entropy_unique_information",
+    "duplicates",
     "fisher",
     "grad_gram",
+    "informativeness",
     "jvp",
+    "label_errors",
     "laplace_sample_information",
     "laplace_sample_information_from_features",
     "ntk",

@@ -4,6 +4,7 @@ NumPy alone, so that the store and the report read scores without torch.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -23,6 +24,18 @@ UNITS = ("nats", "nats^2", "1")
 DTYPES = ("float64", "float32", "int64", "bool")
 LOW_FIRST = frozenset({"margin", "normalized_margin", "self_confidence"})
 """Columns whose low values are suspicious, as where they come from; of all others the high ones are."""
+_TIME = re.compile(r"(_(?:steps|time)_[^_]+)?(_stderr)?$")
+
+
+def stem_of(name: str) -> str:
+    """A column's name without its time, and without the ending of a standard error."""
+    return _TIME.sub("", name)
+
+
+def time_of(name: str) -> str:
+    """The ending that says the time of a column, such as ``_steps_300``; empty where there is only one."""
+    found = _TIME.search(name)
+    return (found and found[1]) or ""
 
 
 def _check_labels(where: str, unit: str, kind: str) -> None:

@@ -23,6 +23,7 @@ ARROWS = {
     "blocks": {"ops", "linalg", "capture", "task", "errors"},
     "measures": {"blocks", "ops", "linalg", "capture", "task", "table", "errors"},
     "store": {"table", "errors"},
+    "curation": {"store", "data", "table", "errors"},
     "train": {"measures", "capture", "ops", "task", "store", "table", "errors"},
     "bounds": {"measures", "blocks", "store", "task", "table", "errors", "_C"},
     "report": {"store", "table", "errors"},
@@ -30,6 +31,7 @@ ARROWS = {
     "demo": {"bounds", "pipeline", "measures", "blocks", "report", "store", "data", "task", "table", "errors"},
     "cli": {
         "bounds",
+        "curation",
         "demo",
         "pipeline",
         "train",
@@ -58,14 +60,15 @@ PARTS = {
 }
 # Third-party library -> rooms that may import it. torch and numpy are everywhere, the standard library too.
 LIBRARIES = {
-    "pyarrow": {"store", "data", "report"},
+    "pyarrow": {"store", "data", "report", "curation"},
     "jinja2": {"report"},
     "altair": {"report"},
     "vl_convert": {"report"},
     "PIL": {"report", "data"},
     "sklearn": {"bounds", "demo"},
     "scipy": {"demo", "blocks"},
-    "pandas": {"table"},
+    "pandas": {"table", "curation"},
+    "datasets": {"curation"},
     "loky": {"bounds"},
     "threadpoolctl": {"bounds"},
     "typer": {"cli"},

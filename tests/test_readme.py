@@ -39,7 +39,14 @@ def test_own_task_runs_from_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_task.py").write_text(BLOCKS[2].replace("(300", "(30"))
     commands = re.findall(r"^    infotorch (.*)", README, re.M)
-    assert [command.split()[0] for command in commands] == ["score", "show", "report", "verify", "train"]
+    assert [command.split()[0] for command in commands] == [
+        "score",
+        "show",
+        "label-errors",
+        "report",
+        "verify",
+        "train",
+    ]
     for command in commands:
         assert main(shlex.split(command)) == 0, command
     assert (tmp_path / "runs/digits.html").exists()

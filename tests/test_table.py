@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infotorch.errors import ConfigError, MissingExtraError, NumericsError, ShapeError
-from infotorch.table import Column, Estimate, Scores
+from infotorch.table import Column, Estimate, Scores, stem_of, time_of
 
 
 def column(values, **options):
@@ -162,3 +162,16 @@ def test_an_estimate_is_a_number():
             Estimate(name="a", **options)
     with pytest.raises(ConfigError, match="name must not be empty"):
         Estimate(name="", value=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "stem", "time"),
+    [
+        ("own_residual", "own_residual", ""),
+        ("own_residual_steps_300", "own_residual", "_steps_300"),
+        ("own_residual_time_2.5_stderr", "own_residual", "_time_2.5"),
+        ("own_residual_stderr", "own_residual", ""),
+    ],
+)
+def test_names_end_in_their_time(name, stem, time):
+    assert (stem_of(name), time_of(name)) == (stem, time)

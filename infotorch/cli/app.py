@@ -43,6 +43,9 @@ COMMANDS = {
     "bound": Command("infotorch.cli.bound", "Bound the generalization gap, from many training runs.", "always"),
     "report": Command("infotorch.cli.report", "Write a run as one HTML file that opens without a network."),
     "show": Command("infotorch.cli.show", "Print the highest scores of a run."),
+    "label-errors": Command("infotorch.cli.label_errors", "List the labels of a run that look wrong."),
+    "groups": Command("infotorch.cli.groups", "Compare the scores of a run by class, source or any column."),
+    "duplicates": Command("infotorch.cli.duplicates", "List the samples of a run that are nearly the same."),
     "verify": Command("infotorch.cli.verify", "Check every file of a run against its hash."),
     "doctor": Command("infotorch.cli.doctor", "Print versions, devices, what was built and what is missing."),
 }

@@ -1,6 +1,5 @@
 """Single samples of a scored data set, as rows of a table: id, given and suggested label, scores."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,11 +7,9 @@ import numpy as np
 
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number, plain
-from infotorch.table import LOW_FIRST, Scores
+from infotorch.table import LOW_FIRST, Scores, stem_of, time_of
 
 LABEL = 12  # cells
-TIME = re.compile(r"(_(?:steps|time)_[^_]+)?(_stderr)?$")
-"""How the name of a column ends that is one of several times, or a standard error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +80,6 @@ class Rows:
         """Everything about the sample at position i, for JSON."""
         found: dict[str, object] = {"index": int(self.scores.index[i]), "id": str(self.ids[i]), "label": self.labels[i]}
         return found | {name: column.values[i].tolist() for name, column in self.scores.columns.items()}
-
-
-def stem_of(name: str) -> str:
-    """A column's name without its time."""
-    return TIME.sub("", name)
-
-
-def time_of(name: str) -> str:
-    """The ending that says the time of a column, empty where there is only one."""
-    found = TIME.search(name)
-    return (found and found[1]) or ""
 
 
 def titled(scores: Scores, name: str) -> str:

@@ -17,12 +17,12 @@ from infotorch.cli import flags
 from infotorch.cli.checkpoints import show_trajectory
 from infotorch.cli.failures import Usage
 from infotorch.cli.load import Loaded, load
-from infotorch.cli.rows import Rows, columns_of, stem_of
+from infotorch.cli.rows import Rows, columns_of
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.torchrun import process_group
 from infotorch.errors import ConfigError, unknown
 from infotorch.pipeline.fidelity import DEFAULT_SUBSET as SUBSET
-from infotorch.table import Scores
+from infotorch.table import Scores, stem_of
 
 TOP = 10
 BATCH, SHARD = 256, 65_536

@@ -8,9 +8,10 @@ import typer
 from infotorch import store
 from infotorch.cli.failures import Usage
 from infotorch.cli.flags import whole
-from infotorch.cli.rows import Rows, columns_of, time_of
+from infotorch.cli.rows import Rows, columns_of
 from infotorch.cli.terminal import Terminal
 from infotorch.errors import unknown
+from infotorch.table import time_of
 
 COLUMNS = 3  # scores that fit in 80 columns beside id and labels
 

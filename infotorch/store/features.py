@@ -179,6 +179,42 @@ def feature_store(
         yield FeatureStore(folder=path, num_rows=num_rows, part_size=part_size)
 
 
+def open_features(folder: str | Path, *, key: Mapping[str, Any] | None = None) -> FeatureStore:
+    """The feature store in ``folder``, to be read: all rows that have features there.
+
+    Args:
+        folder: The store's folder, or one that holds it as ``network-0``, as the folder of a run's features does.
+        key: Entries that the store's key must have.
+
+    Raises:
+        StoreError: There is none, a part is missing or not as it was written, or the features are of another key.
+    """
+    path = Path(folder)
+    path = path if (path / MANIFEST).is_file() else path / "network-0"
+    if not (path / MANIFEST).is_file():
+        raise errors.StoreError(
+            f"open: {folder} must be a folder of features; got no {MANIFEST} in it. Give the folder that features= "
+            "named."
+        )
+    manifest = decoded("open", path / MANIFEST)
+    for name, value in (key or {}).items():
+        if manifest["key"].get(name) != value:
+            raise errors.StoreError(
+                f"open: features in {path} must be of this run; got {name} {manifest['key'].get(name)!r} there, "
+                f"{value!r} here. Give the folder that features= named for it."
+            )
+    stops = [decoded("open", record)["stop"] for record in sorted(path.glob("part-*.json"))]
+    found = FeatureStore(folder=path, num_rows=max(stops, default=0), part_size=manifest["part_size"])
+    if not stops or len(stops) != len(list(found.parts())):
+        raise errors.StoreError(
+            f"open: {path} must have every part of its features; got {len(stops)}. Run the command that wrote them "
+            "again: it goes on where it stopped."
+        )
+    for part in found.parts():
+        part.check()
+    return found
+
+
 def _rows_of(file: Path, rows: slice) -> np.ndarray:
     """Rows of an array file, read into memory of their own: pages of a map would count as the process's."""
     with open(file, "rb") as stream:

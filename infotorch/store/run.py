@@ -79,6 +79,17 @@ class Run:
         self._check_whole("samples")
         return pa.concat_tables(shard.read("open", columns) for shard in self.shards("samples"))
 
+    def sample_columns(self) -> list[str]:
+        """The names of the columns that ``samples`` returns.
+
+        Raises:
+            StoreError: The run is not finished, or a shard is damaged; the text names rows or file.
+        """
+        if not self.has("samples"):
+            return ["index"]
+        self._check_whole("samples")
+        return self.shards("samples")[0].names("open")
+
     def _check_whole(self, table: str) -> None:
         for shard in self.shards(table):
             if not shard.record.exists():

@@ -98,16 +98,31 @@ class Shard:
         Raises:
             StoreError: The file is missing or damaged; the text names it.
         """
-        data = read_bytes(where, self.file)
-        if hashlib.sha256(data).hexdigest() != self._recorded(where):
-            raise self._damaged(where, "content of another hash")
         try:
-            rows = pq.read_table(pa.BufferReader(arrows_own(data)), columns=columns, use_threads=False)
+            rows = pq.read_table(self._bytes(where), columns=columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise self._damaged(where, f"no Parquet ({str(error).splitlines()[0]})") from error
         if len(rows) != self.stop - self.start:
             raise self._damaged(where, f"{len(rows)} rows for [{self.start}, {self.stop})")
         return rows
+
+    def names(self, where: str) -> list[str]:
+        """The names of the columns.
+
+        Raises:
+            StoreError: The file is missing or damaged; the text names it.
+        """
+        try:
+            return list(pq.read_schema(self._bytes(where)).names)
+        except (pa.ArrowException, OSError) as error:
+            raise self._damaged(where, f"no Parquet ({str(error).splitlines()[0]})") from error
+
+    def _bytes(self, where: str) -> pa.BufferReader:
+        """The file's content, whose hash has been compared with the record."""
+        data = read_bytes(where, self.file)
+        if hashlib.sha256(data).hexdigest() != self._recorded(where):
+            raise self._damaged(where, "content of another hash")
+        return pa.BufferReader(arrows_own(data))
 
     def _recorded(self, where: str) -> str:
         record = decoded(where, self.record)

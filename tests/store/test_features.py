@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from infotorch.errors import DataError, StoreError
-from infotorch.store.features import feature_store
+from infotorch.store.features import feature_store, open_features
 
 KEY = {"parameters": "abc", "sketch": {"kind": "sjlt", "dim": 4}}
 
@@ -117,3 +117,35 @@ def test_damage_is_named(tmp_path):
         shutil.copy(tmp_path / "whole", part.file)
         part.record.write_text(json.dumps({"start": 0, "stop": 3}))
         assert not part.has("x")
+
+
+def test_a_store_is_opened_to_be_read(tmp_path):
+    with open_store(tmp_path / "f" / "network-0") as store:
+        for part in store.parts():
+            write(part)
+    for folder in (tmp_path / "f", tmp_path / "f" / "network-0"):
+        found = open_features(folder, key={"parameters": "abc"})
+        assert found.num_rows == 11
+        np.testing.assert_array_equal(np.concatenate([p.read(*s)[0] for p, *s in found.between(0, 11)]), rows(0, 11)[0])
+    with pytest.raises(StoreError, match="must be of this run; got parameters 'abc' there, 'xyz' here"):
+        open_features(tmp_path / "f", key={"parameters": "xyz"})
+    with pytest.raises(StoreError, match=r"must be a folder of features; got no manifest\.json in it"):
+        open_features(tmp_path)
+
+
+def test_a_store_that_is_not_whole_is_not_opened(tmp_path):
+    with open_store(tmp_path / "f") as store:
+        with pytest.raises(StoreError, match="must have every part of its features; got 0"):
+            open_features(tmp_path / "f")
+        for part in store.parts():
+            write(part)
+    (tmp_path / "f" / "part-00001.json").unlink()
+    with pytest.raises(StoreError, match="must have every part of its features; got 2"):
+        open_features(tmp_path / "f")
+    with open_store(tmp_path / "f") as store:
+        write(list(store.parts())[1])
+    data = bytearray((tmp_path / "f" / "part-00002.npy").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "f" / "part-00002.npy").write_bytes(data)
+    with pytest.raises(StoreError, match="must be as it was written; got content of another hash"):
+        open_features(tmp_path / "f")

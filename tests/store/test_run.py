@@ -16,6 +16,7 @@ def test_scores_samples_and_notes_come_back(tmp_path):
     assert run.scores()["a"].values.tobytes() == truth["a"].values.tobytes() and run.scores().main == "a"
     assert run.scores().index.tolist() == list(range(5)) and run.scores()["a"].source == "test"
     assert run.samples().equals(samples(0, 5)) and run.samples(["id"]).column_names == ["id"]
+    assert run.sample_columns() == samples(0, 5).column_names
     assert run.notes() == {"title": {"sentence": "<b>five</b> samples"}}
     assert run.finished and run.ranges() == [(0, 2), (2, 4), (4, 5)] and run.done() == set(run.ranges())
 
@@ -25,7 +26,9 @@ def test_a_run_without_samples_has_their_index(tmp_path):
         for start, stop in run.ranges():
             run.append(start, scores(start, stop))
         run.finish()
-    assert store.open(tmp_path / "a").samples().equals(pa.table({"index": pa.array(range(5), pa.int64())}))
+    run = store.open(tmp_path / "a")
+    assert run.samples().equals(pa.table({"index": pa.array(range(5), pa.int64())}))
+    assert run.sample_columns() == ["index"]
 
 
 def test_an_unfinished_run_says_what_is_missing(tmp_path):
@@ -45,6 +48,7 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path):
     [
         ("scores/part-00001.parquet", lambda run: run.scores()),
         ("samples/part-00002.parquet", lambda run: run.samples()),
+        ("samples/part-00000.parquet", lambda run: run.sample_columns()),
         ("notes/title.json", lambda run: run.notes()),
     ],
 )

@@ -153,8 +153,8 @@ def duplicates(
 def _rows(rows: Tensor | np.ndarray | str | Path, run: Run | None) -> Rows:
     if isinstance(rows, str | Path):
         made = run.manifest["provenance"] if run is not None else {}
-        names = {"parameters": "parameters", "first outputs": "outputs"}
-        return OnDisk(open_features(rows, key={name: made[key] for name, key in names.items() if key in made}))
+        key = {name: made[name] for name in ("parameters", "outputs") if name in made}
+        return OnDisk(open_features(rows, key=key))
     values = rows if isinstance(rows, Tensor) else torch.as_tensor(np.asarray(rows))
     if values.ndim == 0 or not values.numel() or values.is_complex():
         raise ShapeError(

@@ -260,6 +260,4 @@ def give_back_memory() -> None:
 def _features(part: Part, first: int, last: int, y: torch.Tensor) -> Features:
     """Features of rows [first, last), where the labels are."""
     rows, outputs = (torch.from_numpy(values).to(y.device) for values in part.read(first, last))
-    if rows.dtype == torch.uint16:
-        rows = rows.view(torch.bfloat16).float()
     return Features(rows=rows, outputs=outputs)

@@ -89,7 +89,7 @@ class Part:
         write_bytes(self.record, encoded(record, sort_keys=False))
 
     def read(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Features [rows, C, k] and outputs [rows, C] of rows [first, last) of the data set, in memory.
+        """Features [rows, C, k], float32 or float64, and outputs [rows, C] of rows [first, last) of the data set, in memory.
 
         Raises:
             StoreError: A file is missing or no array of these rows.
@@ -103,6 +103,8 @@ class Part:
             raise self._damaged(f"no array ({error})") from error
         if len(features) != last - first or len(outputs) != self.stop - self.start:
             raise self._damaged(f"{len(features)} rows of {last - first}")
+        if features.dtype == np.uint16:
+            features = (features.astype(np.uint32) << 16).view(np.float32)  # bfloat16 is float32's upper half
         return features, outputs[rows]
 
     def check(self) -> None:

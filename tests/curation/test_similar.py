@@ -72,7 +72,7 @@ def test_features_on_disk_are_rows(rng, tmp_path):
     with feature_store(tmp_path / "f", key={}, num_rows=60, part_size=13) as store:
         for part in store.parts():
             rows = values[part.start : part.stop]
-            part.write([(rows, rows[:, :, 0])], "x", "float32")
+            part.write([(rows, rows[:, :, 0])], "x")
     held = OnDisk(open_features(tmp_path / "f"))
     found, truth = similar_pairs(held, 0.9), similar_pairs(InMemory(torch.from_numpy(values)), 0.9)
     assert all(np.array_equal(a, b) for a, b in zip(found, truth, strict=True))

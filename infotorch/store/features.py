@@ -89,7 +89,7 @@ class Part:
         write_bytes(self.record, encoded(record, sort_keys=False))
 
     def read(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Features [rows, C, k], float32 or float64, and outputs [rows, C] of rows [first, last) of the data set, in memory.
+        """Rows [first, last) of the data set: features [rows, C, k], float32 or float64, and outputs [rows, C].
 
         Raises:
             StoreError: A file is missing or no array of these rows.

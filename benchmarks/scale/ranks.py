@@ -1,6 +1,6 @@
 """One run shared by 1, 2 and 4 processes of one thread each: seconds, and whether the bytes are those of one.
 
-python -m benchmarks.scale.ranks [--num 6000]; INFOTORCH_DATA names the folder of mnist.npz. The network, sketch and
+python -m benchmarks.scale.ranks [--samples 6000]; INFOTORCH_DATA names the folder of mnist.npz. The network, sketch and
 tests are those of benchmarks.scale.mnist. One line a number of processes goes to benchmarks/results/scale-ranks.jsonl;
 seconds are from the start of the first process to the end of the last, imports included.
 """
@@ -42,17 +42,17 @@ def work(num: int, out: str) -> None:
 def main() -> None:
     """Start the processes, print and append a line a number of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num", type=int, default=6000)
+    parser.add_argument("--samples", type=int, default=6000)
     parser.add_argument("--out")
     options = parser.parse_args()
     if options.out:
-        work(options.num, options.out)
+        work(options.samples, options.out)
         return
     truth = None
     with tempfile.TemporaryDirectory() as folder:
         for processes in (1, 2, 4):
             out = pathlib.Path(folder) / str(processes)
-            words = ["-m", "benchmarks.scale.ranks", "--num", str(options.num), "--out", str(out)]
+            words = ["-m", "benchmarks.scale.ranks", "--samples", str(options.samples), "--out", str(out)]
             several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
             start = time.perf_counter()
             line = [sys.executable, *(several if processes > 1 else []), *words]
@@ -60,7 +60,7 @@ def main() -> None:
             seconds = time.perf_counter() - start
             found = digests(out)
             truth = truth or found
-            case = {"data": "MNIST", "N": options.num, "C": 10, "k": 1024, "M": TESTS, "processes": processes}
+            case = {"data": "MNIST", "N": options.samples, "C": 10, "k": 1024, "M": TESTS, "processes": processes}
             measured = {"seconds": round(seconds, 1), "same_bytes": found == truth, "cores": os.cpu_count()}
             append("scale-ranks.jsonl", "ranks", case, measured)
             print(case, measured)

@@ -1,8 +1,17 @@
-"""From a task and its data to a run: samples scored, a network trained, bounds kept; attribution to test outputs."""
+"""From a task and its data to a run: samples scored, a network trained, bounds kept; attribution to test outputs; sketches beside exact scores."""
 
 from infotorch.pipeline.attribution import attribution
 from infotorch.pipeline.bound_notes import keep_bounds
+from infotorch.pipeline.fidelity_curve import FidelityCurve, fidelity_curve, keep_fidelity_curve
 from infotorch.pipeline.limit_training import train_limit
 from infotorch.pipeline.scoring import score
 
-__all__ = ["attribution", "keep_bounds", "score", "train_limit"]
+__all__ = [
+    "FidelityCurve",
+    "attribution",
+    "fidelity_curve",
+    "keep_bounds",
+    "keep_fidelity_curve",
+    "score",
+    "train_limit",
+]

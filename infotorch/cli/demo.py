@@ -100,10 +100,11 @@ def show_scores(terminal: Terminal, found: demo.DemoResult) -> None:
 
 def show_all(terminal: Terminal, found: demo.AllDemoResult) -> None:
     show_suspicious(terminal, found)
+    rank, use = f"Spearman {found.spearman:.3f}", f"{found.directions:,.0f} directions in use"
     terminal.facts([
         *ranked(found),
-        ("fidelity", f"Spearman {found.spearman:.3f} with exact information in weights, on {found.num_compared} digits"),
-        ("sketch", f"{found.dim:,} numbers, for {found.directions:,.0f} directions in use by {found.num_samples:,} digits"),
+        ("fidelity", f"{rank} with exact information in weights, on {found.num_compared} digits"),
+        ("sketch", f"{found.dim:,} numbers, for {use} by {found.num_samples:,} digits"),
         ("run", str(found.run)),
         ("report", str(found.report)),
     ])  # fmt: skip

@@ -23,9 +23,7 @@ def command(
     terminal: Terminal,
     run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of a finished run that infotorch score made.")],
     dims: Annotated[str | None, typer.Option(metavar="INTEGER,...", help=DIMS_HELP)] = None,
-    samples: Annotated[
-        int, typer.Option(parser=whole(FEWEST), metavar="INTEGER", help=SAMPLES_HELP)
-    ] = DEFAULT_SUBSET,
+    samples: Annotated[int, typer.Option(parser=whole(FEWEST), metavar="INTEGER", help=SAMPLES_HELP)] = DEFAULT_SUBSET,
     seeds: Annotated[
         int, typer.Option(parser=whole(1), metavar="INTEGER", help="Sketches of each size that are compared.")
     ] = 3,
@@ -66,7 +64,7 @@ def sizes_of(dims: str) -> list[int]:
 
 def show(terminal: Terminal, curve: pipeline.FidelityCurve, run: str) -> None:
     many = f"mean ± standard error of {len(curve.seeds)} sketches" if len(curve.seeds) > 1 else "one sketch"
-    terminal.say(f"{curve.num_samples:,} samples, scored exactly and by {curve.sketch}; {many} a size:")
+    terminal.say(f"{curve.num_samples:,} samples, exact and by {curve.sketch}; {many} a size:")
     terminal.say()
     head = ["k", "unique information in", "Spearman", "Pearson", "highest tenth"]
     rows = [

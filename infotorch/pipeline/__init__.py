@@ -1,4 +1,4 @@
-"""From a task and its data to a run: samples scored, a network trained, bounds kept; attribution to test outputs; sketches beside exact scores."""
+"""From a task and its data to a run: samples scored, a network trained, bounds kept; attribution; sketches checked."""
 
 from infotorch.pipeline.attribution import attribution
 from infotorch.pipeline.bound_notes import keep_bounds

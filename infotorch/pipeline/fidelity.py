@@ -168,12 +168,9 @@ def main_columns(scores: Scores) -> dict[str, str]:
 
 def compared(sketched: Scores, exact: Scores) -> dict[str, Agreement]:
     """Column by column."""
-    return {
-        stem: agreement(sketched[name].values, exact[name].values) for stem, name in main_columns(exact).items()
-    }
+    return {stem: agreement(sketched[name].values, exact[name].values) for stem, name in main_columns(exact).items()}
 
 
 def _spread(total: int, few: int) -> torch.Tensor:
     """So many places from the first to the last of ``total``, or all."""
     return torch.from_numpy(np.unique(np.linspace(0, total - 1, min(few, total)).round().astype(np.int64)))
-

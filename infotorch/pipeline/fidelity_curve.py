@@ -100,8 +100,8 @@ def fidelity_curve(
 ) -> FidelityCurve:
     """Exact scores of some samples, and sketched ones by sketches of several sizes and seeds beside them.
 
-    The subset is that of ``score``'s ``fidelity``: spread evenly, trained alone, with the options of the measure. It uses
-    fewer directions than all samples, so that agreement at one k is the best that can be hoped for at that k.
+    The subset is that of ``score``'s ``fidelity``: spread evenly, trained alone, with the options of the measure. A
+    sketch is compared with the exact scores of that training; those of all samples are not known.
 
     Args:
         measure: Options of the training; its ``sketch`` and the first ``seed`` are used, its ``form`` isn't.
@@ -150,7 +150,7 @@ def fidelity_curve(
     column = next(iter(main_columns(exact).values()))
     width = measure.sketching(ready.tasks[0]).width
     nearest = min(sizes, key=lambda k: abs(math.log(k / width)))
-    points = []
+    points: list[Point] = []
     for k in sizes:
         found: dict[str, list[Agreement]] = {}
         for more in range(seeds):

@@ -48,9 +48,7 @@ def reloaded(run: store.Run, task: Task, samples: Samples, test_data: Any) -> tu
     for config in configs:
         measure = _measure(config, test_data)
         _check_same(run, {"measure": config}, {"measure": {"name": measure.name, **measure.config()}})
-        form = measure.chosen(
-            measure.prepared(task, samples.x, samples.y), command["memory_limit"], on_disk=True
-        )
+        form = measure.chosen(measure.prepared(task, samples.x, samples.y), command["memory_limit"], on_disk=True)
         if form.name == "primal" and not form.is_exact:
             return measure, command["memory_limit"]
     raise ConfigError(
@@ -86,6 +84,6 @@ def _check_same(run: store.Run, there: Mapping[str, Any], now: Mapping[str, Any]
         place, was, is_now = found
         shown = [text if len(text) <= 80 else f"{text[:77]}..." for text in map(json.dumps, (was, is_now))]
         raise StoreError(
-            f"{WHERE}: {run.path} must be a run of this task and data; got {place} {shown[0]} there and {shown[1]} now. "
-            "Restore what changed, or score again."
+            f"{WHERE}: {run.path} must be a run of this task and data; got {place} {shown[0]} there and {shown[1]} "
+            "now. Restore what changed, or score again."
         )

@@ -62,7 +62,9 @@ def equality(
         .mark_line(stroke="var(--ink-2)", strokeDash=[4, 4], strokeWidth=1)
         .encode(x=x, y=y),
         altair.Chart(altair.NamedData(name="rows"))
-        .mark_point(filled=True, fill="var(--accent)", size=64 if len(rows) <= FEW else 24, opacity=0.9, cursor="pointer")
+        .mark_point(
+            filled=True, fill="var(--accent)", size=64 if len(rows) <= FEW else 24, opacity=0.9, cursor="pointer"
+        )
         .encode(x="x:Q", y="y:Q", tooltip=["name:N", f"{right}:N", f"{upward}:N"]),
     ).properties(width="container", height=360)
     return Figure(

@@ -45,7 +45,7 @@ def fidelity(view: View) -> Chapter | None:
                 pairs["index"],
                 [("exact", pairs["exact"]), ("sketched", pairs["sketched"])],
                 id="fidelity-scatter",
-                alt=f"Scatter of {n} samples, exact score against the score of one sketch of {count(at['dim'])} numbers.",
+                alt=f"Scatter of {n} samples, exact score against that of one sketch, k = {count(at['dim'])}.",
                 caption=f"One sketch of {count(at['dim'])} numbers, seed {pairs['seed']}. On the dashed line both are "
                 "equal. Both are of a training on these samples alone, so they are not the run’s scores.",
             ),
@@ -62,16 +62,17 @@ def _curve(note: Mapping[str, Any]) -> Figure:
         for point in note["points"]
         for (name, found), color in zip(point["columns"].items(), COLORS, strict=False) if found["spearman"]
     ]  # fmt: skip
-    marks = [{"k": note["dim"], "word": "k of the run", "top": True}]
-    if note["effective_dimension"] is not None:
-        marks.append({"k": max(1.0, note["effective_dimension"]), "word": "directions in use", "top": False})
+    marks = [{"k": note["dim"], "word": "k of the run", "shown": count(note["dim"]), "top": True}]
+    known = note["effective_dimension"]
+    if known is not None:
+        marks.append({"k": max(1.0, known), "word": "directions in use", "shown": number(known), "top": False})
     lines = list(dict.fromkeys(row["line"] for row in rows))
     ends = {line: [row for row in rows if row["line"] == line] for line in lines}
     told = "; ".join(f"{line} {found[0]['shown']} to {found[-1]['shown']}" for line, found in ends.items())
     sizes = [point["dim"] for point in note["points"]]
     between = f"k = {count(sizes[0])} to {count(sizes[-1])}" if len(sizes) > 1 else f"k = {count(sizes[0])}"
     strokes = f" Upright strokes: standard error of {_draws(len(note['seeds']))}." if len(note["seeds"]) > 1 else ""
-    marked = listed([f"{mark['word']}, {number(mark['k'])}" for mark in marks])
+    marked = listed([f"{mark['word']}: {mark['shown']}" for mark in marks])
     return Figure(
         id="fidelity-curve",
         title="Rank correlation over the size of the sketch",

@@ -146,7 +146,10 @@ def test_another_network_data_or_test_data_is_refused_by_name(finished):
         ({"task": made(1)[0]}, r"got provenance\.parameters"),
         ({"data": (x, (y + 1) % C)}, r"got data\.digest"),
         ({"tests": measure().test_data + 1}, r"got measure\.test_data"),
-        ({"task": Task(nn.Sequential(task.model[0], nn.ReLU(), task.model[2]).eval())}, r"got task\.model\.layers\[2\]"),
+        (
+            {"task": Task(nn.Sequential(task.model[0], nn.ReLU(), task.model[2]).eval())},
+            r"got task\.model\.layers\[2\]",
+        ),
     ]
     for changed, words in cases:
         with pytest.raises(StoreError, match=rf"fidelity: .* must be a run of this task and data; {words}"):

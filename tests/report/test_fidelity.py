@@ -31,7 +31,10 @@ def test_the_curve_has_every_size_and_both_marks():
         for point in note["points"]
         for name, found in point["columns"].items()
     }
-    assert [(mark["word"], mark["k"]) for mark in data["marks"]] == [("k of the run", 1024), ("directions in use", 212.4)]
+    assert [(mark["word"], mark["k"]) for mark in data["marks"]] == [
+        ("k of the run", 1024),
+        ("directions in use", 212.4),
+    ]
     assert all(row["low"] == pytest.approx(2 * row["y"] - row["high"]) for row in data["rows"])
     assert len(figure.table.rows) == 8 and figure.table.rows[0][0] == "256, weights"
     assert {row["x"] for row in scatter.spec["datasets"]["rows"]} == set(note["pairs"]["exact"])
@@ -40,8 +43,9 @@ def test_the_curve_has_every_size_and_both_marks():
 
 def test_words_hold_the_numbers():
     chapter = fidelity(seen())
-    assert "With 1,024 numbers a gradient (the run’s own size) the rank correlation is 0.970 ± 0.004 in the weights" in (
-        chapter.says
+    assert (
+        "With 1,024 numbers a gradient (the run’s own size) the rank correlation is 0.970 ± 0.004 in the weights"
+        in (chapter.says)
     )
     assert "Training on all samples uses about 212 directions." in chapter.says
     assert "about 198 directions" in chapter.does_not_say

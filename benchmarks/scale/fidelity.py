@@ -108,9 +108,9 @@ def section() -> str:
 `python -m benchmarks.scale.fidelity`: {case["N"]:,} handwritten digits of {case["C"]} classes, all at once, a network
 64-128-10 with tanh (P = {case["P"]:,}) at its initial weights, `l2` {case["l2"]:g}, functions on {case["M"]} other
 digits. Spearman with the exact scores of the dual form, whose kernel has {case["N"] * case["C"]:,} rows; means over
-{case["seeds"]} seeds of the sketch ± standard errors. Training uses {flow:.0f} directions at time {TIME:g} (300 steps at
-0.05) and {end:.0f} at convergence, so that the rule of thumb, k = max({LEAST:,}, {A_DIRECTION} times the directions),
-gives k = {at:,}.
+{case["seeds"]} seeds of the sketch ± standard errors. Training uses {flow:.0f} directions at time {TIME:g} (300 steps
+at 0.05) and {end:.0f} at convergence, so that the rule of thumb, k = max({LEAST:,}, {A_DIRECTION} times the
+directions), gives k = {at:,}.
 
 {table}
 | goal at the rule's k, every column and seed | met |

@@ -19,8 +19,10 @@ from infotorch.task import Task
 
 __all__ = ["AllDemoResult", "run_all"]
 
-DIM, NUM_COMPARED, EVERY = 1024, 150, 9
-"""Size of the sketch; digits that are also scored exactly; one of so many is what functions are compared on."""
+DIM, DIMS = 1024, (256, 512, 1024, 2048)
+"""Size of the sketch, and sizes that are compared with exact scores."""
+NUM_COMPARED, EVERY = 150, 9
+"""Digits that are also scored exactly; of every so many digits one is what functions are compared on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ def run_all(
     seed: int = 0,
     num_samples: int = NUM_DIGITS,
     dim: int = DIM,
-    dims: Sequence[int] | None = None,
+    dims: Sequence[int] = DIMS,
     num_compared: int = NUM_COMPARED,
     num_sketches: int = 3,
     progress: Progress | None = None,
@@ -71,7 +73,7 @@ def run_all(
         seed: Of the order, the flips, the initial weights and the sketch.
         num_samples: Digits, at most 1,797.
         dim: Size of the sketch, k.
-        dims: Sizes to compare, as of ``infotorch.pipeline.fidelity_curve``.
+        dims: Sizes to compare.
         num_compared: Digits that are also scored exactly.
         num_sketches: Sketches of each size that are compared.
         progress: Called with stage, steps done, steps in all.

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 import infotorch
 from benchmarks.record import append, read
+from benchmarks.scale import fidelity
 from benchmarks.scale.mnist import images, network
 from infotorch import Task, UniqueInformation
 from infotorch.measures import detection
@@ -305,7 +306,7 @@ def text() -> str:
     met = [[what, "yes" if holds else "no"] for what, holds in goals()]
     costs = [[name, str(line["seconds"]), str(line["cpu_seconds"]), str(line["load"])] for name, line in found.items()]
     return (
-        HEAD + _table(head, rows) + CHOSEN + KEEPING + _table(["kept", "accuracy"], kept)
+        HEAD + _table(head, rows) + CHOSEN + KEEPING + _table(["kept", "accuracy"], kept) + fidelity.section()
         + "## Goals\n\n" + _table(["goal", "met"], met)
         + "## Cost\n\nAll seeds of a case, training included, on one thread of a core that others share.\n\n"
         + _table(["case", "seconds", "processor seconds", "load"], costs)

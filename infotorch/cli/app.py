@@ -38,6 +38,7 @@ class Part(NamedTuple):
 COMMANDS = {
     "demo": Command("infotorch.cli.demo", "Show on handwritten digits what infotorch does.", "always"),
     "score": Command("infotorch.cli.score", "Score every sample of a task of your own.", "with --out"),
+    "fidelity": Command("infotorch.cli.fidelity", "Compare a run's sketched scores with exact ones, size by size."),
     "summarize": Command("infotorch.cli.summarize", "Keep the samples that a network learns most from."),
     "train": Command("infotorch.cli.train", "Train a classifier that doesn't memorise wrong labels.", "with --out"),
     "bound": Command("infotorch.cli.bound", "Bound the generalization gap, from many training runs.", "always"),

@@ -7,11 +7,13 @@ from typing import Annotated, Literal
 import typer
 
 from infotorch import demo
+from infotorch.cli.failures import Usage
 from infotorch.cli.flags import whole
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number
 
-OUT_HELP = "Folder for the run and the report. \\[default: infotorch-demo, infotorch-demo-limit or …-bounds]"
+OUT_HELP = "Folder for the run and the report. \\[default: infotorch-demo, or infotorch-demo-all, …-limit or …-bounds]"
+ALL_HELP = "Score all 1,797 digits, by sketched gradients, beside the exact scores of some."
 
 
 def command(
@@ -25,15 +27,21 @@ def command(
     ] = "scores",
     out: Annotated[str | None, typer.Option(metavar="DIR", help=OUT_HELP)] = None,
     seed: Annotated[int, typer.Option(parser=whole(0), metavar="INTEGER", help="Of split, flips and weights.")] = 0,
+    everything: Annotated[bool, typer.Option("--all", help=ALL_HELP)] = False,
 ) -> None:
     """Shows one of the three on digits; prints what was found."""
-    found: demo.DemoResult | demo.LimitDemoResult | demo.BoundsDemoResult
+    if everything and what != "scores":
+        raise Usage(f"demo: --all belongs to scores; got {what}. Leave one of them out.")
+    found: demo.DemoResult | demo.AllDemoResult | demo.LimitDemoResult | demo.BoundsDemoResult
     if what == "limit":
         progress = False if terminal.quiet else True
         found = demo.run_limit(pathlib.Path(out or "infotorch-demo-limit"), seed=seed, progress=progress)
     elif what == "bounds":
         with terminal.progress() as live:
             found = demo.run_bounds(pathlib.Path(out or "infotorch-demo-bounds"), seed=seed, progress=live)
+    elif everything:
+        with terminal.progress() as live, terminal.warnings():
+            found = demo.run_all(pathlib.Path(out or "infotorch-demo-all"), seed=seed, progress=live)
     else:
         with terminal.progress() as live:
             found = demo.run(pathlib.Path(out or "infotorch-demo"), seed=seed, progress=live)
@@ -43,11 +51,13 @@ def command(
         terminal.result(dataclasses.asdict(found) | {"run": str(found.run), "report": str(found.report)})
     elif isinstance(found, demo.LimitDemoResult):
         show_limit(terminal, found)
+    elif isinstance(found, demo.AllDemoResult):
+        show_all(terminal, found)
     else:
         show_scores(terminal, found)
 
 
-def show_scores(terminal: Terminal, found: demo.DemoResult) -> None:
+def show_suspicious(terminal: Terminal, found: demo.DemoResult | demo.AllDemoResult) -> None:
     terminal.say("The ten most suspicious digits:")
     terminal.say()
     terminal.table(
@@ -67,11 +77,34 @@ def show_scores(terminal: Terminal, found: demo.DemoResult) -> None:
     )
     terminal.say()
     terminal.say(f"AUROC {found.auroc:.3f}")
-    terminal.facts([
+
+
+def ranked(found: demo.DemoResult | demo.AllDemoResult) -> list[tuple[str, str]]:
+    """What the figures of flipped labels mean."""
+    return [
         ("which is", "the chance that a flipped label ranks above another, by own residual"),
         ("precision", f"{found.precision:.3f} among the first {found.num_flipped}, as many as were flipped"),
+    ]
+
+
+def show_scores(terminal: Terminal, found: demo.DemoResult) -> None:
+    show_suspicious(terminal, found)
+    terminal.facts([
+        *ranked(found),
         ("retraining", f"Pearson {found.pearson:.4f}, Spearman {found.spearman:.4f} with samples left out for real"),
         ("accuracy", f"{found.accuracy:.3f} on other digits"),
+        ("run", str(found.run)),
+        ("report", str(found.report)),
+    ])  # fmt: skip
+
+
+def show_all(terminal: Terminal, found: demo.AllDemoResult) -> None:
+    show_suspicious(terminal, found)
+    rank, use = f"Spearman {found.spearman:.3f}", f"{found.directions:,.0f} directions in use"
+    terminal.facts([
+        *ranked(found),
+        ("fidelity", f"{rank} with exact information in weights, on {found.num_compared} digits"),
+        ("sketch", f"{found.dim:,} numbers, for {use} by {found.num_samples:,} digits"),
         ("run", str(found.run)),
         ("report", str(found.report)),
     ])  # fmt: skip

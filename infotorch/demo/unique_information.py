@@ -55,11 +55,23 @@ def digits(seed: int) -> tuple[Samples, Samples, Tensor]:
     """Training digits with a tenth of their labels flipped, test digits, and the true labels of the training ones."""
     rng = torch.Generator().manual_seed(seed)
     train, test = split(NUM_TRAIN, NUM_TEST, rng)
-    flipped = torch.zeros(NUM_TRAIN, dtype=torch.bool)
-    flipped[torch.randperm(NUM_TRAIN, generator=rng)[: round(FLIPPED * NUM_TRAIN)]] = True
-    shift = torch.randint(1, 10, (NUM_TRAIN,), generator=rng)
-    given = torch.where(flipped, (train.y + shift) % 10, train.y)
-    return dataclasses.replace(train, y=given, metadata={"flipped": flipped.numpy()}), test, train.y
+    return flipped(train, rng), test, train.y
+
+
+def flipped(samples: Samples, rng: torch.Generator) -> Samples:
+    """With a tenth of the labels moved to another digit, and told which."""
+    N = len(samples)
+    chosen = torch.zeros(N, dtype=torch.bool)
+    chosen[torch.randperm(N, generator=rng)[: round(FLIPPED * N)]] = True
+    shift = torch.randint(1, 10, (N,), generator=rng)
+    given = torch.where(chosen, (samples.y + shift) % 10, samples.y)
+    return dataclasses.replace(samples, y=given, metadata={"flipped": chosen.numpy()})
+
+
+def network(seed: int) -> nn.Module:
+    """64-128-10, tanh, at its initial weights."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 10)).eval()
 
 
 def train(model: nn.Module, x: Tensor, y: Tensor, kept: Tensor, progress: Progress | None = None) -> Tensor:
@@ -120,59 +132,74 @@ def retraining(
     }
 
 
-def findings(scores: Scores, samples: Samples, truth: Tensor, retrained: dict[str, Any]) -> dict[str, Any]:
-    """The notes of the run: what the report says besides the scores."""
+def detected(scores: Scores, samples: Samples, truth: Tensor) -> dict[str, Any]:
+    """How well the scores tell flipped labels from right ones, and the ten samples to look at first."""
     metrics = require("demo", "sklearn.metrics", "demo")
-    flipped = samples.metadata["flipped"]
+    flips = samples.metadata["flipped"]
     residual, functions = scores["own_residual"].values, scores["unique_information_functions"].values
     suggested, given = scores["suggested_label"].values, samples.y.numpy()
-    num_flipped = int(flipped.sum())
+    num_flipped = int(flips.sum())
     order = np.argsort(-residual)
-    wrong = suggested != given
-    auroc = float(metrics.roc_auc_score(flipped, residual))
-    precision = float(flipped[order[:num_flipped]].mean())
+    return {
+        "auroc": float(metrics.roc_auc_score(flips, residual)),
+        "auroc_information": float(metrics.roc_auc_score(flips, functions)),
+        "precision": float(flips[order[:num_flipped]].mean()),
+        "num_flipped": num_flipped,
+        "suspicious": [
+            {
+                "id": samples.ids[i],
+                "given": int(given[i]),
+                "suggested": int(suggested[i]),
+                "true": int(truth[i]),
+                "flipped": bool(flips[i]),
+                "own_residual": float(residual[i]),
+                "unique_information_functions": float(functions[i]),
+            }
+            for i in order[:10]
+        ],
+    }
+
+
+def disagreement(scores: Scores, samples: Samples) -> dict[str, str]:
+    """The note "finding"."""
+    flips = samples.metadata["flipped"]
+    wrong = scores["suggested_label"].values != samples.y.numpy()
+    return {
+        "text": f"{int(wrong.sum())} labels disagree with what the network says without them; of the "
+        f"{int(flips.sum())} flipped on purpose {int((wrong & flips).sum())} are among them."
+    }
+
+
+def figures(found: dict[str, Any], *others: Estimate) -> list[dict[str, Any]]:
+    """The note "figures"."""
     estimate = functools.partial(Estimate, kind="diagnostic", source="labels flipped on purpose")
-    figures = [
-        estimate(name="AUROC of the leave-one-out residual for flipped labels", value=auroc),
-        estimate(
-            name="AUROC of the unique information in function space",
-            value=float(metrics.roc_auc_score(flipped, functions)),
-        ),
-        estimate(name=f"share of flipped labels among the first {num_flipped}", value=precision),
-        estimate(name="Pearson correlation with true retraining", value=retrained["pearson"], source=retrained["what"]),
+    first = f"share of flipped labels among the first {found['num_flipped']}"
+    own = [
+        estimate(name="AUROC of the leave-one-out residual for flipped labels", value=found["auroc"]),
+        estimate(name="AUROC of the unique information in function space", value=found["auroc_information"]),
+        estimate(name=first, value=found["precision"]),
     ]
+    return [dataclasses.asdict(figure) for figure in (*own, *others)]
+
+
+def findings(scores: Scores, samples: Samples, truth: Tensor, retrained: dict[str, Any]) -> dict[str, Any]:
+    """The notes of the run: what the report says besides the scores."""
+    found = detected(scores, samples, truth)
+    agreement = Estimate(
+        name="Pearson correlation with true retraining",
+        value=retrained["pearson"],
+        kind="diagnostic",
+        source=retrained["what"],
+    )
     return {
         "title": {
             "sentence": f"Exact unique information of {len(scores)} handwritten digits for a 64-128-10 tanh network "
             f"after {STEPS} steps of gradient descent, linearized at its initial weights"
         },
-        "finding": {
-            "text": f"{int(wrong.sum())} labels disagree with what the network says without them; of the {num_flipped} "
-            f"flipped on purpose {int((wrong & flipped).sum())} are among them."
-        },
-        "figures": [dataclasses.asdict(figure) for figure in figures],
+        "finding": disagreement(scores, samples),
+        "figures": figures(found, agreement),
         "retraining": retrained,
-        "demo": {
-            "auroc": auroc,
-            "auroc_information": figures[1].value,
-            "precision": precision,
-            "num_flipped": num_flipped,
-            "accuracy": retrained["accuracy"],
-            "pearson": retrained["pearson"],
-            "spearman": retrained["spearman"],
-            "suspicious": [
-                {
-                    "id": samples.ids[i],
-                    "given": int(given[i]),
-                    "suggested": int(suggested[i]),
-                    "true": int(truth[i]),
-                    "flipped": bool(flipped[i]),
-                    "own_residual": float(residual[i]),
-                    "unique_information_functions": float(functions[i]),
-                }
-                for i in order[:10]
-            ],
-        },
+        "demo": {**found, **{name: retrained[name] for name in ("accuracy", "pearson", "spearman")}},
     }
 
 
@@ -194,8 +221,7 @@ def run(out: str | pathlib.Path = "infotorch-demo", *, seed: int = 0, progress: 
     """
     out = free_folder(out)
     samples, test, truth = digits(seed)
-    torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 10)).eval()
+    model = network(seed)
     measure = UniqueInformation(space="both", lr=LR, steps=STEPS, l2=L2, test_data=test.x)
 
     def notes(scores: Scores) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from infotorch.pipeline.attribution import attribution
 from infotorch.pipeline.bound_notes import keep_bounds
 from infotorch.pipeline.checkpoints import score_checkpoints
 from infotorch.pipeline.comparison import Comparison, compare_summary
+from infotorch.pipeline.fidelity_curve import FidelityCurve, fidelity_curve, keep_fidelity_curve
 from infotorch.pipeline.limit_training import train_limit
 from infotorch.pipeline.retraining import retrain_accuracy
 from infotorch.pipeline.scoring import score
@@ -12,11 +13,14 @@ from infotorch.pipeline.trajectory import Trajectory
 
 __all__ = [
     "Comparison",
+    "FidelityCurve",
     "Summary",
     "Trajectory",
     "attribution",
     "compare_summary",
+    "fidelity_curve",
     "keep_bounds",
+    "keep_fidelity_curve",
     "retrain_accuracy",
     "score",
     "score_checkpoints",

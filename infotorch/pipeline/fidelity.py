@@ -11,9 +11,10 @@ from infotorch.errors import ConfigError, DataError, NumericsError
 from infotorch.measures import UniqueInformation
 from infotorch.measures.agreement import Agreement, agreement
 from infotorch.measures.measure import Progress
+from infotorch.table import Scores
 from infotorch.task import Task
 
-__all__ = ["DEFAULT_SUBSET", "Fidelity", "fidelity"]
+__all__ = ["DEFAULT_SUBSET", "FEWEST", "Fidelity", "Subset", "compared", "fidelity", "main_columns", "subset_of"]
 
 DEFAULT_SUBSET = 256
 MOST_ROWS = 3000
@@ -100,44 +101,78 @@ def fidelity(
         num_samples: Of the subset.
         progress: Called with stage, steps done, steps in all.
     """
-    most = max(2, MOST_ROWS // num_outputs)
-    chosen = _spread(len(samples), min(num_samples, most))
+    subset = subset_of(measure, samples, x_test, num_outputs=num_outputs, num_samples=num_samples)
     about: dict[str, Any] = {
-        "num_samples": len(chosen),
+        "num_samples": len(subset.index),
         "dim": width,
         "effective_dimension": effective_dimension,
     }
-    if len(chosen) < FEWEST and len(chosen) < num_samples:
-        why = f"only {len(chosen)} samples of {num_outputs:,} outputs can be compared in reasonable time"
+    if len(subset.index) < FEWEST and len(subset.index) < num_samples:
+        why = f"only {len(subset.index)} samples of {num_outputs:,} outputs can be compared in reasonable time"
         return Fidelity(columns={}, why_not=why, **about)
-    x, y = samples.x[chosen], samples.y[chosen]
-    if x_test is not None:
-        measure = replace(measure, test_data=x_test[_spread(len(x_test), most)])
     if progress:
         progress("fidelity", 0, 1)
-    removed = None if measure.removed is None else torch.as_tensor(np.asarray(measure.removed))[chosen]
-    options: dict[str, Any] = {"models": _first(measure), "removed": removed, "also": None}
     try:
-        both = [
-            replace(measure, **own, **options).scores(task, x, y, memory_limit=memory_limit)
-            for own in ({"form": "dual", "dim": None}, {"form": "primal"})
-        ]
+        exact = subset.scores(task, memory_limit, form="dual", dim=None)
+        sketched = subset.scores(task, memory_limit, form="primal")
     except (ConfigError, DataError, NumericsError) as error:  # what all samples bear, some may not
         return Fidelity(columns={}, why_not=str(error), **about)
     if progress:
         progress("fidelity", 1, 1)
-    names = [name for name in both[0].columns if name.startswith("unique_information") and "stderr" not in name]
-    last = {name.partition("_steps_")[0].partition("_time_")[0]: name for name in names}
-    return Fidelity(
-        columns={stem: agreement(both[1][name].values, both[0][name].values) for stem, name in last.items()},
-        **about,
-    )
+    return Fidelity(columns=compared(sketched, exact), **about)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subset:
+    """Some samples of a data set, trained alone."""
+
+    index: torch.Tensor
+    """Their places, int64 [n]."""
+    x: torch.Tensor
+    """[n, ...]"""
+    y: torch.Tensor
+    """[n] or [n, C]"""
+    measure: UniqueInformation
+    """Of them alone, under the first network."""
+
+    def scores(self, task: Task, memory_limit: int | None, **options: Any) -> Scores:
+        """By the measure with other ``options``."""
+        return replace(self.measure, **options).scores(task, self.x, self.y, memory_limit=memory_limit)
+
+
+def subset_of(
+    measure: UniqueInformation,
+    samples: Samples,
+    x_test: torch.Tensor | None,
+    *,
+    num_outputs: int,
+    num_samples: int,
+) -> Subset:
+    """So many samples, spread evenly, or as many as can be scored exactly in reasonable time; arguments as above."""
+    most = max(2, MOST_ROWS // num_outputs)
+    chosen = _spread(len(samples), min(num_samples, most))
+    options: dict[str, Any] = {"also": None}
+    if x_test is not None:
+        options["test_data"] = x_test[_spread(len(x_test), most)]
+    if measure.removed is not None:
+        options["removed"] = torch.as_tensor(np.asarray(measure.removed))[chosen]
+    if measure.models is not None:
+        options["models"] = list(measure.models[:1])
+    own = replace(measure, **options)
+    return Subset(index=chosen, x=samples.x[chosen], y=samples.y[chosen], measure=own)
+
+
+def main_columns(scores: Scores) -> dict[str, str]:
+    """Columns of information by name, of the last time where there are several."""
+    names = [name for name in scores.columns if name.startswith("unique_information") and "stderr" not in name]
+    return {name.partition("_steps_")[0].partition("_time_")[0]: name for name in names}
+
+
+def compared(sketched: Scores, exact: Scores) -> dict[str, Agreement]:
+    """Column by column."""
+    return {stem: agreement(sketched[name].values, exact[name].values) for stem, name in main_columns(exact).items()}
 
 
 def _spread(total: int, few: int) -> torch.Tensor:
     """So many places from the first to the last of ``total``, or all."""
     return torch.from_numpy(np.unique(np.linspace(0, total - 1, min(few, total)).round().astype(np.int64)))
-
-
-def _first(measure: UniqueInformation) -> list[Any] | None:
-    return None if measure.models is None else list(measure.models[:1])

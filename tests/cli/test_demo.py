@@ -108,3 +108,42 @@ def test_limit_prints_both_accuracies_in_percent(run, monkeypatch):
 def test_a_demo_that_there_is_not(run):
     done = run("demo", "limits")
     assert done.code == 2 and "limits" in done.err
+
+
+ALL = demo.AllDemoResult(
+    num_samples=1797,
+    auroc=0.9712,
+    auroc_information=0.95,
+    precision=0.9,
+    num_flipped=180,
+    dim=1024,
+    directions=205.4,
+    num_compared=150,
+    spearman=0.9812,
+    stderr=0.001,
+    suspicious=FOUND.suspicious,
+    run=pathlib.Path("here/run"),
+    report=pathlib.Path("here/report.html"),
+)
+
+
+def test_all_digits_are_scored_on_demand(run, monkeypatch, asked):
+    calls = []
+    monkeypatch.setattr(demo, "run_all", lambda out, *, seed, progress: calls.append((out, seed)) or ALL)
+    done = run("demo", "--all", "--seed", "3")
+    assert calls == [(pathlib.Path("infotorch-demo-all"), 3)] and asked == [] and done.code == 0
+    lines = done.out.splitlines()
+    assert max(map(len, lines)) <= 80 and sum(line.startswith("digit-") for line in lines) == 10
+    assert lines[-4:] == [
+        "fidelity   Spearman 0.981 with exact information in weights, on 150 digits",
+        "sketch     1,024 numbers, for 205 directions in use by 1,797 digits",
+        "run        here/run",
+        "report     here/report.html",
+    ]
+    found = json.loads(run("demo", "--all", "--json", "--quiet", "--out", "there").out)
+    assert found["num_flipped"] == 180 and found["run"] == "here/run" and calls[1] == (pathlib.Path("there"), 0)
+
+
+def test_all_belongs_to_scores(run):
+    line = "demo: --all belongs to scores; got limit. Leave one of them out.\n"
+    assert run("demo", "limit", "--all") == (2, "", line)

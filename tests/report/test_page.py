@@ -12,7 +12,7 @@ import pytest
 
 from infotorch.report import build
 from infotorch.report.numbers import number
-from tests.report.double import bounds_run, digits_run, limit_note, noise_run
+from tests.report.double import bounds_run, digits_run, fidelity_note, limit_note, noise_run
 
 HOSTILE = [
     '<script>window.hacked=1</script>', '"><img src=x onerror=window.hacked=1>', "'; window.hacked=1; '", "{{ 7 * 7 }}",
@@ -97,6 +97,7 @@ def browser(folder):
 def digits(folder):
     run = digits_run()
     chapters = {"limit": limit_note(), "bounds": bounds_run(checkpoints=(20, 200)).noted["bounds"]}
+    chapters["fidelity_curve"] = fidelity_note(run)
     return build(dataclasses.replace(run, noted=run.noted | chapters), folder / "digits.html")
 
 

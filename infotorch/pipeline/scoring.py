@@ -174,8 +174,8 @@ class _Job:
         found = {}
         for place, measure in enumerate(self.measures):
             if isinstance(measure, UniqueInformation):
-                x = self.samples.x if isinstance(self.samples.x, Tensor) else self.samples.x[:2]
-                self.task.split((x, self.samples.y[: len(x)]))
+                x = self.samples.x[:2]
+                self.task.split((x, self.samples.y[:2]))
                 ready = measure.prepared(self.task, x, self.samples.y)
                 form = measure.chosen(ready, self.memory_limit, on_disk=True)
                 if form.name == "primal":

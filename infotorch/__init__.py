@@ -41,7 +41,7 @@ from infotorch.measures import (
     unique_information_from_kernel,
     unique_information_from_shared_kernel,
 )
-from infotorch.pipeline import attribution, score
+from infotorch.pipeline import ScorePlan, attribution, score, score_plan
 from infotorch.table import Column, Estimate, Scores
 from infotorch.task import Loss, Task, softmax_factor
 
@@ -63,6 +63,7 @@ __all__ = [
     "NotSupported",
     "NumericsError",
     "Samples",
+    "ScorePlan",
     "Scores",
     "ShapeError",
     "StoreError",
@@ -87,6 +88,7 @@ __all__ = [
     "per_sample_grads",
     "register_layer",
     "score",
+    "score_plan",
     "sgd_unique_information",
     "sketch",
     "softmax_factor",

@@ -3,6 +3,7 @@
 from infotorch.pipeline.attribution import attribution
 from infotorch.pipeline.bound_notes import keep_bounds
 from infotorch.pipeline.limit_training import train_limit
+from infotorch.pipeline.planning import ScorePlan, score_plan
 from infotorch.pipeline.scoring import score
 
-__all__ = ["attribution", "keep_bounds", "score", "train_limit"]
+__all__ = ["ScorePlan", "attribution", "keep_bounds", "score", "score_plan", "train_limit"]

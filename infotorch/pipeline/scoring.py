@@ -80,48 +80,18 @@ def score(
         DataError: Data without fixed order, without samples, or with one that is not finite.
         StoreError: ``out`` can't be written, is being written, or holds something else; what is there stays resumable.
     """
-    for name, size in (("batch_size", batch_size), ("shard_size", shard_size)):
-        if size < 1:
-            raise errors.ConfigError(f"score: {name} must be at least 1; got {size}. Choose a positive number.")
-    for name, given in (("command", command), ("notes", notes), ("features", features)):
-        if given is not None and out is None:
-            raise errors.ConfigError(f"score: {name} belongs to a run on disk; got no out. Give out, or leave it out.")
-    if fidelity and fidelity < 2:
-        raise errors.ConfigError(f"score: fidelity must be 0 or at least 2; got {fidelity}. Give 256, or 0 for none.")
-    chosen = _chosen(measures)
-    _check_groups(chosen, out)
-    samples = samples_of(data)
-    job = _Job(
-        task=task, samples=samples, measures=chosen, memory_limit=memory_limit, batch_size=batch_size, progress=progress
-    )
-    if any(map(_per_group, chosen)):
-        return chosen[0].scores(task, samples.x, samples.y, memory_limit=memory_limit, progress=progress)
+    job = job_of(
+        task, data, measures, out=out, memory_limit=memory_limit, batch_size=batch_size, shard_size=shard_size,
+        progress=progress, fidelity=fidelity, on_disk={"command": command, "notes": notes, "features": features},
+    )  # fmt: skip
+    samples = job.samples
+    if any(map(per_group, job.measures)):
+        return job.measures[0].scores(task, samples.x, samples.y, memory_limit=memory_limit, progress=progress)
     if out is None:
         whole = job.whole()
         parts = [job.part(whole, start, stop) for start, stop in _ranges(0, len(samples), shard_size)]
         return stacked(parts)
-    outputs = outputs_digest(task, samples)  # before any look at the model, which may keep what it last saw
-    options = {
-        "measures": [{"name": measure.name, **measure.config()} for measure in chosen],
-        "memory_limit": memory_limit,
-        "batch_size": batch_size,
-        "shard_size": shard_size,
-        "task": task_facts(task),
-    }
-    if fidelity != DEFAULT_SUBSET:
-        options["fidelity"] = fidelity
-    with store.create(
-        out,
-        command={**(command or {}), "score": options},
-        num_rows=len(samples),
-        shard_size=shard_size,
-        data=data_facts(samples),
-        provenance={
-            "parameters": digest_of_model(task.model),
-            "outputs": outputs,
-            **environment(task),
-        },
-    ) as run:
+    with store.create(out, **facts(job, command, shard_size, fidelity)) as run:
         if not run.finished:
             keep_samples(run, with_classes(task, samples), progress)
             _keep_scores(run, job, features, fidelity)
@@ -133,8 +103,63 @@ def score(
         return scores
 
 
+def job_of(
+    task: Task,
+    data: Any,
+    measures: str | Measure | Sequence[str | Measure],
+    *,
+    out: str | Path | None,
+    memory_limit: int | None,
+    batch_size: int,
+    shard_size: int,
+    progress: Progress | None,
+    fidelity: int,
+    on_disk: Mapping[str, Any],
+) -> "Job":
+    """What ``score`` is asked for, checked; ``on_disk`` are the options that go with ``out``."""
+    for name, size in (("batch_size", batch_size), ("shard_size", shard_size)):
+        if size < 1:
+            raise errors.ConfigError(f"score: {name} must be at least 1; got {size}. Choose a positive number.")
+    for name, given in on_disk.items():
+        if given is not None and out is None:
+            raise errors.ConfigError(f"score: {name} belongs to a run on disk; got no out. Give out, or leave it out.")
+    if fidelity and fidelity < 2:
+        raise errors.ConfigError(f"score: fidelity must be 0 or at least 2; got {fidelity}. Give 256, or 0 for none.")
+    chosen = _chosen(measures)
+    _check_groups(chosen, out)
+    return Job(
+        task=task,
+        samples=samples_of(data),
+        measures=chosen,
+        memory_limit=memory_limit,
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def facts(job: "Job", command: Mapping[str, Any] | None, shard_size: int, fidelity: int) -> dict[str, Any]:
+    """What a run on disk follows from: the arguments of ``store.create``."""
+    outputs = outputs_digest(job.task, job.samples)  # before any look at the model, which may keep what it last saw
+    options = {
+        "measures": [{"name": measure.name, **measure.config()} for measure in job.measures],
+        "memory_limit": job.memory_limit,
+        "batch_size": job.batch_size,
+        "shard_size": shard_size,
+        "task": task_facts(job.task),
+    }
+    if fidelity != DEFAULT_SUBSET:
+        options["fidelity"] = fidelity
+    return {
+        "command": {**(command or {}), "score": options},
+        "num_rows": len(job.samples),
+        "shard_size": shard_size,
+        "data": data_facts(job.samples),
+        "provenance": {"parameters": digest_of_model(job.task.model), "outputs": outputs, **environment(job.task)},
+    }
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Job:
+class Job:
     """What is to be computed, and how much of it at once."""
 
     task: Task
@@ -160,7 +185,7 @@ class _Job:
         """Scores of all samples by the measures that look at all of them together, by the measure's place."""
         found = {}
         for place, measure in enumerate(self.measures):
-            if place not in but and not _row_wise(measure):
+            if place not in but and not row_wise(measure):
                 scores = self._scores(measure, self.samples.x, self.samples.y, self.progress)
                 found[place] = _checked(measure, scores, 0, len(self.samples))
         if len(found) == len(self.measures):
@@ -195,7 +220,7 @@ class _Job:
         return measure.scores(self.task, x, y, memory_limit=self.memory_limit, progress=progress)
 
 
-def _keep_scores(run: store.RunWriter, job: _Job, features: str | Path | None, fidelity: int) -> None:
+def _keep_scores(run: store.RunWriter, job: Job, features: str | Path | None, fidelity: int) -> None:
     """Computes and writes the scores' shards that are not there yet."""
     folder = Path(f"{run.path}.features.tmp" if features is None else features)
     done = run.done()
@@ -272,7 +297,7 @@ def _with_inputs(measure: Measure) -> Measure:
 def _check_groups(chosen: Sequence[Measure], out: str | Path | None) -> None:
     """Refuses rows of groups beside rows of samples."""
     for measure in chosen:
-        if _per_group(measure) and (out is not None or len(chosen) > 1):
+        if per_group(measure) and (out is not None or len(chosen) > 1):
             got = "out" if out is not None else f"{len(chosen)} measures"
             raise errors.ConfigError(
                 f"score: {measure.name!r} with groups has one row a group, no run and no measure of samples beside it; "
@@ -280,12 +305,12 @@ def _check_groups(chosen: Sequence[Measure], out: str | Path | None) -> None:
             )
 
 
-def _per_group(measure: Measure) -> bool:
+def per_group(measure: Measure) -> bool:
     """Whether there is one row a group of samples."""
     return bool(getattr(measure, "per_group", False))
 
 
-def _row_wise(measure: Measure) -> bool:
+def row_wise(measure: Measure) -> bool:
     """Whether a sample's scores follow from that sample alone."""
     return bool(getattr(measure, "row_wise", False))
 

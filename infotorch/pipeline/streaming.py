@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,18 +119,10 @@ def two_passes(
     """
     with contextlib.ExitStack() as opened:
         networks = []
-        part_size = _part_size([measure.sketching(task) for task in prepared.tasks], prepared.num_outputs, batch_size)
+        part_size = part_size_of([measure.sketching(task) for task in prepared.tasks], prepared.num_outputs, batch_size)
         for place, network in enumerate(prepared.tasks):
             stream = measure.stream(network, prepared.who, memory_limit)
-            key = {
-                "task": task_facts(network),
-                "parameters": digest_of_model(network.model),
-                "first outputs": outputs_digest(network, samples),
-                **{name: environment(network)[name] for name in ("devices", "flags")},
-                **stream.sketching.key(),
-                "batch_size": batch_size,
-                "dtype": dtype_of(network),
-            }
+            key = features_key(stream.sketching, samples, batch_size)
             store = opened.enter_context(
                 feature_store(folder / f"network-{place}", key=key, num_rows=len(samples), part_size=part_size)
             )
@@ -137,7 +130,7 @@ def two_passes(
             tests = None
             if prepared.x_test is not None:
                 tests = stream.tests(prepared.x_test, batch_size, None)
-            moments = _moments(store, stream, samples, prepared.who.kept, progress)
+            moments = moments_on_disk(store, stream, samples, prepared.who.kept, progress)
             networks.append(Network(stream=stream, store=store, moments=moments, tests=tests))
         yield TwoPasses(
             measure=measure,
@@ -155,10 +148,24 @@ def two_passes(
             folder.rmdir()
 
 
-def _part_size(sketchings: Sequence[Sketching], num_outputs: int, batch_size: int) -> int:
+def part_size_of(sketchings: Sequence[Sketching], num_outputs: int, batch_size: int) -> int:
     """Samples of a part, the same for all networks: whole batches, of about ``PART_BYTES`` for the widest features."""
     row = max(8 * each.width * (1 if each.shared else num_outputs) for each in sketchings)
     return max(1, PART_BYTES // (row * batch_size)) * batch_size
+
+
+def features_key(sketching: Sketching, samples: Samples, batch_size: int) -> dict[str, Any]:
+    """What the features of a network follow from beside the samples."""
+    network = sketching.task
+    return {
+        "task": task_facts(network),
+        "parameters": digest_of_model(network.model),
+        "first outputs": outputs_digest(network, samples),
+        **{name: environment(network)[name] for name in ("devices", "flags")},
+        **sketching.key(),
+        "batch_size": batch_size,
+        "dtype": dtype_of(network),
+    }
 
 
 def dtype_of(task: Task) -> Dtype:
@@ -191,7 +198,7 @@ def _write_missing(
             give_back_memory()
 
 
-def _moments(
+def moments_on_disk(
     store: FeatureStore, stream: Stream, samples: Samples, kept: torch.Tensor, progress: Progress | None
 ) -> Moments:
     """Of all parts in order: the same bits whether or not the run was stopped in between."""

@@ -3,6 +3,6 @@
 from infotorch.store.run import Run
 from infotorch.store.run import open_run as open
 from infotorch.store.verify import verify
-from infotorch.store.writer import RunWriter, create, reopen
+from infotorch.store.writer import RunWriter, begun, create, reopen
 
-__all__ = ["Run", "RunWriter", "create", "open", "reopen", "verify"]
+__all__ = ["Run", "RunWriter", "begun", "create", "open", "reopen", "verify"]

@@ -1,0 +1,286 @@
+"""What two passes over a data set take, from trials: some batches of features, and one part of moments and scores."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from infotorch.blocks.features import Features
+from infotorch.data import Samples
+from infotorch.errors import NumericsError
+from infotorch.measures import UniqueInformation
+from infotorch.measures.digest import digest
+from infotorch.measures.information import Members
+from infotorch.measures.primal.form import Form
+from infotorch.measures.primal.moments import Moments
+from infotorch.measures.primal.stream import Stream, Tests
+from infotorch.measures.unique_information import Prepared
+from infotorch.pipeline.fidelity import FEWEST, MOST_ROWS
+from infotorch.pipeline.meter import measured
+from infotorch.pipeline.streaming import Network, TwoPasses, dtype_of, give_back_memory, moments_on_disk
+from infotorch.pipeline.trials import MeasurePlan, exact_trial, highest, scores_bytes
+from infotorch.store.features import FeatureStore, Part
+from infotorch.table import Scores
+
+__all__ = ["Left", "primal_trial"]
+
+FEATURES = 3.0
+"""Seconds of timed batches from which the first pass's rate is taken."""
+SCORES = 4.0
+"""Seconds that scores of one part are tried for; of a part that takes longer, fewer rows are scored."""
+PILOT = 32
+"""Samples whose scores warm up, and tell how many can be tried."""
+LARGEST = 2048
+"""k of the largest eigendecomposition that is made; beyond, seconds are taken to grow with k cubed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What is to be done, which is less than everything for a run that was begun before."""
+
+    features: int
+    """Samples times networks whose features are to be made."""
+    scores: int
+    """Samples whose scores are to be computed."""
+
+
+@dataclass(kw_only=True)
+class _Tried:
+    """What the trial of one network came to, so far."""
+
+    features: float = 0.0
+    """Seconds of a sample, like the others but for ``eigen``."""
+    writing: float = 0.0
+    moments: float = 0.0
+    eigen: float = 0.0
+    """Seconds of the whole eigendecomposition."""
+    scores: float | None = None
+    peaks: list[int | None]
+    table: Scores | None = None
+    directions: float | None = None
+    """That training uses."""
+    disk: dict[str, int]
+    """Bytes of features and outputs, of a sample."""
+    notes: list[str]
+
+
+def primal_trial(
+    measure: UniqueInformation,
+    ready: Prepared,
+    form: Form,
+    samples: Samples,
+    *,
+    part_size: int,
+    on_disk: bool,
+    batch_size: int,
+    fidelity: int,
+    left: Left,
+    before: int | None,
+    folder: Path,
+) -> MeasurePlan:
+    """Of the primal form.
+
+    Args:
+        measure: In its primal form, or ``"auto"`` that came to it.
+        ready: What ``measure.prepared`` returned.
+        form: What ``measure.chosen`` returned.
+        samples: The data set.
+        part_size: Samples of a part.
+        on_disk: Whether features are kept on disk; else all are in memory at once.
+        batch_size: Samples of one forward pass.
+        fidelity: Samples on which the run compares with the exact form, 0 for none.
+        left: What is to be done.
+        before: Bytes of the process that are resident now.
+        folder: For what is written on trial.
+    """
+    N, L, C = len(samples), len(ready.tasks), ready.num_outputs
+    M = 0 if ready.x_test is None else len(ready.x_test)
+    part = Part(folder=folder, number=0, start=0, stop=min(N, part_size))
+    tried = _tried(measure, ready, form, samples, part, batch_size, M, on_disk)
+    rows = C if measure.layers != "last" else 1
+    seconds: dict[str, float | None] = {"features": left.features * (tried.features + tried.writing)}
+    if M:
+        seconds["test features"] = L * _tests(tried, M, M * rows > form.width)
+    seconds["moments"] = L * N * tried.moments
+    seconds["eigendecomposition"] = L * tried.eigen
+    seconds["scores"] = None if tried.scores is None else L * left.scores * tried.scores
+    memory = highest(tried.peaks)
+    if on_disk and fidelity and not form.is_exact:
+        most = max(2, MOST_ROWS // C)
+        n, m = min(N, most, fidelity), min(M, most)
+        compared = n >= FEWEST or n == fidelity
+        seconds["fidelity"] = (
+            _fidelity(measure, ready, samples, tried, n, m, m * rows > form.width) if compared else 0.0
+        )
+        memory = highest([memory, None if before is None else before + measure.exact_bytes(n, m, C)])
+    if not on_disk and memory is not None:
+        features = N * tried.disk["features"]
+        memory += max(features, features if measure.loss == "mse" else 2 * features)
+    disk: dict[str, int | None] = {}
+    if on_disk:
+        disk = {name: left.features * size for name, size in tried.disk.items()}
+    disk["scores"] = None if tried.table is None else scores_bytes(tried.table, N, folder)
+    return MeasurePlan(
+        name=measure.name,
+        form="primal",
+        why=_why(measure, form, on_disk),
+        seconds=seconds,
+        memory=memory,
+        disk=disk,
+        samples_per_second=1 / (tried.features + tried.writing),
+        effective_dimension=tried.directions,
+        notes=tried.notes,
+    )
+
+
+def _why(measure: UniqueInformation, form: Form, on_disk: bool) -> str:
+    asked = "asked for" if measure.form == "primal" else form.why
+    size = f"{form.width:,} features, {'not sketched' if form.is_exact else 'sketched'}"
+    return f"{asked}: {size}, {'on disk' if on_disk else 'in memory'}"
+
+
+def _tests(tried: _Tried, num_test: int, many: bool) -> float:
+    """Seconds of test features; of ``many`` their second moment is taken, and its root."""
+    return num_test * tried.features + (num_test * tried.moments + tried.eigen if many else 0.0)
+
+
+def _fidelity(
+    measure: UniqueInformation, ready: Prepared, samples: Samples, tried: _Tried, n: int, m: int, many: bool
+) -> float | None:
+    """Seconds of both forms on n samples and m test samples; None where those of either are not known."""
+    exact = exact_trial(measure, ready.tasks[0], samples, ready.x_test, n, m)
+    if tried.scores is None or None in exact.seconds.values():
+        tried.notes.append(f"seconds of fidelity are not estimated: {exact.why_not or 'those of the scores are not'}")
+        return None
+    sketched = n * (tried.features + tried.moments + tried.scores) + tried.eigen + _tests(tried, m, many)
+    return sketched + sum(s for s in exact.seconds.values() if s is not None)
+
+
+def _tried(
+    measure: UniqueInformation,
+    ready: Prepared,
+    form: Form,
+    samples: Samples,
+    part: Part,
+    batch_size: int,
+    num_test: int,
+    on_disk: bool,
+) -> _Tried:
+    """Of the first network, all samples taken to be there in training."""
+    stream = measure.stream(ready.tasks[0], ready.who, form.room)
+    batches, rate, peaks = _batches(stream, samples, part.stop, batch_size)
+    row = {"features": batches[0].rows, "outputs": batches[0].outputs}
+    tried = _Tried(features=rate, peaks=peaks, notes=[], disk={name: values[0].nbytes for name, values in row.items()})
+    everybody = torch.ones(len(samples), dtype=torch.bool)
+    writing = measured(partial(_write, part, batches, batch_size, samples, stream))
+    tried.writing = writing.seconds / part.stop if on_disk else 0.0
+    test_rows = None if not num_test else _test_rows(stream, batches[0], num_test)
+    batches.clear()
+    store = FeatureStore(folder=part.folder, num_rows=part.stop, part_size=part.stop)
+    adding = measured(partial(moments_on_disk, store, stream, samples, everybody, None))
+    tried.moments = adding.seconds / part.stop
+    kept = int(ready.who.kept.sum())
+    moments = replace(
+        adding.result,
+        second=adding.result.second * (kept / part.stop),  # of as many samples, for a spectrum like the run's
+        cross=adding.result.cross * (kept / part.stop),
+        num_samples=kept,
+    )
+    tried.peaks += [writing.peak, adding.peak]
+    try:
+        moments = _solved(moments, tried, stream)
+        two = TwoPasses(
+            measure=measure,
+            task=ready.tasks[0],
+            prepared=replace(ready, who=Members(kept=everybody, groups=None)),
+            samples=samples,
+            networks=[
+                Network(
+                    stream=stream,
+                    store=store,
+                    moments=moments,
+                    tests=None if test_rows is None else Tests(rows=test_rows, num_test=num_test),
+                )
+            ],
+            memory_limit=form.room,
+        )
+        _score(two, part, tried)
+    except NumericsError as error:
+        tried.notes.append(f"seconds of scores are not estimated: {error}")
+    return tried
+
+
+def _batches(
+    stream: Stream, samples: Samples, rows: int, batch_size: int
+) -> tuple[list[Features], float, list[int | None]]:
+    """Features of batches, until they took long enough to tell the seconds of a sample; and the peaks of memory."""
+    warm = measured(partial(stream.features, samples.x[: min(rows, batch_size)]))
+    found, peaks, seconds, done = [warm.result], [warm.peak], warm.seconds, len(warm.result.rows)
+    if seconds < FEATURES:
+        found, seconds, done = [], 0.0, 0
+        while done < rows and seconds < FEATURES:
+            cost = measured(partial(stream.features, samples.x[done : min(rows, done + batch_size)]))
+            found.append(cost.result)
+            peaks.append(cost.peak)
+            seconds, done = seconds + cost.seconds, done + len(cost.result.rows)
+    return found, seconds / done, peaks
+
+
+def _write(part: Part, batches: Sequence[Features], batch_size: int, samples: Samples, stream: Stream) -> None:
+    """A part as the first pass writes it; the features of the batches again and again."""
+
+    def again() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for place, start in enumerate(range(0, part.stop, batch_size)):
+            some, size = batches[place % len(batches)], min(batch_size, part.stop - start)
+            yield some.rows[:size].numpy(force=True), some.outputs[:size].numpy(force=True)
+
+    part.write(again(), digest([samples.x[: part.stop]]), dtype_of(stream.sketching.task))
+    give_back_memory()
+
+
+def _test_rows(stream: Stream, some: Features, num_test: int) -> torch.Tensor:
+    """As many rows as the run's test samples come to, of some training samples."""
+    rows = stream.sketching.test_rows(some)
+    wanted, k = num_test * len(rows) // len(some.rows), rows.shape[1]
+    if wanted > k:
+        wanted, rows = k, rows.to(torch.float64)  # as the root of their second moment is
+    return rows.repeat(-(-wanted // len(rows)), 1)[:wanted].contiguous()
+
+
+def _solved(moments: Moments, tried: _Tried, stream: Stream) -> Moments:
+    """With their eigendecomposition, or, where that is large, with anything of its size, which takes as long to use."""
+    k = len(moments.second)
+    size = min(k, LARGEST)
+    block = replace(moments, second=moments.second[:size, :size].contiguous(), cross=moments.cross[:size])
+    cost = measured(lambda: block.eigen)
+    tried.eigen = cost.seconds * (k / size) ** 3
+    tried.peaks.append(None if cost.peak is None else cost.peak + 4 * 8 * (k * k - size * size))
+    if size == k:
+        tried.directions = block.effective_dimension(stream.plan.full[-1])
+        return block
+    tried.notes.append(
+        f"the eigendecomposition was timed at {size:,} of {k:,} features, and taken to grow with the cube"
+    )
+    values = moments.second.diagonal().sort().values
+    eye = torch.eye(k, dtype=values.dtype, device=values.device)
+    vars(moments)["eigen"] = replace(block.eigen, values=values, vectors=eye)  # where cached_property keeps it
+    return moments
+
+
+def _score(two: TwoPasses, part: Part, tried: _Tried) -> None:
+    few = min(part.stop, PILOT)
+    two.scores(0, few)
+    pilot = measured(partial(two.scores, 0, few))
+    rows = max(few, min(part.stop, int(few * SCORES / pilot.seconds)))
+    cost = measured(partial(two.scores, 0, rows))
+    whole = cost.seconds
+    if rows < part.stop:
+        slope = max(0.0, cost.seconds - pilot.seconds) / (rows - few) if rows > few else cost.seconds / rows
+        whole += slope * (part.stop - rows)
+        tried.notes.append(f"scores were timed on {rows:,} of the {part.stop:,} samples of a part")
+    tried.scores, tried.table = whole / part.stop, cost.result
+    unread = (part.stop - rows) * tried.disk["features"]
+    tried.peaks.append(None if cost.peak is None else cost.peak + unread)

@@ -12,6 +12,7 @@ import typer
 from infotorch import data as data_room
 from infotorch import measures, pipeline, store
 from infotorch.cli import flags
+from infotorch.cli.dry_run import show_plan
 from infotorch.cli.failures import Usage
 from infotorch.cli.load import load
 from infotorch.cli.rows import Rows, columns_of, stem_of
@@ -43,6 +44,7 @@ FEATURES_HELP = (
     "Folder in which the features of --form primal stay, for other labels, times and ridges. "
     "\\[default: RUN.features.tmp, deleted when the run is whole]"
 )
+DRY_RUN_HELP = "Say what the run would take, in seconds, memory and room on disk; score and keep nothing."
 MEMORY_HELP = "Memory that may be used, such as 4GB or 512MiB; a larger problem is refused."
 
 
@@ -63,6 +65,7 @@ def command(
     features: Annotated[str | None, typer.Option(metavar="FOLDER", help=FEATURES_HELP)] = None,
     fidelity: Annotated[int, typer.Option(parser=flags.whole(0), metavar="INTEGER", help=FIDELITY_HELP)] = SUBSET,
     threads: Annotated[int | None, count_option("Threads that compute; all cores where not given.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
     **fields: Any,
 ) -> None:
     """Scores the task's samples; prints the ten to look at first, and where the run is."""
@@ -96,10 +99,16 @@ def command(
         "argv": line(task, chosen, {**options, **{k: v for values in settings for k, v in values.items()}}),
     }  # fmt: skip
     with terminal.progress() as progress, flags.spoken(measures.REGISTRY), terminal.warnings():
-        scores = pipeline.score(
-            loaded.task, samples, built, out=out, memory_limit=limit, batch_size=batch_size, shard_size=shard_size,
-            progress=progress, command=record if out is not None else None, features=features, fidelity=fidelity,
-        )  # fmt: skip
+        wanted: dict[str, Any] = {
+            "out": out, "memory_limit": limit, "batch_size": batch_size, "shard_size": shard_size, "progress": progress,
+            "command": record if out is not None else None, "features": features, "fidelity": fidelity,
+        }  # fmt: skip
+        if dry_run:
+            plan = pipeline.score_plan(loaded.task, samples, built, **wanted)
+        else:
+            scores = pipeline.score(loaded.task, samples, built, **wanted)
+    if dry_run:
+        return show_plan(terminal, plan, out)
     show(terminal, scores, samples, out)
 
 

@@ -95,10 +95,10 @@ def score_plan(
 ) -> ScorePlan:
     """What ``score`` with the same arguments will take; nothing of it is kept, and the model is left as it is.
 
-    The run's own code is timed on some batches and one part of the samples, which takes about 10 s, and longer where one
-    batch does; from there on all but the exact form grows linearly. What it needs on disk meanwhile, at most one part of
-    features, lies in a temporary folder beside the run, which is deleted. Whatever else the machine does at the time is
-    in the numbers.
+    The run's own code is timed on some batches and one part of the samples, which takes about 10 s, and longer where
+    one batch does; from there on all but the exact form grows linearly. What it needs on disk meanwhile, at most one
+    part of features, lies in a temporary folder beside them, which is deleted. Whatever else the machine does at the
+    time is in the numbers.
 
     Args:
         task: As for ``score``, like all that follow.
@@ -128,7 +128,7 @@ def score_plan(
         task, data, measures, out=out, memory_limit=memory_limit, batch_size=batch_size, shard_size=shard_size,
         progress=progress, fidelity=fidelity, on_disk={"command": command, "features": features},
     )  # fmt: skip
-    samples, N = job.samples, len(job.samples)
+    N = len(job.samples)
     begun = None if out is None else store.begun(out, **facts(job, command, shard_size, fidelity))
     done = 0 if begun is None else sum(stop - start for start, stop in begun.done())
     ready = _ready(job, on_disk=out is not None)
@@ -208,9 +208,8 @@ def _trial(
         found = row_wise_trial(
             measure, job.task, samples, memory_limit=job.memory_limit, batch_size=job.batch_size, folder=folder
         )
-        found = replace(
-            found, seconds={name: s and s * scores_left / len(samples) for name, s in found.seconds.items()}
-        )
+        share = scores_left / len(samples)
+        found = replace(found, seconds={name: s and s * share for name, s in found.seconds.items()})
     elif not isinstance(measure, UniqueInformation) or ready is None or per_group(measure):
         what = "groups of samples" if per_group(measure) else "it looks at all samples together"
         found = MeasurePlan(
@@ -255,10 +254,12 @@ def _features_there(job: Job, sketchings: Sequence[Sketching], folder: Path, par
 def _keeping(job: Job, folder: Path, shard_size: int, before: int | None) -> tuple[float, int, int | None]:
     """Seconds, bytes on disk and the peak of memory of keeping the samples, from some of them."""
     N, n = len(job.samples), min(len(job.samples), KEPT)
+    folder.mkdir()
 
     def of(num: int) -> int:
         some = with_classes(job.task, _first(job.samples, num))
-        with store.create(folder / str(num), command={}, data=data_facts(some), num_rows=num, shard_size=num) as run:
+        place = tempfile.mkdtemp(dir=folder)
+        with store.create(place, command={}, data=data_facts(some), num_rows=num, shard_size=num) as run:
             keep_samples(run, some, None)
             return sum(shard.file.stat().st_size for shard in run.shards("samples"))
 
@@ -268,9 +269,8 @@ def _keeping(job: Job, folder: Path, shard_size: int, before: int | None) -> tup
     peak = None
     if cost.peak is not None and before is not None:
         pictures = pictures_of(job.samples.x[:1])
-        peak = (
-            before + (cost.peak - before) * min(N, shard_size) // n + (0 if pictures is None else N * pictures.nbytes)
-        )
+        of_all = 0 if pictures is None else N * pictures.nbytes
+        peak = before + (cost.peak - before) * min(N, shard_size) // n + of_all
     return cost.seconds * N / n, size, peak
 
 

@@ -111,10 +111,8 @@ def primal_trial(
     if on_disk and fidelity and not form.is_exact:
         most = max(2, MOST_ROWS // C)
         n, m = min(N, most, fidelity), min(M, most)
-        compared = n >= FEWEST or n == fidelity
-        seconds["fidelity"] = (
-            _fidelity(measure, ready, samples, tried, n, m, m * rows > form.width) if compared else 0.0
-        )
+        if n >= FEWEST or n == fidelity:
+            seconds["fidelity"] = _fidelity(measure, ready, samples, tried, n, m, m * rows > form.width)
         memory = highest([memory, None if before is None else before + measure.exact_bytes(n, m, C)])
     if not on_disk and memory is not None:
         features = N * tried.disk["features"]
@@ -261,9 +259,7 @@ def _solved(moments: Moments, tried: _Tried, stream: Stream) -> Moments:
     if size == k:
         tried.directions = block.effective_dimension(stream.plan.full[-1])
         return block
-    tried.notes.append(
-        f"the eigendecomposition was timed at {size:,} of {k:,} features, and taken to grow with the cube"
-    )
+    tried.notes.append(f"the eigendecomposition is that of {size:,} features times {(k / size) ** 3:.1f}, for {k:,}")
     values = moments.second.diagonal().sort().values
     eye = torch.eye(k, dtype=values.dtype, device=values.device)
     vars(moments)["eigen"] = replace(block.eigen, values=values, vectors=eye)  # where cached_property keeps it

@@ -25,8 +25,10 @@ __all__ = ["MeasurePlan", "row_wise_trial", "whole_kernel_trial"]
 
 ENOUGH = 1.0
 """Seconds of timed batches from which a rate is taken."""
-WHOLE_KERNEL = 3.0
+WHOLE_KERNEL = 4.0
 """Seconds that trials of the exact form take in all."""
+FEW = 16
+"""Samples of the first trial of the exact form."""
 FARTHEST = 4
 """How many times larger than its trial an exact problem may be for its seconds to be told."""
 
@@ -126,27 +128,29 @@ def exact_trial(
     powers = {"kernel": (1, 2), "scores": (2, 3)}
     unknown: dict[str, float | None] = dict.fromkeys(powers)
     times: list[tuple[float, dict[str, float]]] = []
-    spent, share = 0.0, min(1.0, 16 / N)
+    spent, share = 0.0, min(1.0, FEW / N)
     while True:
         n, m = max(2, round(share * N)), max(1, round(share * M))
         few = dataclasses.replace(
             measure, form="dual", dim=None, models=None, removed=None, groups=None,
             test_data=None if x_test is None else x_test[:m],
         )  # fmt: skip
-        watch = _Stages()
         try:
+            if not times:
+                few.scores(task, samples.x[:n], samples.y[:n])  # warms up
+            watch = _Stages()
             cost = measured(partial(few.scores, task, samples.x[:n], samples.y[:n], progress=watch))
         except NumericsError as error:
             return ExactTrial(seconds=unknown, why_not=f"on {n:,} samples alone, {error}")
         times.append((share, watch.seconds))
         spent += cost.seconds
-        if share == 1 or spent + 8 * cost.seconds > WHOLE_KERNEL:
+        if share == 1 or spent + 4 * cost.seconds > WHOLE_KERNEL:
             break
         share = min(1.0, 2 * share)
     share, last = times[-1]
     if share == 1:
         return ExactTrial(seconds=last, table=cost.result)
-    if share * FARTHEST < 1 or len(times) < 3:  # the first one warms up
+    if share * FARTHEST < 1 or len(times) < 2:
         why = f"{N:,} samples are more than {FARTHEST} times the {n:,} on which it was tried"
         return ExactTrial(seconds=unknown, table=cost.result, why_not=why)
     other, before = times[-2]

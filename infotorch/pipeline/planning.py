@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from infotorch.pipeline.primal_trial import Left, primal_trial
 from infotorch.pipeline.provenance import data_facts
 from infotorch.pipeline.scoring import Job, facts, job_of, per_group, row_wise
 from infotorch.pipeline.streaming import features_key, give_back_memory, part_size_of
-from infotorch.pipeline.trials import MeasurePlan, extrapolated, highest, row_wise_trial, whole_kernel_trial
-from infotorch.store.features import features_begun
+from infotorch.pipeline.trials import MeasurePlan, Rows, extrapolated, highest, row_wise_trial, whole_kernel_trial
+from infotorch.store.features import Part, features_begun
 from infotorch.store.files import refusals
 from infotorch.task import Task
 
@@ -132,49 +132,35 @@ def score_plan(
     begun = None if out is None else store.begun(out, **facts(job, command, shard_size, fidelity))
     done = 0 if begun is None else sum(stop - start for start, stop in begun.done())
     ready = _ready(job, on_disk=out is not None)
-    place = features_place = None
-    feature_folders: dict[int, Path] = {}
-    if out is not None:
-        root = Path(f"{out}.features.tmp" if features is None else features)
-        place, features_place = _nearest(Path(out)), _nearest(root)
-        streamed = [n for n, (_, form) in ready.items() if form.name == "primal"]
-        feature_folders = {n: root if len(streamed) == 1 else root / str(n) for n in streamed}
-    free = None if place is None else shutil.disk_usage(place).free
-    other = features_place is not None and place is not None and features_place.stat().st_dev != place.stat().st_dev
-    elsewhere = shutil.disk_usage(features_place).free if other and features_place is not None else None
+    root = None if out is None else Path(f"{out}.features.tmp" if features is None else features)
     give_back_memory()
-    before = resident()
-    plan = ScorePlan(
-        num_samples=N,
-        measures=(),
-        keeping_seconds=None,
-        keeping_bytes=None if out is None else 0,
-        memory_before=before,
-        memory=before,
-        disk_free=free,
-        features_free=elsewhere,
-        finished=done == N,
+    run = _Run(
+        job=job,
+        ready=ready,
+        features=root,
+        fidelity=fidelity,
+        left=N - done,
+        rows=Rows(num=N, shard_size=shard_size),
+        before=resident(),
     )
+    plan = run.nothing(None if out is None else Path(out))
     if plan.finished:
         return plan
-    with refusals("store", features_place or Path(tempfile.gettempdir())):
-        made = tempfile.TemporaryDirectory(prefix=".infotorch-plan-", dir=features_place)
+    beside = None if root is None else _nearest(root)
+    with refusals("store", beside or Path(tempfile.gettempdir())):
+        made = tempfile.TemporaryDirectory(prefix=".infotorch-plan-", dir=beside)
     with made as name:
         folder = Path(name)
-        found = [
-            _trial(job, n, ready.get(n), feature_folders.get(n), fidelity, N - done, before, folder / str(n), progress)
-            for n in range(len(job.measures))
-        ]
+        found = [run.trial(place, folder / str(place)) for place in range(len(job.measures))]
         peaks = [each.memory for each in found]
-        if out is not None:
-            there = begun is not None and all(shard.there for shard in begun.shards("samples"))
-            seconds, size, peak = _keeping(job, folder / "kept", shard_size, before)
-            plan = replace(plan, keeping_seconds=0.0 if there else seconds, keeping_bytes=0 if there else size)
+        if out is not None and not (begun and all(shard.there for shard in begun.shards("samples"))):
+            seconds, size, peak = run.keeping(folder / "kept")
+            plan = replace(plan, keeping_seconds=seconds, keeping_bytes=size)
             peaks.append(peak)
     plan = replace(plan, measures=found)
     scores = plan.disk("scores")
-    if before is not None and scores is not None:
-        peaks.append(before + 3 * scores)  # all of them at the end: of the file, in Arrow and in NumPy
+    if run.before is not None and scores is not None:
+        peaks.append(run.before + 3 * scores)  # all of them at the end: of the file, in Arrow and in NumPy
     return replace(plan, memory=highest(peaks))
 
 
@@ -188,90 +174,127 @@ def _ready(job: Job, *, on_disk: bool) -> dict[int, tuple[Prepared, Form]]:
     return found
 
 
-def _trial(
-    job: Job,
-    place: int,
-    ready: tuple[Prepared, Form] | None,
-    features: Path | None,
-    fidelity: int,
-    scores_left: int,
-    before: int | None,
-    folder: Path,
-    progress: Progress | None,
-) -> MeasurePlan:
-    """Of one measure."""
-    measure, samples = job.measures[place], job.samples
-    folder.mkdir()
-    if progress:
-        progress("planning", place, len(job.measures))
-    if row_wise(measure):
-        found = row_wise_trial(
-            measure, job.task, samples, memory_limit=job.memory_limit, batch_size=job.batch_size, folder=folder
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One that is to be planned."""
+
+    job: Job
+    ready: Mapping[int, tuple[Prepared, Form]]
+    """Of the measures of unique information, by place."""
+    features: Path | None
+    """Folder of all features; None where nothing is kept on disk."""
+    fidelity: int
+    left: int
+    """Samples whose scores are still to be computed."""
+    rows: Rows
+    before: int | None
+    """Bytes of the process that are resident before it."""
+
+    def nothing(self, out: Path | None) -> ScorePlan:
+        """The plan without its measures."""
+        free = elsewhere = None
+        if out is not None and self.features is not None:
+            own, other = _nearest(out), _nearest(self.features)
+            free = shutil.disk_usage(own).free
+            elsewhere = shutil.disk_usage(other).free if own.stat().st_dev != other.stat().st_dev else None
+        return ScorePlan(
+            num_samples=self.rows.num,
+            measures=(),
+            keeping_seconds=None if out is None else 0.0,
+            keeping_bytes=None if out is None else 0,
+            memory_before=self.before,
+            memory=self.before,
+            disk_free=free,
+            features_free=elsewhere,
+            finished=not self.left,
         )
-        share = scores_left / len(samples)
-        found = replace(found, seconds={name: s and s * share for name, s in found.seconds.items()})
-    elif not isinstance(measure, UniqueInformation) or ready is None or per_group(measure):
-        what = "groups of samples" if per_group(measure) else "it looks at all samples together"
-        found = MeasurePlan(
-            name=measure.name,
-            form="all at once",
-            why=what,
-            seconds={measure.name: None},
-            memory=None,
-            disk={"scores": None},
-            notes=["seconds and memory are not estimated: how they grow with the samples is not known"],
-        )
-    elif ready[1].name == "dual":
-        found = whole_kernel_trial(measure, ready[0], samples, before=before, folder=folder)
-    else:
-        prepared, form = ready
-        sketchings = [measure.sketching(task) for task in prepared.tasks]
+
+    def trial(self, place: int, folder: Path) -> MeasurePlan:
+        """Of one measure."""
+        job, measure = self.job, self.job.measures[place]
+        folder.mkdir()
+        if job.progress:
+            job.progress("planning", place, len(job.measures))
+        if row_wise(measure):
+            found = row_wise_trial(
+                measure, job.task, job.samples, memory_limit=job.memory_limit, batch_size=job.batch_size,
+                rows=self.rows, folder=folder,
+            )  # fmt: skip
+            share = self.left / self.rows.num
+            found = replace(found, seconds={name: s and s * share for name, s in found.seconds.items()})
+        elif not isinstance(measure, UniqueInformation) or per_group(measure):
+            found = MeasurePlan(
+                name=measure.name,
+                form="all at once",
+                why="groups of samples" if per_group(measure) else "it looks at all samples together",
+                seconds={measure.name: None},
+                memory=None,
+                disk={"scores": None},
+                notes=["seconds and memory are not estimated: how they grow with the samples is not known"],
+            )
+        elif self.ready[place][1].name == "dual":
+            found = whole_kernel_trial(
+                measure, self.ready[place][0], job.samples, before=self.before, rows=self.rows, folder=folder
+            )
+        else:
+            found = self.primal(place, measure, folder)
+        if job.progress:
+            job.progress("planning", place + 1, len(job.measures))
+        return found if self.features else replace(found, disk={})
+
+    def primal(self, place: int, measure: UniqueInformation, folder: Path) -> MeasurePlan:
+        """Of a measure in two passes."""
+        prepared, form = self.ready[place]
+        job, sketchings = self.job, [measure.sketching(task) for task in prepared.tasks]
         part_size = part_size_of(sketchings, prepared.num_outputs, job.batch_size)
-        left = len(samples) * len(sketchings)
-        if features is not None:
-            left -= _features_there(job, sketchings, features, part_size)
-        found = primal_trial(
-            measure, prepared, form, samples, part_size=part_size, on_disk=features is not None,
-            batch_size=job.batch_size, fidelity=fidelity, left=Left(features=left, scores=scores_left), before=before,
+        left = Left(
+            features=len(sketchings) * self.rows.num,
+            parts=len(sketchings) * -(-self.rows.num // part_size),
+            scores=self.left,
+        )
+        if self.features is not None:
+            streamed = [n for n, (_, form) in self.ready.items() if form.name == "primal"]
+            root = self.features if len(streamed) == 1 else self.features / str(place)
+            there = [(part.stop - part.start) for part in _there(job, sketchings, root, part_size)]
+            left = replace(left, features=left.features - sum(there), parts=left.parts - len(there))
+        return primal_trial(
+            measure, prepared, form, job.samples, part_size=part_size, on_disk=self.features is not None,
+            batch_size=job.batch_size, fidelity=self.fidelity, left=left, before=self.before, rows=self.rows,
             folder=folder,
         )  # fmt: skip
-    if progress:
-        progress("planning", place + 1, len(job.measures))
-    return found
+
+    def keeping(self, folder: Path) -> tuple[float, int, int | None]:
+        """Seconds, bytes on disk and the peak of memory of keeping the samples, from some of them."""
+        job, N, n = self.job, self.rows.num, min(self.rows.num, KEPT)
+        folder.mkdir()
+
+        def of(num: int) -> int:
+            some = with_classes(job.task, _first(job.samples, num))
+            place = tempfile.mkdtemp(dir=folder)
+            with store.create(place, command={}, data=data_facts(some), num_rows=num, shard_size=num) as run:
+                keep_samples(run, some, None)
+                return sum(shard.file.stat().st_size for shard in run.shards("samples"))
+
+        of(min(n, 32))  # warms up
+        cost = measured(lambda: of(n))
+        size = extrapolated(lambda num: cost.result if num == n else of(num), n, self.rows)
+        peak = None
+        if cost.peak is not None and self.before is not None:
+            pictures = pictures_of(job.samples.x[:1])
+            of_all = 0 if pictures is None else N * pictures.nbytes
+            peak = self.before + (cost.peak - self.before) * min(N, self.rows.shard_size) // n + of_all
+        return cost.seconds * N / n, size, peak
 
 
-def _features_there(job: Job, sketchings: Sequence[Sketching], folder: Path, part_size: int) -> int:
-    """Samples times networks whose features are on disk."""
-    found, x = 0, job.samples.x
+def _there(job: Job, sketchings: Sequence[Sketching], folder: Path, part_size: int) -> Iterator[Part]:
+    """Parts whose features are on disk, of every network."""
+    x = job.samples.x
     for place, sketching in enumerate(sketchings):
         key = features_key(sketching, job.samples, job.batch_size)
-        there = features_begun(folder / f"network-{place}", key=key, num_rows=len(x), part_size=part_size)
-        for part in there.parts() if there else ():
-            found += part.stop - part.start if part.has(digest([x[part.start : part.stop]])) else 0
-    return found
-
-
-def _keeping(job: Job, folder: Path, shard_size: int, before: int | None) -> tuple[float, int, int | None]:
-    """Seconds, bytes on disk and the peak of memory of keeping the samples, from some of them."""
-    N, n = len(job.samples), min(len(job.samples), KEPT)
-    folder.mkdir()
-
-    def of(num: int) -> int:
-        some = with_classes(job.task, _first(job.samples, num))
-        place = tempfile.mkdtemp(dir=folder)
-        with store.create(place, command={}, data=data_facts(some), num_rows=num, shard_size=num) as run:
-            keep_samples(run, some, None)
-            return sum(shard.file.stat().st_size for shard in run.shards("samples"))
-
-    of(min(n, 32))  # warms up
-    cost = measured(lambda: of(n))
-    size = extrapolated(lambda num: cost.result if num == n else of(num), n, N)
-    peak = None
-    if cost.peak is not None and before is not None:
-        pictures = pictures_of(job.samples.x[:1])
-        of_all = 0 if pictures is None else N * pictures.nbytes
-        peak = before + (cost.peak - before) * min(N, shard_size) // n + of_all
-    return cost.seconds * N / n, size, peak
+        begun = features_begun(folder / f"network-{place}", key=key, num_rows=len(x), part_size=part_size)
+        for part in begun.parts() if begun else ():
+            if part.has(digest([x[part.start : part.stop]])):
+                yield part
 
 
 def _first(samples: Samples, num: int) -> Samples:

@@ -21,7 +21,7 @@ from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import FEWEST, MOST_ROWS
 from infotorch.pipeline.meter import measured
 from infotorch.pipeline.streaming import Network, TwoPasses, dtype_of, give_back_memory, moments_on_disk
-from infotorch.pipeline.trials import MeasurePlan, exact_trial, highest, scores_bytes
+from infotorch.pipeline.trials import MeasurePlan, Rows, exact_trial, highest, scores_bytes
 from infotorch.store.features import FeatureStore, Part
 from infotorch.table import Scores
 
@@ -43,6 +43,8 @@ class Left:
 
     features: int
     """Samples times networks whose features are to be made."""
+    parts: int
+    """In so many files."""
     scores: int
     """Samples whose scores are to be computed."""
 
@@ -62,8 +64,8 @@ class _Tried:
     table: Scores | None = None
     directions: float | None = None
     """That training uses."""
-    disk: dict[str, int]
-    """Bytes of features and outputs, of a sample."""
+    disk: dict[str, tuple[int, int]]
+    """Bytes of features and outputs, of a sample and of the head of a file."""
     notes: list[str]
 
 
@@ -79,6 +81,7 @@ def primal_trial(
     fidelity: int,
     left: Left,
     before: int | None,
+    rows: Rows,
     folder: Path,
 ) -> MeasurePlan:
     """Of the primal form.
@@ -94,16 +97,17 @@ def primal_trial(
         fidelity: Samples on which the run compares with the exact form, 0 for none.
         left: What is to be done.
         before: Bytes of the process that are resident now.
+        rows: Of the scores' files.
         folder: For what is written on trial.
     """
     N, L, C = len(samples), len(ready.tasks), ready.num_outputs
     M = 0 if ready.x_test is None else len(ready.x_test)
     part = Part(folder=folder, number=0, start=0, stop=min(N, part_size))
     tried = _tried(measure, ready, form, samples, part, batch_size, M, on_disk)
-    rows = C if measure.layers != "last" else 1
+    each = C if measure.layers != "last" else 1  # rows of features of a sample
     seconds: dict[str, float | None] = {"features": left.features * (tried.features + tried.writing)}
     if M:
-        seconds["test features"] = L * _tests(tried, M, M * rows > form.width)
+        seconds["test features"] = L * _tests(tried, M, M * each > form.width)
     seconds["moments"] = L * N * tried.moments
     seconds["eigendecomposition"] = L * tried.eigen
     seconds["scores"] = None if tried.scores is None else L * left.scores * tried.scores
@@ -112,15 +116,15 @@ def primal_trial(
         most = max(2, MOST_ROWS // C)
         n, m = min(N, most, fidelity), min(M, most)
         if n >= FEWEST or n == fidelity:
-            seconds["fidelity"] = _fidelity(measure, ready, samples, tried, n, m, m * rows > form.width)
+            seconds["fidelity"] = _fidelity(measure, ready, samples, tried, n, m, m * each > form.width)
         memory = highest([memory, None if before is None else before + measure.exact_bytes(n, m, C)])
     if not on_disk and memory is not None:
-        features = N * tried.disk["features"]
+        features = N * tried.disk["features"][0]
         memory += max(features, features if measure.loss == "mse" else 2 * features)
     disk: dict[str, int | None] = {}
     if on_disk:
-        disk = {name: left.features * size for name, size in tried.disk.items()}
-    disk["scores"] = None if tried.table is None else scores_bytes(tried.table, N, folder)
+        disk = {name: left.features * row + left.parts * head for name, (row, head) in tried.disk.items()}
+    disk["scores"] = None if tried.table is None else scores_bytes(tried.table, rows, folder)
     return MeasurePlan(
         name=measure.name,
         form="primal",
@@ -170,10 +174,9 @@ def _tried(
     """Of the first network, all samples taken to be there in training."""
     stream = measure.stream(ready.tasks[0], ready.who, form.room)
     batches, rate, peaks = _batches(stream, samples, part.stop, batch_size)
-    row = {"features": batches[0].rows, "outputs": batches[0].outputs}
-    tried = _Tried(features=rate, peaks=peaks, notes=[], disk={name: values[0].nbytes for name, values in row.items()})
     everybody = torch.ones(len(samples), dtype=torch.bool)
     writing = measured(partial(_write, part, batches, batch_size, samples, stream))
+    tried = _Tried(features=rate, peaks=peaks, notes=[], disk=_sizes(part))
     tried.writing = writing.seconds / part.stop if on_disk else 0.0
     test_rows = None if not num_test else _test_rows(stream, batches[0], num_test)
     batches.clear()
@@ -239,6 +242,14 @@ def _write(part: Part, batches: Sequence[Features], batch_size: int, samples: Sa
     give_back_memory()
 
 
+def _sizes(part: Part) -> dict[str, tuple[int, int]]:
+    found = {}
+    for name, file in (("features", part.file), ("outputs", part.outputs_file)):
+        values = np.load(file, mmap_mode="r")
+        found[name] = values[0].nbytes, file.stat().st_size - values.nbytes
+    return found
+
+
 def _test_rows(stream: Stream, some: Features, num_test: int) -> torch.Tensor:
     """As many rows as the run's test samples come to, of some training samples."""
     rows = stream.sketching.test_rows(some)
@@ -278,5 +289,5 @@ def _score(two: TwoPasses, part: Part, tried: _Tried) -> None:
         whole += slope * (part.stop - rows)
         tried.notes.append(f"scores were timed on {rows:,} of the {part.stop:,} samples of a part")
     tried.scores, tried.table = whole / part.stop, cost.result
-    unread = (part.stop - rows) * tried.disk["features"]
+    unread = (part.stop - rows) * tried.disk["features"][0]
     tried.peaks.append(None if cost.peak is None else cost.peak + unread)

@@ -34,6 +34,16 @@ FARTHEST = 4
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Of a table on disk."""
+
+    num: int
+    """N."""
+    shard_size: int
+    """Of one file."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class MeasurePlan:
     """What one measure of a run takes."""
 
@@ -58,13 +68,20 @@ class MeasurePlan:
 
 
 def row_wise_trial(
-    measure: Measure, task: Task, samples: Samples, *, memory_limit: int | None, batch_size: int, folder: Path
+    measure: Measure,
+    task: Task,
+    samples: Samples,
+    *,
+    memory_limit: int | None,
+    batch_size: int,
+    rows: Rows,
+    folder: Path,
 ) -> MeasurePlan:
     """Of a measure that looks at one sample at a time, from some batches."""
 
     def batch(start: int) -> Scores:
-        rows = slice(start, start + batch_size)
-        return measure.scores(task, samples.x[rows], samples.y[rows], memory_limit=memory_limit, progress=None)
+        some = slice(start, start + batch_size)
+        return measure.scores(task, samples.x[some], samples.y[some], memory_limit=memory_limit, progress=None)
 
     N = len(samples)
     warm = measured(lambda: batch(0))
@@ -80,27 +97,27 @@ def row_wise_trial(
         why=f"a score follows from its sample alone; {batch_size:,} samples at a time",
         seconds={measure.name: N * seconds / done},
         memory=highest(peaks),
-        disk={"scores": scores_bytes(table, N, folder)},
+        disk={"scores": scores_bytes(table, rows, folder)},
         samples_per_second=done / seconds,
     )
 
 
 def whole_kernel_trial(
-    measure: UniqueInformation, ready: Prepared, samples: Samples, *, before: int | None, folder: Path
+    measure: UniqueInformation, ready: Prepared, samples: Samples, *, before: int | None, rows: Rows, folder: Path
 ) -> MeasurePlan:
     """Of the exact form; ``before`` are the bytes that are resident now."""
     N, C = len(samples), ready.num_outputs
     M = 0 if ready.x_test is None else len(ready.x_test)
     tried = exact_trial(measure, ready.tasks[0], samples, ready.x_test, N, M)
     size = measure.exact_bytes(N, M, C)
-    rows = f"the kernel of {N:,} samples, {size / 2**20:,.0f} MiB with what solves it"
+    kernel = f"the kernel of {N:,} samples, {size / 2**20:,.0f} MiB with what solves it"
     return MeasurePlan(
         name=measure.name,
         form="dual",
-        why=f"asked for: {rows}" if measure.form == "dual" else f"{rows}, fits the memory",
+        why=f"asked for: {kernel}" if measure.form == "dual" else f"{kernel}, fits the memory",
         seconds={stage: None if s is None else len(ready.tasks) * s for stage, s in tried.seconds.items()},
         memory=None if before is None else before + size,
-        disk={"scores": None if tried.table is None else scores_bytes(tried.table, N, folder)},
+        disk={"scores": None if tried.table is None else scores_bytes(tried.table, rows, folder)},
         notes=[f"seconds are not estimated: {tried.why_not}"] if tried.why_not else [],
     )
 
@@ -182,7 +199,7 @@ def _grown(one: tuple[float, float], two: tuple[float, float], powers: tuple[int
     return t / y**q if low < 0 else low + high
 
 
-def scores_bytes(table: Scores, num_rows: int, folder: Path) -> int:
+def scores_bytes(table: Scores, rows: Rows, folder: Path) -> int:
     """Of the files of so many rows, from the files of some and of half of them."""
 
     def of(n: int) -> int:
@@ -190,16 +207,14 @@ def scores_bytes(table: Scores, num_rows: int, folder: Path) -> int:
             run.append(0, dataclasses.replace(table.rows(0, n), index=np.arange(n)))
             return sum(shard.file.stat().st_size for shard in run.shards("scores"))
 
-    return extrapolated(of, len(table), num_rows)
+    return extrapolated(of, len(table), rows)
 
 
-def extrapolated(of: Callable[[int], int], tried: int, wanted: int) -> int:
-    """``of(wanted)`` by the line through what it is at ``tried`` and at half of that."""
-    most = of(tried)
-    if wanted == tried or tried < 2:
-        return most * wanted // tried
-    half = tried // 2
-    return most + (wanted - tried) * (most - of(half)) // (tried - half)
+def extrapolated(of: Callable[[int], int], tried: int, rows: Rows) -> int:
+    """Of all files, by the line through what ``of`` is for a file of ``tried`` rows and of half of them."""
+    most, half = of(tried), tried // 2
+    each = (most - of(half)) / (tried - half) if half else 0.0
+    return round(each * rows.num + (most - each * tried) * -(-rows.num // rows.shard_size))
 
 
 def highest(peaks: Sequence[int | None]) -> int | None:

@@ -38,12 +38,13 @@ def show_plan(terminal: Terminal, plan: ScorePlan, out: str | None) -> None:
         for note in each.notes:
             said(terminal, note, 2)
     terminal.say()
+    known = f"over {number(plan.known_seconds)}" if plan.known_seconds else MISSING
+    all_of_it = known if plan.seconds is None else number(plan.seconds)
     rows = [] if plan.keeping_seconds is None else [["keeping samples", "", spoken(plan.keeping_seconds)]]
     rows += [[stage, each.name, spoken(seconds)] for each in plan.measures for stage, seconds in each.seconds.items()]
-    terminal.table(["stage", "measure", "seconds"], [*rows, ["in all", "", spoken(plan.seconds)]], right=[2])
+    terminal.table(["stage", "measure", "seconds"], [*rows, ["in all", "", all_of_it]], right=[2])
     terminal.say()
-    facts = [("time", MISSING if plan.seconds is None else duration(plan.seconds)), ("memory", memory(plan))]
-    terminal.facts([*facts, *disk(plan)])
+    terminal.facts([("time", time(plan)), ("memory", memory(plan)), *disk(plan)])
 
 
 def spoken(seconds: float | None) -> str:
@@ -60,6 +61,12 @@ def size(num_bytes: int | None) -> str:
             break
         value, unit = value / 1024, larger
     return f"{number(value) if unit != 'bytes' else count(num_bytes)} {unit}"
+
+
+def time(plan: ScorePlan) -> str:
+    if plan.seconds is not None:
+        return duration(plan.seconds)
+    return f"over {duration(plan.known_seconds)}" if plan.known_seconds else MISSING
 
 
 def memory(plan: ScorePlan) -> str:

@@ -57,10 +57,15 @@ class ScorePlan:
     """Whether the run is there, whole: it would be read, and nothing computed."""
 
     @property
+    def known_seconds(self) -> float:
+        """Of all stages whose seconds are estimated."""
+        return (self.keeping_seconds or 0.0) + sum(s or 0.0 for each in self.measures for s in each.seconds.values())
+
+    @property
     def seconds(self) -> float | None:
         """Of all stages; None where those of one are not estimated."""
-        every = [s for each in self.measures for s in each.seconds.values()] + [self.keeping_seconds or 0.0]
-        return None if None in every else sum(s for s in every if s is not None)
+        unknown = any(s is None for each in self.measures for s in each.seconds.values())
+        return None if unknown else self.known_seconds
 
     def disk(self, *names: str) -> int | None:
         """Bytes of files of these names, "samples", "scores", "features" and "outputs"; None if one is not known."""

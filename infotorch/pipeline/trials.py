@@ -220,4 +220,4 @@ def extrapolated(of: Callable[[int], int], tried: int, rows: Rows) -> int:
 def highest(peaks: Sequence[int | None]) -> int | None:
     """None where one is not known."""
     known = [peak for peak in peaks if peak is not None]
-    return max(known) if len(known) == len(peaks) else None
+    return max(known) if known and len(known) == len(peaks) else None

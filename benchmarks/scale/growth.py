@@ -19,6 +19,14 @@ from infotorch.pipeline.meter import measured, resident
 FILE = "scale-growth.jsonl"
 SIZES = (3000, 10_000, 30_000)
 DIM = 1024
+HEAD = f"""## Growth
+
+A run on disk of the first N images of MNIST ({TESTS:,} test images, `dim={DIM}`, 1,000 steps of gradient descent at
+0.1, `l2` 1e-4) for the network of `benchmarks/scale/mnist.py`, 10 outputs, by stage, in seconds; test features are
+counted with the moments, the eigendecomposition with the fidelity. The peak is of resident memory, less what is there
+before the run: libraries, network and all images. `python -m benchmarks.scale.growth`, two threads on two cores.
+
+"""
 
 
 def measure() -> UniqueInformation:

@@ -32,6 +32,14 @@ from infotorch.pipeline.meter import measured
 FILE = "scale-plan.jsonl"
 TESTS = 500
 GROUP = 5000  # rows of a row group
+HEAD = f"""## Plans and their runs
+
+What `--dry-run` says, and what the same run then takes: MNIST as above, and CIFAR-10 for a residual network of seven
+convolutions and a linear layer (`loss="cross_entropy_ggn"`, `l2` 0.01, {TESTS} test images, `dim={DIM}`). Memory is the
+resident memory of the process at its peak. `python -m benchmarks.scale.plan`, two threads on two cores.
+
+"""
+LARGER = "The whole data sets, planned alone:\n\n"
 
 
 class Block(nn.Module):
@@ -63,7 +71,7 @@ def pictures(split: str, num: int) -> tuple[Tensor, Tensor]:
     """The first images of CIFAR-10, [num, 3, 32, 32] in [0, 1], and their classes."""
     file = pq.ParquetFile(pathlib.Path(os.environ["INFOTORCH_DATA"]) / "cifar10" / f"{split}.parquet")
     rows = file.read_row_groups(range(min(file.num_row_groups, -(-num // GROUP)))).slice(0, num)
-    found = [np.asarray(Image.open(io.BytesIO(one.as_buffer()))) for one in rows["img"].combine_chunks().field("bytes")]
+    found = [np.array(Image.open(io.BytesIO(one.as_buffer()))) for one in rows["img"].combine_chunks().field("bytes")]
     return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(
         rows["label"].to_numpy()
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from infotorch.errors import DataError, StoreError
-from infotorch.store.features import feature_store
+from infotorch.store.features import feature_store, features_begun
 
 KEY = {"parameters": "abc", "sketch": {"kind": "sjlt", "dim": 4}}
 
@@ -112,3 +112,23 @@ def test_damage_is_named(tmp_path):
         shutil.copy(tmp_path / "whole", part.file)
         part.record.write_text(json.dumps({"start": 0, "stop": 3}))
         assert not part.has("x")
+
+
+def test_a_store_is_found_without_a_touch_of_it(tmp_path):
+    assert features_begun(tmp_path / "f", key=KEY, num_rows=11, part_size=4) is None
+    assert not list(tmp_path.iterdir())
+    with open_store(tmp_path / "f") as store:
+        for part in store.parts():
+            write(part)
+    there = sorted(tmp_path.rglob("*"))
+    assert features_begun(tmp_path / "f", key=KEY, num_rows=11, part_size=4) == store
+    with pytest.raises(StoreError, match=r"got sketch\.dim 4 there, 5 here"):
+        features_begun(tmp_path / "f", key={**KEY, "sketch": {"kind": "sjlt", "dim": 5}}, num_rows=11, part_size=4)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine").write_text("mine")
+    with pytest.raises(StoreError, match="holds 'mine'"):
+        features_begun(tmp_path / "other", key=KEY, num_rows=11, part_size=4)
+    (tmp_path / "other" / "mine").unlink()
+    assert features_begun(tmp_path / "other", key=KEY, num_rows=11, part_size=4) is None
+    (tmp_path / "other").rmdir()
+    assert sorted(tmp_path.rglob("*")) == there

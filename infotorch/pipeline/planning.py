@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infotorch import store
-from infotorch.data import Samples, pictures_of
+from infotorch.data import Samples
 from infotorch.measures import UniqueInformation
 from infotorch.measures.digest import digest
 from infotorch.measures.measure import Measure, Progress
@@ -29,8 +29,8 @@ from infotorch.task import Task
 
 __all__ = ["ScorePlan", "score_plan"]
 
-KEPT = 2048
-"""Samples that are kept on trial."""
+KEPT = 1 << 26
+"""Bytes of inputs of the samples that are kept on trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,12 +156,14 @@ def score_plan(
         made = tempfile.TemporaryDirectory(prefix=".infotorch-plan-", dir=beside)
     with made as name:
         folder = Path(name)
-        found = [run.trial(place, folder / str(place)) for place in range(len(job.measures))]
-        peaks = [each.memory for each in found]
+        peaks = []
+        # In the run's order: memory that a stage leaves behind is there in the next ones.
         if out is not None and not (begun and all(shard.there for shard in begun.shards("samples"))):
             seconds, size, peak = run.keeping(folder / "kept")
             plan = replace(plan, keeping_seconds=seconds, keeping_bytes=size)
             peaks.append(peak)
+        found = [run.trial(place, folder / str(place)) for place in range(len(job.measures))]
+        peaks += [each.memory for each in found]
     plan = replace(plan, measures=found)
     scores = plan.disk("scores")
     if run.before is not None and scores is not None:
@@ -238,9 +240,7 @@ class _Run:
                 notes=["seconds and memory are not estimated: how they grow with the samples is not known"],
             )
         elif self.ready[place][1].name == "dual":
-            found = whole_kernel_trial(
-                measure, self.ready[place][0], job.samples, before=self.before, rows=self.rows, folder=folder
-            )
+            found = whole_kernel_trial(measure, self.ready[place][0], job.samples, rows=self.rows, folder=folder)
         else:
             found = self.primal(place, measure, folder)
         if job.progress:
@@ -264,13 +264,14 @@ class _Run:
             left = replace(left, features=left.features - sum(there), parts=left.parts - len(there))
         return primal_trial(
             measure, prepared, form, job.samples, part_size=part_size, on_disk=self.features is not None,
-            batch_size=job.batch_size, fidelity=self.fidelity, left=left, before=self.before, rows=self.rows,
+            batch_size=job.batch_size, fidelity=self.fidelity, left=left, rows=self.rows,
             folder=folder,
         )  # fmt: skip
 
     def keeping(self, folder: Path) -> tuple[float, int, int | None]:
         """Seconds, bytes on disk and the peak of memory of keeping the samples, from some of them."""
-        job, N, n = self.job, self.rows.num, min(self.rows.num, KEPT)
+        job, N = self.job, self.rows.num
+        n = min(N, 256 + KEPT // job.samples.x[:1].nbytes)
         folder.mkdir()
 
         def of(num: int) -> int:
@@ -281,13 +282,12 @@ class _Run:
                 return sum(shard.file.stat().st_size for shard in run.shards("samples"))
 
         of(min(n, 32))  # warms up
+        before = resident()
         cost = measured(lambda: of(n))
         size = extrapolated(lambda num: cost.result if num == n else of(num), n, self.rows)
         peak = None
-        if cost.peak is not None and self.before is not None:
-            pictures = pictures_of(job.samples.x[:1])
-            of_all = 0 if pictures is None else N * pictures.nbytes
-            peak = self.before + (cost.peak - self.before) * min(N, self.rows.shard_size) // n + of_all
+        if cost.peak is not None and before is not None:
+            peak = cost.peak + (cost.peak - before) * (min(N, self.rows.shard_size) - n) // n
         return cost.seconds * N / n, size, peak
 
 

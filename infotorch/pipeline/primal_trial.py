@@ -21,7 +21,7 @@ from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import FEWEST, MOST_ROWS
 from infotorch.pipeline.meter import measured
 from infotorch.pipeline.streaming import Network, TwoPasses, dtype_of, give_back_memory, moments_on_disk
-from infotorch.pipeline.trials import MeasurePlan, Rows, exact_trial, highest, scores_bytes
+from infotorch.pipeline.trials import ExactTrial, MeasurePlan, Rows, exact_trial, highest, scores_bytes
 from infotorch.store.features import FeatureStore, Part
 from infotorch.table import Scores
 
@@ -66,6 +66,8 @@ class _Tried:
     """That training uses."""
     disk: dict[str, tuple[int, int]]
     """Bytes of features and outputs, of a sample and of the head of a file."""
+    exact: ExactTrial | None = None
+    """Of the form that the run compares with."""
     notes: list[str]
 
 
@@ -80,7 +82,6 @@ def primal_trial(
     batch_size: int,
     fidelity: int,
     left: Left,
-    before: int | None,
     rows: Rows,
     folder: Path,
 ) -> MeasurePlan:
@@ -96,14 +97,14 @@ def primal_trial(
         batch_size: Samples of one forward pass.
         fidelity: Samples on which the run compares with the exact form, 0 for none.
         left: What is to be done.
-        before: Bytes of the process that are resident now.
         rows: Of the scores' files.
         folder: For what is written on trial.
     """
     N, L, C = len(samples), len(ready.tasks), ready.num_outputs
     M = 0 if ready.x_test is None else len(ready.x_test)
     part = Part(folder=folder, number=0, start=0, stop=min(N, part_size))
-    tried = _tried(measure, ready, form, samples, part, batch_size, M, on_disk)
+    compared = _compared(fidelity, N, M, C) if on_disk and not form.is_exact else None
+    tried = _tried(measure, ready, form, samples, part, batch_size, M, on_disk, compared)
     each = C if measure.layers != "last" else 1  # rows of features of a sample
     seconds: dict[str, float | None] = {"features": left.features * (tried.features + tried.writing)}
     if M:
@@ -111,13 +112,10 @@ def primal_trial(
     seconds["moments"] = L * N * tried.moments
     seconds["eigendecomposition"] = L * tried.eigen
     seconds["scores"] = None if tried.scores is None else L * left.scores * tried.scores
+    if compared is not None:
+        n, m = compared
+        seconds["fidelity"] = _fidelity(tried, n, m, m * each > form.width)
     memory = highest(tried.peaks)
-    if on_disk and fidelity and not form.is_exact:
-        most = max(2, MOST_ROWS // C)
-        n, m = min(N, most, fidelity), min(M, most)
-        if n >= FEWEST or n == fidelity:
-            seconds["fidelity"] = _fidelity(measure, ready, samples, tried, n, m, m * each > form.width)
-        memory = highest([memory, None if before is None else before + measure.exact_bytes(n, m, C)])
     if not on_disk and memory is not None:
         features = N * tried.disk["features"][0]
         memory += max(features, features if measure.loss == "mse" else 2 * features)
@@ -149,11 +147,17 @@ def _tests(tried: _Tried, num_test: int, many: bool) -> float:
     return num_test * tried.features + (num_test * tried.moments + tried.eigen if many else 0.0)
 
 
-def _fidelity(
-    measure: UniqueInformation, ready: Prepared, samples: Samples, tried: _Tried, n: int, m: int, many: bool
-) -> float | None:
+def _compared(fidelity: int, N: int, M: int, C: int) -> tuple[int, int] | None:
+    """Samples and test samples on which both forms are compared, None where they are not."""
+    most = max(2, MOST_ROWS // C)
+    n = min(N, most, fidelity)
+    return None if not fidelity or (n < FEWEST and n < fidelity) else (n, min(M, most))
+
+
+def _fidelity(tried: _Tried, n: int, m: int, many: bool) -> float | None:
     """Seconds of both forms on n samples and m test samples; None where those of either are not known."""
-    exact = exact_trial(measure, ready.tasks[0], samples, ready.x_test, n, m)
+    exact = tried.exact
+    assert exact is not None
     if tried.scores is None or None in exact.seconds.values():
         tried.notes.append(f"seconds of fidelity are not estimated: {exact.why_not or 'those of the scores are not'}")
         return None
@@ -170,6 +174,7 @@ def _tried(
     batch_size: int,
     num_test: int,
     on_disk: bool,
+    compared: tuple[int, int] | None,
 ) -> _Tried:
     """Of the first network, all samples taken to be there in training."""
     stream = measure.stream(ready.tasks[0], ready.who, form.room)
@@ -183,16 +188,16 @@ def _tried(
     store = FeatureStore(folder=part.folder, num_rows=part.stop, part_size=part.stop)
     adding = measured(partial(moments_on_disk, store, stream, samples, everybody, None))
     tried.moments = adding.seconds / part.stop
-    kept = int(ready.who.kept.sum())
-    moments = replace(
-        adding.result,
-        second=adding.result.second * (kept / part.stop),  # of as many samples, for a spectrum like the run's
-        cross=adding.result.cross * (kept / part.stop),
-        num_samples=kept,
-    )
     tried.peaks += [writing.peak, adding.peak]
+    kept = int(ready.who.kept.sum())
+    moments = replace(adding.result, num_samples=kept)
+    for sums in (moments.second, moments.cross):
+        sums *= kept / part.stop  # as those of all samples are, whose largest eigenvalue decides how steps are taken
     try:
         moments = _solved(moments, tried, stream)
+        if compared is not None:
+            tried.exact = exact_trial(measure, ready, samples, *compared)
+            tried.peaks.append(tried.exact.memory)
         two = TwoPasses(
             measure=measure,
             task=ready.tasks[0],

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
 from infotorch import store
 from infotorch.data import Samples
@@ -17,7 +16,7 @@ from infotorch.errors import NumericsError
 from infotorch.measures import UniqueInformation
 from infotorch.measures.measure import Measure
 from infotorch.measures.unique_information import Prepared
-from infotorch.pipeline.meter import measured
+from infotorch.pipeline.meter import measured, resident
 from infotorch.table import Scores
 from infotorch.task import Task
 
@@ -103,12 +102,12 @@ def row_wise_trial(
 
 
 def whole_kernel_trial(
-    measure: UniqueInformation, ready: Prepared, samples: Samples, *, before: int | None, rows: Rows, folder: Path
+    measure: UniqueInformation, ready: Prepared, samples: Samples, *, rows: Rows, folder: Path
 ) -> MeasurePlan:
-    """Of the exact form; ``before`` are the bytes that are resident now."""
+    """Of the exact form."""
     N, C = len(samples), ready.num_outputs
     M = 0 if ready.x_test is None else len(ready.x_test)
-    tried = exact_trial(measure, ready.tasks[0], samples, ready.x_test, N, M)
+    tried = exact_trial(measure, ready, samples, N, M)
     size = measure.exact_bytes(N, M, C)
     kernel = f"the kernel of {N:,} samples, {size / 2**20:,.0f} MiB with what solves it"
     return MeasurePlan(
@@ -116,7 +115,7 @@ def whole_kernel_trial(
         form="dual",
         why=f"asked for: {kernel}" if measure.form == "dual" else f"{kernel}, fits the memory",
         seconds={stage: None if s is None else len(ready.tasks) * s for stage, s in tried.seconds.items()},
-        memory=None if before is None else before + size,
+        memory=tried.memory,
         disk={"scores": None if tried.table is None else scores_bytes(tried.table, rows, folder)},
         notes=[f"seconds are not estimated: {tried.why_not}"] if tried.why_not else [],
     )
@@ -128,15 +127,15 @@ class ExactTrial:
 
     seconds: Mapping[str, float | None]
     """By stage, None where ``why_not`` says so."""
+    memory: int | None
+    """Bytes that are resident at the peak; None: not known."""
     table: Scores | None = None
     """Of the largest trial."""
     why_not: str = ""
     """What stands against telling the seconds."""
 
 
-def exact_trial(
-    measure: UniqueInformation, task: Task, samples: Samples, x_test: torch.Tensor | None, N: int, M: int
-) -> ExactTrial:
+def exact_trial(measure: UniqueInformation, ready: Prepared, samples: Samples, N: int, M: int) -> ExactTrial:
     """Of the exact form's stages on N samples and M test samples.
 
     Each stage is timed on a fraction of both, twice as large each time, and is taken to be a sum of two powers of it:
@@ -145,6 +144,9 @@ def exact_trial(
     powers = {"kernel": (1, 2), "scores": (2, 3)}
     unknown: dict[str, float | None] = dict.fromkeys(powers)
     times: list[tuple[float, dict[str, float]]] = []
+    task, x_test, C = ready.tasks[0], ready.x_test, ready.num_outputs
+    before, whole = resident(), measure.exact_bytes(N, M, C)
+    memory = None if before is None else before + whole
     spent, share = 0.0, min(1.0, FEW / N)
     while True:
         n, m = max(2, round(share * N)), max(1, round(share * M))
@@ -158,21 +160,22 @@ def exact_trial(
             watch = _Stages()
             cost = measured(partial(few.scores, task, samples.x[:n], samples.y[:n], progress=watch))
         except NumericsError as error:
-            return ExactTrial(seconds=unknown, why_not=f"on {n:,} samples alone, {error}")
+            return ExactTrial(seconds=unknown, memory=memory, why_not=f"on {n:,} samples alone, {error}")
         times.append((share, watch.seconds))
+        memory = None if cost.peak is None else cost.peak + whole - measure.exact_bytes(n, m, C)
         spent += cost.seconds
         if share == 1 or spent + 4 * cost.seconds > WHOLE_KERNEL:
             break
         share = min(1.0, 2 * share)
     share, last = times[-1]
     if share == 1:
-        return ExactTrial(seconds=last, table=cost.result)
+        return ExactTrial(seconds=last, memory=memory, table=cost.result)
     if share * FARTHEST < 1 or len(times) < 2:
         why = f"{N:,} samples are more than {FARTHEST} times the {n:,} on which it was tried"
-        return ExactTrial(seconds=unknown, table=cost.result, why_not=why)
-    other, before = times[-2]
-    seconds = {stage: _grown((other, before[stage]), (share, last[stage]), powers[stage]) for stage in powers}
-    return ExactTrial(seconds=seconds, table=cost.result)
+        return ExactTrial(seconds=unknown, memory=memory, table=cost.result, why_not=why)
+    other, sooner = times[-2]
+    seconds = {stage: _grown((other, sooner[stage]), (share, last[stage]), powers[stage]) for stage in powers}
+    return ExactTrial(seconds=seconds, memory=memory, table=cost.result)
 
 
 class _Stages:

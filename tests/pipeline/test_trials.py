@@ -17,7 +17,7 @@ from tests.pipeline.test_streaming import N, made
 def exact(num=N, **options):
     task, (x, y) = made()
     measure = UniqueInformation(form="dual", **{"time": 5.0} | options)
-    return exact_trial(measure, task, samples_of((x[:num], y[:num])), None, num, 0)
+    return exact_trial(measure, measure.prepared(task, x[:num], y[:num]), samples_of((x[:num], y[:num])), num, 0)
 
 
 def test_a_sum_of_two_powers_is_found_and_neither_is_negative():

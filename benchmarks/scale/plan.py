@@ -72,9 +72,8 @@ def pictures(split: str, num: int) -> tuple[Tensor, Tensor]:
     file = pq.ParquetFile(pathlib.Path(os.environ["INFOTORCH_DATA"]) / "cifar10" / f"{split}.parquet")
     rows = file.read_row_groups(range(min(file.num_row_groups, -(-num // GROUP)))).slice(0, num)
     found = [np.array(Image.open(io.BytesIO(one.as_buffer()))) for one in rows["img"].combine_chunks().field("bytes")]
-    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).float() / 255, torch.from_numpy(
-        rows["label"].to_numpy()
-    )
+    x = torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).float() / 255
+    return x, torch.tensor(rows["label"].to_pylist())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,7 +100,7 @@ def score_plan(
 ) -> ScorePlan:
     """What ``score`` with the same arguments will take; nothing of it is kept, and the model is left as it is.
 
-    The run's own code is timed on some batches and one part of the samples, which takes about 10 s, and longer where
+    The run's own code is timed on some batches and one part of the samples, which takes 10 to 20 s, and longer where
     one batch does; from there on all but the exact form grows linearly. What it needs on disk meanwhile, at most one
     part of features, lies in a temporary folder beside them, which is deleted. Whatever else the machine does at the
     time is in the numbers.

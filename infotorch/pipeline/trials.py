@@ -24,7 +24,7 @@ __all__ = ["MeasurePlan", "row_wise_trial", "whole_kernel_trial"]
 
 ENOUGH = 1.0
 """Seconds of timed batches from which a rate is taken."""
-WHOLE_KERNEL = 4.0
+WHOLE_KERNEL = 8.0
 """Seconds that trials of the exact form take in all."""
 FEW = 16
 """Samples of the first trial of the exact form."""

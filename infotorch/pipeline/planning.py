@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from infotorch.task import Task
 
 __all__ = ["ScorePlan", "score_plan"]
 
-KEPT = 1 << 26
+KEPT = 1 << 28
 """Bytes of inputs of the samples that are kept on trial."""
 
 
@@ -282,13 +283,12 @@ class _Run:
                 return sum(shard.file.stat().st_size for shard in run.shards("samples"))
 
         of(min(n, 32))  # warms up
-        before = resident()
-        cost = measured(lambda: of(n))
-        size = extrapolated(lambda num: cost.result if num == n else of(num), n, self.rows)
-        peak = None
-        if cost.peak is not None and before is not None:
-            peak = cost.peak + (cost.peak - before) * (min(N, self.rows.shard_size) - n) // n
-        return cost.seconds * N / n, size, peak
+        costs = {num: measured(partial(of, num)) for num in (n // 2, n) if num}
+        size = extrapolated(lambda num: costs[num].result, n, self.rows)
+        one, peak = costs.get(n // 2, costs[n]).peak, costs[n].peak
+        if one is not None and peak is not None and n > 1:
+            peak += max(0, peak - one) * (min(N, self.rows.shard_size) - n) // (n - n // 2)
+        return costs[n].seconds * N / n, size, peak
 
 
 def _there(job: Job, sketchings: Sequence[Sketching], folder: Path, part_size: int) -> Iterator[Part]:

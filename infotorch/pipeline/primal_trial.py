@@ -19,7 +19,7 @@ from infotorch.measures.primal.moments import Moments
 from infotorch.measures.primal.stream import Stream, Tests
 from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import FEWEST, MOST_ROWS
-from infotorch.pipeline.meter import measured
+from infotorch.pipeline.meter import measured, resident
 from infotorch.pipeline.streaming import Network, TwoPasses, dtype_of, give_back_memory, moments_on_disk
 from infotorch.pipeline.trials import ExactTrial, MeasurePlan, Rows, exact_trial, highest, scores_bytes
 from infotorch.store.features import FeatureStore, Part
@@ -178,7 +178,9 @@ def _tried(
 ) -> _Tried:
     """Of the first network, all samples taken to be there in training."""
     stream = measure.stream(ready.tasks[0], ready.who, form.room)
+    before = resident()
     batches, rate, peaks = _batches(stream, samples, part.stop, batch_size)
+    most = highest(peaks)
     everybody = torch.ones(len(samples), dtype=torch.bool)
     writing = measured(partial(_write, part, batches, batch_size, samples, stream))
     tried = _Tried(features=rate, peaks=peaks, notes=[], disk=_sizes(part))
@@ -198,6 +200,8 @@ def _tried(
         if compared is not None:
             tried.exact = exact_trial(measure, ready, samples, *compared)
             tried.peaks.append(tried.exact.memory)
+            if most is not None and before is not None and tried.exact.after is not None:
+                tried.peaks.append(tried.exact.after + most - before)  # a batch on top of what the exact form leaves
         two = TwoPasses(
             measure=measure,
             task=ready.tasks[0],

@@ -129,6 +129,8 @@ class ExactTrial:
     """By stage, None where ``why_not`` says so."""
     memory: int | None
     """Bytes that are resident at the peak; None: not known."""
+    after: int | None = None
+    """Bytes that are resident after the largest trial, where the allocator keeps some of what was freed."""
     table: Scores | None = None
     """Of the largest trial."""
     why_not: str = ""
@@ -167,15 +169,16 @@ def exact_trial(measure: UniqueInformation, ready: Prepared, samples: Samples, N
         if share == 1 or spent + 4 * cost.seconds > WHOLE_KERNEL:
             break
         share = min(1.0, 2 * share)
+    after = resident()
     share, last = times[-1]
     if share == 1:
-        return ExactTrial(seconds=last, memory=memory, table=cost.result)
+        return ExactTrial(seconds=last, memory=memory, after=after, table=cost.result)
     if share * FARTHEST < 1 or len(times) < 2:
         why = f"{N:,} samples are more than {FARTHEST} times the {n:,} on which it was tried"
-        return ExactTrial(seconds=unknown, memory=memory, table=cost.result, why_not=why)
+        return ExactTrial(seconds=unknown, memory=memory, after=after, table=cost.result, why_not=why)
     other, sooner = times[-2]
     seconds = {stage: _grown((other, sooner[stage]), (share, last[stage]), powers[stage]) for stage in powers}
-    return ExactTrial(seconds=seconds, memory=memory, table=cost.result)
+    return ExactTrial(seconds=seconds, memory=memory, after=after, table=cost.result)
 
 
 class _Stages:

@@ -146,7 +146,7 @@ def test_forms_come_with_their_reason(tmp_path):
         warnings.simplefilter("error")
         exact = plan(None, UniqueInformation(time=5.0)).measures[0]
         small = plan(
-            tmp_path / "run", UniqueInformation(time=5.0, dim=DIM), memory_limit=(256 << 20) + 100_000
+            tmp_path / "run", UniqueInformation(time=5.0, dim=DIM), memory_limit=(256 << 20) + 800_000
         ).measures[0]
     assert (exact.form, exact.why) == ("dual", "the kernel of 70 samples, 1 MiB with what solves it, fits the memory")
     assert small.form == "primal" and small.why.startswith("the exact form needs")

@@ -34,7 +34,7 @@ TESTS = 500
 GROUP = 5000  # rows of a row group
 HEAD = f"""## Plans and their runs
 
-What `--dry-run` says, and what the same run then takes: MNIST as above, and CIFAR-10 for a residual network of seven
+What `--dry-run` says, and what the same run then takes: MNIST as above, and CIFAR-10 for a residual network of nine
 convolutions and a linear layer (`loss="cross_entropy_ggn"`, `l2` 0.01, {TESTS} test images, `dim={DIM}`). Memory is the
 resident memory of the process at its peak. `python -m benchmarks.scale.plan`, two threads on two cores.
 

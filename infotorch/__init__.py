@@ -44,6 +44,7 @@ from infotorch.measures import (
 )
 from infotorch.pipeline import (
     Comparison,
+    ScorePlan,
     Summary,
     Trajectory,
     attribution,
@@ -51,6 +52,7 @@ from infotorch.pipeline import (
     retrain_accuracy,
     score,
     score_checkpoints,
+    score_plan,
     summarize,
     summarize_scores,
 )
@@ -79,6 +81,7 @@ __all__ = [
     "NotSupported",
     "NumericsError",
     "Samples",
+    "ScorePlan",
     "Scores",
     "ShapeError",
     "StoreError",
@@ -111,6 +114,7 @@ __all__ = [
     "retrain_accuracy",
     "score",
     "score_checkpoints",
+    "score_plan",
     "sgd_unique_information",
     "sketch",
     "softmax_factor",

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.engine import coverage, nets, race, workloads
 from benchmarks.measures import baselines
-from benchmarks.scale import summaries, usefulness
+from benchmarks.scale import plan, summaries, usefulness
 
 HOUSE = pathlib.Path(__file__).parents[1]
 PAGES = sorted((HOUSE / "docs").rglob("*.md"))
@@ -37,6 +37,7 @@ def test_scale_results_are_those_of_the_committed_lines():
     """The page is what the benchmark writes of its last lines, and every goal on it is met."""
     assert usefulness.PAGE.read_text() == usefulness.text(), "run python -m benchmarks.scale.usefulness --page"
     assert not [goal for goal, holds in usefulness.goals() if not holds]
+    assert not plan.misses(), "a plan is more than 30 % from its run"
 
 
 def test_summaries_are_those_of_the_committed_lines():

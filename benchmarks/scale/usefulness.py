@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 import infotorch
 from benchmarks.record import append, read
-from benchmarks.scale import fidelity
+from benchmarks.scale import fidelity, growth, plan
 from benchmarks.scale.mnist import images, network
 from infotorch import Task, UniqueInformation
 from infotorch.measures import detection
@@ -237,8 +237,9 @@ def goals() -> Iterator[tuple[str, bool]]:
 
 HEAD = f"""# What unique information is good for: what was measured
 
-Written by `python -m benchmarks.scale.usefulness --page` from the lines in `benchmarks/results/{FILE}`;
-not to be edited. Means over {len(SEEDS)} seeds (flips, initial weights and order of training) ± standard errors.
+Written by `python -m benchmarks.scale.usefulness --page` from the lines in `benchmarks/results/scale-*.jsonl`; not to
+be edited. In the first two parts, means over {len(SEEDS)} seeds (flips, initial weights and order of training) ±
+standard errors.
 
 ## Finding flipped labels
 
@@ -310,6 +311,8 @@ def text() -> str:
         + "## Goals\n\n" + _table(["goal", "met"], met)
         + "## Cost\n\nAll seeds of a case, training included, on one thread of a core that others share.\n\n"
         + _table(["case", "seconds", "processor seconds", "load"], costs)
+        + growth.HEAD + _table(*growth.table())
+        + plan.HEAD + _table(*plan.table()) + plan.LARGER + _table(*plan.larger())
     ).rstrip("\n") + "\n"  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from infotorch import data as data_room
 from infotorch import measures, pipeline, store
 from infotorch.cli import flags
 from infotorch.cli.checkpoints import show_trajectory
+from infotorch.cli.dry_run import show_plan
 from infotorch.cli.failures import Usage
 from infotorch.cli.load import Loaded, load
 from infotorch.cli.rows import Rows, columns_of
@@ -54,6 +55,7 @@ CHECKPOINTS_HELP = (
     "their names; RUN then holds a run for each, and their means."
 )
 KEY_HELP = "Under which the checkpoints' files have the state dict; default: they are one."
+DRY_RUN_HELP = "Say what the run would take, in seconds, memory and room on disk; score and keep nothing."
 MEMORY_HELP = "Memory that may be used, such as 4GB or 512MiB; a larger problem is refused."
 
 
@@ -78,6 +80,7 @@ def command(
     checkpoints: Annotated[str | None, typer.Option(metavar="SPEC", help=CHECKPOINTS_HELP)] = None,
     checkpoint_key: Annotated[str | None, typer.Option(metavar="NAME", help=KEY_HELP)] = None,
     threads: Annotated[int | None, count_option("Threads that compute; all cores where not given.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help=DRY_RUN_HELP)] = False,
     **fields: Any,
 ) -> None:
     """Scores the task's samples; prints the ten to look at first, and where the run is."""
@@ -94,6 +97,8 @@ def command(
         )
     if checkpoint_key is not None and checkpoints is None:
         raise Usage("score: --checkpoint-key goes with --checkpoints; got it alone. Leave it out.")
+    if dry_run and checkpoints is not None:
+        raise Usage("score: --dry-run plans the task's own network; got --checkpoints as well. Leave one of them out.")
     loaded = load(task)
     samples = samples_to_score(loaded, task, data, stream=stream)
     given = data_room.read(test_data) if test_data is not None else loaded.test_data
@@ -118,13 +123,17 @@ def command(
             "progress": progress, "command": record if out is not None else None, "features": features,
             "feature_dtype": feature_dtype, "fidelity": fidelity, "group": group,
         }  # fmt: skip
-        if checkpoints is None:
+        if dry_run:
+            plan = pipeline.score_plan(loaded.task, samples, built, **{k: v for k, v in how.items() if k != "group"})
+        elif checkpoints is None:
             scores = pipeline.score(loaded.task, samples, built, **how)
         else:
             found = pipeline.score_checkpoints(loaded.task, samples, built, checkpoints, key=checkpoint_key, **how)
     if not is_first:
         return
-    if checkpoints is None:
+    if dry_run:
+        show_plan(terminal, plan, out)
+    elif checkpoints is None:
         show(terminal, scores, samples, out)
     else:
         show_trajectory(terminal, found, rows_of(found.tables[0], samples), out, TOP)

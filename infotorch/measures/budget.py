@@ -2,7 +2,7 @@
 
 from infotorch.errors import ConfigError
 
-__all__ = ["DEFAULT_MEMORY_LIMIT", "room_beside_kernel"]
+__all__ = ["DEFAULT_MEMORY_LIMIT", "exact_bytes", "room_beside_kernel"]
 
 DEFAULT_MEMORY_LIMIT = 4 << 30
 FIXED = 256 << 20  # captured pairs, tiles, and the network itself, at least
@@ -34,14 +34,22 @@ def room_beside_kernel(
     Raises:
         ConfigError: Building or solving needs more; the text names the ways out.
     """
-    m, t = num_solved or num_captured
-    kernels = sum(8 * rows * (rows + tests) for rows, tests in {num_captured, (m, t)})
-    matrices = MATRICES_BY_INVERSE if converges else MATRICES_BY_EIGEN
-    solving = 8 * m * (matrices * m + (1 if converges else 2) * t)  # the test kernel, and again in eigenvectors
+    kernels, solving = exact_bytes(num_captured, num_solved, converges=converges)
     needed = max(kernels, solving) + FIXED
     if needed > memory_limit:
         raise ConfigError(
-            f"{where}: the exact form needs {needed / 2**20:,.0f} MiB of memory for {m:,} rows; "
-            f"got a limit of {memory_limit / 2**20:,.0f} MiB. {remedy}; or raise memory_limit."
+            f"{where}: the exact form needs {needed / 2**20:,.0f} MiB of memory for "
+            f"{(num_solved or num_captured)[0]:,} rows; got a limit of {memory_limit / 2**20:,.0f} MiB. {remedy}; or "
+            "raise memory_limit."
         )
     return memory_limit - kernels
+
+
+def exact_bytes(
+    num_captured: tuple[int, int], num_solved: tuple[int, int] | None, *, converges: bool
+) -> tuple[int, int]:
+    """Bytes of the kernels, and of the matrices while they are solved; arguments as in :func:`room_beside_kernel`."""
+    m, t = num_solved or num_captured
+    kernels = sum(8 * rows * (rows + tests) for rows, tests in {num_captured, (m, t)})
+    matrices = MATRICES_BY_INVERSE if converges else MATRICES_BY_EIGEN
+    return kernels, 8 * m * (matrices * m + (1 if converges else 2) * t)  # the test kernel, and again in eigenvectors

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.errors import ConfigError, unknown
-from infotorch.measures.budget import DEFAULT_MEMORY_LIMIT, room_beside_kernel
+from infotorch.measures.budget import DEFAULT_MEMORY_LIMIT, exact_bytes, room_beside_kernel
 from infotorch.measures.columns import Regression, columns
 from infotorch.measures.digest import digest, digest_of_model
 from infotorch.measures.from_kernel import (
@@ -276,19 +276,25 @@ class UniqueInformation:
     def _shared(self) -> bool:
         return self.layers == "last" or self.outputs == "trace"
 
-    def _room_beside_kernel(self, N: int, M: int, C: int, memory_limit: int | None) -> int:
-        """Bytes for captured pairs while the kernel is built; refuses a problem over ``memory_limit``."""
-        ggn = self.loss == "cross_entropy_ggn"
+    def exact_bytes(self, N: int, M: int, C: int) -> int:
+        """Of N samples and M test samples in the dual form, at once: kernels, or the matrices that solve them."""
+        return max(exact_bytes(**self._exact_size(N, M, C)))
+
+    def _exact_size(self, N: int, M: int, C: int) -> dict[str, Any]:
         captured = 1 if self._shared else C
-        return room_beside_kernel(
-            num_captured=(N * captured, M * captured),
-            num_solved=(N * (C - 1), M * (C - 1)) if ggn else None,
-            converges=not self.also
+        return {
+            "num_captured": (N * captured, M * captured),
+            "num_solved": (N * (C - 1), M * (C - 1)) if self.loss == "cross_entropy_ggn" else None,
+            "converges": not self.also
             and self.groups is None
             and self.lr is None
             and all(math.isinf(t) for t in several(self.time)),
-            memory_limit=DEFAULT_MEMORY_LIMIT if memory_limit is None else memory_limit,
-        )
+        }
+
+    def _room_beside_kernel(self, N: int, M: int, C: int, memory_limit: int | None) -> int:
+        """Bytes for captured pairs while the kernel is built; refuses a problem over ``memory_limit``."""
+        limit = DEFAULT_MEMORY_LIMIT if memory_limit is None else memory_limit
+        return room_beside_kernel(**self._exact_size(N, M, C), memory_limit=limit)
 
     def _member(
         self,

@@ -6,6 +6,7 @@ from infotorch.pipeline.checkpoints import score_checkpoints
 from infotorch.pipeline.comparison import Comparison, compare_summary
 from infotorch.pipeline.fidelity_curve import FidelityCurve, fidelity_curve, keep_fidelity_curve
 from infotorch.pipeline.limit_training import train_limit
+from infotorch.pipeline.planning import ScorePlan, score_plan
 from infotorch.pipeline.retraining import retrain_accuracy
 from infotorch.pipeline.scoring import score
 from infotorch.pipeline.summarizing import Summary, summarize, summarize_scores
@@ -14,6 +15,7 @@ from infotorch.pipeline.trajectory import Trajectory
 __all__ = [
     "Comparison",
     "FidelityCurve",
+    "ScorePlan",
     "Summary",
     "Trajectory",
     "attribution",
@@ -24,6 +26,7 @@ __all__ = [
     "retrain_accuracy",
     "score",
     "score_checkpoints",
+    "score_plan",
     "summarize",
     "summarize_scores",
     "train_limit",

@@ -93,57 +93,22 @@ def score(
         DataError: Data without fixed order, without samples, or with one that is not finite.
         StoreError: ``out`` can't be written, is being written, or holds something else; what is there stays resumable.
     """
-    for name, size in (("batch_size", batch_size), ("shard_size", shard_size)):
-        if size < 1:
-            raise errors.ConfigError(f"score: {name} must be at least 1; got {size}. Choose a positive number.")
-    for name, given in (("command", command), ("notes", notes), ("features", features), ("group", group)):
-        if given is not None and out is None:
-            raise errors.ConfigError(f"score: {name} belongs to a run on disk; got no out. Give out, or leave it out.")
-    if feature_dtype is not None and feature_dtype not in get_args(FeatureDtype):
-        raise errors.unknown("score", "feature_dtype", feature_dtype, get_args(FeatureDtype))
-    if fidelity and fidelity < 2:
-        raise errors.ConfigError(f"score: fidelity must be 0 or at least 2; got {fidelity}. Give 256, or 0 for none.")
-    chosen = chosen_measures(measures)
-    _check_groups(chosen, out)
-    samples = _near(task, samples_of(data))
-    ranks = ALONE if group is None else Ranks(group)
-    job = _Job(
-        task=task,
-        samples=samples,
-        measures=chosen,
-        memory_limit=memory_limit,
-        batch_size=batch_size,
-        feature_dtype=feature_dtype,
-        ranks=ranks,
-        progress=progress if ranks.is_first else None,
-    )
-    if any(map(_per_group, chosen)):
-        return chosen[0].scores(
-            task, samples.all_inputs("score"), samples.y, memory_limit=memory_limit, progress=progress
-        )
+    job = job_of(
+        task, data, measures, out=out, memory_limit=memory_limit, batch_size=batch_size, shard_size=shard_size,
+        feature_dtype=feature_dtype, progress=progress, fidelity=fidelity, group=group,
+        on_disk={"command": command, "notes": notes, "features": features, "group": group},
+    )  # fmt: skip
+    samples = job.samples
+    if any(map(per_group, job.measures)):
+        x = samples.all_inputs("score")
+        return job.measures[0].scores(task, x, samples.y, memory_limit=memory_limit, progress=progress)
     if out is None:
         whole = job.whole()
         parts = [job.part(whole, start, stop) for start, stop in _ranges(0, len(samples), shard_size)]
         return stacked(parts)
-    outputs = outputs_digest(task, samples)  # before any look at the model, which may keep what it last saw
-    options: dict[str, Any] = {
-        "measures": [{"name": measure.name, **measure.config()} for measure in chosen],
-        "memory_limit": memory_limit,
-        "batch_size": batch_size,
-        "shard_size": shard_size,
-        "task": task_facts(task),
-    }
-    if fidelity != DEFAULT_SUBSET:
-        options["fidelity"] = fidelity
-    if feature_dtype is not None:
-        options["feature_dtype"] = feature_dtype
-    facts: dict[str, Any] = {
-        "command": {**(command or {}), "score": options},
-        "data": data_facts(samples),
-        "provenance": {"parameters": digest_of_model(task.model), "outputs": outputs, **environment(task)},
-    }
-    _check_same(ranks, facts, out)
-    with shared_run(out, ranks, store.create(out, num_rows=len(samples), shard_size=shard_size, **facts)) as run:
+    made_of = facts(job, command, shard_size, fidelity)
+    _check_same(job.ranks, made_of, out)
+    with shared_run(out, job.ranks, store.create(out, **made_of)) as run:
         fresh = run.do(lambda writer: not writer.finished)
         if fresh:
             run.do(lambda writer: keep_samples(writer, with_classes(task, samples), job.progress))
@@ -156,8 +121,72 @@ def score(
         return scores
 
 
+def job_of(
+    task: Task,
+    data: Any,
+    measures: str | Measure | Sequence[str | Measure],
+    *,
+    out: str | Path | None,
+    memory_limit: int | None,
+    batch_size: int,
+    shard_size: int,
+    feature_dtype: FeatureDtype | None,
+    progress: Progress | None,
+    fidelity: int,
+    on_disk: Mapping[str, Any],
+    group: Any = None,
+) -> "Job":
+    """What ``score`` is asked for, checked; ``on_disk`` are the options that go with ``out``."""
+    for name, size in (("batch_size", batch_size), ("shard_size", shard_size)):
+        if size < 1:
+            raise errors.ConfigError(f"score: {name} must be at least 1; got {size}. Choose a positive number.")
+    for name, given in on_disk.items():
+        if given is not None and out is None:
+            raise errors.ConfigError(f"score: {name} belongs to a run on disk; got no out. Give out, or leave it out.")
+    if feature_dtype is not None and feature_dtype not in get_args(FeatureDtype):
+        raise errors.unknown("score", "feature_dtype", feature_dtype, get_args(FeatureDtype))
+    if fidelity and fidelity < 2:
+        raise errors.ConfigError(f"score: fidelity must be 0 or at least 2; got {fidelity}. Give 256, or 0 for none.")
+    chosen = chosen_measures(measures)
+    _check_groups(chosen, out)
+    ranks = ALONE if group is None else Ranks(group)
+    return Job(
+        task=task,
+        samples=_near(task, samples_of(data)),
+        measures=chosen,
+        memory_limit=memory_limit,
+        batch_size=batch_size,
+        feature_dtype=feature_dtype,
+        ranks=ranks,
+        progress=progress if ranks.is_first else None,
+    )
+
+
+def facts(job: "Job", command: Mapping[str, Any] | None, shard_size: int, fidelity: int) -> dict[str, Any]:
+    """What a run on disk follows from: the arguments of ``store.create``."""
+    outputs = outputs_digest(job.task, job.samples)  # before any look at the model, which may keep what it last saw
+    options: dict[str, Any] = {
+        "measures": [{"name": measure.name, **measure.config()} for measure in job.measures],
+        "memory_limit": job.memory_limit,
+        "batch_size": job.batch_size,
+        "shard_size": shard_size,
+        "task": task_facts(job.task),
+    }
+    if fidelity != DEFAULT_SUBSET:
+        options["fidelity"] = fidelity
+    if job.feature_dtype is not None:
+        options["feature_dtype"] = job.feature_dtype
+    return {
+        "command": {**(command or {}), "score": options},
+        "num_rows": len(job.samples),
+        "shard_size": shard_size,
+        "data": data_facts(job.samples),
+        "provenance": {"parameters": digest_of_model(job.task.model), "outputs": outputs, **environment(job.task)},
+    }
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Job:
+class Job:
     """What is to be computed, and how much of it at once."""
 
     task: Task
@@ -186,7 +215,7 @@ class _Job:
         """Scores of all samples by the measures that look at all of them together, by the measure's place."""
         found = {}
         for place, measure in enumerate(self.measures):
-            if place not in but and not _row_wise(measure):
+            if place not in but and not row_wise(measure):
                 found[place] = self.ranks.first(functools.partial(self._by_all, measure))
         if len(found) == len(self.measures):
             joined(list(found.values()))  # columns that clash are refused before anything is written
@@ -241,7 +270,7 @@ def _check_same(ranks: Ranks, facts: Mapping[str, Any], out: str | Path) -> None
     ranks.agree("score", {"out": str(out), **machine, "devices": devices, **facts, "provenance": numbers})
 
 
-def _keep_scores(run: SharedRun, job: _Job, features: str | Path | None, fidelity: int) -> None:
+def _keep_scores(run: SharedRun, job: Job, features: str | Path | None, fidelity: int) -> None:
     """Computes and writes the scores' shards that are not there yet."""
     folder = Path(f"{run.path}.features.tmp" if features is None else features)
     missing = run.missing()
@@ -280,7 +309,7 @@ def _keep_scores(run: SharedRun, job: _Job, features: str | Path | None, fidelit
             run.append(start, job.part(whole, start, stop, passes))
 
 
-def _told(job: _Job, texts: list[str]) -> list[str]:
+def _told(job: Job, texts: list[str]) -> list[str]:
     """What a reader must know before using the scores, said here and now."""
     for text in texts if job.ranks.is_first else ():
         warnings.warn(f"UniqueInformation: {text}", stacklevel=4)
@@ -322,7 +351,7 @@ def _with_inputs(measure: Measure) -> Measure:
 def _check_groups(chosen: Sequence[Measure], out: str | Path | None) -> None:
     """Refuses rows of groups beside rows of samples."""
     for measure in chosen:
-        if _per_group(measure) and (out is not None or len(chosen) > 1):
+        if per_group(measure) and (out is not None or len(chosen) > 1):
             got = "out" if out is not None else f"{len(chosen)} measures"
             raise errors.ConfigError(
                 f"score: {measure.name!r} with groups has one row a group, no run and no measure of samples beside it; "
@@ -330,12 +359,12 @@ def _check_groups(chosen: Sequence[Measure], out: str | Path | None) -> None:
             )
 
 
-def _per_group(measure: Measure) -> bool:
+def per_group(measure: Measure) -> bool:
     """Whether there is one row a group of samples."""
     return bool(getattr(measure, "per_group", False))
 
 
-def _row_wise(measure: Measure) -> bool:
+def row_wise(measure: Measure) -> bool:
     """Whether a sample's scores follow from that sample alone."""
     return bool(getattr(measure, "row_wise", False))
 

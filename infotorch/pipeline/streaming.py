@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -130,26 +130,18 @@ def two_passes(
     """
     with contextlib.ExitStack() as opened:
         networks = []
-        part_size = _part_size([measure.sketching(task) for task in prepared.tasks], prepared.num_outputs, batch_size)
+        part_size = part_size_of([measure.sketching(task) for task in prepared.tasks], prepared.num_outputs, batch_size)
         for place, network in enumerate(prepared.tasks):
             stream = measure.stream(network, prepared.who, memory_limit)
             dtype = feature_dtype or dtype_of(network)
-            key = {
-                "task": task_facts(network),
-                "parameters": digest_of_model(network.model),
-                "outputs": outputs_digest(network, samples),
-                **{name: environment(network)[name] for name in ("devices", "flags")},
-                **stream.sketching.key(),
-                "batch_size": batch_size,
-                "dtype": dtype,
-            }
+            key = features_key(stream.sketching, samples, batch_size, dtype)
             made = feature_store(folder / f"network-{place}", key=key, num_rows=len(samples), part_size=part_size)
             store = ranks.first(functools.partial(opened.enter_context, made))  # which holds the lock for all
             _write_missing(store, stream, samples, dtype, batch_size, ranks, progress)
             tests = None
             if prepared.x_test is not None:
                 tests = stream.tests(prepared.x_test, batch_size, None)
-            moments = _moments(store, stream, samples, prepared.who.kept, ranks, progress)
+            moments = moments_on_disk(store, stream, samples, prepared.who.kept, ranks, progress)
             networks.append(Network(stream=stream, store=store, moments=moments, tests=tests))
         yield TwoPasses(
             measure=measure,
@@ -169,10 +161,24 @@ def two_passes(
             folder.rmdir()
 
 
-def _part_size(sketchings: Sequence[Sketching], num_outputs: int, batch_size: int) -> int:
+def part_size_of(sketchings: Sequence[Sketching], num_outputs: int, batch_size: int) -> int:
     """Samples of a part, the same for all networks: whole batches, of about ``PART_BYTES`` for the widest features."""
     row = max(8 * each.width * (1 if each.shared else num_outputs) for each in sketchings)
     return max(1, PART_BYTES // (row * batch_size)) * batch_size
+
+
+def features_key(sketching: Sketching, samples: Samples, batch_size: int, dtype: FeatureDtype) -> dict[str, Any]:
+    """What the features of a network follow from beside the samples."""
+    network = sketching.task
+    return {
+        "task": task_facts(network),
+        "parameters": digest_of_model(network.model),
+        "outputs": outputs_digest(network, samples),
+        **{name: environment(network)[name] for name in ("devices", "flags")},
+        **sketching.key(),
+        "batch_size": batch_size,
+        "dtype": dtype,
+    }
 
 
 def dtype_of(task: Task) -> FeatureDtype:
@@ -191,7 +197,7 @@ def _write_missing(
     progress: Progress | None,
 ) -> None:
     for part in ranks.share(list(store.parts())):
-        inputs = _digest_of_inputs(samples.x, part)
+        inputs = digest_of_inputs(samples.x, part)
         if part.has(inputs):
             part.check()
             if progress:
@@ -218,7 +224,7 @@ def stored(features: torch.Tensor, dtype: FeatureDtype) -> np.ndarray:
     return (values.view(torch.uint16) if dtype == "bfloat16" else values).numpy(force=True)
 
 
-def _digest_of_inputs(x: torch.Tensor | StreamedInputs, part: Part) -> str:
+def digest_of_inputs(x: torch.Tensor | StreamedInputs, part: Part) -> str:
     """The same for streamed inputs as for those in memory."""
     rows = slice(part.start, part.stop)
     return hashlib.sha256(
@@ -226,7 +232,7 @@ def _digest_of_inputs(x: torch.Tensor | StreamedInputs, part: Part) -> str:
     ).hexdigest()
 
 
-def _moments(
+def moments_on_disk(
     store: FeatureStore,
     stream: Stream,
     samples: Samples,

@@ -4,6 +4,6 @@ from infotorch.store.run import Run
 from infotorch.store.run import open_run as open
 from infotorch.store.selected import write_selected
 from infotorch.store.verify import verify
-from infotorch.store.writer import RunWriter, create, reopen
+from infotorch.store.writer import RunWriter, begun, create, reopen
 
-__all__ = ["Run", "RunWriter", "create", "open", "reopen", "verify", "write_selected"]
+__all__ = ["Run", "RunWriter", "begun", "create", "open", "reopen", "verify", "write_selected"]

@@ -163,20 +163,11 @@ def feature_store(
             differs); or another process writes there.
     """
     path = Path(folder)
-    wanted = {"version": VERSION, "part_size": part_size, "key": plain(dict(key), "features")}
+    wanted = _manifest(key, part_size)
     with refusals("store", path):
         path.mkdir(parents=True, exist_ok=True)
     with locked(path):
-        if (path / MANIFEST).exists():
-            _check_same(path, decoded("store", path / MANIFEST), wanted)
-        else:
-            with refusals("store", path):
-                foreign = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
-            if foreign:
-                raise errors.StoreError(
-                    f"store: features must go to a new or empty folder, or a feature store; got {path}, which holds "
-                    f"{foreign[0]!r}. Choose another folder."
-                )
+        if not _is_begun(path, wanted):
             write_bytes(path / MANIFEST, encoded(wanted, sort_keys=False))
         yield FeatureStore(folder=path, num_rows=num_rows, part_size=part_size)
 
@@ -215,6 +206,37 @@ def open_features(folder: str | Path, *, key: Mapping[str, Any] | None = None) -
     for part in found.parts():
         part.check()
     return found
+
+
+def features_begun(folder: str | Path, *, key: Mapping[str, Any], num_rows: int, part_size: int) -> FeatureStore | None:
+    """The store that :func:`feature_store` would go on with, or None where it would begin one; nothing is written.
+
+    Raises:
+        StoreError: As there, but for the lock.
+    """
+    path = Path(folder)
+    if not (path.exists() and _is_begun(path, _manifest(key, part_size))):
+        return None
+    return FeatureStore(folder=path, num_rows=num_rows, part_size=part_size)
+
+
+def _manifest(key: Mapping[str, Any], part_size: int) -> dict[str, Any]:
+    return {"version": VERSION, "part_size": part_size, "key": plain(dict(key), "features")}
+
+
+def _is_begun(path: Path, wanted: Mapping[str, Any]) -> bool:
+    """Whether the folder holds a store, of this manifest; an empty one does not, and any other is refused."""
+    if (path / MANIFEST).exists():
+        _check_same(path, decoded("store", path / MANIFEST), wanted)
+        return True
+    with refusals("store", path):
+        foreign = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    if foreign:
+        raise errors.StoreError(
+            f"store: features must go to a new or empty folder, or a feature store; got {path}, which holds "
+            f"{foreign[0]!r}. Choose another folder."
+        )
+    return False
 
 
 def _rows_of(file: Path, rows: slice) -> np.ndarray:

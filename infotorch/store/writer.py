@@ -195,33 +195,36 @@ def create(
             differs), a damaged shard, or another writer; or the system refuses.
         ConfigError: The command is not made of JSON's types, or sizes are not positive.
     """
-    for name, size in (("num_rows", num_rows), ("shard_size", shard_size)):
-        if size < 1:
-            raise errors.ConfigError(f"store: {name} must be at least 1; got {size}. Choose a positive number.")
     folder = Path(path)
-    wanted: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "run": "",
-        "complete": False,
-        "command": plain(dict(command), "command"),
-        "data": plain(dict(data or {}), "data"),
-        "rows": num_rows,
-        "shard_size": shard_size,
-        "main": columns[0]["name"] if columns else None,
-        "columns": [dict(column) for column in columns or ()],
-        "provenance": plain(dict(provenance or {}), "provenance"),
-        "files": {},
-    }
-    wanted["run"] = run_id(wanted["command"], wanted["data"])
-    _make_folder(folder)
+    wanted = _manifest(command, num_rows, shard_size, data, provenance, columns)
+    _check_folder(folder)
+    with refusals("store", folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        if (folder / MANIFEST).exists():
-            old = read_manifest("store", folder)
-            there = Run(folder)
-            check_same(folder, old, wanted, finished=there.finished)
-        else:
+        if _begun(folder, wanted) is None:
             write_manifest(folder, wanted)
         yield _opened(folder)
+
+
+def begun(
+    path: str | Path,
+    *,
+    command: Mapping[str, Any],
+    num_rows: int,
+    shard_size: int = 65_536,
+    data: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Run | None:
+    """The run that :func:`create` would go on with, or None where it would begin one; nothing is made or written.
+
+    Raises:
+        StoreError: As :func:`create` refuses what the folder holds; files of shards are not read.
+        ConfigError: As there.
+    """
+    folder = Path(path)
+    wanted = _manifest(command, num_rows, shard_size, data, provenance, None)
+    _check_folder(folder)
+    return _begun(folder, wanted)
 
 
 @contextlib.contextmanager
@@ -237,12 +240,52 @@ def reopen(path: str | Path) -> Iterator[RunWriter]:
         yield _opened(folder)
 
 
-def _make_folder(folder: Path) -> None:
-    """The folder, made if missing; what is not a run's is refused."""
+def _manifest(
+    command: Mapping[str, Any],
+    num_rows: int,
+    shard_size: int,
+    data: Mapping[str, Any] | None,
+    provenance: Mapping[str, Any] | None,
+    columns: Sequence[Mapping[str, Any]] | None,
+) -> dict[str, Any]:
+    """Of a run that begins."""
+    for name, size in (("num_rows", num_rows), ("shard_size", shard_size)):
+        if size < 1:
+            raise errors.ConfigError(f"store: {name} must be at least 1; got {size}. Choose a positive number.")
+    wanted: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "run": "",
+        "complete": False,
+        "command": plain(dict(command), "command"),
+        "data": plain(dict(data or {}), "data"),
+        "rows": num_rows,
+        "shard_size": shard_size,
+        "main": columns[0]["name"] if columns else None,
+        "columns": [dict(column) for column in columns or ()],
+        "provenance": plain(dict(provenance or {}), "provenance"),
+        "files": {},
+    }
+    wanted["run"] = run_id(wanted["command"], wanted["data"])
+    return wanted
+
+
+def _begun(folder: Path, wanted: Mapping[str, Any]) -> Run | None:
+    """The run in the folder, where there is one, checked to be the wanted one."""
+    if not (folder / MANIFEST).exists():
+        return None
+    old = read_manifest("store", folder)
+    there = Run(folder)
+    check_same(folder, old, wanted, finished=there.finished)
+    return there
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuses what is there and not a run's."""
     with refusals("store", folder):
-        if folder.exists() and not folder.is_dir():
+        if not folder.exists():
+            return
+        if not folder.is_dir():
             raise errors.StoreError(f"store: out must be a folder; got the file {folder}. Choose another path.")
-        folder.mkdir(parents=True, exist_ok=True)
         # What a crash before the first manifest leaves is ours as well.
         foreign = sorted({entry.name for entry in folder.iterdir()} - {LOCK, MANIFEST + TEMPORARY})
     if foreign and MANIFEST not in foreign:

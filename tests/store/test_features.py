@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from infotorch.errors import DataError, StoreError
-from infotorch.store.features import feature_store, open_features
+from infotorch.store.features import feature_store, features_begun, open_features
 
 KEY = {"parameters": "abc", "sketch": {"kind": "sjlt", "dim": 4}}
 
@@ -149,3 +149,23 @@ def test_a_store_that_is_not_whole_is_not_opened(tmp_path):
     (tmp_path / "f" / "part-00002.npy").write_bytes(data)
     with pytest.raises(StoreError, match="must be as it was written; got content of another hash"):
         open_features(tmp_path / "f")
+
+
+def test_a_store_is_found_without_a_touch_of_it(tmp_path):
+    assert features_begun(tmp_path / "f", key=KEY, num_rows=11, part_size=4) is None
+    assert not list(tmp_path.iterdir())
+    with open_store(tmp_path / "f") as store:
+        for part in store.parts():
+            write(part)
+    there = sorted(tmp_path.rglob("*"))
+    assert features_begun(tmp_path / "f", key=KEY, num_rows=11, part_size=4) == store
+    with pytest.raises(StoreError, match=r"got sketch\.dim 4 there, 5 here"):
+        features_begun(tmp_path / "f", key={**KEY, "sketch": {"kind": "sjlt", "dim": 5}}, num_rows=11, part_size=4)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine").write_text("mine")
+    with pytest.raises(StoreError, match="holds 'mine'"):
+        features_begun(tmp_path / "other", key=KEY, num_rows=11, part_size=4)
+    (tmp_path / "other" / "mine").unlink()
+    assert features_begun(tmp_path / "other", key=KEY, num_rows=11, part_size=4) is None
+    (tmp_path / "other").rmdir()
+    assert sorted(tmp_path.rglob("*")) == there

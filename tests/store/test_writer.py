@@ -54,6 +54,26 @@ def contents(path):
     return {str(f.relative_to(path)): f.read_bytes() for f in sorted(path.rglob("*")) if f.is_file()}
 
 
+def begun(path, **options):
+    return store.begun(path, **{"command": COMMAND, "num_rows": 5, "shard_size": 2, "data": {"digest": "x"}} | options)
+
+
+def test_what_would_be_gone_on_with_is_told_without_a_touch_of_it(tmp_path):
+    assert begun(tmp_path / "run") is None and not list(tmp_path.iterdir())
+    write(tmp_path / "run")
+    there = contents(tmp_path)
+    assert begun(tmp_path / "run").done() == {(0, 2), (2, 4), (4, 5)}
+    with pytest.raises(StoreError, match=r"got command.l2 0.0 there and 1.0 now"):
+        begun(tmp_path / "run", command={**COMMAND, "l2": 1.0})
+    with pytest.raises(StoreError, match=r"out must be a new or empty folder, or a run; got .*, which holds 'run'"):
+        begun(tmp_path)
+    with pytest.raises(StoreError, match="out must be a folder; got the file"):
+        begun(tmp_path / "run" / "manifest.json")
+    with pytest.raises(ConfigError, match="shard_size must be at least 1"):
+        begun(tmp_path / "new", shard_size=0)
+    assert contents(tmp_path) == there
+
+
 def test_the_same_command_writes_the_same_bytes(tmp_path):
     assert contents(write(tmp_path / "a")) == contents(write(tmp_path / "b"))
 

@@ -147,15 +147,15 @@ def _fake(
 
 
 @torch.library.register_fake("infotorch::project.add")
-def _fake_add(
-    a: Tensor, b: Tensor, seed: int, name: str, t_dims: int, in_features: int | None, *, out: Tensor
-) -> None:
+def _fake_add(a: Tensor, b: Tensor, seed: int, name: str, t_dims: int, in_features: int | None, *, out: Tensor) -> None:
     got = f"b {list(b.shape)} and out {list(out.shape)}"
     rule = "b must be [N, K, T, O] and out [N, K, k]"
     check("project", b.dim() == 4 and out.dim() == 3, rule, got, "Insert the K axis with unsqueeze(1).")
     N, _, _, _ = sizes("project", a, b[:, 0] if b.shape[1] else b.flatten(1, 2), False, t_dims, in_features)
     want = [N, b.shape[1], out.shape[2]]
-    check("project", list(out.shape) == want, f"out must be {want}", str(list(out.shape)), "Allocate it with that shape.")
+    check(
+        "project", list(out.shape) == want, f"out must be {want}", str(list(out.shape)), "Allocate it with that shape."
+    )
 
 
 refuse_grad("project")

@@ -55,8 +55,8 @@ template <typename scalar_t>
 void add_projections(const Sketch& sketch, const PairShape& shape, int64_t seeds, const Rows<scalar_t>& a,
                      const Rows<scalar_t>& b, scalar_t* out);
 template <typename scalar_t>
-void add_projections(const Sketch& sketch, const PairShape& shape, int64_t seeds, const Ids& a,
-                     const Rows<scalar_t>& b, scalar_t* out);
+void add_projections(const Sketch& sketch, const PairShape& shape, int64_t seeds, const Ids& a, const Rows<scalar_t>& b,
+                     scalar_t* out);
 
 // out[n * out_stride : + k] += the sjlt sketches of elements first ... first + count of gradients that are formed
 // already, g [N, count].

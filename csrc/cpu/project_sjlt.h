@@ -1,6 +1,6 @@
 // The sjlt form of project: tiles of the gradients of a group of rows, added to the group's buckets while they are in
-// cache. A row is a sample's gradient under one of its seeds. Which numbers a bucket adds up, and in which order, follows
-// from O, I, T and k alone.
+// cache. A row is a sample's gradient under one of its seeds. Which numbers a bucket adds up, and in which order,
+// follows from O, I, T and k alone.
 #pragma once
 
 #include <vector>

@@ -139,8 +139,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(infotorch, m) {
   m.def(
       "project(Tensor a, Tensor b, int k, int seed, str kind='sjlt', str name='', bool bias=False, int t_dims=1, "
       "int? in_features=None) -> Tensor");
-  m.def(
-      "project.add(Tensor a, Tensor b, int seed, str name, int t_dims, int? in_features, *, Tensor(a!) out) -> ()");
+  m.def("project.add(Tensor a, Tensor b, int seed, str name, int t_dims, int? in_features, *, Tensor(a!) out) -> ()");
 }
 STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) {
   m.impl("project", TORCH_BOX(&infotorch::project_cpu));

@@ -114,9 +114,9 @@ def add_projections(
         torch.Size([2, 3, 1])
     """
     if b.is_cuda:
+        k = out.shape[-1]
         for j, one in enumerate(b.unbind(1)):
-            options = {"name": name, "t_dims": t_dims, "in_features": in_features}
-            out[:, j] += project(a, one, k=out.shape[-1], seed=seed, **options)
+            out[:, j] += project(a, one, k=k, seed=seed, name=name, t_dims=t_dims, in_features=in_features)
         return out
     return call_out(torch.ops.infotorch.project.add, a, b, _key(seed), name, t_dims, in_features, out=out)
 

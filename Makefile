@@ -18,7 +18,6 @@ test: .built
 bench: .built
 	$(PY) -m benchmarks.ops
 	$(PY) -m benchmarks.blocks.kernel
-	$(PY) -m benchmarks.blocks.sketching
 	$(PY) -m benchmarks.unique_information.speed
 	$(PY) -m benchmarks.measures.gradient_variance
 	$(PY) -m benchmarks.measures.baselines

@@ -50,10 +50,19 @@ void project(const Sketch& sketch, const PairShape& shape, const Rows<scalar_t>&
 template <typename scalar_t>
 void project(const Sketch& sketch, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, scalar_t* out);
 
-// out [N, k] += the sjlt sketches of elements first ... first + count of gradients that are formed already, g [N,
-// count].
+// out [N, seeds, k] += the sjlt sketches under several seeds that share a's rows, b [N * seeds, T, O].
 template <typename scalar_t>
-void add_sketches(const Sketch& sketch, int64_t N, const scalar_t* g, int64_t first, int64_t count, scalar_t* out);
+void add_projections(const Sketch& sketch, const PairShape& shape, int64_t seeds, const Rows<scalar_t>& a,
+                     const Rows<scalar_t>& b, scalar_t* out);
+template <typename scalar_t>
+void add_projections(const Sketch& sketch, const PairShape& shape, int64_t seeds, const Ids& a, const Rows<scalar_t>& b,
+                     scalar_t* out);
+
+// out[n * out_stride : + k] += the sjlt sketches of elements first ... first + count of gradients that are formed
+// already, g [N, count].
+template <typename scalar_t>
+void add_sketches(const Sketch& sketch, int64_t N, const scalar_t* g, int64_t first, int64_t count, scalar_t* out,
+                  int64_t out_stride);
 
 }  // namespace cpu
 

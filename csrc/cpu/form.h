@@ -68,17 +68,25 @@ struct FormScratch : Scratch<scalar_t> {
 template <typename scalar_t>
 class Former {
  public:
-  Former(const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, Layout layout)
+  // `seeds` rows of b in turn belong to one sample of a.
+  Former(const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, Layout layout, int64_t seeds = 1)
       : rows(layout == Layout::out_by_in ? shape.O : shape.I),
         cols(layout == Layout::out_by_in ? shape.I : shape.O),
         N(shape.N),
         T(shape.T),
-        y(layout == Layout::out_by_in ? b : a),
-        x(layout == Layout::out_by_in ? a : b) {}
+        y(layout == Layout::out_by_in ? Side{b, 1} : Side{a, seeds}),
+        x(layout == Layout::out_by_in ? Side{a, seeds} : Side{b, 1}),
+        seeds(seeds) {}
 
   // out[r, c] = the gradient of sample n in `tile`. Asks memory for the next sample's meanwhile.
   void operator()(int64_t n, const Tile& tile, const FormScratch<scalar_t>& panels, scalar_t* out,
                   int64_t out_stride) const {
+    (*this)(n, 1, tile, panels, out, 0, out_stride);
+  }
+
+  // The same of rows n ... n + count of b, `hop` numbers apart, which have one row of a: it is packed once.
+  void operator()(int64_t n, int64_t count, const Tile& tile, const FormScratch<scalar_t>& panels, scalar_t* out,
+                  int64_t hop, int64_t out_stride) const {
     scalar_t* const y_panel = panels.data;
     scalar_t* const x_panel = y_panel + kFormDepth * panel_stride(tile.rows);
     const int64_t step = ceil_div(T, std::max<int64_t>(1, ceil_div(T, kFormDepth)));
@@ -86,21 +94,26 @@ class Former {
     do {  // once even if T = 0, when the gradient is zero
       const int64_t depth = std::min(step, T - t);
       const bool more = t + depth < T;  // then the next positions are asked for, else the next sample
-      Ahead next;
-      const auto panel = [&](const Rows<scalar_t>& rows, int64_t c0, int64_t count, int64_t pad, scalar_t* packed) {
-        const Panel<scalar_t> lying = in_place(rows, n, t, c0, count);
-        if (lying.data && (more || n + 1 < N))
-          next.add(Ahead::of(lying.shifted(more ? depth * lying.stride : rows.n_stride), count, depth));
-        const Panel<scalar_t> found = features(rows, n, t, depth, c0, count, pad, packed);
-        if (found.data == packed) return found;
-        const int64_t spread = depth * found.stride * static_cast<int64_t>(sizeof(scalar_t));
-        if (spread <= kFormSpread && (pad == 1 || tile.rows < kFormTall)) return found;
-        copy_block(found.data, found.stride, 1, depth, pad == 1 ? count : padded(count), packed, panel_stride(count));
-        return Panel<scalar_t>{packed, panel_stride(count)};
-      };
-      const Panel<scalar_t> left = panel(y, tile.r0, tile.rows, 1, y_panel);
-      const Panel<scalar_t> right = panel(x, tile.c0, tile.cols, kPad, x_panel);
-      product(right, tile.cols, left, tile.rows, depth, t > 0, out, out_stride, kEverything, &next);
+      Panel<scalar_t> left = {}, right = {};
+      for (int64_t row = n; row < n + count; ++row) {
+        Ahead next;
+        const auto panel = [&](const Side& side, int64_t c0, int64_t wide, int64_t pad, scalar_t* packed) {
+          const Rows<scalar_t>& rows = side.rows;
+          const int64_t at = row / side.seeds;
+          const Panel<scalar_t> lying = in_place(rows, at, t, c0, wide);
+          if (lying.data && (more || at + 1 < N * seeds / side.seeds))
+            next.add(Ahead::of(lying.shifted(more ? depth * lying.stride : rows.n_stride), wide, depth));
+          const Panel<scalar_t> found = features(rows, at, t, depth, c0, wide, pad, packed);
+          if (found.data == packed) return found;
+          const int64_t spread = depth * found.stride * static_cast<int64_t>(sizeof(scalar_t));
+          if (spread <= kFormSpread && (pad == 1 || tile.rows < kFormTall)) return found;
+          copy_block(found.data, found.stride, 1, depth, pad == 1 ? wide : padded(wide), packed, panel_stride(wide));
+          return Panel<scalar_t>{packed, panel_stride(wide)};
+        };
+        if (row == n || y.seeds == 1) left = panel(y, tile.r0, tile.rows, 1, y_panel);
+        if (row == n || x.seeds == 1) right = panel(x, tile.c0, tile.cols, kPad, x_panel);
+        product(right, tile.cols, left, tile.rows, depth, t > 0, out + (row - n) * hop, out_stride, kEverything, &next);
+      }
       t += depth;
     } while (t < T);
   }
@@ -108,8 +121,15 @@ class Former {
   const int64_t rows, cols;
 
  private:
+  // A row of it serves `seeds` gradients in turn.
+  struct Side {
+    Rows<scalar_t> rows;
+    int64_t seeds;
+  };
+
   const int64_t N, T;
-  const Rows<scalar_t> y, x;
+  const Side y, x;
+  const int64_t seeds;
 };
 
 }  // namespace infotorch::cpu

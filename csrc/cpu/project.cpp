@@ -10,22 +10,28 @@ namespace {
 
 constexpr int64_t kWorkPerTask = 1 << 14;  // numbers added that outweigh waking a thread
 
-// The columns that a sample points at, each with entries of its own.
+// out [N, seeds, k] += those of the columns that a sample points at, each with entries of its own.
 template <typename scalar_t>
-void one_hot_sjlt(const Sketch& sketch, const PairShape& s, const Ids& a, const Rows<scalar_t>& b, scalar_t* out) {
+void one_hot_sjlt(const Sketch& sketch, const PairShape& s, int64_t seeds, const Ids& a, const Rows<scalar_t>& b,
+                  scalar_t* out) {
   const int64_t k = sketch.k, in_features = s.I - a.bias;
-  parallel_for(s.N, kWorkPerTask / (s.T * s.O + k + 1) + 1, [&](int64_t begin, int64_t end) {
+  parallel_for(s.N, kWorkPerTask / (seeds * (s.T * s.O + k + 1)) + 1, [&](int64_t begin, int64_t end) {
     std::vector<Entry> entries(s.O);
+    std::vector<int64_t> positions;
     for (int64_t n = begin; n < end; ++n) {
-      scalar_t* const to = out + n * k;
-      std::fill(to, to + k, scalar_t(0));
       const Lookups lookups(s, a, n, 1);
-      const RowSum<scalar_t> sum(b, n, 1, s.O);
+      const RowSum<scalar_t> sum(b, n * seeds, seeds, s.O);
       for (int64_t c = 0; c < lookups.count(); ++c) {
         const int64_t i = lookups.column[c];
         const bool bias = i == in_features;
         draw_entries(sketch.source, bias ? s.O * in_features : i, bias ? 1 : in_features, s.O, k, entries.data());
-        add_numbers(1, sum(lookups.begin(c), lookups.end(c), 0, s.O), 0, entries.data(), s.O, to);
+        positions.assign(lookups.begin(c), lookups.end(c));
+        const int64_t* const first = positions.data();
+        for (int64_t seed = 0; seed < seeds; ++seed) {
+          add_numbers(1, sum(first, first + positions.size(), 0, s.O), 0, entries.data(), s.O,
+                      out + (n * seeds + seed) * k);
+          for (int64_t& position : positions) position += s.T;
+        }
       }
     }
   });
@@ -42,7 +48,7 @@ void project(const Sketch& sketch, const PairShape& s, const Rows<scalar_t>& a, 
   if (is_zero(s))
     std::fill(out, out + s.N * sketch.k, scalar_t(0));
   else if (sketch.kind == ProjectKind::sjlt)
-    Sjlt<scalar_t>(sketch, s, a, b, out)();
+    Sjlt<scalar_t>(sketch, s, 1, a, b, false, out)();
   else
     KronSketch<scalar_t>(sketch, s, s.I - a.bias, out)(a, b);
 }
@@ -50,16 +56,26 @@ void project(const Sketch& sketch, const PairShape& s, const Rows<scalar_t>& a, 
 template <typename scalar_t>
 void project(const Sketch& sketch, const PairShape& s, const Ids& a, const Rows<scalar_t>& b, scalar_t* out) {
   if (s.N == 0) return;
-  if (is_zero(s))
-    std::fill(out, out + s.N * sketch.k, scalar_t(0));
-  else if (sketch.kind == ProjectKind::sjlt)
-    one_hot_sjlt(sketch, s, a, b, out);
-  else
-    KronSketch<scalar_t>(sketch, s, s.I - a.bias, out)(a, b);
+  if (sketch.kind == ProjectKind::kron && !is_zero(s)) return KronSketch<scalar_t>(sketch, s, s.I - a.bias, out)(a, b);
+  std::fill(out, out + s.N * sketch.k, scalar_t(0));
+  add_projections(sketch, s, 1, a, b, out);
 }
 
 template <typename scalar_t>
-void add_sketches(const Sketch& sketch, int64_t N, const scalar_t* g, int64_t first, int64_t count, scalar_t* out) {
+void add_projections(const Sketch& sketch, const PairShape& s, int64_t seeds, const Rows<scalar_t>& a,
+                     const Rows<scalar_t>& b, scalar_t* out) {
+  if (s.N * seeds > 0 && !is_zero(s)) Sjlt<scalar_t>(sketch, s, seeds, a, b, true, out)();
+}
+
+template <typename scalar_t>
+void add_projections(const Sketch& sketch, const PairShape& s, int64_t seeds, const Ids& a, const Rows<scalar_t>& b,
+                     scalar_t* out) {
+  if (s.N * seeds > 0 && !is_zero(s)) one_hot_sjlt(sketch, s, seeds, a, b, out);
+}
+
+template <typename scalar_t>
+void add_sketches(const Sketch& sketch, int64_t N, const scalar_t* g, int64_t first, int64_t count, scalar_t* out,
+                  int64_t out_stride) {
   constexpr int64_t slice = 1 << 16;  // entries that stay in cache until all samples have met them
   const Scratch<Entry> entries(std::min(slice, count));
   for (int64_t from = 0; from < count; from += slice) {
@@ -69,13 +85,18 @@ void add_sketches(const Sketch& sketch, int64_t N, const scalar_t* g, int64_t fi
     });
     parallel_for(N, kWorkPerTask / here + 1, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n)
-        add_numbers(1, g + n * count + from, 0, entries.data, here, out + n * sketch.k);
+        add_numbers(1, g + n * count + from, 0, entries.data, here, out + n * out_stride);
     });
   }
 }
 
-template void add_sketches(const Sketch&, int64_t, const float*, int64_t, int64_t, float*);
-template void add_sketches(const Sketch&, int64_t, const double*, int64_t, int64_t, double*);
+template void add_sketches(const Sketch&, int64_t, const float*, int64_t, int64_t, float*, int64_t);
+template void add_sketches(const Sketch&, int64_t, const double*, int64_t, int64_t, double*, int64_t);
+template void add_projections(const Sketch&, const PairShape&, int64_t, const Rows<float>&, const Rows<float>&, float*);
+template void add_projections(const Sketch&, const PairShape&, int64_t, const Rows<double>&, const Rows<double>&,
+                              double*);
+template void add_projections(const Sketch&, const PairShape&, int64_t, const Ids&, const Rows<float>&, float*);
+template void add_projections(const Sketch&, const PairShape&, int64_t, const Ids&, const Rows<double>&, double*);
 template void project(const Sketch&, const PairShape&, const Rows<float>&, const Rows<float>&, float*);
 template void project(const Sketch&, const PairShape&, const Rows<double>&, const Rows<double>&, double*);
 template void project(const Sketch&, const PairShape&, const Ids&, const Rows<float>&, float*);

@@ -1,5 +1,6 @@
-// The sjlt form of project: tiles of the gradients of a group of samples, added to the group's buckets while they are
-// in cache. Which numbers a bucket adds up, and in which order, follows from O, I, T and k alone.
+// The sjlt form of project: tiles of the gradients of a group of rows, added to the group's buckets while they are in
+// cache. A row is a sample's gradient under one of its seeds. Which numbers a bucket adds up, and in which order,
+// follows from O, I, T and k alone.
 #pragma once
 
 #include <vector>
@@ -16,15 +17,25 @@ namespace infotorch::cpu {
 template <typename scalar_t>
 class Sjlt {
  public:
-  Sjlt(const Sketch& sketch, const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out)
-      : sketch(sketch), s(s), a(a), b(b), out(out), form(s, a, b, layout) {}
+  // out [N, seeds, k] = or += sketches, with b [N * seeds, T, O].
+  Sjlt(const Sketch& sketch, const PairShape& s, int64_t seeds, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
+       bool add, scalar_t* out)
+      : sketch(sketch),
+        s(s),
+        seeds(seeds),
+        a(by_row(a, s.N, a.n_stride, seeds)),
+        b(by_row(b, N, b.n_stride, 1)),
+        add(add),
+        out(out),
+        form(s, a, b, layout, seeds) {}
 
   void operator()() const {
-    const int64_t groups = ceil_div(s.N, lanes), group_size = splits * k * lanes;
+    const int64_t groups = ceil_div(N, lanes), group_size = splits * k * lanes;
     const int64_t chunk = std::max<int64_t>(1, kTable / area), chunks = ceil_div(tiling.count(), chunk);
     const Scratch<Entry> table(std::min(chunk, tiling.count()) * area);
-    // One lane adds to its row of the result. Several have buckets, of the thread's own if a task fills them at once.
-    const bool in_place = lanes == 1, at_once = !in_place && splits == 1 && chunks == 1;
+    // One lane adds to its row of the result, if no other order of sums comes of that. Several have buckets, of the
+    // thread's own if a task fills them at once.
+    const bool in_place = lanes == 1 && (!add || sparse), at_once = !in_place && splits == 1 && chunks == 1;
     const int64_t fit = kBudget / (group_size * static_cast<int64_t>(sizeof(scalar_t)));
     const int64_t round = in_place || at_once ? groups : std::clamp<int64_t>(fit, 1, groups);
     const Scratch<scalar_t> sums(in_place || at_once ? 0 : round * group_size);
@@ -38,8 +49,8 @@ class Sjlt {
             [&](int64_t task, Worker& worker) {
               const int64_t n = (g0 + task / splits) * lanes;
               scalar_t* const to = in_place ? out + n * k : at_once ? worker.sums.data : sums.data + task * k * lanes;
-              if (first == 0) std::fill(to, to + k * lanes, scalar_t(0));
-              worker.begin(n, samples(n));
+              if (first == 0 && !(add && in_place)) std::fill(to, to + k * lanes, scalar_t(0));
+              worker.begin(n, rows(n));
               for (int64_t p = first; p < last; ++p)
                 if (p % splits == task % splits) worker.add(tiling[p], table.data + start(p) - start(first), to);
               if (at_once) write(to, n, 0, k);
@@ -59,10 +70,11 @@ class Sjlt {
   static constexpr int64_t kSplitBuckets = int64_t{1} << 15;  // in all splits
   static constexpr int64_t kSparse = 4;                       // share of empty buckets that lanes would only move
   static constexpr int64_t kDeep = 128;                       // positions from which on forming outweighs adding
+  static constexpr int64_t kLine = 64;                        // buckets of all lanes that are turned at once
   static constexpr int64_t kPiece = 1024;                     // buckets summed over splits by one task
   static constexpr int64_t kWorkPerTask = 1 << 16;            // multiply-adds that outweigh waking a thread
 
-  // One group of samples, side by side.
+  // One group of rows, side by side.
   class Worker {
    public:
     Worker(const Sjlt& plan, int64_t own_sums)
@@ -72,10 +84,10 @@ class Sjlt {
           panels(plan.tiling),
           numbers(lanes * (plan.outer ? kProductRows + kMostProducts : panel_stride(plan.area))) {}
 
-    // Samples n ... n + count; lanes beyond hold zeros.
-    void begin(int64_t first, int64_t samples) {
+    // Rows n ... n + count; lanes beyond hold zeros.
+    void begin(int64_t first, int64_t rows) {
       n = first;
-      count = samples;
+      count = rows;
       packed = -1;
       const int64_t size = plan.outer ? 0 : panel_stride(plan.area);
       std::fill(numbers.data + count * size, numbers.data + lanes * size, scalar_t(0));
@@ -103,13 +115,15 @@ class Sjlt {
     // to[feature, lane]
     void pack(const Rows<scalar_t>& x, int64_t feature, int64_t features, scalar_t* to) const {
       if (count < lanes) std::fill(to, to + features * lanes, scalar_t(0));
-      pack_positions(stacked(x, n, count), 0, 0, count, feature, features, to, lanes);
+      pack_positions(x, 0, n, count, feature, features, to, lanes);
     }
 
     void add_formed(const Tile& tile, const Entry* entries, scalar_t* to) const {
       const int64_t stride = panel_stride(plan.area);
-      for (int64_t lane = 0; lane < count; ++lane)
-        plan.form(n + lane, tile, panels, numbers.data + lane * stride, tile.cols);
+      for (int64_t lane = 0, some; lane < count; lane += some) {  // of one sample
+        some = std::min(count - lane, plan.seeds - (n + lane) % plan.seeds);
+        plan.form(n + lane, some, tile, panels, numbers.data + lane * stride, stride, tile.cols);
+      }
       add_numbers(lanes, numbers.data, stride, entries, tile.size(), to);
     }
 
@@ -119,6 +133,14 @@ class Sjlt {
     const Scratch<scalar_t> numbers;
     int64_t n = 0, count = 0, packed = -1;
   };
+
+  // With one position a row, those of all rows are positions of one sample: `times` of them read the same numbers.
+  static Rows<scalar_t> by_row(const Rows<scalar_t>& x, int64_t count, int64_t stride, int64_t times) {
+    Rows<scalar_t> rows = {x.data, x.storage, 0, {}, x.i, x.bias};
+    rows.t.append(count, stride);
+    rows.t.append(times, 0);
+    return rows;
+  }
 
   // Entries of all elements of the tiles from `first` up to `last`, in the order of their rows and columns.
   void draw(int64_t first, int64_t last, Entry* table) const {
@@ -151,7 +173,7 @@ class Sjlt {
     return tile.r0 * tiling.cols + tile.rows * tile.c0;
   }
 
-  int64_t samples(int64_t n) const { return std::min(lanes, s.N - n); }  // of the group that begins with n
+  int64_t rows(int64_t n) const { return std::min(lanes, N - n); }  // of the group that begins with n
 
   // The buckets of all splits, from left to right, to their places in the result.
   void add_splits(int64_t g0, int64_t groups, scalar_t* sums) const {
@@ -168,20 +190,27 @@ class Sjlt {
   }
 
   void write(const scalar_t* sums, int64_t n, int64_t bucket, int64_t buckets) const {
-    copy_block(sums + bucket * lanes, 1, lanes, samples(n), buckets, out + n * k + bucket, k);
+    if (!add) return copy_block(sums + bucket * lanes, 1, lanes, rows(n), buckets, out + n * k + bucket, k);
+    alignas(64) scalar_t line[kMostLanes<scalar_t> * kLine];
+    for (int64_t end = bucket + buckets; bucket < end; bucket += kLine) {
+      const int64_t here = std::min(kLine, end - bucket);
+      copy_block(sums + bucket * lanes, 1, lanes, rows(n), here, line, kLine);
+      for (int64_t lane = 0; lane < rows(n); ++lane)
+        add_scaled(line + lane * kLine, 1, here, out + (n + lane) * k + bucket);
+    }
   }
 
   // As many as are worth their memory and leave no thread idle; how many is not in the bits.
   int64_t most_lanes() const {
     const int64_t number = sizeof(scalar_t), threads = num_threads();
     int64_t most = kMostLanes<scalar_t>;
-    const auto too_few = [&] { return ceil_div(s.N, most) * splits < std::min(threads, s.N); };
+    const auto too_few = [&] { return ceil_div(N, most) * splits < std::min(threads, N); };
     const auto too_large = [&] { return threads * most * (k + area) * number > kBudget; };
     const auto too_wide = [&] {
-      return most / 2 >= s.N || too_few() || too_large() || (!outer && most * area * number > kTiles);
+      return most / 2 >= N || too_few() || too_large() || (!outer && most * area * number > kTiles);
     };
     while (most > kLeastLanes<scalar_t> && too_wide()) most /= 2;
-    const bool alone = s.O * s.I < k / kSparse || too_large() || (s.T >= kDeep && too_few());
+    const bool alone = sparse || too_large() || (s.T >= kDeep && too_few());
     return splits == 1 && alone ? 1 : most;
   }
 
@@ -191,9 +220,12 @@ class Sjlt {
 
   const Sketch& sketch;
   const PairShape& s;
-  const Rows<scalar_t>&a, &b;
+  const int64_t seeds, N = s.N * seeds;  // rows
+  const Rows<scalar_t> a, b;             // where s.T is 1
+  const bool add;
   scalar_t* const out;
   const int64_t k = sketch.k;
+  const bool sparse = s.O * s.I < k / kSparse;
   const bool outer = s.T == 1;
   const Layout layout = outer ? Layout::in_by_out : cheaper_layout(s);
   const Former<scalar_t> form;

@@ -61,6 +61,28 @@ struct Call {
   }
 };
 
+// out[n * out_stride : + k] += sketches of gradients that torch's product forms.
+template <typename scalar_t>
+void add_formed(const Sketch& sketch, const PairShape& s, const Tensor& a, const Tensor& b, scalar_t* out,
+                int64_t out_stride) {
+  for_formed(a, b, s, 1, [&](const Formed& here, const Tensor& g) {
+    cpu::add_sketches(sketch, here.count, static_cast<const scalar_t*>(g.data_ptr()), here.o * s.I, here.rows * s.I,
+                      out + here.n * out_stride, out_stride);
+  });
+}
+
+// One seed's [N, T, O] of b [N, K, T, O].
+Tensor seed_of(const Tensor& b, int64_t seed) {
+  const int64_t at = b.size(1) > 0 ? seed * b.stride(1) : 0;
+  return as_strided(b, {b.size(0), b.size(2), b.size(3)}, {b.stride(0), b.stride(2), b.stride(3)}, at);
+}
+
+// All of them as samples, [N * K, T, O], if one stride walks through both.
+Tensor all_seeds(const Tensor& b) {
+  const int64_t stride = b.size(1) == 1 ? b.stride(0) : b.stride(1);
+  return as_strided(b, {b.size(0) * b.size(1), b.size(2), b.size(3)}, {stride, b.stride(2), b.stride(3)});
+}
+
 Tensor project_cpu(const Tensor& a, const Tensor& b, int64_t k, int64_t seed, const std::string& kind,
                    const std::string& name, bool bias, int64_t t_dims, std::optional<int64_t> in_features) {
   const Call call(a, b, {bias, t_dims, in_features}, k, seed, kind, name);
@@ -70,10 +92,30 @@ Tensor project_cpu(const Tensor& a, const Tensor& b, int64_t k, int64_t seed, co
     using scalar_t = std::decay_t<decltype(*out)>;
     if (!formed) return cpu::project(call.sketch, s, a_side, b_side, out);
     std::fill(out, out + s.N * k, scalar_t(0));
-    for_formed(a, b, s, 1, [&](const Formed& here, const Tensor& g) {
-      cpu::add_sketches(call.sketch, here.count, static_cast<const scalar_t*>(g.data_ptr()), here.o * s.I,
-                        here.rows * s.I, out + here.n * k);
-    });
+    add_formed(call.sketch, s, a, b, out, k);
+  });
+}
+
+// out [N, K, k] += the sjlt sketches under K seeds, b [N, K, T, O].
+void add_projections_cpu(const Tensor& a, const Tensor& b, int64_t seed, const std::string& name, int64_t t_dims,
+                         std::optional<int64_t> in_features, Tensor out) {
+  INFOTORCH_CHECK(b.dim() == 4 && out.dim() == 3, "project", "b must be [N, K, T, O] and out [N, K, k]",
+                  "b " + shape_text(b) + " and out " + shape_text(out), "Insert the K axis with unsqueeze(1).");
+  const PairOptions options = {false, t_dims, in_features};
+  const int64_t seeds = b.size(1), k = out.size(2);
+  const PairShape s = check_pair("project", a, seed_of(b, 0), options);
+  const Sketch sketch = check_sketch(s, options, k, seed, "sjlt", name);
+  check_out("project", out, b, {s.N, seeds, k}, {&a, &b});
+  const bool formed = forms_by_product(a, s, options);  // with all seeds or one, so that they have the same bits
+  const Tensor rows = formed || s.N == 1 || seeds == 1 || b.stride(0) == seeds * b.stride(1) ? b : as_contiguous(b);
+  for_dtype(b.scalar_type(), [&](auto zero) {
+    using scalar_t = decltype(zero);
+    auto* const to = static_cast<scalar_t*>(out.data_ptr());
+    if (!formed)
+      return for_pair<scalar_t>(a, all_seeds(rows), options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
+        cpu::add_projections(sketch, s, seeds, a_side, b_side, to);
+      });
+    for (int64_t j = 0; j < seeds; ++j) add_formed(sketch, s, a, seed_of(b, j), to + j * k, seeds * k);
   });
 }
 
@@ -97,8 +139,12 @@ STABLE_TORCH_LIBRARY_FRAGMENT(infotorch, m) {
   m.def(
       "project(Tensor a, Tensor b, int k, int seed, str kind='sjlt', str name='', bool bias=False, int t_dims=1, "
       "int? in_features=None) -> Tensor");
+  m.def("project.add(Tensor a, Tensor b, int seed, str name, int t_dims, int? in_features, *, Tensor(a!) out) -> ()");
 }
-STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) { m.impl("project", TORCH_BOX(&infotorch::project_cpu)); }
+STABLE_TORCH_LIBRARY_IMPL(infotorch, CPU, m) {
+  m.impl("project", TORCH_BOX(&infotorch::project_cpu));
+  m.impl("project.add", TORCH_BOX(&infotorch::add_projections_cpu));
+}
 #ifdef INFOTORCH_CUDA
 STABLE_TORCH_LIBRARY_IMPL(infotorch, CUDA, m) { m.impl("project", TORCH_BOX(&infotorch::project_cuda)); }
 #endif

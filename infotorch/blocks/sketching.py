@@ -1,7 +1,7 @@
 """Sketches of single samples' gradients, over all layers."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal, SupportsIndex, get_args
 
@@ -16,6 +16,8 @@ from infotorch.capture import Capture, LayerPair
 from infotorch.capture.run import Fallback
 from infotorch.capture.seeds import Seeds
 from infotorch.errors import ConfigError, unknown
+from infotorch.ops.pair import result_dtype
+from infotorch.ops.project import add_projections
 from infotorch.task import Task
 
 __all__ = ["sketch"]
@@ -99,11 +101,14 @@ def sketch(
 
 
 def _sjlt(cap: Capture, dim: int, seed: SupportsIndex) -> Tensor:
-    total: Tensor | None = None
+    total = _nothing(cap, dim)
+    rows = total if cap.seeds is not None else total[:, None]  # [N, K, dim]
     for pair in cap.pairs.values():
-        for piece in _buckets(pair, dim, seed):
-            total = piece if total is None else total.add_(piece)
-    return _nothing(cap, dim) if total is None else total
+        if result_dtype(pair.b) == rows.dtype:
+            _add_buckets(rows, pair, seed)
+        else:  # a layer that computes in another dtype than the outputs
+            rows += _add_buckets(torch.zeros_like(rows, dtype=result_dtype(pair.b)), pair, seed)
+    return total
 
 
 def _nothing(cap: Capture, dim: int) -> Tensor:
@@ -111,19 +116,19 @@ def _nothing(cap: Capture, dim: int) -> Tensor:
     return wide(cap.outputs).new_zeros(cap.N, *(() if cap.seeds is None else (cap.K,)), dim)
 
 
-def _buckets(pair: LayerPair, dim: int, seed: SupportsIndex) -> list[Tensor]:
-    """Sketches [N, (K,) dim] of a pair's parameters, elements counted as they lie in the parameter."""
+def _add_buckets(rows: Tensor, pair: LayerPair, seed: SupportsIndex) -> Tensor:
+    """``rows`` [N, K, dim] and the sketches of a pair's parameters, elements counted as they lie in the parameter."""
     weight, *bias = pair.shapes
-    options: dict[str, Any] = {"k": dim, "seed": seed}
+    b = pair.b if pair.b.dim() == 4 else pair.b[:, None]  # [N * groups, K, T, O]
     table = pair.in_features is not None and pair.groups == 1
     if table or (pair.groups == 1 and not pair.transposed):
-        pieces = [_by_seed(pair, lambda b: ops.project(pair.a, b, name=weight, **geometry(pair), **options))]
+        add_projections(rows, pair.a, b, seed=seed, name=weight, **geometry(pair))
     else:
-        pieces = [_formed(pair, lambda g, _: ops.project(*_flat(g), name=weight, **options))]
+        for samples, g, _ in _formed(pair):
+            add_projections(rows[samples], *_flat(g), seed=seed, name=weight)
     for name in bias:
-        g = biases(pair)
-        pieces.append(ops.project(*_flat(g.flatten(0, -2)), name=name, **options).view(*g.shape[:-1], dim))
-    return pieces
+        add_projections(rows, *_flat(biases(pair).view(*rows.shape[:-1], -1)), seed=seed, name=name)
+    return rows
 
 
 def _kron(cap: Capture, dim: int, seed: SupportsIndex) -> Tensor:
@@ -161,13 +166,14 @@ def _factored(pair: LayerPair, k: int, seed: SupportsIndex) -> Tensor:
     rows = pair.groups * pair.O
     eye = torch.eye(rows, dtype=pair.b.dtype, device=pair.b.device)
 
-    def project(g: Tensor, few: LayerPair) -> Tensor:
-        G = g.view(len(g), rows, -1)
+    pieces = []
+    for _, g, few in _formed(pair):
+        G = g.reshape(-1, rows, pair.I)  # [n * K, groups * O, I]
         if few.bias:
-            G = torch.cat([G, biases(few).reshape(len(g), rows, 1)], 2)
-        return ops.project(G, eye.expand(len(g), -1, -1), **options)
-
-    return _formed(pair, project)
+            G = torch.cat([G, biases(few).reshape(len(G), rows, 1)], 2)
+        sketches = ops.project(G, eye.expand(len(G), -1, -1), **options)
+        pieces.append(sketches.view(few.N, *pair.b.shape[1:-2], k))
+    return torch.cat(pieces)
 
 
 def _by_seed(pair: LayerPair, project: Callable[[Tensor], Tensor]) -> Tensor:
@@ -175,22 +181,20 @@ def _by_seed(pair: LayerPair, project: Callable[[Tensor], Tensor]) -> Tensor:
     return pieces[0] if pair.b.dim() == 3 else torch.stack(pieces, 1)
 
 
-def _formed(pair: LayerPair, project: Callable[[Tensor, LayerPair], Tensor]) -> Tensor:
-    """``project`` of the weight's gradients [n * K, *shape] as they lie in the parameter, some samples at a time."""
+def _formed(pair: LayerPair) -> Iterator[tuple[slice, Tensor, LayerPair]]:
+    """Some samples, the weight's gradients [n, K, *shape] there as they lie in the parameter, and their pair."""
     weight, shape = next(iter(pair.shapes.items()))
     leading = pair.b.shape[1:-2]  # (K,)
     size = leading.numel() * shape.numel() * pair.b.element_size()
     step = max(1, FORMED_BYTES // max(1, size))
-    pieces = []
     for start in range(0, pair.N, step):
-        few = sample_slice(pair, slice(start, min(start + step, pair.N)))
+        samples = slice(start, min(start + step, pair.N))
+        few = sample_slice(pair, samples)
         g = few.b.new_empty(few.N, *leading, *shape)
         write_gradients(replace(few, shapes={weight: shape}), {weight: g})
-        sketches = project(g.view(-1, *shape), few)
-        pieces.append(sketches.view(few.N, *leading, -1))
-    return torch.cat(pieces)
+        yield samples, g.view(few.N, -1, *shape), few
 
 
 def _flat(g: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors of gradients [n, ...] that are formed already: one position, one in-feature that is 1."""
-    return g.new_ones(len(g), 1, 1), g.flatten(1)[:, None]
+    """Factors of gradients [n, K, ...] that are formed already: one position, one in-feature that is 1."""
+    return g.new_ones(len(g), 1, 1), g.flatten(2)[:, :, None]

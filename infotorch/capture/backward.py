@@ -47,6 +47,7 @@ def gradients(
     edges = [call.edge for call in asked]
     ends = graph.ends(edge.node for edge in edges)
     stacked: dict[int, Tensor] = {}
+    missing: dict[int, set[int]] = {}
 
     def keep(k: int, place: int, grad: Tensor | None) -> None:
         if grad is None:
@@ -58,11 +59,16 @@ def gradients(
             return
         dim = call.product.seed_dim % grad.dim()
         if id(call) not in stacked:
-            stacked[id(call)] = grad.new_zeros(*grad.shape[:dim], K, *grad.shape[dim + 1 :])
+            stacked[id(call)] = grad.new_empty(*grad.shape[:dim], K, *grad.shape[dim + 1 :])
+            missing[id(call)] = set(range(K))
         stacked[id(call)].narrow(dim, k, 1).copy_(grad)
+        missing[id(call)].discard(k)
 
     for k, cotangent in enumerate(cotangents):
         _run_backward(total, edges, ends, cotangent, partial(keep, k), keep_graph=keep_graph or k < K - 1)
+    for call in asked:
+        for k in missing.get(id(call), ()):
+            stacked[id(call)].select(call.product.seed_dim, k).zero_()
     if unit is not None:
         eye = torch.eye(K, dtype=total.dtype, device=total.device)
         stacked[id(unit)] = eye.expand(len(total), K, K)

@@ -53,7 +53,7 @@ def below_autograd(op: OpOverload, *args: Any, **out: Tensor) -> Any:
 
 def name(op: OpOverload) -> str:
     """``grads`` for both torch.ops.infotorch.grads.default and .out."""
-    return op.name().removeprefix("infotorch::").removesuffix(".out")
+    return op.name().removeprefix("infotorch::").partition(".")[0]
 
 
 def overloads(op: str) -> list[OpOverload]:

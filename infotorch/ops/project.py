@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from infotorch.errors import ConfigError
-from infotorch.ops.dispatch import call, refuse_grad, refuse_unserved
-from infotorch.ops.pair import check_choice, new_empty, sizes
+from infotorch.ops.dispatch import call, call_out, refuse_grad, refuse_unserved
+from infotorch.ops.pair import check, check_choice, new_empty, sizes
 
-__all__ = ["project"]
+__all__ = ["add_projections", "project"]
 
 Kind = Literal["sjlt", "kron"]
 
@@ -73,11 +73,60 @@ def project(
         >>> project(torch.ones(2, 1, 3), torch.ones(2, 1, 2), k=1, seed=0).shape
         torch.Size([2, 1])
     """
+    key = _key(seed)
+    return call(torch.ops.infotorch.project.default, a, b, k, key, kind, name, bias, t_dims, in_features)
+
+
+def add_projections(
+    out: Tensor,
+    a: Tensor,
+    b: Tensor,
+    *,
+    seed: SupportsIndex,
+    name: str = "",
+    t_dims: int = 1,
+    in_features: int | None = None,
+) -> Tensor:
+    """Add to ``out`` the ``"sjlt"`` sketches that :func:`project` makes of K gradients of each sample.
+
+    The K share the sample's inputs, which are read once, and no sketch of one layer is written only to be added to the
+    others'. On a GPU it is ``project`` K times. Row (n, j) depends on what it held, a[n] and b[n, j] alone, to the bit.
+
+    Args:
+        out: [N, K, k], of the dtype of ``project``'s result, contiguous.
+        a: As ``project`` takes it.
+        b: [N, K, T, O].
+        seed: As ``project`` takes it; likewise what follows.
+        name: The weight's name.
+        t_dims: Number of T axes in ``a``.
+        in_features: I, given exactly when ``a`` holds indices.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ValueError: Shapes, dtypes or devices disagree, or an index is out of range.
+        ConfigError: ``seed`` is out of range.
+        NotSupported: A tensor on a device without kernels, or one that requires grad.
+
+    Example:
+        >>> add_projections(torch.zeros(2, 3, 1), torch.ones(2, 1, 4), torch.ones(2, 3, 1, 5), seed=0).shape
+        torch.Size([2, 3, 1])
+    """
+    if b.is_cuda:
+        k = out.shape[-1]
+        for j, one in enumerate(b.unbind(1)):
+            out[:, j] += project(a, one, k=k, seed=seed, name=name, t_dims=t_dims, in_features=in_features)
+        return out
+    return call_out(torch.ops.infotorch.project.add, a, b, _key(seed), name, t_dims, in_features, out=out)
+
+
+def _key(seed: SupportsIndex) -> int:
+    """The seed's 64 bits, signed, as the dispatcher's integers are."""
     key = operator.index(seed)
     if not 0 <= key < 2**64:
         raise ConfigError(f"project: seed must be 0 to 2^64 - 1; got {key}. Take it modulo 2^64.")
-    signed = key - 2**64 if key >= 2**63 else key  # as the dispatcher's integers are
-    return call(torch.ops.infotorch.project.default, a, b, k, signed, kind, name, bias, t_dims, in_features)
+    return key - 2**64 if key >= 2**63 else key
 
 
 @torch.library.register_fake("infotorch::project")
@@ -95,6 +144,18 @@ def _fake(
     N, _, _, _ = sizes("project", a, b, bias, t_dims, in_features)
     check_choice("project", "kind", get_args(Kind), kind)
     return new_empty(b, N, k)
+
+
+@torch.library.register_fake("infotorch::project.add")
+def _fake_add(a: Tensor, b: Tensor, seed: int, name: str, t_dims: int, in_features: int | None, *, out: Tensor) -> None:
+    got = f"b {list(b.shape)} and out {list(out.shape)}"
+    rule = "b must be [N, K, T, O] and out [N, K, k]"
+    check("project", b.dim() == 4 and out.dim() == 3, rule, got, "Insert the K axis with unsqueeze(1).")
+    N, _, _, _ = sizes("project", a, b[:, 0] if b.shape[1] else b.flatten(1, 2), False, t_dims, in_features)
+    want = [N, b.shape[1], out.shape[2]]
+    check(
+        "project", list(out.shape) == want, f"out must be {want}", str(list(out.shape)), "Allocate it with that shape."
+    )
 
 
 refuse_grad("project")

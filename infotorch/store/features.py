@@ -72,7 +72,7 @@ class Part:
                     head = io.BytesIO()
                     np.lib.format.write_array_header_1_0(head, header)
                     file.write(head.getvalue())
-                file.write(np.ascontiguousarray(values).tobytes())
+                file.write(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
                 outputs.append(f0)
                 rows += len(values)
             if rows != self.stop - self.start:

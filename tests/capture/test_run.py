@@ -198,6 +198,35 @@ def test_layer_that_no_gradient_reaches_has_gradient_zero(batch, seeds):
         assert rows.any() == name.startswith("right"), name
 
 
+class BlockedForSecond(Blocked):
+    """The same, under the seed of the second output alone."""
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None if grad[:, 1].any() else grad
+
+
+def test_layer_that_a_seed_does_not_reach_has_gradient_zero_there(rng):
+    class Sometimes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(5, 4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return BlockedForSecond.apply(self.last(self.first(x)))
+
+    model = Sometimes().double().eval()
+    x = torch.randn(6, 5, dtype=torch.float64, generator=rng)
+    torch.use_deterministic_algorithms(True)  # fresh memory holds NaN
+    try:
+        got = gradients(capture(Task(model, loss="mse"), x, seeds="logits"))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for name, rows in got.items():
+        assert not rows[:, 1].any(), name
+        assert rows[:, 0].any() and rows[:, 2].any(), name
+
+
 @pytest.mark.parametrize("params", [["0.bias"], ["2.bias"], ["0.bias", "2.bias"]])
 def test_samples_in_any_strides_and_nests(task, params, rng):
     """Columns of a larger tensor, in a dict, through ``forward``, for biases alone."""

@@ -33,6 +33,18 @@ def make_index_pair(N, T, I, O, rng, dtype=torch.float64) -> tuple[Tensor, Tenso
     return torch.randint(I, (N, T), generator=rng, device=rng.device), make_pair(N, T, 0, O, rng, dtype)[1]
 
 
+def make_seeded_pair(N, K, T, I, O, rng, dtype=torch.float64) -> tuple[Tensor, Tensor]:
+    """(a [N, T, I], b [N, K, T, O])."""
+    b = make_pair(N, K * T, 0, O, rng, dtype)[1]
+    return make_pair(N, T, I, 0, rng, dtype)[0], b.view(N, K, T, O)
+
+
+# (T, I, O, k) of sketches: outer products, formed tiles, several partial sums, few elements for many buckets, ragged
+# edges, formed by torch's product, several runs of positions.
+SKETCHED = [(1, 130, 70, 64), (3, 70, 90, 60), (30, 140, 130, 40), (5, 9, 11, 4000), (1, 5, 9, 3), (1, 512, 300, 1000)]
+SKETCHED += [(130, 16, 512, 300), (300, 9, 16, 128)]
+
+
 def golden(op: str, *names: str, dtype=torch.float64, device="cpu") -> list[Tensor]:
     case = json.loads((pathlib.Path(__file__).parents[1] / f"golden/{op}.json").read_text())
     return [torch.tensor(case[name], dtype=dtype, device=device) for name in names]

@@ -1,4 +1,4 @@
-"""What holds for every op's kernels on the CPU: long sums stay exact, and memory is bounded."""
+"""What holds for every op's kernels on the CPU: long sums stay exact, memory is bounded, rows are alone."""
 
 import pathlib
 
@@ -8,7 +8,8 @@ import torch
 from benchmarks.meter import Cpu
 from infotorch import ops
 from infotorch.ops import reference
-from tests.laws import assert_same
+from infotorch.ops.project import add_projections
+from tests.laws import assert_same, assert_same_bits
 from tests.ops import cases
 from tests.ops.cases import WAYS, parts
 
@@ -128,3 +129,35 @@ def test_no_call_takes_more_than_64_mib_beyond_inputs_and_result(case, rng):
     call = HUNGRY[case](rng)
     extra = min(Cpu().extra_memory(call) for _ in range(2))  # the first call starts threads and loads libraries
     assert extra <= 64 << 20, f"{extra / 2**20:.0f} MiB"
+
+
+@pytest.fixture
+def threads():
+    """Sets the number of threads; afterwards it is what it was."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("T, I, O, k", cases.SKETCHED)
+def test_an_added_row_does_not_depend_on_its_batch_nor_on_threads(T, I, O, k, dtype, threads, rng):
+    a, b = cases.make_seeded_pair(9, 10, T, I, O, rng, dtype)
+    before = torch.randn(9, 10, k, dtype=dtype, generator=rng)
+    truth = add_projections(before.clone(), a, b, seed=3)
+    for count in (1, 2, 3):
+        threads(count)
+        for n, samples, first, seeds in [(0, 9, 0, 10), (0, 1, 0, 10), (8, 1, 9, 1), (2, 3, 1, 7), (3, 6, 4, 2)]:
+            here = slice(n, n + samples), slice(first, first + seeds)
+            got = add_projections(before[here].clone(), a[here[0]], b[here], seed=3)
+            assert_same_bits(got, truth[here].contiguous())
+
+
+def test_an_added_row_does_not_depend_on_how_many_are_side_by_side(threads, rng):
+    """So many buckets that those of several rows fit one thread alone."""
+    a, b = cases.make_seeded_pair(3, 2, 1, 512, 520, rng, torch.float32)
+    before = torch.randn(3, 2, 2**20, generator=rng)
+    threads(1)
+    truth = add_projections(before.clone(), a, b, seed=3)
+    threads(3)
+    assert_same_bits(add_projections(before.clone(), a, b, seed=3), truth)
+    assert_same_bits(add_projections(before[:1, 1:].clone(), a[:1], b[:1, 1:], seed=3), truth[:1, 1:].contiguous())

@@ -10,6 +10,7 @@ import torch
 from infotorch import _C
 from infotorch.errors import ConfigError
 from infotorch.ops import project, reference
+from infotorch.ops.project import add_projections
 from tests.laws import assert_same, assert_same_bits
 from tests.ops import cases
 
@@ -207,12 +208,91 @@ def test_no_sketch_shares_words_with_another_kind_or_side():
     assert len(np.unique(np.concatenate(streams))) > 2990
 
 
-# (T, I, O, k): outer products, formed tiles, several partial sums, few elements for many buckets, ragged edges
-BATCHES = [(1, 130, 70, 64), (3, 70, 90, 60), (30, 140, 130, 40), (5, 9, 11, 4000), (1, 5, 9, 3), (1, 512, 300, 1000)]
+@pytest.mark.parametrize("K", [1, 3, 10, 16, 17])
+@pytest.mark.parametrize("T, I, O, k", cases.SKETCHED)
+def test_added_projections_are_those_of_every_seed(T, I, O, k, K, dtype, device, rng):
+    a, b = cases.make_seeded_pair(5, K, T, I, O, rng, dtype)
+    options = {"seed": 3, "name": "w"}
+    got = add_projections(torch.zeros(5, K, k, dtype=dtype, device=device), a, b, **options)
+    want = torch.stack([project(a, one, k=k, **options) for one in b.unbind(1)], 1)
+    assert torch.equal(got, want)
+    before = torch.randn(got.shape, dtype=dtype, device=device, generator=rng)
+    assert_same(add_projections(before.clone(), a, b, **options), before + want)
+
+
+@pytest.mark.parametrize("stored", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("T", [1, 7])
+def test_added_projections_of_16_bits_are_widened(stored, T, rng):
+    a, b = cases.make_seeded_pair(4, 5, T, 20, 9, rng, stored)
+    out = torch.zeros(4, 5, 32, device=rng.device)
+    wide = add_projections(out.clone(), a.float(), b.float(), seed=3)
+    assert_same_bits(add_projections(out, a, b, seed=3), wide)
+
+
+@pytest.mark.parametrize("options", cases.CONVS, ids=str)
+def test_added_projections_of_a_convolution(options, dtype, rng):
+    a, b = cases.conv_pair(*cases.conv_case(options, rng), dtype=dtype)
+    b = torch.stack([b, -2 * b, b.flip(1)], 1)
+    got = add_projections(torch.zeros(3, 3, 100, dtype=dtype, device=rng.device), a, b, seed=8, t_dims=2)
+    want = [reference.project(a, one, k=100, seed=8, t_dims=2) for one in b.unbind(1)]
+    assert_same(got, torch.stack(want, 1))
+
+
+@pytest.mark.parametrize("k", [1, 64])
+def test_added_projections_of_indices(k, dtype, rng):
+    ids, b = cases.make_index_pair(4, 9, 12, 5, rng, dtype)
+    b = torch.stack([b, 3 * b, b.flip(1)], 1)
+    out = torch.zeros(4, 3, k, dtype=dtype, device=rng.device)
+    add_projections(out, ids, b, seed=1, in_features=12)
+    want = [project(ids, one, k=k, seed=1, in_features=12) for one in b.unbind(1)]
+    assert torch.equal(out, torch.stack(want, 1))
+
+
+@pytest.mark.parametrize("T", [1, 6])
+def test_seeds_may_lie_anywhere(T, rng):
+    """Samples within seeds, and one cotangent for all samples."""
+    a, b = cases.make_seeded_pair(4, 3, T, 30, 8, rng, torch.float64)
+    out = torch.zeros(4, 3, 50, dtype=torch.float64, device=rng.device)
+    inside_out = b.transpose(0, 1).contiguous().transpose(0, 1)
+    truth = add_projections(out.clone(), a, b, seed=1)
+    assert_same_bits(add_projections(out.clone(), a, inside_out, seed=1), truth)
+    same = add_projections(out.clone(), a, b[:1].expand(4, -1, -1, -1), seed=1)
+    assert_same_bits(same, add_projections(out, a, b[:1].repeat(4, 1, 1, 1), seed=1))
+
+
+@pytest.mark.parametrize("N, K, T, I, O", [(0, 3, 4, 5, 6), (4, 0, 4, 5, 6), (4, 3, 0, 5, 6), (4, 3, 4, 0, 6)], ids=str)
+def test_nothing_adds_nothing(N, K, T, I, O, rng):
+    a, b = cases.make_seeded_pair(N, K, T, I, O, rng, torch.float64)
+    out = torch.ones(N, K, 7, dtype=torch.float64, device=rng.device)
+    assert torch.equal(add_projections(out, a, b, seed=0), torch.ones_like(out))
+
+
+def test_adding_passes_torchs_own_list(rng):
+    a, b = cases.make_seeded_pair(2, 3, 4, 5, 6, rng, torch.float64)
+    out = torch.zeros(2, 3, 7, dtype=torch.float64, device=rng.device)
+    torch.library.opcheck(torch.ops.infotorch.project.add, (a, b, 3, "w", 1, None), {"out": out})
+
+
+@pytest.mark.parametrize(
+    "shape, b_shape, says",
+    [
+        ((2, 3, 7), (2, 4, 6), "project: b must be [N, K, T, O] and out [N, K, k]; got b [2, 4, 6] and out [2, 3, 7]."),
+        ((6, 7), (2, 3, 4, 6), "project: b must be [N, K, T, O] and out [N, K, k]; got b [2, 3, 4, 6] and out [6, 7]."),
+        ((2, 2, 7), (2, 3, 4, 6), "project: out must be [2, 3, 7]; got [2, 2, 7]. Allocate it with that shape."),
+        ((2, 3, 0), (2, 3, 4, 6), "project: k must be 1 to 2^31; got 0."),
+        ((2, 3, 7), (2, 3, 5, 6), "project: a and b must agree on N and T; got a [2, 4, 5] and b [2, 5, 6]."),
+    ],
+    ids=str,
+)
+def test_what_is_added_to_must_fit(shape, b_shape, says, rng):
+    a = torch.zeros(2, 4, 5, device=rng.device)
+    with pytest.raises(ValueError) as error:
+        add_projections(torch.zeros(shape, device=rng.device), a, torch.zeros(b_shape, device=rng.device), seed=0)
+    assert says in str(error.value)
 
 
 @every_kind
-@pytest.mark.parametrize("T, I, O, k", BATCHES)
+@pytest.mark.parametrize("T, I, O, k", cases.SKETCHED)
 def test_a_sample_does_not_depend_on_its_batch_nor_on_threads(T, I, O, k, kind, dtype, threads, rng):
     a, b = cases.make_pair(41, T, I, O, rng, dtype)
     k = min(k, 6) if kind == "kron" and I * O < 4000 else k

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -196,26 +197,33 @@ def _write_missing(
     ranks: Ranks,
     progress: Progress | None,
 ) -> None:
-    for part in ranks.share(list(store.parts())):
-        inputs = digest_of_inputs(samples.x, part)
-        if part.has(inputs):
-            part.check()
+    def batches(part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        done = part.start
+        for x in batches_of(samples.x, part.start, part.stop, batch_size):
+            with of_batch(done):
+                found = stream.features(x)
+            yield stored(found.rows, dtype), found.outputs.numpy(force=True)
+            done += len(x)
             if progress:
-                progress("features", part.stop, len(samples))
-        else:
+                progress("features", done, len(samples))
 
-            def batches(part: Part = part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-                done = part.start
-                for x in batches_of(samples.x, part.start, part.stop, batch_size):
-                    with of_batch(done):
-                        found = stream.features(x)
-                    yield stored(found.rows, dtype), found.outputs.numpy(force=True)
-                    done += len(x)
-                    if progress:
-                        progress("features", done, len(samples))
-
-            part.write(batches(), inputs)
+    with ThreadPoolExecutor(1) as writer:  # a part is hashed and written while the next is computed
+        writing: Future[None] | None = None
+        for part in ranks.share(list(store.parts())):
+            inputs = digest_of_inputs(samples.x, part)
+            if part.has(inputs):
+                part.check()
+                if progress:
+                    progress("features", part.stop, len(samples))
+                continue
+            found = list(batches(part))
+            if writing is not None:
+                writing.result()
+            writing = writer.submit(part.write, found, inputs)
+            del found
             give_back_memory()
+        if writing is not None:
+            writing.result()
 
 
 def stored(features: torch.Tensor, dtype: FeatureDtype) -> np.ndarray:

@@ -59,6 +59,10 @@ class StoreError(InfotorchError, RuntimeError):
     """A run on disk disagrees with the command, with its shards, or with the schema."""
 
 
+class RankError(InfotorchError, RuntimeError):
+    """Another of the processes that share a run has failed, or is gone."""
+
+
 class MissingExtraError(InfotorchError, ImportError):
     """An optional dependency is absent."""
 

@@ -94,6 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: list[str], name: str | None) -> Callable[[], None] | int:
     """The command with its options bound, not yet run; an int where help or the version was all that was asked for."""
+    processes = os.environ.get("WORLD_SIZE", "1") if "RANK" in os.environ else "1"
+    if name in COMMANDS and name != "score" and processes != "1":
+        raise Usage(
+            f"{name}: there must be one process, for only score shares its work; got {processes}. "
+            "Start it without torchrun."
+        )
     if name and name not in COMMANDS:
         raise Usage(str(errors.unknown("infotorch", "a command", name, COMMANDS)))
     app = typer.Typer(

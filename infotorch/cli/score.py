@@ -110,6 +110,7 @@ def command(
     options |= {"features": features} if features is not None else {}
     options |= {"feature_dtype": feature_dtype} if feature_dtype is not None else {}
     options |= {"stream": True} if stream else {}
+    options |= {"threads": threads} if threads is not None else {}
     options |= {"fidelity": fidelity} if fidelity != SUBSET else {}
     options |= {"checkpoints": checkpoints, "checkpoint_key": checkpoint_key} if checkpoints is not None else {}
     record = {

@@ -74,12 +74,13 @@ class Scan:
         self._hashes: list[np.ndarray] = []
         self._span = (np.inf, -np.inf)
         self._first: Tensor | None = None
+        self._num = 0
 
     def add(self, x: Tensor) -> None:
         """The next batch, [n, ...] of one shape and dtype."""
         if self._first is None:
             self._first = x[:1].clone()
-        first, last = self._first, sum(map(len, self._hashes))
+        first, last = self._first, self._num
         if x.dtype != first.dtype or x.shape[1:] != first.shape[1:]:
             raise DataError(
                 f"data: x must have one shape and dtype in all samples, {first.dtype} {list(first.shape[1:])}; got "
@@ -91,6 +92,7 @@ class Scan:
             raise DataError(f"data: x must be finite; got others in sample {place}. Correct it, or leave it out.")
         self._sha256.update(bytes_of(x))
         self._hashes.append(row_hashes(x))
+        self._num += len(x)
         self._span = min(self._span[0], float(x.min())), max(self._span[1], float(x.max()))
 
     def inputs(self, read: Callable[[Sequence[Sequence[int]]], Iterator[Tensor]]) -> StreamedInputs:

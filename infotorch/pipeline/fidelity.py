@@ -52,6 +52,8 @@ class Fidelity:
                 f"The sketch has {self.dim:,} numbers, and training uses about {d:,.0f} directions of them: with fewer "
                 f"than {ENOUGH:g} numbers a direction the scores are of another problem. Raise dim."
             )
+        if self.why_not:
+            found.append(f"The sketch was not compared with exact scores: {self.why_not}")
         for name, with_exact in self.columns.items():
             if with_exact.spearman is not None and with_exact.spearman < LOW:
                 found.append(

@@ -18,6 +18,7 @@ from infotorch.measures.measure import Progress
 from infotorch.measures.primal.form import BATCH
 from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import DEFAULT_SUBSET, FEWEST, Subset, compared, main_columns, subset_of
+from infotorch.pipeline.keeping import near
 from infotorch.pipeline.reloading import reloaded
 from infotorch.task import Task
 
@@ -127,12 +128,12 @@ def fidelity_curve(
         >>> [point.dim for point in curve.points]
         [8, 16, 32, 64]
     """
-    samples = samples_of(samples)
+    samples = near(task, samples_of(samples))
     if measure.per_group:
         raise ConfigError("fidelity: scores must be of samples; got groups. Leave groups out.")
     if seeds < 1:
         raise ConfigError(f"fidelity: seeds must be at least 1; got {seeds}. Choose a positive number.")
-    ready = measure.prepared(task, samples.x, samples.y)
+    ready = measure.prepared(task, samples.x[:2], samples.y)
     sizes = _sizes(measure, ready, dims)
     if num_samples < FEWEST:
         raise ConfigError(f"fidelity: samples must be at least {FEWEST}; got {num_samples}. Compare more.")

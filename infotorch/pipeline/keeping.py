@@ -10,7 +10,7 @@ from infotorch.data import Samples, pictures_of, sample_rows, thumbnails
 from infotorch.measures.measure import Progress
 from infotorch.task import Task
 
-__all__ = ["keep_samples", "with_classes"]
+__all__ = ["keep_samples", "near", "with_classes"]
 
 BATCH = 256
 
@@ -21,6 +21,14 @@ def with_classes(task: Task, samples: Samples) -> Samples:
     if task.loss == "binary_cross_entropy" and y.is_floating_point() and bool((y == y.round()).all()):
         return dataclasses.replace(samples, y=y.long().reshape(len(y), -1)[:, 0])
     return samples
+
+
+def near(task: Task, samples: Samples) -> Samples:
+    """Streamed samples on the model's device; those in memory are where their owner wants them."""
+    if isinstance(samples.x, Tensor):
+        return samples
+    device = next(task.model.parameters()).device
+    return dataclasses.replace(samples, x=dataclasses.replace(samples.x, device=device), y=samples.y.to(device))
 
 
 def keep_samples(run: store.RunWriter, samples: Samples, progress: Progress | None) -> None:

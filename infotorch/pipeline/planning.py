@@ -268,9 +268,7 @@ class _Run:
             scores=self.left,
         )
         if self.features is not None:
-            streamed = [n for n, (_, form) in self.ready.items() if form.name == "primal"]
-            root = self.features if len(streamed) == 1 else self.features / str(place)
-            there = [(part.stop - part.start) for part in _there(job, sketchings, root, part_size)]
+            there = [(part.stop - part.start) for part in _there(job, sketchings, self.features, part_size)]
             left = replace(left, features=left.features - sum(there), parts=left.parts - len(there))
         return primal_trial(
             measure, prepared, form, job.samples, part_size=part_size, on_disk=self.features is not None,

@@ -1,13 +1,14 @@
 """Processes that share one run: which part of the work is whose, and what all must agree on."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from infotorch.errors import ConfigError, InfotorchError
+from infotorch.errors import ConfigError, InfotorchError, RankError
 from infotorch.measures.primal.moments import Moments
 from infotorch.store.manifest import first_difference
 
@@ -71,13 +72,18 @@ class Ranks:
         """What ``make`` returns on the first process, everywhere; what it refuses there is refused everywhere."""
         if self.size == 1:
             return make()
-        told: list[Any] = [None, None]
+        told: list[Any] = [None, _ended(0)]
         if self.is_first:
             try:
-                told[0] = make()
+                told = [make(), None]
             except InfotorchError as error:
-                told[1] = error
-        dist.broadcast_object_list(told, group=self.group, group_src=0)
+                told = [None, error]
+            finally:  # also where anything else was raised: the others must not wait for ever
+                with _waiting():
+                    dist.broadcast_object_list(told, group=self.group, group_src=0)
+        else:
+            with _waiting():
+                dist.broadcast_object_list(told, group=self.group, group_src=0)
         result, refused = told
         if refused is not None:
             raise refused
@@ -87,9 +93,12 @@ class Ranks:
         """Until all are here."""
         self.first(lambda: None)
 
-    def each(self, make: Callable[[T], Any], items: Sequence[T]) -> list[Any]:
-        """``make`` of every item, in order, everywhere; every process makes its share."""
-        own = [make(item) for item in self.share(items)]
+    def each(self, make: Callable[[Sequence[T]], Sequence[Any]], items: Sequence[T]) -> list[Any]:
+        """What ``make`` returns of each process's share of the items, in order, everywhere; as above if it refuses."""
+
+        def own() -> Sequence[Any]:
+            return make(share) if (share := self.share(items)) else []
+
         return [value for share in self._gathered(own) for value in share]
 
     def total(self, tree: MomentsTree, device: torch.device) -> Moments:
@@ -98,11 +107,13 @@ class Ranks:
         while distance < self.size:
             if self.rank % (2 * distance) == distance:
                 nodes = [(key, value.to(cpu)) for key, value in tree.nodes.items()]
-                dist.send_object_list([nodes], group=self.group, group_dst=self.rank - distance)
+                with _waiting():
+                    dist.send_object_list([nodes], group=self.group, group_dst=self.rank - distance)
                 break
             if self.rank % (2 * distance) == 0 and self.rank + distance < self.size:
                 got: list[Any] = [None]
-                dist.recv_object_list(got, group=self.group, group_src=self.rank + distance)
+                with _waiting():
+                    dist.recv_object_list(got, group=self.group, group_src=self.rank + distance)
                 for (level, place), value in got[0]:
                     tree.add(level, place, value.to(device))
             distance *= 2
@@ -114,7 +125,7 @@ class Ranks:
         Raises:
             ConfigError: On all of them; the text names the first fact that differs, and a process where it does.
         """
-        every = self._gathered(dict(facts))
+        every = self._gathered(lambda: dict(facts))
         for rank, others in enumerate(every):
             if found := first_difference(every[0], others, ""):
                 name, here, there = found
@@ -123,12 +134,42 @@ class Ranks:
                     f"{rank}. Give all of them the same command, data and versions."
                 )
 
-    def _gathered(self, value: T) -> list[T]:
+    def _gathered(self, make: Callable[[], T]) -> list[T]:
+        """What ``make`` returns on every process."""
         if self.size == 1:
-            return [value]
+            return [make()]
+        told: tuple[Any, Any] = None, _ended(self.rank)
         found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value, group=self.group)
-        return found
+        try:
+            told = make(), None
+        except InfotorchError as error:
+            told = None, error
+        finally:
+            with _waiting():
+                dist.all_gather_object(found, told, group=self.group)
+        for _, refused in found:
+            if refused is not None:
+                raise refused
+        return [value for value, _ in found]
+
+
+def _ended(rank: int) -> RankError:
+    return RankError(
+        f"score: every process must get through; got an error on rank {rank}. Look at what it printed, then run "
+        "the same command again: it goes on from there."
+    )
+
+
+@contextlib.contextmanager
+def _waiting() -> Iterator[None]:
+    """What is raised when another process is gone, in words."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankError(
+            f"score: every process must get through; got no answer from another ({str(error).splitlines()[0][:200]}). "
+            "Look at what the others printed, then run the same command again: it goes on from there."
+        ) from error
 
 
 ALONE = Ranks()

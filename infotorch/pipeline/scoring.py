@@ -12,18 +12,18 @@ import numpy as np
 from torch import Tensor
 
 from infotorch import errors, measures, store
-from infotorch.data import Samples, inputs_of, samples_of
+from infotorch.data import Samples, batches_of, inputs_of, samples_of
 from infotorch.measures import UniqueInformation
 from infotorch.measures.digest import digest_of_model
 from infotorch.measures.measure import Measure, Progress
 from infotorch.measures.primal.form import Form
 from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import DEFAULT_SUBSET
-from infotorch.pipeline.keeping import keep_samples, with_classes
+from infotorch.pipeline.keeping import keep_samples, near, with_classes
 from infotorch.pipeline.provenance import data_facts, environment, outputs_digest, task_facts
 from infotorch.pipeline.ranks import ALONE, Ranks
 from infotorch.pipeline.shared_run import SharedRun, shared_run
-from infotorch.pipeline.streaming import FeatureDtype, TwoPasses, two_passes
+from infotorch.pipeline.streaming import FeatureDtype, TwoPasses, remove_features, two_passes
 from infotorch.pipeline.tables import joined, of_batch, stacked
 from infotorch.table import Scores
 from infotorch.task import Task
@@ -113,12 +113,24 @@ def score(
         if fresh:
             run.do(lambda writer: keep_samples(writer, with_classes(task, samples), job.progress))
             _keep_scores(run, job, features, fidelity)
+            if features is None:
+                run.do(lambda writer: remove_features(_default_folder(writer.path)))
         scores = run.scores()
-        if isinstance(notes, Mapping) or (notes is not None and fresh):
-            for name, payload in (notes if isinstance(notes, Mapping) else notes(scores)).items():
-                run.note(name, payload)
-        run.do(lambda writer: writer.finish())
+        run.do(lambda writer: _finish(writer, notes, fresh, scores))
         return scores
+
+
+def _finish(run: store.RunWriter, notes: Notes | None, fresh: bool, scores: Scores) -> None:
+    """Writes the notes; a function of the scores is called for a run that was not whole before."""
+    if isinstance(notes, Mapping) or (notes is not None and fresh):
+        for name, payload in (notes if isinstance(notes, Mapping) else notes(scores)).items():
+            run.note(name, payload)
+    run.finish()
+
+
+def _default_folder(out: Path) -> Path:
+    """Of features that are gone when the run is whole."""
+    return Path(f"{out}.features.tmp")
 
 
 def job_of(
@@ -152,7 +164,7 @@ def job_of(
     ranks = ALONE if group is None else Ranks(group)
     return Job(
         task=task,
-        samples=_near(task, samples_of(data)),
+        samples=near(task, samples_of(data)),
         measures=chosen,
         memory_limit=memory_limit,
         batch_size=batch_size,
@@ -198,18 +210,16 @@ class Job:
     ranks: Ranks
     progress: Progress | None
 
-    def streamed(self) -> dict[int, tuple[UniqueInformation, Prepared, Form]]:
-        """The measures that take two passes over features on disk, by place."""
-        found = {}
+    def streamed(self) -> tuple[int, UniqueInformation, Prepared, Form] | None:
+        """The place of the measure that takes two passes over features on disk, and what it needs."""
         for place, measure in enumerate(self.measures):
             if isinstance(measure, UniqueInformation):
                 x = self.samples.x[:2]
                 self.task.split((x, self.samples.y[:2]))
                 ready = measure.prepared(self.task, x, self.samples.y)
                 form = measure.chosen(ready, self.memory_limit, on_disk=True)
-                if form.name == "primal":
-                    found[place] = measure, ready, form
-        return found
+                return (place, measure, ready, form) if form.name == "primal" else None
+        return None
 
     def whole(self, but: Container[int] = ()) -> dict[int, Scores]:
         """Scores of all samples by the measures that look at all of them together, by the measure's place."""
@@ -236,13 +246,16 @@ class Job:
         return joined([by(place, measure) for place, measure in enumerate(self.measures)])
 
     def _by_batches(self, measure: Measure, start: int, stop: int) -> Scores:
-        def scores_of(batch: tuple[int, int]) -> Scores:
-            first, last = batch
-            with of_batch(first):
-                scores = self._scores(measure, self.samples.x[first:last], self.samples.y[first:last], None)
-            if self.progress:
-                self.progress(measure.name, last, len(self.samples))
-            return _checked(measure, scores, first, last)
+        def scores_of(batches: Sequence[tuple[int, int]]) -> list[Scores]:
+            inputs = batches_of(self.samples.x, batches[0][0], batches[-1][1], self.batch_size)
+            found = []
+            for (first, last), x in zip(batches, inputs, strict=True):
+                with of_batch(first):
+                    scores = self._scores(measure, x, self.samples.y[first:last], None)
+                found.append(_checked(measure, scores, first, last))
+                if self.progress:
+                    self.progress(measure.name, last, len(self.samples))
+            return found
 
         return stacked(self.ranks.each(scores_of, list(_ranges(start, stop, self.batch_size))))
 
@@ -252,14 +265,6 @@ class Job:
 
     def _scores(self, measure: Measure, x: Tensor, y: Tensor, progress: Progress | None) -> Scores:
         return measure.scores(self.task, x, y, memory_limit=self.memory_limit, progress=progress)
-
-
-def _near(task: Task, samples: Samples) -> Samples:
-    """Streamed samples on the model's device; those in memory are where their owner wants them."""
-    if isinstance(samples.x, Tensor):
-        return samples
-    device = next(task.model.parameters()).device
-    return dataclasses.replace(samples, x=dataclasses.replace(samples.x, device=device), y=samples.y.to(device))
 
 
 def _check_same(ranks: Ranks, facts: Mapping[str, Any], out: str | Path) -> None:
@@ -272,38 +277,39 @@ def _check_same(ranks: Ranks, facts: Mapping[str, Any], out: str | Path) -> None
 
 def _keep_scores(run: SharedRun, job: Job, features: str | Path | None, fidelity: int) -> None:
     """Computes and writes the scores' shards that are not there yet."""
-    folder = Path(f"{run.path}.features.tmp" if features is None else features)
+    folder = _default_folder(run.path) if features is None else Path(features)
     missing = run.missing()
     if not missing:
         return
-    streamed = job.streamed()
-    told = _told(job, [text for measure, _, form in streamed.values() for text in form.told(measure.form)])
+    told, passes = [], {}
     with contextlib.ExitStack() as opened:
-        passes = {
-            place: opened.enter_context(
+        if streamed := job.streamed():
+            place, measure, ready, form = streamed
+            told = _told(job, form.told(measure.form))
+            two = opened.enter_context(
                 two_passes(
                     measure,
                     job.task,
                     ready,
                     job.samples,
-                    folder if len(streamed) == 1 else folder / str(place),
+                    folder,
                     batch_size=job.batch_size,
                     feature_dtype=job.feature_dtype,
                     memory_limit=form.room,
-                    keep=features is not None,
                     ranks=job.ranks,
                     progress=job.progress,
                 )
             )
-            for place, (measure, ready, form) in streamed.items()
-        }
-        sketched = [two for two in passes.values() if not two.networks[0].stream.sketching.is_exact]
-        if sketched and fidelity:  # before the scores: a run with all scores has it
-            found = job.ranks.first(lambda: [two.fidelity(fidelity) for two in sketched])
-            run.note("fidelity", [each.note() for each in found])
-            told += _told(job, [text for each in found for text in each.warnings])
-        if told:
-            run.note("warnings", told)
+            passes[place] = two
+            noted = run.do(lambda writer: list(writer.notes()))
+            compares = bool(fidelity) and not form.is_exact and "fidelity" not in noted
+            if compares:  # before the scores: a run with all scores has it
+                found = job.ranks.first(lambda: two.fidelity(fidelity))
+                told += _told(job, found.warnings)
+            if told and (compares or "warnings" not in noted):
+                run.note("warnings", told)
+            if compares:
+                run.note("fidelity", [found.note()])
         whole = job.whole(but=passes)
         for start, stop in missing:
             run.append(start, job.part(whole, start, stop, passes))
@@ -332,6 +338,11 @@ def chosen_measures(asked: str | Measure | Sequence[str | Measure]) -> list[Meas
             )
         else:
             chosen.append(_with_inputs(measure))
+    if sum(isinstance(measure, UniqueInformation) for measure in chosen) > 1:
+        raise errors.ConfigError(
+            "score: unique_information must be asked for once, for its columns have one name; got it several times. "
+            "Give all times in one measure, or make a run for each."
+        )
     if not chosen:
         raise errors.ConfigError(f"score: there must be a measure; got none. Choose of {', '.join(measures.REGISTRY)}.")
     for place, measure in enumerate(chosen):

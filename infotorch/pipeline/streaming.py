@@ -39,6 +39,10 @@ PART_BYTES = 1 << 27
 """Of the features of one part in float64, which are in memory at once."""
 
 
+MOST_ROWS = 1 << 14
+"""Of a part: work is shared between processes by parts, however narrow features are."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TwoPasses:
     """Features of all samples on disk, under every network, and their moments."""
@@ -71,7 +75,7 @@ class TwoPasses:
     def scores(self, start: int, stop: int) -> Scores:
         """Scores of rows [start, stop)."""
         shares = zip(*(network.store.between(start, stop) for network in self.networks), strict=True)
-        return stacked(self.ranks.each(self._scores, list(shares)))
+        return stacked(self.ranks.each(lambda own: [self._scores(share) for share in own], list(shares)))
 
     def _scores(self, share: Sequence[tuple[Part, int, int]]) -> Scores:
         """Of rows [first, last) of a part, in the store of every network."""
@@ -110,7 +114,6 @@ def two_passes(
     batch_size: int,
     feature_dtype: FeatureDtype | None,
     memory_limit: int,
-    keep: bool,
     ranks: Ranks,
     progress: Progress | None,
 ) -> Iterator[TwoPasses]:
@@ -125,7 +128,6 @@ def two_passes(
         batch_size: Samples of one forward pass.
         feature_dtype: In which features are kept; by default as exactly as the network computes them.
         memory_limit: Bytes for captured pairs.
-        keep: Whether the features stay where the block ends well; after an error they always do.
         ranks: The processes that share the work; each writes parts of its own.
         progress: Called with stage, steps done, steps in all.
     """
@@ -155,17 +157,20 @@ def two_passes(
             progress=progress,
         )
         ranks.wait()  # others may still read
-    if not keep and ranks.is_first:
-        for place in range(len(networks)):
-            shutil.rmtree(folder / f"network-{place}")
-        with contextlib.suppress(OSError):  # another measure's are beside them
-            folder.rmdir()
+
+
+def remove_features(folder: Path) -> None:
+    """The stores of all networks, and the folder where nothing else is in it."""
+    for store in folder.glob("network-*"):
+        shutil.rmtree(store)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def part_size_of(sketchings: Sequence[Sketching], num_outputs: int, batch_size: int) -> int:
     """Samples of a part, the same for all networks: whole batches, of about ``PART_BYTES`` for the widest features."""
     row = max(8 * each.width * (1 if each.shared else num_outputs) for each in sketchings)
-    return max(1, PART_BYTES // (row * batch_size)) * batch_size
+    return max(1, min(PART_BYTES // row, MOST_ROWS) // batch_size) * batch_size
 
 
 def features_key(sketching: Sketching, samples: Samples, batch_size: int, dtype: FeatureDtype) -> dict[str, Any]:

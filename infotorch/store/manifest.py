@@ -130,7 +130,9 @@ def read_manifest(where: str, folder: Path) -> dict[str, Any]:
         there, folder_there = path.is_file(), folder.exists()
     if not there:
         got = "no such folder" if not folder_there else f"no {MANIFEST} in it"
-        raise errors.StoreError(f"{where}: {folder} must be a run; got {got}. Give the folder that out= named.")
+        runs = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}")) if folder_there else []
+        todo = f"It holds the runs {', '.join(runs)}: give one of them." if runs else "Give the folder that out= named."
+        raise errors.StoreError(f"{where}: {folder} must be a run; got {got}. {todo}")
     manifest = decoded(where, path)
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if type(version) is not int or version < 1:

@@ -93,6 +93,13 @@ def test_processes_of_different_networks_are_refused(folder):
     assert not (folder / "other").exists()
 
 
+def test_other_commands_want_one_process(folder):
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "RANK": "1", "WORLD_SIZE": "2"}
+    line = [sys.executable, "-m", "infotorch", "verify", "truth"]
+    done = subprocess.run(line, cwd=folder, capture_output=True, text=True, env=env, timeout=100, check=False)
+    assert done.returncode == 2 and "verify: there must be one process, for only score shares its work" in done.stderr
+
+
 def test_one_process_has_no_group(monkeypatch):
     for rank, size in [(None, None), ("0", "1"), (None, "4")]:
         for name, value in [("RANK", rank), ("WORLD_SIZE", size)]:

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from infotorch.errors import ConfigError, RankError, StoreError
 from infotorch.measures.primal.moments import Moments
 from infotorch.pipeline.ranks import ALONE, MomentsTree, Ranks
 
@@ -47,7 +48,7 @@ def test_a_tree_sums_all_leaves_to_the_same_bits_from_any_shares(count):
 def test_one_process_does_everything():
     assert ALONE.is_first and ALONE.size == 1
     assert ALONE.share([1, 2, 3]) == [1, 2, 3]
-    assert ALONE.each(str, [1, 2]) == ["1", "2"]
+    assert ALONE.each(lambda items: [str(item) for item in items], [1, 2]) == ["1", "2"]
     assert ALONE.first(lambda: 5) == 5
     ALONE.agree("score", {"anything": 1})
     ALONE.wait()
@@ -62,20 +63,27 @@ sys.path.insert(0, sys.argv[1])
 dist.init_process_group("gloo")
 from tests.pipeline import test_ranks
 test_ranks.among_others()
+dist.destroy_process_group()
 """
 
 
 def among_others():
     """What every one of several processes sees; run by the test below."""
     ranks = Ranks(torch.distributed.group.WORLD)
-    shares = ranks.each(lambda item: (item, ranks.rank), list(range(7)))
+    shares = ranks.each(lambda items: [(item, ranks.rank) for item in items], list(range(7)))
     assert [item for item, _ in shares] == list(range(7))  # in order, whoever made them
     owners = [rank for _, rank in shares]
     assert owners == sorted(owners) and max(map(owners.count, owners)) <= 3
-    assert ranks.each(str, [9]) == ["9"]  # fewer items than processes
+    assert ranks.each(lambda items: [str(item) for item in items], [9]) == ["9"]  # fewer items than processes
     assert ranks.first(lambda: ranks.rank) == 0
-    with pytest.raises(Exception, match=r"rank 0 refuses"):
+    with pytest.raises(StoreError, match="rank 0 refuses"):
         ranks.first(refuse)
+    with pytest.raises(StoreError, match="rank 0 refuses"):  # though it is the last that makes the only item
+        ranks.each(refuse, [9])
+    with pytest.raises(ZeroDivisionError if ranks.is_first else RankError, match=r"zero|got an error on rank 0"):
+        ranks.first(lambda: 1 // 0)
+    with pytest.raises(RankError if ranks.is_first else ZeroDivisionError, match=r"zero|got an error on rank 1"):
+        ranks.each(lambda items: [1 // int(ranks.is_first)], list(range(5)))  # nobody waits for those that stumbled
     leaves = moments(13)
     own = MomentsTree()
     for place in ranks.share(range(13)):
@@ -85,16 +93,14 @@ def among_others():
     ranks.agree("score", {"seed": 1})
     last = ranks.size - 1
     with pytest.raises(
-        Exception, match=rf"must have the same seed; got 0 on rank 0, 1 on rank {last}\. Give all of them"
+        ConfigError, match=rf"must have the same seed; got 0 on rank 0, 1 on rank {last}\. Give all of them"
     ):
         ranks.agree("score", {"dim": 1, "seed": int(ranks.rank == last)})
     ranks.wait()
     print(f"rank {ranks.rank} has seen all of it")
 
 
-def refuse():
-    from infotorch.errors import StoreError
-
+def refuse(*_):
     raise StoreError("score: rank 0 refuses; got nothing. Do nothing.")
 
 

@@ -233,6 +233,30 @@ def test_a_run_killed_in_either_pass_ends_with_the_same_bytes(tmp_path):
         store.verify(out)
 
 
+def test_features_are_gone_when_the_run_is_whole(tmp_path):
+    """Also where it was killed after the last score, and never those that were asked to stay."""
+    score(tmp_path / "run", features=tmp_path / "run.features.tmp")
+    manifest = tmp_path / "run" / "manifest.json"
+    assert (tmp_path / "run.features.tmp" / "network-0").exists()
+    with store.reopen(tmp_path / "run") as writer:
+        writer.note("later", {})  # not whole any more
+    assert not store.open(tmp_path / "run").finished and manifest.exists()
+    score(tmp_path / "run")
+    assert store.open(tmp_path / "run").finished and not (tmp_path / "run.features.tmp").exists()
+
+
+def test_unique_information_is_asked_for_once(tmp_path):
+    with pytest.raises(ConfigError, match="unique_information must be asked for once"):
+        score(tmp_path / "run", [measure(), measure(time=9.0)])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_function_that_makes_notes_is_called_once(tmp_path):
+    calls = []
+    score(tmp_path / "run", notes=lambda scores: calls.append(len(scores)) or {"a": 1, "b": 2})
+    assert calls == [N] and store.open(tmp_path / "run").notes()["b"] == 2
+
+
 def test_a_full_disk_in_the_first_pass_is_told_and_gone_on_with(tmp_path):
     code = f"""
 import resource, signal, sys

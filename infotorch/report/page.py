@@ -262,7 +262,7 @@ def _head_figures(view: View) -> list[dict[str, str]]:
     found: list[dict[str, Any]] = [{"name": "samples", "value": len(view), "unit": "1", "kind": "diagnostic"}]
     if view.suggested_text is not None:
         found.append(
-            {"name": "labels that look wrong", "value": int(view.wrong.sum()), "unit": "1", "kind": "heuristic"}
+            {"name": "labels with another suggestion", "value": int(view.wrong.sum()), "unit": "1", "kind": "heuristic"}
         )
     middle, top = float(np.median(main.values)), float(main.values.max())
     found.append({"name": f"median {main.words}", "value": middle, "unit": main.unit, "kind": main.kind})

@@ -11,7 +11,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from infotorch.curation.files import write_table
 from infotorch.curation.scored import scored
 from infotorch.curation.similar import InMemory, OnDisk, Progress, similar_pairs
 from infotorch.data import Samples, inputs_digest, samples_of
@@ -19,6 +18,7 @@ from infotorch.errors import ConfigError, DataError, ShapeError
 from infotorch.store import open as open_run
 from infotorch.store.features import FeatureStore, open_features
 from infotorch.store.run import Run
+from infotorch.store.tables import write_table
 
 __all__ = ["Duplicates", "duplicates"]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from infotorch.data import StreamedInputs, batches_of, row_hashes, samples_of, streamed
+from infotorch.data import StreamedInputs, batches_of, inputs_digest, row_hashes, samples_of, streamed
 from infotorch.errors import DataError
 
 

@@ -8,7 +8,7 @@ import typer
 
 from infotorch import curation, store
 from infotorch.cli.failures import Usage
-from infotorch.cli.flags import whole
+from infotorch.cli.flags import TABLE_HELP, whole
 from infotorch.cli.terminal import Terminal
 from infotorch.errors import ConfigError
 
@@ -24,13 +24,13 @@ def command(
     features: Annotated[str, typer.Option(metavar="FOLDER", help=FEATURES_HELP)],
     threshold: Annotated[float, typer.Option(metavar="NUMBER", help=THRESHOLD_HELP)] = 0.99,
     max_samples: Annotated[int, typer.Option(parser=whole(1), metavar="N", help=LIMIT_HELP)] = curation.MAX_SAMPLES,
-    out: Annotated[str | None, typer.Option(metavar="FILE", help=curation.OUT_HELP)] = None,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help=TABLE_HELP)] = None,
 ) -> None:
     """Prints the most similar pairs, and how many samples could be left out."""
     opened = store.open(pathlib.Path(run))
     try:
         if out is not None:
-            curation.check_ending("duplicates", out)
+            store.check_ending("duplicates", out)
         with terminal.progress() as progress:
             found = curation.duplicates(
                 features, opened, threshold=threshold, max_samples=max_samples, progress=progress

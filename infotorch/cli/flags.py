@@ -18,6 +18,7 @@ from infotorch.errors import ConfigError, unknown
 
 OWN = ("batch_size", "memory_limit", "shard_size", "test_data")
 """Options of the command itself that messages speak of."""
+TABLE_HELP = "Write the whole table: .csv, .parquet, .jsonl or .json."
 SCALARS: dict[Any, str] = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
 
 

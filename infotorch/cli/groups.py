@@ -8,7 +8,7 @@ import typer
 
 from infotorch import curation, store
 from infotorch.cli.failures import Usage
-from infotorch.cli.flags import whole
+from infotorch.cli.flags import TABLE_HELP, whole
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import count, number, plain
 from infotorch.errors import ConfigError
@@ -23,13 +23,13 @@ def command(
     per: Annotated[str, typer.Option(metavar="COLUMN", help=PER_HELP)] = "label",
     by: Annotated[str | None, typer.Option(metavar="COLUMN", help="The score; default the asked one.")] = None,
     top: Annotated[int, typer.Option(parser=whole(1), metavar="N", help="How many groups to print.")] = 20,
-    out: Annotated[str | None, typer.Option(metavar="FILE", help=curation.OUT_HELP)] = None,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help=TABLE_HELP)] = None,
 ) -> None:
     """Prints the groups, the highest mean first; parts of a range in its order."""
     opened = store.open(pathlib.Path(run))
     try:
         if out is not None:
-            curation.check_ending("groups", out)
+            store.check_ending("groups", out)
         found = curation.informativeness(opened, per=per, by=by)
     except ConfigError as error:
         raise Usage(str(error)) from error

@@ -8,7 +8,7 @@ import typer
 
 from infotorch import curation, store
 from infotorch.cli.failures import Usage
-from infotorch.cli.flags import whole
+from infotorch.cli.flags import TABLE_HELP, whole
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number
 from infotorch.errors import ConfigError
@@ -25,13 +25,13 @@ def command(
     by: Annotated[str | None, typer.Option(metavar="COLUMN", help=BY_HELP)] = None,
     top: Annotated[int | None, typer.Option(parser=whole(1), metavar="N", help=TOP_HELP)] = None,
     threshold: Annotated[float | None, typer.Option(metavar="NUMBER", help=THRESHOLD_HELP)] = None,
-    out: Annotated[str | None, typer.Option(metavar="FILE", help=curation.OUT_HELP)] = None,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help=TABLE_HELP)] = None,
 ) -> None:
     """Prints the labels that look wrong, the most suspicious first, and by what rule."""
     opened = store.open(pathlib.Path(run))
     try:
         if out is not None:
-            curation.check_ending("label-errors", out)
+            store.check_ending("label-errors", out)
         found = curation.label_errors(opened, by=by, top=top, threshold=threshold)
     except ConfigError as error:
         raise Usage(str(error)) from error

@@ -37,7 +37,6 @@ from infotorch.measures.digest import digest_of_model
 from infotorch.pipeline import Comparison, Summary
 from infotorch.pipeline.retraining import check_training
 from infotorch.pipeline.selection import classes_of, dropped, num_kept
-from infotorch.store.selected import check_ending
 from infotorch.task import Task
 
 WHERE = "summarize"
@@ -66,7 +65,9 @@ TEST_HELP = (
     "space; in place of the task's own test loader."
 )
 COMPARE_HELP = "Train new networks on the samples kept, on as many random ones, and on all, and test them."
-OUT_HELP = "File for the samples kept: .csv or .parquet with ids and scores, .npy of places, .txt of ids."
+OUT_HELP = (
+    "File for the samples kept: .csv, .parquet, .jsonl or .json with ids and scores, .npy of places, .txt of ids."
+)
 WHOLE: dict[str, Any] = {"parser": flags.whole(1), "metavar": "INTEGER"}
 
 
@@ -228,7 +229,7 @@ def number_of(keep: str) -> float | int:
 def check_out(out: str) -> None:
     """Refuses a file that could not be written, before anything is computed."""
     with bad_usage():
-        check_ending(out)
+        store.check_ending(WHERE, out, store.SELECTED)
     path = pathlib.Path(out)
     if path.is_dir() or not path.parent.is_dir():
         raise Usage(f"{WHERE}: --out must be a file in a folder that exists; got {out!r}. Make the folder first.")

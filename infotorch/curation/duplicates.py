@@ -11,14 +11,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from infotorch.curation.files import write_table
 from infotorch.curation.scored import scored
-from infotorch.curation.similar import InMemory, OnDisk, Progress, Rows, similar_pairs
-from infotorch.data import samples_of
+from infotorch.curation.similar import InMemory, OnDisk, Progress, similar_pairs
+from infotorch.data import Samples, inputs_digest, samples_of
 from infotorch.errors import ConfigError, DataError, ShapeError
 from infotorch.store import open as open_run
-from infotorch.store.features import open_features
+from infotorch.store.features import FeatureStore, open_features
 from infotorch.store.run import Run
+from infotorch.store.tables import write_table
 
 __all__ = ["Duplicates", "duplicates"]
 
@@ -106,7 +106,8 @@ def duplicates(
     Args:
         rows: The folder in which ``score(features=...)`` left features; or any array [N, ...], inputs for instance.
         samples: Whose ids and labels are shown: a run, its folder, or what ``infotorch.score`` took. Features on disk
-            must be those of the run's network.
+            must be of their inputs, and of the run's network, or one of its networks where it was scored with
+            ``models``: of the first one where ``rows`` is the folder of them all.
         threshold: Least cosine of a pair, above 0. At 1 only rows that are equal to the bit are paired, by their hash:
             in time linear in N, for any N.
         max_samples: The most samples that are compared pair by pair: N² K flops for K numbers a row, 43 Tflop at
@@ -117,7 +118,7 @@ def duplicates(
         ConfigError: A threshold out of range, more samples than ``max_samples``, or over 10 million pairs.
         ShapeError: ``rows`` is no array [N, ...] with numbers in it.
         DataError: A row is not finite, or there are other samples than rows.
-        StoreError: No features, broken ones, or those of another run.
+        StoreError: No features, broken ones, or those of another network or of other samples.
 
     Example:
         >>> infotorch.score(task, data, measure, out="runs/a", features="runs/a-features")  # form="primal"
@@ -126,7 +127,8 @@ def duplicates(
     if not 0 < threshold <= 1:
         raise ConfigError(f"duplicates: threshold must be in (0, 1]; got {threshold!r}. Give a cosine, 0.99 say.")
     run = open_run(samples) if isinstance(samples, str | Path) else samples
-    held = _rows(rows, run if isinstance(run, Run) else None)
+    known = run if run is None or isinstance(run, Run) else samples_of(run)
+    held = OnDisk(_features(rows, known)) if isinstance(rows, str | Path) else _in_memory(rows)
     N = len(held)
     if N > max_samples and threshold < 1:
         flops = N * N * held.read(0, 1).shape[1]
@@ -134,7 +136,7 @@ def duplicates(
             f"duplicates: samples must be at most {max_samples:,}, since all pairs are compared; got {N:,}, for "
             f"{flops:.2g} flops. Raise max_samples, pass rows of some samples, or threshold=1 for equal rows alone."
         )
-    ids, labels = _known(run, N)
+    ids, labels = _named(known, N)
     pairs, similarity, exact = similar_pairs(held, threshold, progress)
     differ = None if labels is None else np.array([labels[a] != labels[b] for a, b in pairs.tolist()], bool)
     return Duplicates(
@@ -150,11 +152,24 @@ def duplicates(
     )
 
 
-def _rows(rows: Tensor | np.ndarray | str | Path, run: Run | None) -> Rows:
-    if isinstance(rows, str | Path):
-        made = run.manifest["provenance"] if run is not None else {}
-        key = {name: made[name] for name in ("parameters", "outputs") if name in made}
-        return OnDisk(open_features(rows, key=key))
+def _features(folder: str | Path, known: Run | Samples | None) -> FeatureStore:
+    """Those on disk, held to what is known of their samples and network."""
+    if known is None:
+        return open_features(folder)
+    if isinstance(known, Samples):
+        return open_features(folder, num_rows=len(known), inputs=inputs_digest(known.x))
+    manifest = known.manifest
+    made = manifest["provenance"]
+    key = {name: [made[name]] for name in ("parameters", "outputs") if name in made}
+    configs = manifest["command"].get("score", {}).get("measures", [])
+    ensembles = [config["models"] for config in configs if config.get("models")]
+    if ensembles:  # the run tells the outputs of the task's own network alone
+        own = key["parameters"] if len(ensembles) < len(configs) else []
+        key = {"parameters": own + [network for ensemble in ensembles for network in ensemble]}
+    return open_features(folder, num_rows=manifest["rows"], key=key, inputs=manifest["data"].get("inputs"))
+
+
+def _in_memory(rows: Tensor | np.ndarray) -> InMemory:
     values = rows if isinstance(rows, Tensor) else torch.as_tensor(np.asarray(rows))
     if values.ndim == 0 or not values.numel() or values.is_complex():
         raise ShapeError(
@@ -164,7 +179,7 @@ def _rows(rows: Tensor | np.ndarray | str | Path, run: Run | None) -> Rows:
     return InMemory(values)
 
 
-def _known(samples: Any, N: int) -> tuple[tuple[str, ...], Sequence[Any] | None]:
+def _named(samples: Run | Samples | None, N: int) -> tuple[tuple[str, ...], Sequence[Any] | None]:
     """Ids, and labels by name."""
     if samples is None:
         return tuple(map(str, range(N))), None
@@ -172,8 +187,7 @@ def _known(samples: Any, N: int) -> tuple[tuple[str, ...], Sequence[Any] | None]
         found = scored("duplicates", samples)
         ids, labels, names = found.ids, found.labels, found.label_names
     else:
-        known = samples_of(samples)
-        ids, labels, names = known.ids, known.y.tolist(), known.label_names
+        ids, labels, names = samples.ids, samples.y.tolist(), samples.label_names
     if len(ids) != N:
         raise DataError(
             f"duplicates: samples must be those of the rows, {N:,}; got {len(ids):,}. Pass both of the same data set."

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from infotorch.curation.files import write_table
 from infotorch.curation.grouping import grouped
 from infotorch.curation.scored import Source, scored
+from infotorch.store.tables import write_table
 
 __all__ = ["Informativeness", "informativeness"]
 

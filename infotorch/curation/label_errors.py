@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from infotorch.curation.files import write_table
 from infotorch.curation.scored import Scored, Source, scored
 from infotorch.errors import ConfigError, require
+from infotorch.store.tables import write_table
 from infotorch.table import LOW_FIRST, stem_of
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from infotorch.data.readers import READERS, read
 from infotorch.data.rows import sample_rows
 from infotorch.data.samples import Samples, check_same_classes
 from infotorch.data.sources import inputs_of, samples_of, streamed
-from infotorch.data.streams import StreamedInputs, batches_of, row_hashes
+from infotorch.data.streams import StreamedInputs, batches_of, hashes_of, inputs_digest, row_hashes
 
 __all__ = [
     "READERS",
@@ -13,6 +13,8 @@ __all__ = [
     "StreamedInputs",
     "batches_of",
     "check_same_classes",
+    "hashes_of",
+    "inputs_digest",
     "inputs_of",
     "pictures_of",
     "read",

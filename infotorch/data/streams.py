@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infotorch.errors import DataError
 
-__all__ = ["Scan", "StreamedInputs", "batches_of", "row_hashes"]
+__all__ = ["Scan", "StreamedInputs", "batches_of", "hashes_of", "inputs_digest", "row_hashes"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,5 +122,19 @@ def bytes_of(x: Tensor) -> memoryview:
 
 def row_hashes(x: Tensor) -> np.ndarray:
     """64 bits of every row of ``x`` [n, ...], uint64 [n]."""
-    hashes = (hashlib.blake2b(bytes_of(row), digest_size=8).digest() for row in x)
+    data, size = bytes_of(x), x[:1].nbytes
+    hashes = (hashlib.blake2b(data[n * size : (n + 1) * size], digest_size=8).digest() for n in range(len(x)))
     return np.frombuffer(b"".join(hashes), dtype=np.uint64)
+
+
+def hashes_of(x: Tensor | StreamedInputs, start: int, stop: int) -> np.ndarray:
+    """``row_hashes`` of rows [start, stop), which are not read anew where they are streamed."""
+    return row_hashes(x[start:stop]) if isinstance(x, Tensor) else x.hashes[start:stop]
+
+
+def inputs_digest(x: Tensor | StreamedInputs) -> str:
+    """SHA-256 of the hashes of all rows, in order: from any parts of the rows it is the same."""
+    sha256 = hashlib.sha256()
+    for start in range(0, len(x), BATCH):
+        sha256.update(hashes_of(x, start, min(start + BATCH, len(x))).tobytes())
+    return sha256.hexdigest()

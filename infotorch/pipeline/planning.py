@@ -23,10 +23,10 @@ from infotorch.pipeline.provenance import data_facts
 from infotorch.pipeline.scoring import Job, facts, job_of, per_group, row_wise
 from infotorch.pipeline.streaming import (
     FeatureDtype,
-    digest_of_inputs,
     dtype_of,
     features_key,
     give_back_memory,
+    hashes_of_inputs,
     part_size_of,
 )
 from infotorch.pipeline.trials import MeasurePlan, Rows, extrapolated, highest, row_wise_trial, whole_kernel_trial
@@ -306,7 +306,7 @@ def _there(job: Job, sketchings: Sequence[Sketching], folder: Path, part_size: i
         key = features_key(sketching, job.samples, job.batch_size, dtype)
         begun = features_begun(folder / f"network-{place}", key=key, num_rows=len(x), part_size=part_size)
         for part in begun.parts() if begun else ():
-            if part.has(digest_of_inputs(x, part)):
+            if part.has(hashes_of_inputs(x, part)):
                 yield part
 
 

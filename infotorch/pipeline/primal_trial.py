@@ -24,9 +24,9 @@ from infotorch.pipeline.streaming import (
     FeatureDtype,
     Network,
     TwoPasses,
-    digest_of_inputs,
     dtype_of,
     give_back_memory,
+    hashes_of_inputs,
     moments_on_disk,
     stored,
 )
@@ -260,7 +260,7 @@ def _write(part: Part, batches: Sequence[Features], batch_size: int, samples: Sa
             some, size = batches[place % len(batches)], min(batch_size, part.stop - start)
             yield stored(some.rows[:size], dtype), some.outputs[:size].numpy(force=True)
 
-    part.write(again(), digest_of_inputs(samples.x, part))
+    part.write(again(), hashes_of_inputs(samples.x, part))
     give_back_memory()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from infotorch.data import Samples
+from infotorch.data import Samples, inputs_digest
 from infotorch.measures.digest import digest, digest_of_code, plain_repr
 from infotorch.task import Task
 
@@ -56,6 +56,7 @@ def _name_of(thing: Any) -> str:
 def data_facts(samples: Samples) -> dict[str, Any]:
     return {
         "digest": samples.digest(),
+        "inputs": inputs_digest(samples.x),
         "x": {"shape": list(samples.x.shape), "dtype": str(samples.x.dtype)},
         "y": {"shape": list(samples.y.shape), "dtype": str(samples.y.dtype)},
         "label_names": samples.label_names,

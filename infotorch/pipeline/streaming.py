@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import functools
-import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 
 from infotorch.blocks.features import Features
-from infotorch.data import Samples, StreamedInputs, batches_of, row_hashes
+from infotorch.data import Samples, StreamedInputs, batches_of, hashes_of
 from infotorch.measures import UniqueInformation
 from infotorch.measures.digest import digest_of_model
 from infotorch.measures.information import Members
@@ -215,7 +214,7 @@ def _write_missing(
     with ThreadPoolExecutor(1) as writer:  # a part is hashed and written while the next is computed
         writing: Future[None] | None = None
         for part in ranks.share(list(store.parts())):
-            inputs = digest_of_inputs(samples.x, part)
+            inputs = hashes_of_inputs(samples.x, part)
             if part.has(inputs):
                 part.check()
                 if progress:
@@ -237,12 +236,9 @@ def stored(features: torch.Tensor, dtype: FeatureDtype) -> np.ndarray:
     return (values.view(torch.uint16) if dtype == "bfloat16" else values).numpy(force=True)
 
 
-def digest_of_inputs(x: torch.Tensor | StreamedInputs, part: Part) -> str:
-    """The same for streamed inputs as for those in memory."""
-    rows = slice(part.start, part.stop)
-    return hashlib.sha256(
-        (row_hashes(x[rows]) if isinstance(x, torch.Tensor) else x.hashes[rows]).tobytes()
-    ).hexdigest()
+def hashes_of_inputs(x: torch.Tensor | StreamedInputs, part: Part) -> str:
+    """Of every row, in hexadecimal: the same for streamed inputs as for those in memory."""
+    return hashes_of(x, part.start, part.stop).tobytes().hex()
 
 
 def moments_on_disk(

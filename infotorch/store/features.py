@@ -4,11 +4,12 @@ A folder ``features`` holds ``manifest.json``, which says what the features foll
 
 * ``part-00000.npy``, the features [rows, C, k], float32, float64, or the bits of bfloat16 as uint16;
 * ``part-00000.outputs.npy``, the network's outputs there, [rows, C];
-* ``part-00000.json``, written last: rows, digest of the inputs, SHA-256 of both files.
+* ``part-00000.json``, written last: rows, hashes of their inputs, SHA-256 of both files.
 """
 
+import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class Part:
         return self.folder / f"part-{self.number:05d}.json"
 
     def has(self, inputs: str) -> bool:
-        """Whether the part is there, with features of inputs that have this digest."""
+        """Whether the part is there, with features of inputs that have these hashes."""
         if not (self.record.exists() and self.file.exists() and self.outputs_file.exists()):
             return False
         found = decoded("store", self.record)
@@ -55,6 +56,10 @@ class Part:
 
     def write(self, batches: Iterable[tuple[np.ndarray, np.ndarray]], inputs: str) -> None:
         """Writes features [n, C, k] and outputs [n, C] of following batches, then the record.
+
+        Args:
+            batches: Of the part's rows, in order.
+            inputs: 64 bits of every row's inputs, in hexadecimal, one after the other.
 
         Raises:
             StoreError: The system refuses; the part is then not there, and those before it are.
@@ -172,15 +177,25 @@ def feature_store(
         yield FeatureStore(folder=path, num_rows=num_rows, part_size=part_size)
 
 
-def open_features(folder: str | Path, *, key: Mapping[str, Any] | None = None) -> FeatureStore:
-    """The feature store in ``folder``, to be read: all rows that have features there.
+def open_features(
+    folder: str | Path,
+    *,
+    num_rows: int | None = None,
+    key: Mapping[str, Collection[Any]] | None = None,
+    inputs: str | None = None,
+) -> FeatureStore:
+    """The feature store in ``folder``, to be read.
 
     Args:
         folder: The store's folder, or one that holds it as ``network-0``, as the folder of a run's features does.
-        key: Entries that the store's key must have.
+        num_rows: N, of how many samples. Default: all rows that have features there; those of several data sets, which
+            a folder that was used again may hold, are then told apart by the bounds of parts alone.
+        key: Entries that the store's key must have, each one of these values.
+        inputs: What the rows' inputs must be, by ``infotorch.data.inputs_digest``.
 
     Raises:
-        StoreError: There is none, a part is missing or not as it was written, or the features are of another key.
+        StoreError: There is none, a part is missing or not as it was written, or the features are of another key, of
+            other inputs, or of another number of rows.
     """
     path = Path(folder)
     path = path if (path / MANIFEST).is_file() else path / "network-0"
@@ -190,22 +205,50 @@ def open_features(folder: str | Path, *, key: Mapping[str, Any] | None = None) -
             "named."
         )
     manifest = decoded("open", path / MANIFEST)
-    for name, value in (key or {}).items():
-        if manifest["key"].get(name) != value:
+    for name, values in (key or {}).items():
+        if (there := manifest["key"].get(name)) not in values:
             raise errors.StoreError(
-                f"open: features in {path} must be of this run; got {name} {manifest['key'].get(name)!r} there, "
-                f"{value!r} here. Give the folder that features= named for it."
+                f"open: features in {path} must be of this run; got {name} {there!r} there, "
+                f"{' or '.join(map(repr, values))} here. Give the folder that features= named for it."
             )
-    stops = [decoded("open", record)["stop"] for record in sorted(path.glob("part-*.json"))]
-    found = FeatureStore(folder=path, num_rows=max(stops, default=0), part_size=manifest["part_size"])
-    if not stops or len(stops) != len(list(found.parts())):
-        raise errors.StoreError(
-            f"open: {path} must have every part of its features; got {len(stops)}. Run the command that wrote them "
-            "again: it goes on where it stopped."
-        )
+    if num_rows is None:
+        num_rows = max((decoded("open", record)["stop"] for record in path.glob("part-*.json")), default=0)
+    found = FeatureStore(folder=path, num_rows=num_rows, part_size=manifest["part_size"])
+    _check_rows(found, inputs)
     for part in found.parts():
         part.check()
     return found
+
+
+def _check_rows(store: FeatureStore, inputs: str | None) -> None:
+    """Refuses a store without all its rows, or, where ``inputs`` tells them, with those of others."""
+    sha256 = hashlib.sha256()
+    if not store.num_rows:
+        raise errors.StoreError(f"open: {store.folder} must have every part of its features; got none. {_GO_ON}")
+    for part in store.parts():
+        if not part.record.exists():
+            raise errors.StoreError(
+                f"open: {store.folder} must have features of rows {part.start} to {part.stop - 1} of {store.num_rows}; "
+                f"got no {part.record.name}. {_GO_ON}"
+            )
+        record = decoded("open", part.record)
+        if (record["start"], record["stop"]) != (part.start, part.stop):
+            raise errors.StoreError(
+                f"open: features in {store.folder} must be of {store.num_rows} samples; got rows {record['start']} to "
+                f"{record['stop'] - 1} in {part.record.name}, for {part.start} to {part.stop - 1}: the folder holds "
+                f"those of another number of samples. {_ANEW}"
+            )
+        if inputs is not None:
+            sha256.update(bytes.fromhex(record["inputs"]))
+    if inputs is not None and sha256.hexdigest() != inputs:
+        raise errors.StoreError(
+            f"open: features in {store.folder} must be of these samples; got inputs {sha256.hexdigest()!r} there, "
+            f"{inputs!r} here: the folder was used again for other data. {_ANEW}"
+        )
+
+
+_GO_ON = "Run the command that wrote them again, with a new folder for the run if that is finished."
+_ANEW = "Give another folder, or score these samples with new folders for the run and its features."
 
 
 def features_begun(folder: str | Path, *, key: Mapping[str, Any], num_rows: int, part_size: int) -> FeatureStore | None:

@@ -58,7 +58,7 @@ def test_no_wrong_label_is_no_failure(run, tmp_path):
     done = run("label-errors", path)
     assert done.code == 0 and done.out.splitlines()[0] == "0 of 2 labels (0.0 %) look wrong."
     assert len(done.out.splitlines()) == 2
-    assert run("label-errors", path, "--out", tmp_path / "none.csv").code == 0
+    assert run("label-errors", path, "--out", tmp_path / "none.CSV").code == 0
 
 
 def test_mistakes_fail_in_one_line(run, made, tmp_path):

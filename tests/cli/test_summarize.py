@@ -229,8 +229,8 @@ USAGE = {
     "": "summarize: --keep must be given; got nothing. Run: infotorch summarize --help.",
     "--keep 20 --rounds 5": "summarize: --rounds must be a whole number from 1 to 4, the samples to drop, so that each "
     "round drops one; got 5. Lower rounds.",
-    "--keep 3 --out kept.json": "summarize: the ending of 'kept.json' must be one of '.csv', '.parquet', '.npy', "
-    "'.txt'; got '.json'. Choose one of these.",
+    "--keep 3 --out kept.jpeg": "summarize: the file's ending must be one of '.csv', '.parquet', '.jsonl', '.json', "
+    "'.npy', '.txt'; got '.jpeg'. Choose one of these.",
     "--keep 3 --out none/kept.csv": "summarize: --out must be a file in a folder that exists; got 'none/kept.csv'. "
     "Make the folder first.",
     "--keep 3 --measure los": "summarize: --measure must be one of 'unique_information', 'loss', 'gradient_norm', "

@@ -1,5 +1,6 @@
 """Duplicates of a data set, put in on purpose, are found by their features, with names, groups and labels."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -7,11 +8,14 @@ import pyarrow.parquet
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import infotorch
 from infotorch.curation.duplicates import components, duplicates
 from infotorch.errors import ConfigError, DataError, ShapeError, StoreError
 from tests.curation.doubles import kept, noisy, samples
+
+MEASURE = infotorch.UniqueInformation(form="primal", dim=64, l2=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +30,7 @@ def scored(tmp_path_factory):
     task = infotorch.Task(nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).eval())
     data = samples(y, label_names=("cat", "dog", "eel"))
     data = infotorch.Samples(x=x, y=y, ids=data.ids, label_names=data.label_names)
-    measure = infotorch.UniqueInformation(form="primal", dim=64, l2=0.1)
-    infotorch.score(task, data, measure, out=folder / "run", features=folder / "features", fidelity=0, batch_size=16)
+    infotorch.score(task, data, MEASURE, out=folder / "run", features=folder / "features", fidelity=0, batch_size=16)
     return folder, data, task
 
 
@@ -124,8 +127,13 @@ def test_a_threshold_is_a_cosine_above_zero(threshold):
 
 def test_what_does_not_belong_together_is_refused(scored, tmp_path):
     folder, data, _ = scored
-    with pytest.raises(DataError, match="samples must be those of the rows, 40; got 3"):
+    with pytest.raises(DataError, match="samples must be those of the rows, 4; got 3"):
+        duplicates(torch.eye(4), samples([0, 1, 2]))
+    with pytest.raises(StoreError, match=r"must be of 3 samples; got rows 0 to 39 in part-00000\.json, for 0 to 2"):
         duplicates(folder / "features", samples([0, 1, 2]))
+    with pytest.raises(StoreError, match=r"must be of these samples; got inputs '.*' there, '.*' here"):
+        duplicates(folder / "features", samples(data.y))
+    assert len(duplicates(folder / "features", data, threshold=0.9999)) == 3
     table, known, _ = noisy(40)
     other = kept(tmp_path / "other", table, known)
     assert len(duplicates(folder / "features", other).ids) == 40  # a run that says nothing of its network
@@ -139,3 +147,55 @@ def test_what_does_not_belong_together_is_refused(scored, tmp_path):
     for bad in (torch.tensor(1.0), torch.zeros(0, 3), torch.zeros(2, 2, dtype=torch.complex64)):
         with pytest.raises(ShapeError, match=r"rows must be real numbers \[N, \.\.\.\], at least one; got"):
             duplicates(bad)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_features_of_a_sample_that_was_edited_since_are_refused(tmp_path, scored, stream):
+    """Sample 30 is none of those whose outputs a run knows by their digest."""
+    _, data, task = scored
+    x = data.x.clone()
+    for name in "AB":
+        given = infotorch.data.streamed(TensorDataset(x.clone(), data.y)) if stream else (x, data.y)
+        infotorch.score(
+            task, given, MEASURE, out=tmp_path / name, features=tmp_path / "features", fidelity=0, batch_size=16
+        )
+        if name == "A":
+            assert (5, 30) not in set(map(tuple, duplicates(tmp_path / "features", tmp_path / "A").pairs.tolist()))
+            x[30] = x[5]
+    assert (5, 30) in set(map(tuple, duplicates(tmp_path / "features", tmp_path / "B").pairs.tolist()))
+    with pytest.raises(StoreError, match="must be of these samples; got inputs"):
+        duplicates(tmp_path / "features", tmp_path / "A")
+
+
+def test_features_of_fewer_samples_in_the_same_folder_are_theirs(tmp_path, scored, monkeypatch):
+    _, data, task = scored
+    monkeypatch.setattr("infotorch.pipeline.streaming.PART_BYTES", 1)
+    for num in (40, 20):
+        infotorch.score(
+            task, (data.x[:num], data.y[:num]), MEASURE,
+            out=tmp_path / str(num), features=tmp_path / "features", fidelity=0, batch_size=16,
+        )  # fmt: skip
+    assert duplicates(tmp_path / "features", tmp_path / "20").num_samples == 20
+    for samples_of in (tmp_path / "40", None):
+        with pytest.raises(StoreError, match=r"must be of 40 samples; got rows 16 to 19 in part-00001\.json"):
+            duplicates(tmp_path / "features", samples_of)
+
+
+def test_features_of_an_ensemble_are_of_one_of_its_networks(tmp_path, scored):
+    folder, data, task = scored
+    models = []
+    for seed in (5, 6):
+        torch.manual_seed(seed)
+        models.append(nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).eval())
+    measure = dataclasses.replace(MEASURE, models=models)
+    infotorch.score(task, data, measure, out=tmp_path / "run", features=tmp_path / "features", fidelity=0)
+    first = duplicates(tmp_path / "features", tmp_path / "run", threshold=0.9)
+    second = duplicates(tmp_path / "features" / "network-1", tmp_path / "run", threshold=0.9)
+    assert not np.array_equal(first.similarity, second.similarity) and len(first) >= 3 <= len(second)
+    models[0] = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).eval()
+    measure = dataclasses.replace(MEASURE, models=models)
+    infotorch.score(task, data, measure, out=tmp_path / "other", features=tmp_path / "others", fidelity=0)
+    with pytest.raises(StoreError, match=r"must be of this run; got parameters '.*' there, '\S*' or '\S*' here"):
+        duplicates(tmp_path / "others", tmp_path / "run")
+    with pytest.raises(StoreError, match="must be of this run; got parameters"):  # those of the task's own network
+        duplicates(folder / "features", tmp_path / "run")

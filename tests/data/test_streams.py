@@ -1,11 +1,13 @@
 """Inputs that are read when they are asked for: the same as in memory, and nothing else unnoticed."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from infotorch.data import StreamedInputs, batches_of, row_hashes, samples_of, streamed
+from infotorch.data import StreamedInputs, batches_of, inputs_digest, row_hashes, samples_of, streamed
 from infotorch.errors import DataError
 
 
@@ -122,3 +124,12 @@ def test_rows_have_hashes_of_their_own():
     a, b, c = row_hashes(x)
     assert a == c != b
     assert np.array_equal(row_hashes(x[1:]), [b, c])
+
+
+@pytest.mark.parametrize("x", [torch.arange(600.0), torch.arange(3000).reshape(600, 5).t().contiguous().t()])
+def test_the_digest_of_all_inputs_is_over_their_hashes(x):
+    truth = hashlib.sha256()
+    for row in x:
+        truth.update(hashlib.blake2b(row.contiguous().numpy().tobytes(), digest_size=8).digest())
+    assert inputs_digest(x) == inputs_digest(streamed(TensorDataset(x, torch.zeros(600))).x) == truth.hexdigest()
+    assert inputs_digest(x.flip(0)) != truth.hexdigest() and not len(row_hashes(x[:0]))

@@ -1,5 +1,6 @@
 """Parts of features: whole or absent, of one key, readable by NumPy alone."""
 
+import hashlib
 import json
 import shutil
 
@@ -124,23 +125,23 @@ def test_a_store_is_opened_to_be_read(tmp_path):
         for part in store.parts():
             write(part)
     for folder in (tmp_path / "f", tmp_path / "f" / "network-0"):
-        found = open_features(folder, key={"parameters": "abc"})
+        found = open_features(folder, key={"parameters": ["abd", "abc"]})
         assert found.num_rows == 11
         np.testing.assert_array_equal(np.concatenate([p.read(*s)[0] for p, *s in found.between(0, 11)]), rows(0, 11)[0])
-    with pytest.raises(StoreError, match="must be of this run; got parameters 'abc' there, 'xyz' here"):
-        open_features(tmp_path / "f", key={"parameters": "xyz"})
+    with pytest.raises(StoreError, match="must be of this run; got parameters 'abc' there, 'x' or 'z' here"):
+        open_features(tmp_path / "f", key={"parameters": ["x", "z"]})
     with pytest.raises(StoreError, match=r"must be a folder of features; got no manifest\.json in it"):
         open_features(tmp_path)
 
 
 def test_a_store_that_is_not_whole_is_not_opened(tmp_path):
     with open_store(tmp_path / "f") as store:
-        with pytest.raises(StoreError, match="must have every part of its features; got 0"):
+        with pytest.raises(StoreError, match="must have every part of its features; got none"):
             open_features(tmp_path / "f")
         for part in store.parts():
             write(part)
     (tmp_path / "f" / "part-00001.json").unlink()
-    with pytest.raises(StoreError, match="must have every part of its features; got 2"):
+    with pytest.raises(StoreError, match=r"must have features of rows 4 to 7 of 11; got no part-00001\.json"):
         open_features(tmp_path / "f")
     with open_store(tmp_path / "f") as store:
         write(list(store.parts())[1])
@@ -149,6 +150,35 @@ def test_a_store_that_is_not_whole_is_not_opened(tmp_path):
     (tmp_path / "f" / "part-00002.npy").write_bytes(data)
     with pytest.raises(StoreError, match="must be as it was written; got content of another hash"):
         open_features(tmp_path / "f")
+
+
+def test_features_of_another_number_of_samples_are_told(tmp_path):
+    """Of 11 samples, then of 6 in the same folder: the first two parts are the latter's, the last is the former's."""
+    for num_rows in (11, 6):
+        with open_store(tmp_path / "f", num_rows=num_rows) as store:
+            for part in store.parts():
+                write(part, inputs="y" if num_rows == 6 else "x")
+    assert open_features(tmp_path / "f", num_rows=6).num_rows == 6
+    for known in (11, None):
+        with pytest.raises(StoreError, match=r"must be of 11 samples; got rows 4 to 5 in part-00001\.json, for 4 to 7"):
+            open_features(tmp_path / "f", num_rows=known)
+    with pytest.raises(StoreError, match=r"must have features of rows 12 to 12 of 13; got no part-00003\.json"):
+        with open_store(tmp_path / "g", num_rows=12) as store:
+            for part in store.parts():
+                write(part)
+        open_features(tmp_path / "g", num_rows=13)
+
+
+def test_features_of_other_inputs_are_refused(tmp_path):
+    hashes = np.arange(11, dtype=np.uint64)
+    for size in (4, 11):
+        with open_store(tmp_path / str(size), part_size=size) as store:
+            for part in store.parts():
+                write(part, inputs=hashes[part.start : part.stop].tobytes().hex())
+        assert open_features(tmp_path / str(size), inputs=hashlib.sha256(hashes.tobytes()).hexdigest()).num_rows == 11
+        other = hashlib.sha256(hashes[::-1].tobytes()).hexdigest()
+        with pytest.raises(StoreError, match=f"must be of these samples; got inputs '.*' there, '{other}' here"):
+            open_features(tmp_path / str(size), inputs=other)
 
 
 def test_a_store_is_found_without_a_touch_of_it(tmp_path):

@@ -12,7 +12,7 @@ from infotorch.data import Samples, samples_of
 from infotorch.data.samples import RESERVED
 from infotorch.errors import ConfigError, DataError, unknown
 from infotorch.store.run import Run
-from infotorch.table import Scores, stem_of, time_of
+from infotorch.table import Scores, last_times, stem_of, time_of
 
 Source = str | Path | Run | Scores
 """The folder of a run, an open run, or scores in memory."""
@@ -52,10 +52,10 @@ class Scored:
         if by is None:
             by = OWN if any(stem_of(name) == OWN for name in found) else self.scores.main or ""
         if by not in found:
-            times = [name for name in found if stem_of(name) == by]
-            if not times:
+            last = last_times(found)
+            if by not in last:
                 raise unknown(self.where, "by", by, found)
-            by = times[-1]
+            by = last[by]
         return by
 
     def suggested(self, by: str) -> np.ndarray | None:

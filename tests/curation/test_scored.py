@@ -41,6 +41,8 @@ def test_samples_may_be_whatever_score_takes():
 def test_columns_are_found_by_name_by_stem_and_by_default():
     found = scored("test", scores(a=[1.0], b_steps_1=[1.0], b_steps_20=[1.0], b_steps_20_stderr=[0.0]), samples([0]))
     assert [found.column(by) for by in (None, "a", "b", "b_steps_1")] == ["a", "a", "b_steps_20", "b_steps_1"]
+    means = scored("test", scores(a_steps_2=[1.0], a_steps_2_stderr=[0.0], a_steps_2_change=[2.0]), samples([0]))
+    assert [means.column(by) for by in ("a", "a_steps_2_change")] == ["a_steps_2", "a_steps_2_change"]
     both = scored("test", scores(a=[1.0], own_residual_time_1=[1.0], own_residual_time_2=[1.0]), samples([0]))
     assert both.column(None) == "own_residual_time_2"
 

@@ -82,7 +82,7 @@ class Scored:
         return [names.get(label, label) for label in labels]
 
     def classes(self) -> np.ndarray:
-        """The labels as classes, int64 [N].
+        """The labels as classes, int64 [N]; zeros and ones may be [N, 1], as a binary loss takes them.
 
         Raises:
             DataError: There are none, or one is no whole number; the text names the first.
@@ -102,7 +102,8 @@ class Scored:
                 f"{self.where}: samples must have labels; got none in this run. Score data with labels, or pass "
                 "scores and samples."
             )
-        return self.labels
+        alone = [label[0] if isinstance(label, list) and len(label) == 1 else label for label in self.labels]
+        return [int(label) for label in alone] if all(label in (0, 1) for label in alone) else self.labels
 
 
 def scored(where: str, source: Source, samples: Any = None, *, extra: str | None = None) -> Scored:

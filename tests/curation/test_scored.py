@@ -74,6 +74,18 @@ def test_whole_numbers_are_classes_whatever_their_dtype():
         soft.named_labels()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_zeros_and_ones_are_classes_in_one_column_too(dtype, tmp_path):
+    table, known = scores(a=[1.0, 2.0, 3.0]), samples(torch.tensor([[1], [0], [1]], dtype=dtype), label_names=NAMES[:2])
+    found = scored("test", table, known)
+    assert found.classes().tolist() == [1, 0, 1] and found.classes().dtype == np.int64
+    assert found.named_labels() == ["dog", "cat", "dog"]
+    assert scored("test", kept(tmp_path / "a", table, known)).classes().tolist() == [1, 0, 1]
+    for wrong in ([[0.0], [0.5]], [[0.0], [2.0]]):
+        with pytest.raises(DataError, match="labels must be one class a sample; got"):
+            scored("test", scores(a=[1.0, 2.0]), samples(wrong)).classes()
+
+
 def test_what_is_missing_is_named(tmp_path):
     table, known, _ = noisy()
     path = kept(tmp_path / "a", table, known)

@@ -5,7 +5,7 @@ NumPy alone, so that the store and the report read scores without torch.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -36,6 +36,11 @@ def time_of(name: str) -> str:
     """The ending that says the time of a column, such as ``_steps_300``; empty where there is only one."""
     found = _TIME.search(name)
     return (found and found[1]) or ""
+
+
+def last_times(names: Iterable[str]) -> dict[str, str]:
+    """By stem, the column of that name, of several times the last; no standard errors, no changes along checkpoints."""
+    return {stem_of(name): name for name in names if not name.endswith(("_stderr", "_change"))}
 
 
 def _check_labels(where: str, unit: str, kind: str) -> None:

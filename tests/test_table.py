@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infotorch.errors import ConfigError, MissingExtraError, NumericsError, ShapeError
-from infotorch.table import Column, Estimate, Scores, stem_of, time_of
+from infotorch.table import Column, Estimate, Scores, last_times, stem_of, time_of
 
 
 def column(values, **options):
@@ -175,3 +175,8 @@ def test_an_estimate_is_a_number():
 )
 def test_names_end_in_their_time(name, stem, time):
     assert (stem_of(name), time_of(name)) == (stem, time)
+
+
+def test_columns_at_their_last_time_leave_out_errors_and_changes():
+    names = ["a_steps_1", "a_steps_20", "a_steps_20_stderr", "a_steps_20_change", "ab", "ab_change", "b_time_inf"]
+    assert last_times(names) == {"a": "a_steps_20", "ab": "ab", "b": "b_time_inf"}

@@ -12,7 +12,7 @@ from infotorch.data import Samples, samples_of
 from infotorch.data.samples import RESERVED
 from infotorch.errors import ConfigError, DataError, unknown
 from infotorch.store.run import Run
-from infotorch.table import Scores, stem_of, time_of
+from infotorch.table import Scores, last_times, stem_of, time_of
 
 Source = str | Path | Run | Scores
 """The folder of a run, an open run, or scores in memory."""
@@ -52,10 +52,10 @@ class Scored:
         if by is None:
             by = OWN if any(stem_of(name) == OWN for name in found) else self.scores.main or ""
         if by not in found:
-            times = [name for name in found if stem_of(name) == by]
-            if not times:
+            last = last_times(found)
+            if by not in last:
                 raise unknown(self.where, "by", by, found)
-            by = times[-1]
+            by = last[by]
         return by
 
     def suggested(self, by: str) -> np.ndarray | None:
@@ -82,7 +82,7 @@ class Scored:
         return [names.get(label, label) for label in labels]
 
     def classes(self) -> np.ndarray:
-        """The labels as classes, int64 [N].
+        """The labels as classes, int64 [N]; zeros and ones may be [N, 1], as a binary loss takes them.
 
         Raises:
             DataError: There are none, or one is no whole number; the text names the first.
@@ -102,7 +102,8 @@ class Scored:
                 f"{self.where}: samples must have labels; got none in this run. Score data with labels, or pass "
                 "scores and samples."
             )
-        return self.labels
+        alone = [label[0] if isinstance(label, list) and len(label) == 1 else label for label in self.labels]
+        return [int(label) for label in alone] if all(label in (0, 1) for label in alone) else self.labels
 
 
 def scored(where: str, source: Source, samples: Any = None, *, extra: str | None = None) -> Scored:

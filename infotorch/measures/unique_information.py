@@ -213,7 +213,8 @@ class UniqueInformation:
         self, members: Sequence[tuple[Regression, UniqueInformationResult]], task: Task, y: Tensor, index: np.ndarray
     ) -> Scores:
         """Scores of rows ``index`` from what every model's problem came to."""
-        classes = y.dim() == 1 and (not y.is_floating_point() or task.loss == "binary_cross_entropy")
+        binary = task.loss == "binary_cross_entropy" and y.numel() == len(y)  # [N] or [N, 1]
+        classes = binary or (y.dim() == 1 and not y.is_floating_point())
         return Scores(index=index, columns=columns(members, self._suffixes(), self.space, classes=classes))
 
     def chosen(self, ready: Prepared, memory_limit: int | None, *, on_disk: bool = False) -> Form:

@@ -29,6 +29,8 @@ from infotorch.train.checkpoint import check_tensors
 __all__ = ["SUMMARY", "score_checkpoints"]
 
 WHERE = "score_checkpoints"
+OF_A_RUN = ("batch_size", "shard_size", "memory_limit", "group")
+"""Options of score that the run of the means has too."""
 SUMMARY = "trajectory"
 """Name of the run with means, standard errors and changes."""
 ENDINGS = (".pt", ".pth", ".ckpt", ".bin")
@@ -117,7 +119,8 @@ def score_checkpoints(
         if out is not None:
             score(
                 one, samples, _Means(measures=chosen, trajectory=trajectory, digests=digests), out=Path(out) / SUMMARY,
-                command=command, notes={SUMMARY: trajectory.summary()}, group=options.get("group"),
+                command=command, notes={SUMMARY: trajectory.summary()},
+                **{name: options[name] for name in OF_A_RUN if name in options},
             )  # fmt: skip
     return trajectory
 

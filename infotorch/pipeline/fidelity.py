@@ -11,7 +11,7 @@ from infotorch.errors import ConfigError, DataError, NumericsError
 from infotorch.measures import UniqueInformation
 from infotorch.measures.agreement import Agreement, agreement
 from infotorch.measures.measure import Progress
-from infotorch.table import Scores
+from infotorch.table import Scores, last_times
 from infotorch.task import Task
 
 __all__ = ["DEFAULT_SUBSET", "FEWEST", "Fidelity", "Subset", "compared", "fidelity", "main_columns", "subset_of"]
@@ -166,8 +166,7 @@ def subset_of(
 
 def main_columns(scores: Scores) -> dict[str, str]:
     """Columns of information by name, of the last time where there are several."""
-    names = [name for name in scores.columns if name.startswith("unique_information") and "stderr" not in name]
-    return {name.partition("_steps_")[0].partition("_time_")[0]: name for name in names}
+    return {stem: name for stem, name in last_times(scores.columns).items() if stem.startswith("unique_information")}
 
 
 def compared(sketched: Scores, exact: Scores) -> dict[str, Agreement]:

@@ -1,7 +1,6 @@
 """How near sketched scores come to the exact ones as the sketch grows: which dim a problem needs."""
 
 import math
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import DEFAULT_SUBSET, FEWEST, Subset, compared, main_columns, subset_of
 from infotorch.pipeline.keeping import near
 from infotorch.pipeline.reloading import reloaded
+from infotorch.pipeline.repeats import mean_of
 from infotorch.task import Task
 
 __all__ = ["NOTE", "FidelityCurve", "Pairs", "Point", "fidelity_curve", "keep_fidelity_curve"]
@@ -264,5 +264,5 @@ def _mean(values: Sequence[float | None]) -> dict[str, float | None] | None:
     numbers = [value for value in values if value is not None]
     if len(numbers) < len(values):
         return None
-    stderr = statistics.stdev(numbers) / math.sqrt(len(numbers)) if len(numbers) > 1 else None
-    return {"mean": statistics.mean(numbers), "stderr": stderr}
+    mean, stderr = mean_of(numbers)
+    return {"mean": mean, "stderr": stderr}

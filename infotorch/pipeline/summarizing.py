@@ -14,7 +14,7 @@ from infotorch.measures.measure import Measure, Progress
 from infotorch.pipeline.limit_training import select
 from infotorch.pipeline.scoring import score
 from infotorch.pipeline.selection import WHERE, apportioned, classes_of, dropped, highest, num_kept
-from infotorch.table import LOW_FIRST, Scores
+from infotorch.table import LOW_FIRST, Scores, last_times, stem_of
 from infotorch.task import Task
 
 __all__ = ["Summary", "summarize", "summarize_scores"]
@@ -96,7 +96,7 @@ def summarize(
         rounds: How often to score; each round drops an equal share.
         balanced: Keep the proportions of the classes, each to less than one sample.
         by: The column of scores; default unique information in the functions, or else in the weights, or else the
-            measure's main column; of several times the last.
+            measure's main column. A name without a time is the last of several.
         batch_size: Samples that a row-wise measure gets at once.
         memory_limit: Bytes that the measure may use.
         progress: Called with stage, steps done and steps in all.
@@ -208,8 +208,9 @@ def _summary(
         scores = scored(left, r)
         if first is None:
             first, by = scores, _column(scores, by)
-        values[left] = scores[by or ""].values
-        signed = -values if by in LOW_FIRST else values
+        assert by is not None
+        values[left] = scores[by].values
+        signed = -values if stem_of(by) in LOW_FIRST else values
         counts = np.bincount(classes[left], minlength=len(quotas))
         stay = highest(signed[left], classes[left], counts - apportioned(counts - quotas, share))
         gone = np.delete(left, stay)
@@ -224,13 +225,11 @@ def _summary(
 
 
 def _column(scores: Scores, by: str | None) -> str:
-    """The column that was named, or the one to keep samples by."""
+    """The column that was named, or the one to keep samples by; of several times the last."""
+    last = last_times(scores.columns)
     if by is None:
-        for stem in PREFERRED:
-            found = [n for n in scores.columns if n.startswith(stem) and not n.endswith("_stderr")]
-            if found:
-                return found[-1]
-    name = scores.main or "" if by is None else by
+        by = next((stem for stem in PREFERRED if stem in last), scores.main or "")
+    name = by if by in scores.columns else last.get(by, by)
     values = scores[name].values
     if values.ndim != 1 or values.dtype.kind != "f":
         raise ConfigError(

@@ -225,3 +225,20 @@ def test_flipped_labels_of_a_real_measure_are_found(rng):
     assert found.is_label_issue[wrong.numpy()].mean() >= 0.8 and found.is_label_issue[~wrong.numpy()].mean() <= 0.05
     assert (found.suggested[found.is_label_issue] == true.numpy()[found.is_label_issue]).mean() > 0.8
     assert column(found.scores).values.shape == (90,)
+
+
+@pytest.mark.parametrize("shape", [(80,), (80, 1)], ids=str)
+def test_flipped_labels_of_a_binary_loss_are_found_in_memory_as_in_a_run(shape, rng, tmp_path):
+    true = torch.randint(2, (80,), generator=rng)
+    x = torch.randn(80, 4, generator=rng) + 4 * true[:, None]
+    wrong = torch.arange(80) % 10 == 0
+    y = torch.where(wrong, 1 - true, true).float().reshape(shape)
+    model = (
+        torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Flatten(0)) if len(shape) == 1 else torch.nn.Linear(4, 1)
+    )
+    task = infotorch.Task(model.eval(), loss="binary_cross_entropy")
+    table = infotorch.score(task, (x, y), infotorch.UniqueInformation(l2=0.1), out=tmp_path / "run")
+    found = infotorch.label_errors(table, (x, y))
+    assert found.given.tolist() == y.flatten().long().tolist()
+    assert found.is_label_issue[wrong.numpy()].mean() >= 0.8 and found.is_label_issue[~wrong.numpy()].mean() <= 0.05
+    assert found.order.tolist() == infotorch.label_errors(tmp_path / "run").order.tolist()

@@ -41,6 +41,8 @@ def test_samples_may_be_whatever_score_takes():
 def test_columns_are_found_by_name_by_stem_and_by_default():
     found = scored("test", scores(a=[1.0], b_steps_1=[1.0], b_steps_20=[1.0], b_steps_20_stderr=[0.0]), samples([0]))
     assert [found.column(by) for by in (None, "a", "b", "b_steps_1")] == ["a", "a", "b_steps_20", "b_steps_1"]
+    means = scored("test", scores(a_steps_2=[1.0], a_steps_2_stderr=[0.0], a_steps_2_change=[2.0]), samples([0]))
+    assert [means.column(by) for by in ("a", "a_steps_2_change")] == ["a_steps_2", "a_steps_2_change"]
     both = scored("test", scores(a=[1.0], own_residual_time_1=[1.0], own_residual_time_2=[1.0]), samples([0]))
     assert both.column(None) == "own_residual_time_2"
 
@@ -70,6 +72,18 @@ def test_whole_numbers_are_classes_whatever_their_dtype():
         soft.classes()
     with pytest.raises(DataError, match=r"labels must be one number a sample; got 2 for sample 0. Group by a metadata"):
         soft.named_labels()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+def test_zeros_and_ones_are_classes_in_one_column_too(dtype, tmp_path):
+    table, known = scores(a=[1.0, 2.0, 3.0]), samples(torch.tensor([[1], [0], [1]], dtype=dtype), label_names=NAMES[:2])
+    found = scored("test", table, known)
+    assert found.classes().tolist() == [1, 0, 1] and found.classes().dtype == np.int64
+    assert found.named_labels() == ["dog", "cat", "dog"]
+    assert scored("test", kept(tmp_path / "a", table, known)).classes().tolist() == [1, 0, 1]
+    for wrong in ([[0.0], [0.5]], [[0.0], [2.0]]):
+        with pytest.raises(DataError, match="labels must be one class a sample; got"):
+            scored("test", scores(a=[1.0, 2.0]), samples(wrong)).classes()
 
 
 def test_what_is_missing_is_named(tmp_path):

@@ -103,6 +103,15 @@ def test_runs_are_kept_one_a_checkpoint_and_one_of_the_means(folder, tmp_path):
     assert means.samples()["label"].to_pylist() == data()[1].tolist()
 
 
+def test_the_run_of_the_means_has_the_options_of_the_others(tmp_path):
+    options = {"shard_size": 8, "batch_size": 5, "memory_limit": 2**30}
+    score_checkpoints(Task(network()), data(), "loss", states(2), out=tmp_path / "run", **options)
+    for name in ("checkpoint-0", "checkpoint-1", "trajectory"):
+        manifest = store.open(tmp_path / "run" / name).manifest
+        assert {option: manifest["command"]["score"][option] for option in options} == options, name
+        assert manifest["shard_size"] == 8
+
+
 class Killed(BaseException):
     pass
 

@@ -101,6 +101,15 @@ def test_the_verdict_is_said_as_it_is(verdict):
     assert compared(kept, random).verdict == verdict and str(compared(kept, random)) == sentence
 
 
+def test_few_repeats_call_chance_a_difference_as_seldom_as_many():
+    """Differences of mean 0: 5 % are called one, whatever the number of repeats."""
+    rng = np.random.default_rng(0)
+    for repeats in (2, 3, 5):
+        draws = 0.5 + 0.01 * rng.standard_normal((4000, 2, repeats))
+        wrong = np.mean([compared(kept, random).verdict != "undecided" for kept, random in draws])
+        assert abs(wrong - 0.05) < 4 * (0.05 * 0.95 / 4000) ** 0.5, (repeats, wrong)
+
+
 def test_one_repeat_decides_nothing():
     once = compared([0.9], [0.1])
     assert once.verdict == "undecided" and once.estimates()["kept"].stderr is None
@@ -147,5 +156,5 @@ def test_three_tenths_of_the_digits_beat_random_ones_and_a_tenth_at_once_does_no
     found = compare_summary(iterative, (a, b), accuracy, repeats=4)
     assert found.verdict == "better", str(found)
     once = summarize_scores(iterative.scores, keep=0.1, labels=b.numpy())
-    found = compare_summary(once, (a, b), accuracy, repeats=2)
+    found = compare_summary(once, (a, b), accuracy, repeats=4)
     assert found.verdict == "worse", str(found)

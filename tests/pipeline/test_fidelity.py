@@ -15,6 +15,8 @@ from infotorch.errors import ConfigError
 from infotorch.measures.agreement import agreement
 from infotorch.measures.primal.moments import moments_of
 from infotorch.measures.training import Training
+from infotorch.pipeline.fidelity import main_columns
+from infotorch.pipeline.trajectory import Trajectory
 from infotorch.task import Task
 from tests.pipeline.test_streaming import N, made, measure, score
 
@@ -46,6 +48,17 @@ def test_the_effective_dimension_is_that_of_the_kernel(tmp_path):
     assert moments.effective_dimension(Training(ridge=0.3, duration=float("inf"))) == pytest.approx(
         float(want), rel=1e-4
     )
+
+
+def test_columns_to_compare_are_no_errors_and_no_changes():
+    task, data = made()
+    times = UniqueInformation(space="both", test_data=measure().test_data, time=[1.0, 2.0], l2=0.1)
+    scores = times.scores(task, *data)
+    stems = ("unique_information_weights", "unique_information_functions")
+    want = {stem: f"{stem}_time_2" for stem in stems}
+    assert main_columns(scores) == want
+    means = Trajectory(names=("early", "late"), tables=(scores, scores)).to_scores()
+    assert main_columns(means) == want
 
 
 def test_too_few_numbers_are_warned_of_in_plain_words(tmp_path):

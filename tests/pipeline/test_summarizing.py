@@ -12,6 +12,7 @@ from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError
 from infotorch.measures import LabelQuality
 from infotorch.pipeline import summarize, summarize_scores
 from infotorch.pipeline.limit_training import select
+from infotorch.pipeline.trajectory import Trajectory
 from infotorch.table import Column, Scores
 from infotorch.task import Task
 from tests.pipeline.doubles import Centered, Sum, made
@@ -154,6 +155,35 @@ def test_of_several_times_the_last_in_the_functions_is_taken():
     assert summarize_scores(scores, keep=1).by == "unique_information_functions_steps_9"
     assert summarize_scores(table(np.arange(3.0)), keep=1).by == "information"
     assert summarize_scores(scores, keep=1, by="information").kept.tolist() == [2]
+    found = summarize_scores(scores, keep=1, by="unique_information_weights")
+    assert found.by == "unique_information_weights_steps_9"
+    assert found.values.tolist() == scores[found.by].values.tolist()
+    at_once = summarize_scores(scores, keep=1, by="unique_information_functions_steps_1")
+    assert at_once.by == "unique_information_functions_steps_1"
+
+
+def test_a_name_without_a_time_is_the_last_of_several_in_every_round():
+    task, samples, _ = problem()
+    options = {"measure": UniqueInformation(lr=0.1, steps=[1, 30], l2=0.1), "keep": 6, "rounds": 2}
+    found = summarize(task, samples, by="unique_information_weights", **options)
+    want = summarize(task, samples, by="unique_information_weights_steps_30", **options)
+    assert found.by == want.by and found.removed.tolist() == want.removed.tolist()
+
+
+def test_low_margins_are_the_informative_ones_at_any_time():
+    scores = table([3.0, -1.0, 0.0, 2.0], margin_steps_1=[0.0, 1.0, 2.0, 3.0], margin_steps_2=[3.0, -1.0, 0.0, 2.0])
+    assert summarize_scores(scores, keep=2, by="margin").kept.tolist() == [1, 2]
+    assert summarize_scores(scores, keep=2, by="margin_steps_1").kept.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("time", ["", "_steps_9"])
+def test_of_means_over_checkpoints_the_mean_is_taken_and_not_the_change(time):
+    name = f"unique_information_weights{time}"
+    tables = [table(values, **{name: values}) for values in ([9.0, 5.0, 1.0], [4.0, 5.0, 3.0])]
+    means = Trajectory(names=("early", "late"), tables=tuple(tables)).to_scores()
+    found = summarize_scores(means, keep=1)
+    assert found.by == name and found.values.tolist() == [6.5, 5.0, 2.0] and found.kept.tolist() == [0]
+    assert summarize_scores(means, keep=1, by=f"{name}_change").kept.tolist() == [2]
 
 
 def test_the_model_and_the_data_are_left_as_they_are():

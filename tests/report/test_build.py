@@ -28,6 +28,13 @@ def data_of(html):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)[1])
 
 
+def test_a_warning_is_told_of_at_the_head(digits, tmp_path):
+    link = '<a href="#believe-title">a warning</a>'
+    assert digits.index('class="finding"') < digits.index(link) < digits.index('class="figures"')
+    calm = dataclasses.replace(digits_run(), noted={})
+    assert link not in build(calm, tmp_path / "a.html").read_text()
+
+
 def test_the_same_run_gives_the_same_bytes(tmp_path):
     assert (
         build(digits_run(), tmp_path / "a.html").read_bytes() == build(digits_run(), tmp_path / "b.html").read_bytes()

@@ -1,6 +1,7 @@
 """Processes that share a run: sums of the same bits, one refusal for all."""
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -110,4 +111,4 @@ def test_three_processes(tmp_path):
     line = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", child, ROOT]
     done = subprocess.run([sys.executable, *line], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.split("\n")) == ["", *(f"rank {rank} has seen all of it" for rank in range(3))]
+    assert sorted(re.findall(r"rank (\d) has seen all of it", done.stdout)) == ["0", "1", "2"]  # lines may meet

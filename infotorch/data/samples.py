@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from infotorch import errors
-from infotorch.data.streams import StreamedInputs, bytes_of
+from infotorch.data.streams import StreamedInputs, inputs_digest
 
 RESERVED = ("index", "id", "label", "label_name", "image", "height", "width", "channels", "text")
 """Names that a sample's own columns have in a run; metadata takes others."""
@@ -166,13 +166,7 @@ class Samples:
 
         def tensor(name: str, value: Tensor | StreamedInputs) -> None:
             frame(f"{name} {value.dtype} {list(value.shape)}", len(value))
-            if isinstance(value, StreamedInputs):
-                sha.update(value.sha256.encode())
-                return
-            inner = hashlib.sha256()
-            for rows in chunks(len(value), value[0].numel()):
-                inner.update(bytes_of(value[rows]))
-            sha.update(inner.hexdigest().encode())
+            sha.update(inputs_digest(value).encode())
 
         texts("ids", self.ids)
         texts("label_names", self.label_names)

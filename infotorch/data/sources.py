@@ -113,9 +113,14 @@ def streamed(data: Dataset | DataLoader) -> Samples:
         )
 
     def read(places: Sequence[Sequence[int]]) -> Iterator[Tensor]:
-        return (
-            _tensor("x", _fields(batch)["x"], first[0]) for first, batch in zip(places, batches(places), strict=True)
-        )
+        try:
+            for first, batch in zip(places, batches(places), strict=True):
+                yield _tensor("x", _fields(batch)["x"], first[0])
+        except IndexError as error:
+            raise errors.DataError(
+                f"data: the data set must keep its {len(order)} samples; got an IndexError from it "
+                f"({shown(str(error))}). Leave the data as they are while a run goes on."
+            ) from error
 
     scan, size = Scan(), loader.batch_size or STREAM_BATCH
     places = [range(start, min(start + size, len(order))) for start in range(0, len(order), size)]

@@ -26,8 +26,6 @@ class StreamedInputs:
     """A batch [n, ...] for every sequence of places."""
     hashes: np.ndarray
     """Of every row, uint64 [N]."""
-    sha256: str
-    """Of all bytes."""
     shape: torch.Size
     dtype: torch.dtype
     span: tuple[float, float]
@@ -70,7 +68,6 @@ class Scan:
     """The first look at inputs that go by in batches: what they are known by later."""
 
     def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
         self._hashes: list[np.ndarray] = []
         self._span = (np.inf, -np.inf)
         self._first: Tensor | None = None
@@ -90,7 +87,6 @@ class Scan:
         if not finite.all():
             place = last + int((~finite).int().argmax())
             raise DataError(f"data: x must be finite; got others in sample {place}. Correct it, or leave it out.")
-        self._sha256.update(bytes_of(x))
         self._hashes.append(row_hashes(x))
         self._num += len(x)
         self._span = min(self._span[0], float(x.min())), max(self._span[1], float(x.max()))
@@ -102,7 +98,6 @@ class Scan:
         return StreamedInputs(
             read=read,
             hashes=hashes,
-            sha256=self._sha256.hexdigest(),
             shape=torch.Size((len(hashes), *self._first.shape[1:])),
             dtype=self._first.dtype,
             span=self._span,

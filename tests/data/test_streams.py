@@ -84,7 +84,7 @@ def test_a_data_set_that_shrinks_or_changes_its_shape_is_refused():
     ):
         x[2:6]
     data.x = data.x[:3]
-    with pytest.raises(IndexError):
+    with pytest.raises(DataError, match="the data set must keep its 23 samples; got an IndexError"):
         x[2:6]
 
 

@@ -109,20 +109,19 @@ def score(
     made_of = facts(job, command, shard_size, fidelity)
     _check_same(job.ranks, made_of, out)
     with shared_run(out, job.ranks, store.create(out, **made_of)) as run:
-        fresh = run.do(lambda writer: not writer.finished)
-        if fresh:
+        if run.do(lambda writer: not writer.finished):
             run.do(lambda writer: keep_samples(writer, with_classes(task, samples), job.progress))
             _keep_scores(run, job, features, fidelity)
             if features is None:
                 run.do(lambda writer: remove_features(_default_folder(writer.path)))
         scores = run.scores()
-        run.do(lambda writer: _finish(writer, notes, fresh, scores))
+        run.do(lambda writer: _finish(writer, notes, scores))
         return scores
 
 
-def _finish(run: store.RunWriter, notes: Notes | None, fresh: bool, scores: Scores) -> None:
-    """Writes the notes; a function of the scores is called for a run that was not whole before."""
-    if isinstance(notes, Mapping) or (notes is not None and fresh):
+def _finish(run: store.RunWriter, notes: Notes | None, scores: Scores) -> None:
+    """Writes the notes; a function of the scores is called for a run that lacks more than what was made again by now."""
+    if isinstance(notes, Mapping) or (notes is not None and not run.finished):
         for name, payload in (notes if isinstance(notes, Mapping) else notes(scores)).items():
             run.note(name, payload)
     run.finish()

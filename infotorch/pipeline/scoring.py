@@ -120,7 +120,7 @@ def score(
 
 
 def _finish(run: store.RunWriter, notes: Notes | None, scores: Scores) -> None:
-    """Writes the notes; a function of the scores is called for a run that lacks more than what was made again by now."""
+    """Writes the notes; a function of the scores is called where a file is missing that was not made again by now."""
     if isinstance(notes, Mapping) or (notes is not None and not run.finished):
         for name, payload in (notes if isinstance(notes, Mapping) else notes(scores)).items():
             run.note(name, payload)

@@ -235,7 +235,7 @@ def test_a_run_killed_in_either_pass_ends_with_the_same_bytes(tmp_path):
 
 
 def test_features_are_gone_when_the_run_is_whole(tmp_path):
-    """Also where it was killed after the last score, and never those that were asked to stay."""
+    """Also where it was killed after the last score."""
     score(tmp_path / "run", features=tmp_path / "run.features.tmp")
     manifest = tmp_path / "run" / "manifest.json"
     assert (tmp_path / "run.features.tmp" / "network-0").exists()

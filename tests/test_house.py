@@ -73,7 +73,7 @@ LIBRARIES = {
     "threadpoolctl": {"bounds"},
     "typer": {"cli"},
     "click": {"cli"},
-    "rich": {"cli", "train"},
+    "rich": {"blocks", "cli", "train"},
     "lightning": {"train"},
     "pytorch_lightning": {"train"},
     "transformers": {"bounds", "train"},

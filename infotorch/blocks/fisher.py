@@ -6,9 +6,10 @@ from typing import Any, Literal, get_args
 import torch
 
 from infotorch.blocks.block import Block
-from infotorch.blocks.loading import Progress, batches, is_loader, of_batch, seeds_of_batch
+from infotorch.blocks.loading import batches, is_loader, of_batch, seeds_of_batch
 from infotorch.blocks.parts import Part, check_task, parts
 from infotorch.blocks.plan import MEMORY_LIMIT
+from infotorch.blocks.progress import Progress, Shown, shown
 from infotorch.blocks.sums import SUMS
 from infotorch.capture import Capture
 from infotorch.capture.run import Fallback
@@ -31,7 +32,7 @@ def fisher(
     labels: Labels = "exact",
     memory_limit: int | None = None,
     fallback: Fallback | None = None,
-    progress: Progress | None = None,
+    progress: Shown = None,
 ) -> Block:
     r"""Fisher information of the parameters, :math:`\sum_n E_{y \sim p_n} \nabla_w \ell_n(y) \nabla_w \ell_n(y)^\top`.
 
@@ -55,7 +56,8 @@ def fisher(
         memory_limit: Bytes of the full matrix, or of the rows; and of pairs: a batch that would leave more is taken
             some samples, then some seeds, at a time. Default: 2 GiB, but no limit for ``"empirical"`` pairs.
         fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
-        progress: Called with ("batches", done, total) after each batch of a loader; total is 0 where it has no length.
+        progress: Called with ("batches", done, total) after each batch of a loader, total 0 where it has no length;
+            True draws a bar on stderr.
 
     Returns:
         :class:`Block` [P, P] in ``named_parameters`` order, in squared units of the loss over squared units of the
@@ -80,8 +82,9 @@ def fisher(
         raise unknown("fisher", "structure", str(structure), get_args(Structure))
     limit = MEMORY_LIMIT if memory_limit is None else memory_limit
     total = SUMS[structure](task.shapes, limit)
-    for part in _parts(task, data, labels, memory_limit, fallback, progress):
-        total.add(part)
+    with shown(progress) as tell:
+        for part in _parts(task, data, labels, memory_limit, fallback, tell):
+            total.add(part)
     return total.block()
 
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.gram import Gram
-from infotorch.blocks.loading import Progress, refuse_loader
+from infotorch.blocks.loading import refuse_loader
 from infotorch.blocks.parts import check_alike, check_open, check_task
 from infotorch.blocks.plan import MEMORY_LIMIT, plan_panels
 from infotorch.blocks.products import Formed, Route, route_of
+from infotorch.blocks.progress import Progress, Shown, shown
 from infotorch.capture import Capture, LayerPair, capture
 from infotorch.capture.run import Fallback
 from infotorch.errors import CaptureError, ConfigError, NotSupported, NumericsError, check_limit, unknown
@@ -36,7 +37,7 @@ def ntk(
     memory_limit: int | None = None,
     fallback: Fallback | None = None,
     batch_size: int = BATCH_SIZE,
-    progress: Progress | None = None,
+    progress: Shown = None,
 ) -> Gram:
     r"""Inner products of the Jacobians of the outputs, :math:`K_{nc,md} = \langle J_{nc}, J'_{md} \rangle`.
 
@@ -60,7 +61,7 @@ def ntk(
             model's own forward of ``batch_size`` samples takes.
         fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
         batch_size: Samples of a forward.
-        progress: Called with ("kernel", done, total) after each capture and each layer.
+        progress: Called with ("kernel", done, total) after each capture and each layer; True draws a bar on stderr.
 
     Returns:
         :class:`Gram` with values float64 [N, C, M, C] or [N, M], symmetric to the bit where ``x2`` is not given, in
@@ -115,9 +116,9 @@ def ntk(
     col_panels = row_panels if M is None else _panels(M, plan.panel, plan.batch)
     pairs_of_panels = [(i, j) for i in range(len(row_panels)) for j in range(i + 1 if symmetric else len(col_panels))]
     columns_held = sum(len(col_panels[j]) for i, j in pairs_of_panels if not (symmetric and i == j))
-    count = _Count(progress, sum(map(len, row_panels)) + columns_held + len(names) * len(pairs_of_panels))
+    num_steps = sum(map(len, row_panels)) + columns_held + len(names) * len(pairs_of_panels)
 
-    def hold(x: Any, panel: list[slice], f0: Tensor) -> list[Pairs]:
+    def hold(x: Any, panel: list[slice], f0: Tensor, count: "_Count") -> list[Pairs]:
         """The pairs of a panel's batches; their outputs are written into f0 [N, C]."""
         held = []
         for batch in panel:
@@ -137,13 +138,15 @@ def ntk(
     f0 = values.new_empty(N, probe.outputs.shape[1])
     f0_cols = f0 if M is None else values.new_empty(M, f0.shape[1])
     rows: list[Pairs] = []
-    for i, j in pairs_of_panels:
-        if j == 0:
-            rows = hold(x, row_panels[i], f0)
-        same = symmetric and i == j
-        cols = rows if same else hold(cols_x, col_panels[j], f0_cols)
-        part = values[_span(row_panels[i]), :, _span(col_panels[j])]
-        _accumulate(part, rows, cols, routes, same, count)
+    with shown(progress) as tell:
+        count = _Count(tell, num_steps)
+        for i, j in pairs_of_panels:
+            if j == 0:
+                rows = hold(x, row_panels[i], f0, count)
+            same = symmetric and i == j
+            cols = rows if same else hold(cols_x, col_panels[j], f0_cols, count)
+            part = values[_span(row_panels[i]), :, _span(col_panels[j])]
+            _accumulate(part, rows, cols, routes, same, count)
     return _gram(values, f0, f0_cols, outputs, symmetric)
 
 

@@ -1,7 +1,7 @@
 """The batches of a loader, one after the other, each on the model's device before it is asked for."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -9,15 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infotorch.blocks.progress import Progress
 from infotorch.capture import Capture
 from infotorch.capture.seeds import Seeds
 from infotorch.errors import ConfigError, DataError
 from infotorch.task import Task, mapped
 
-__all__ = ["Progress", "batches", "is_loader", "of_batch", "refuse_loader", "seeds_of_batch"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with (stage, steps done, steps in all); 0 in all where nobody knows, as of a loader without a length."""
+__all__ = ["batches", "is_loader", "of_batch", "refuse_loader", "seeds_of_batch"]
 
 
 def is_loader(batch: Any) -> bool:

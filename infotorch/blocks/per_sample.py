@@ -8,8 +8,9 @@ from torch import Tensor
 
 from infotorch.blocks.arena import Arena
 from infotorch.blocks.factors import squared_norms, write_gradients
-from infotorch.blocks.loading import Progress, batches, is_loader, of_batch, refuse_loader
+from infotorch.blocks.loading import batches, is_loader, of_batch, refuse_loader
 from infotorch.blocks.parts import Part, gathered, parts, summed
+from infotorch.blocks.progress import Shown, shown
 from infotorch.capture import Capture
 from infotorch.capture.run import Fallback
 from infotorch.errors import ShapeError
@@ -107,7 +108,7 @@ def per_sample_grad_norms(
     squared: bool = False,
     memory_limit: int | None = None,
     fallback: Fallback | None = None,
-    progress: Progress | None = None,
+    progress: Shown = None,
 ) -> Tensor:
     r"""Norm of each sample's gradient over all selected parameters, :math:`\|\nabla_w \ell_n\|` (not squared).
 
@@ -122,7 +123,8 @@ def per_sample_grad_norms(
         squared: The square, which adds over parameters.
         memory_limit: Bytes of pairs: a batch that would leave more is taken some samples at a time. Default: no limit.
         fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
-        progress: Called with ("batches", done, total) after each batch of a loader; total is 0 where it has no length.
+        progress: Called with ("batches", done, total) after each batch of a loader, total 0 where it has no length;
+            True draws a bar on stderr.
 
     Returns:
         [N], in the loader's order, or [N, K] for a Capture of K seeds; of the forward's dtype (float32 for 16 bits), in
@@ -139,11 +141,11 @@ def per_sample_grad_norms(
         tensor([5.])
     """
     where = "per_sample_grad_norms"
-    given = batches(where, task, batch, progress) if is_loader(batch) else (batch,)
     options: dict[str, Any] = {"memory_limit": memory_limit, "fallback": fallback, "each": squared_norms}
     squares = []
-    for number, one in enumerate(given):
-        with of_batch(number, is_loader(batch)):
-            squares.append(gathered(parts(where, task, one, **options), summed))
+    with shown(progress) as tell:
+        for number, one in enumerate(batches(where, task, batch, tell) if is_loader(batch) else (batch,)):
+            with of_batch(number, is_loader(batch)):
+                squares.append(gathered(parts(where, task, one, **options), summed))
     result = squares[0] if len(squares) == 1 else torch.cat(squares)
     return result if squared else result.sqrt()

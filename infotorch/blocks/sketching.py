@@ -10,8 +10,9 @@ from torch import Tensor
 
 from infotorch import ops
 from infotorch.blocks.factors import FORMED_BYTES, biases, geometry, sample_slice, seed_cotangents, write_gradients
-from infotorch.blocks.loading import Progress, batches, is_loader, of_batch, seeds_of_batch
+from infotorch.blocks.loading import batches, is_loader, of_batch, seeds_of_batch
 from infotorch.blocks.parts import gathered, parts, wide
+from infotorch.blocks.progress import Shown, shown
 from infotorch.capture import Capture, LayerPair
 from infotorch.capture.run import Fallback
 from infotorch.capture.seeds import Seeds
@@ -36,7 +37,7 @@ def sketch(
     seeds: Seeds | None = None,
     memory_limit: int | None = None,
     fallback: Fallback | None = None,
-    progress: Progress | None = None,
+    progress: Shown = None,
 ) -> Tensor:
     r"""Linear sketch of each sample's gradient: :math:`E\langle p(g), p(g')\rangle = \langle g, g'\rangle`.
 
@@ -65,7 +66,8 @@ def sketch(
         memory_limit: Bytes of pairs: a batch that would leave more is taken some samples, then some seeds, at a time.
             Default: no limit.
         fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
-        progress: Called with ("batches", done, total) after each batch of a loader; total is 0 where it has no length.
+        progress: Called with ("batches", done, total) after each batch of a loader, total 0 where it has no length;
+            True draws a bar on stderr.
 
     Returns:
         [N, dim], or [N, K, dim] for K seeds (C for ``"logits"``), of the forward's dtype (float32 for 16 bits), in
@@ -87,16 +89,16 @@ def sketch(
     if not 1 <= dim <= 2**31:
         raise ConfigError(f"sketch: dim must be 1 to 2^31; got {dim}. Choose how many numbers to keep of a gradient.")
     rows = _sjlt if kind == "sjlt" else _kron
-    given = batches("sketch", task, batch, progress) if is_loader(batch) else (batch,)
 
     def sketched(one: Any, own: Seeds | None) -> Tensor:
         found = parts("sketch", task, one, seeds=own, memory_limit=memory_limit, fallback=fallback)
         return gathered(found, lambda part: rows(part.cap, dim, seed))
 
     pieces = []
-    for number, one in enumerate(given):
-        with of_batch(number, is_loader(batch)):
-            pieces.append(sketched(one, seeds_of_batch(seeds, number)))
+    with shown(progress) as tell:
+        for number, one in enumerate(batches("sketch", task, batch, tell) if is_loader(batch) else (batch,)):
+            with of_batch(number, is_loader(batch)):
+                pieces.append(sketched(one, seeds_of_batch(seeds, number)))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 

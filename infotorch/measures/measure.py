@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from infotorch.blocks.loading import Progress
+from infotorch.blocks.progress import Progress
 from infotorch.table import Scores
 from infotorch.task import Task
 

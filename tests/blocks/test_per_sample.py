@@ -1,4 +1,5 @@
 import copy
+import os
 import subprocess
 import sys
 
@@ -244,9 +245,12 @@ print(peak(plain), peak(lambda: per_sample_grad_norms(Task(model), batch)))
 @pytest.mark.parametrize("net", ["conv", "residual", "encoder"])
 def test_norms_take_at_most_a_third_more_memory_than_a_plain_backward(net):
     """Convolutions at 1,024 positions, whose unfolded inputs would take 9 times their size; and nets of many layers."""
-    done = subprocess.run([sys.executable, "-c", PEAKS, net], capture_output=True, text=True, check=True)
+    at_once = {f"MALLOC_{when}_THRESHOLD_": "65536" for when in ("MMAP", "TRIM")}  # what is freed leaves the process
+    done = subprocess.run(
+        [sys.executable, "-c", PEAKS, net], capture_output=True, text=True, check=True, env=os.environ | at_once
+    )
     plain, norms = map(int, done.stdout.split())
-    assert plain > 2**15 and norms <= 1.3 * plain, f"{norms} against {plain} KiB"
+    assert plain > 2**14 and norms <= 1.3 * plain, f"{norms} against {plain} KiB"
 
 
 GROWTH = """

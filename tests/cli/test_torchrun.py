@@ -9,6 +9,7 @@ import pytest
 
 from infotorch.cli.torchrun import process_group
 from tests.store.test_writer import contents
+from tests.torchrun import torchrun
 
 ROOT = pathlib.Path(__file__).parents[2]
 TASK = """
@@ -60,12 +61,11 @@ def folder(tmp_path_factory):
 
 
 def scored(folder, processes, out, task="task", **env):
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    line = [*(several if processes > 1 else []), "-m", "infotorch", "score", f"mine.py:{task}", *OPTIONS, "--out", out]
+    line = ["-m", "infotorch", "score", f"mine.py:{task}", *OPTIONS, "--out", out]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **env}
-    return subprocess.run(
-        [sys.executable, *line], cwd=folder, capture_output=True, text=True, env=env, timeout=300, check=False
-    )
+    if processes > 1:
+        return torchrun(processes, *line, cwd=folder, env=env)
+    return subprocess.run([sys.executable, *line], cwd=folder, capture_output=True, text=True, env=env, timeout=300)
 
 
 def test_four_processes_write_the_bytes_of_one(folder):

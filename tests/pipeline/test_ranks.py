@@ -2,8 +2,6 @@
 
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -11,6 +9,7 @@ import torch
 from infotorch.errors import ConfigError, RankError, StoreError
 from infotorch.measures.primal.moments import Moments
 from infotorch.pipeline.ranks import ALONE, MomentsTree, Ranks
+from tests.torchrun import torchrun
 
 ROOT = pathlib.Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -108,7 +107,6 @@ def refuse(*_):
 def test_three_processes(tmp_path):
     child = tmp_path / "child.py"
     child.write_text(CHILD)
-    line = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", child, ROOT]
-    done = subprocess.run([sys.executable, *line], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    done = torchrun(3, child, ROOT, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(re.findall(r"rank (\d) has seen all of it", done.stdout)) == ["0", "1", "2"]  # lines may meet

@@ -22,8 +22,8 @@ from benchmarks.meter import Call, Cpu, Cuda, meter_of, parts
 
 Form = Callable[[Tensor, Tensor], Tensor]
 RESULTS = pathlib.Path(__file__).parent / "results"
-# Up to which relative difference two agree.
-AGREE = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
+# Up to which relative difference two agree: on some processors BLAS adds long sums of float32 numbers one by one.
+AGREE = {torch.float64: 1e-10, torch.float32: 1e-3, torch.bfloat16: 2e-2, torch.float16: 5e-3}
 
 
 def race(meter: Cpu | Cuda, calls: dict[str, Call]) -> dict[str, list[float]]:

@@ -11,6 +11,7 @@ from infotorch.pipeline.retraining import retrain_accuracy
 from infotorch.pipeline.scoring import score
 from infotorch.pipeline.summarizing import Summary, summarize, summarize_scores
 from infotorch.pipeline.trajectory import Trajectory
+from infotorch.pipeline.weighing import Weighed, weigh, weighed
 
 __all__ = [
     "Comparison",
@@ -18,6 +19,7 @@ __all__ = [
     "ScorePlan",
     "Summary",
     "Trajectory",
+    "Weighed",
     "attribution",
     "compare_summary",
     "fidelity_curve",
@@ -30,4 +32,6 @@ __all__ = [
     "summarize",
     "summarize_scores",
     "train_limit",
+    "weigh",
+    "weighed",
 ]

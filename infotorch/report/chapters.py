@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from infotorch.report.activations import activations
 from infotorch.report.bounds import bounds
 from infotorch.report.equality import equality, score_of
 from infotorch.report.fidelity import fidelity
@@ -9,6 +10,7 @@ from infotorch.report.figure import Chapter
 from infotorch.report.limit import limit
 from infotorch.report.numbers import count, number
 from infotorch.report.view import View
+from infotorch.report.weights import weights
 
 __all__ = ["CHAPTERS", "chapters", "retraining"]
 
@@ -42,7 +44,9 @@ def retraining(view: View) -> Chapter | None:
     )
 
 
-CHAPTERS: tuple[Callable[[View], Chapter | None], ...] = (retraining, fidelity, limit, bounds)
+CHAPTERS: tuple[Callable[[View], Chapter | None], ...] = (
+    retraining, fidelity, limit, weights, activations, bounds,
+)  # fmt: skip
 
 
 def chapters(view: View) -> list[Chapter]:

@@ -77,6 +77,14 @@ _KNOWN = {
         "TRAK self-score",
         "How much the sample raises the log-odds of its own label, to first order.",
     ),
+    "leverage": (
+        "Leverage",
+        "The sample's part of the directions that the weights hold: what they would lose without it.",
+    ),
+    "fisher_trace": (
+        "Fisher trace",
+        "How much the sample's predicted distribution moves, to second order, when all weights are jittered alike.",
+    ),
     "own_residual": (
         "Own residual",
         "Distance between the given label and the prediction of the network trained without the sample.",

@@ -1,0 +1,144 @@
+"""The chapter of the information in the activations; needs the note "activations"."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from infotorch.errors import require
+from infotorch.report.figure import Chapter, Figure, Table
+from infotorch.report.lines import room
+from infotorch.report.numbers import count, number, quantity
+from infotorch.report.plots import specification
+from infotorch.report.theme import CLASSES
+from infotorch.report.view import View
+
+__all__ = ["activations"]
+
+ROW = 34
+"""Height of a row, in pixels."""
+
+
+def activations(view: View) -> Chapter | None:
+    """What each layer's output still tells of its input, and which changes of the input it does not see."""
+    note = view.notes.get("activations")
+    if not note:
+        return None
+    layers = note["layers"]
+    first, last = layers[0], layers[-1]
+    along = f"from {quantity(first['median'], 'nats')} at {first['name']} to {quantity(last['median'], 'nats')} at "
+    told = f"{along}{last['name']}" if len(layers) > 1 else f"{quantity(first['median'], 'nats')} at {first['name']}"
+    tangents = list(first["tangents"])
+    noisy = note.get("noisy_cross_entropy")
+    heard = "" if noisy is None else f" With this noise the cross-entropy is {number(noisy)} nats a sample."
+    figures = [_depth(note), *([_invariance(note, tangents)] if tangents else [])]
+    return Chapter(
+        id="activations",
+        title="Information in the activations",
+        says=f"With noise in the weights of the variance that the loss allows, a layer's output tells a median of {told} "
+        f"of a jitter of the input of standard deviation {number(note['tau'])} (estimate, {count(note['num_samples'])} "
+        f"samples).{heard}",
+        figures=tuple(figures),
+        does_not_say="It is the information of the linearized channel about small changes of the input, not about which "
+        "input it was. Insensitivity is worth something only where the noisy network still predicts well.",
+        warnings=tuple(note.get("warnings", ())),
+    )
+
+
+def _depth(note: Mapping[str, Any]) -> Figure:
+    rows: list[dict[str, Any]] = [
+        {key: layer[key] for key in ("low", "q25", "median", "q75", "high")}
+        | {"row": layer["name"], "shown": quantity(layer["median"], "nats"),
+           "half": f"{number(layer['q25'])} to {quantity(layer['q75'], 'nats')}"}
+        for layer in note["layers"]
+    ]  # fmt: skip
+    told = "; ".join(f"{row['row']} {row['shown']}" for row in rows)
+    return Figure(
+        id="activations-depth",
+        title="Local information by depth",
+        kind="estimate",
+        alt=f"Medians and quartiles by layer, in the order of the forward: {told}.",
+        caption="In the order of the forward. Tick: median over samples; bar: middle half; line: 10th to 90th percentile.",
+        spec=specification(_ranges(rows), rows=rows),
+        table=Table(
+            caption="By layer",
+            header=("Layer", "25 %", "Median, nats", "75 %", "Rank", "Outputs looked at", "Dropped"),
+            rows=tuple(
+                (layer["name"], number(layer["q25"]), number(layer["median"]), number(layer["q75"]),
+                 number(layer["rank"]), f"{count(layer['rows'])} of {count(layer['width'])}", number(layer["dropped"]))
+                for layer in note["layers"]
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _invariance(note: Mapping[str, Any], tangents: list[str]) -> Figure:
+    colors = dict(zip(tangents, CLASSES[4:] + CLASSES[:4], strict=False))
+    rows = [
+        {"row": layer["name"], "x": layer["tangents"][name]["index"], "line": name, "color": colors[name],
+         "shown": number(layer["tangents"][name]["index"])}
+        for layer in note["layers"]
+        for name in tangents
+    ]  # fmt: skip
+    last = note["layers"][-1]
+    told = ", ".join(f"{name} {number(last['tangents'][name]['index'])}" for name in tangents)
+    return Figure(
+        id="activations-invariance",
+        title="What layers do not see",
+        kind="diagnostic",
+        alt=f"Invariance index by layer and change. At {last['name']}: {told}.",
+        caption=f"Index of a change of the input: 0, not seen; 1, seen as much as any. At {last['name']}: {told}. "
+        "Mean over samples.",
+        spec=specification(_dots(rows, [layer["name"] for layer in note["layers"]]), rows=rows),
+        table=Table(
+            caption="Invariance index and local information of a change",
+            header=("Layer", *(f"{name}{what}" for name in tangents for what in (", index", ", nats"))),
+            rows=tuple(
+                (layer["name"],
+                 *(number(layer["tangents"][name][key]) for name in tangents for key in ("index", "nats")))
+                for layer in note["layers"]
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _ranges(rows: list[dict[str, Any]]) -> Any:
+    alt = require("report", "altair", "report")
+    high = max(row["high"] for row in rows) or 1.0
+    beside = room(row["shown"] for row in rows)
+    x = alt.X("low:Q", title="Nats", axis=alt.Axis(tickCount=5), scale=alt.Scale(domain=[0, high * (1 + beside)], nice=False))  # fmt: skip
+    y = alt.Y("row:N", sort=[row["row"] for row in rows], title=None, axis=alt.Axis(grid=False, labelLimit=150))
+    tooltip = [alt.Tooltip("row:N", title="Layer"), alt.Tooltip("shown:N", title="Median"),
+               alt.Tooltip("half:N", title="Middle half")]  # fmt: skip
+    base = alt.Chart(alt.NamedData(name="rows")).encode(y=y, tooltip=tooltip)
+    layers = [
+        base.mark_rule(stroke="var(--ink-2)", strokeWidth=1).encode(x=x, x2="high:Q"),
+        base.mark_rule(stroke="var(--mark)", strokeWidth=10).encode(x="q25:Q", x2="q75:Q"),
+        base.mark_tick(color="var(--ink)", thickness=3, height=18, orient="vertical", opacity=1).encode(x="median:Q"),
+        base.mark_text(align="left", dx=8, fill="var(--ink)").encode(x="high:Q", text="shown:N"),
+    ]
+    return alt.layer(*layers).properties(width="container", height=max(70, ROW * len(rows)))
+
+
+def _dots(rows: list[dict[str, Any]], order: list[str]) -> Any:
+    alt = require("report", "altair", "report")
+    named = list({row["line"]: row for row in rows if row["row"] == order[0]}.values())
+    for place, row in enumerate(sorted(named, key=lambda row: row["x"])):
+        row["name"] = row["line"]
+        row["up"] = -10 - 12 * (place % 2)
+    high = max(1.0, *(row["x"] for row in rows))
+    x = alt.X("x:Q", title="Invariance index", axis=alt.Axis(tickCount=6), scale=alt.Scale(domain=[0, 1.04 * high], nice=False))  # fmt: skip
+    y = alt.Y("row:N", sort=order, title=None, axis=alt.Axis(grid=True, labelLimit=150))
+    tooltip = [alt.Tooltip("row:N", title="Layer"), alt.Tooltip("line:N", title="Change"),
+               alt.Tooltip("shown:N", title="Index")]  # fmt: skip
+    base = alt.Chart(alt.NamedData(name="rows")).encode(y=y, tooltip=tooltip)
+    layers = [
+        alt.Chart(alt.NamedData(name="rows")).mark_rule(stroke="var(--ink-2)", strokeDash=[2, 3]).encode(x=alt.datum(1)),
+        base.mark_line(strokeWidth=1.5, opacity=0.6).encode(
+            x=x, stroke=alt.Stroke("color:N", scale=None), detail="line:N", order=alt.Order("place:Q")
+        ),
+        base.mark_point(filled=True, opacity=1, size=60).encode(x=x, fill=alt.Fill("color:N", scale=None)),
+        base.transform_filter("isValid(datum.name)").mark_text(dy=-12, fill="var(--ink)").encode(x=x, text="name:N"),
+    ]
+    for row in rows:
+        row["place"] = order.index(row["row"])
+        row.pop("up", None)
+    return alt.layer(*layers).properties(width="container", height=max(110, 48 * len(order)))

@@ -32,6 +32,7 @@ from infotorch.errors import (
 from infotorch.measures import (
     UniqueInformation,
     UniqueInformationResult,
+    WeightsInformation,
     attribution_from_features,
     cross_entropy_unique_information,
     laplace_sample_information,
@@ -41,6 +42,7 @@ from infotorch.measures import (
     unique_information_from_features,
     unique_information_from_kernel,
     unique_information_from_shared_kernel,
+    weights_information,
 )
 from infotorch.pipeline import (
     Comparison,
@@ -91,6 +93,7 @@ __all__ = [
     "UniqueInformation",
     "UniqueInformationResult",
     "Use",
+    "WeightsInformation",
     "attribution",
     "attribution_from_features",
     "bounds",
@@ -126,4 +129,5 @@ __all__ = [
     "unique_information_from_kernel",
     "unique_information_from_shared_kernel",
     "vjp",
+    "weights_information",
 ]

@@ -17,7 +17,7 @@ from infotorch.capture.seeds import Seeds
 from infotorch.errors import ConfigError, check_limit, unknown
 from infotorch.task import Task
 
-__all__ = ["fisher"]
+__all__ = ["Labels", "fisher", "fisher_parts"]
 
 Structure = Literal["full", "diagonal", "kfac", "low_rank"]
 Labels = Literal["exact", "empirical"] | tuple[str, int, int]
@@ -51,8 +51,9 @@ def fisher(
         data: (x, y) or a dict; or a DataLoader of them, in one pass, whose batches are moved to the model's device.
         structure: What of the matrix is kept.
         labels: ``"exact"`` for the model's own distribution, by a root of the loss's output Hessian, one backward a
-            column; ``("mc", draws, seed)`` for the mean over labels drawn from it, batch by batch; ``"empirical"`` for
-            the data's labels.
+            column; ``("mc", draws, seed)`` for the mean over labels drawn from it, batch by batch;
+            ``("sketch", passes, seed)`` for the mean over random signs of those columns, one backward each, also
+            unbiased; ``"empirical"`` for the data's labels.
         memory_limit: Bytes of the full matrix, or of the rows; and of pairs: a batch that would leave more is taken
             some samples, then some seeds, at a time. Default: 2 GiB, but no limit for ``"empirical"`` pairs.
         fallback: ``"func"`` takes gradients of parameters outside of supported layers by torch.func; None refuses them.
@@ -83,12 +84,12 @@ def fisher(
     limit = MEMORY_LIMIT if memory_limit is None else memory_limit
     total = SUMS[structure](task.shapes, limit)
     with shown(progress) as tell:
-        for part in _parts(task, data, labels, memory_limit, fallback, tell):
+        for part in fisher_parts(task, data, labels, memory_limit, fallback, tell):
             total.add(part)
     return total.block()
 
 
-def _parts(
+def fisher_parts(
     task: Task | Capture,
     data: Any,
     labels: Labels,
@@ -96,6 +97,7 @@ def _parts(
     fallback: Fallback | None,
     progress: Progress | None,
 ) -> Iterator[Part]:
+    """The captures whose seeds' outer products sum to the matrix."""
     if isinstance(task, Capture) and task.asked != (wanted := _seeds(labels, 0)):
         raise ConfigError(
             f"fisher: labels must be what the Capture holds; got {labels!r} for seeds={task.asked!r}. "

@@ -1,6 +1,6 @@
 """The empirical neural tangent kernel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -19,7 +19,7 @@ from infotorch.errors import CaptureError, ConfigError, NotSupported, NumericsEr
 from infotorch.linalg.symmetric import mirror
 from infotorch.task import Task, select
 
-__all__ = ["ntk"]
+__all__ = ["layer_kernels", "ntk"]
 
 Outputs = Literal["full", "trace", "sum"]
 Pairs = dict[str, LayerPair]
@@ -92,7 +92,60 @@ def ntk(
         return _of_captures(task, x, outputs)
     for given in (x, x2):
         refuse_loader("ntk", given)
-    x, x2 = task.inputs(x), task.inputs(x2)
+    options = _Options(outputs=outputs, memory_limit=memory_limit, fallback=fallback, batch_size=batch_size)
+    with shown(progress) as tell:
+        found = _tiled(task, task.inputs(x), task.inputs(x2), options, lambda pair: "", tell)
+    return _gram(found.values[""], found.f0, found.f0_cols, outputs, x2 is None)
+
+
+def layer_kernels(
+    task: Task,
+    x: Any,
+    key: Callable[[LayerPair], str],
+    *,
+    memory_limit: int | None = None,
+    fallback: Fallback | None = None,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The kernel of one set, :func:`ntk`, as a sum over layers: ({key of a layer: [N, C, N, C]}, outputs [N, C]).
+
+    All are float64 and held at once; layers of one key are added. One capture and one product a layer, as for the sum.
+    """
+    options = _Options(outputs="full", memory_limit=memory_limit, fallback=fallback, batch_size=BATCH_SIZE)
+    found = _tiled(task, task.inputs(x), None, options, key, None)
+    for values in found.values.values():
+        mirror(values.view(values.shape[0] * values.shape[1], -1))
+    return found.values, found.f0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """As :func:`ntk` takes them."""
+
+    outputs: Outputs
+    memory_limit: int | None
+    fallback: Fallback | None
+    batch_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tiled:
+    """Sums over layers by key, and the outputs of both sides."""
+
+    values: dict[str, Tensor]
+    f0: Tensor
+    f0_cols: Tensor
+
+
+def _tiled(
+    task: Task,
+    x: Any,
+    x2: Any,
+    options: _Options,
+    key: Callable[[LayerPair], str],
+    progress: Progress | None,
+) -> _Tiled:
+    """Float64 [N, C, M, C] a key, of one set in its lower triangle of tiles alone."""
+    outputs, fallback, batch_size = options.outputs, options.fallback, options.batch_size
     if not batch_size >= 1:
         raise ConfigError(f"ntk: batch_size must be at least 1; got {batch_size}. Pass a number of samples.")
     N, M = task.check_inputs(x), None if x2 is None else task.check_inputs(x2)
@@ -110,15 +163,15 @@ def ntk(
         batch=batch_size,
         bytes_per_sample=sum(pair.nbytes() for pair in probe.pairs.values()),
         work=lambda rows, cols, batch: max(routes[k].work(probe.pairs[k], rows, cols, batch) for k in names),
-        memory_limit=MEMORY_LIMIT if memory_limit is None else memory_limit,
+        memory_limit=MEMORY_LIMIT if options.memory_limit is None else options.memory_limit,
     )
     row_panels = _panels(N, plan.panel, plan.batch)
     col_panels = row_panels if M is None else _panels(M, plan.panel, plan.batch)
     pairs_of_panels = [(i, j) for i in range(len(row_panels)) for j in range(i + 1 if symmetric else len(col_panels))]
     columns_held = sum(len(col_panels[j]) for i, j in pairs_of_panels if not (symmetric and i == j))
-    num_steps = sum(map(len, row_panels)) + columns_held + len(names) * len(pairs_of_panels)
+    count = _Count(progress, sum(map(len, row_panels)) + columns_held + len(names) * len(pairs_of_panels))
 
-    def hold(x: Any, panel: list[slice], f0: Tensor, count: "_Count") -> list[Pairs]:
+    def hold(x: Any, panel: list[slice], f0: Tensor) -> list[Pairs]:
         """The pairs of a panel's batches; their outputs are written into f0 [N, C]."""
         held = []
         for batch in panel:
@@ -134,20 +187,20 @@ def ntk(
             count.step()
         return held
 
-    values = probe.outputs.new_zeros((N, C, N if M is None else M, C), dtype=torch.float64)
-    f0 = values.new_empty(N, probe.outputs.shape[1])
-    f0_cols = f0 if M is None else values.new_empty(M, f0.shape[1])
+    keys = {name: key(pair) for name, pair in probe.pairs.items()}
+    size = (N, C, N if M is None else M, C)
+    values = {one: probe.outputs.new_zeros(size, dtype=torch.float64) for one in dict.fromkeys(keys.values())}
+    f0 = probe.outputs.new_empty((N, probe.outputs.shape[1]), dtype=torch.float64)
+    f0_cols = f0 if M is None else f0.new_empty(M, f0.shape[1])
     rows: list[Pairs] = []
-    with shown(progress) as tell:
-        count = _Count(tell, num_steps)
-        for i, j in pairs_of_panels:
-            if j == 0:
-                rows = hold(x, row_panels[i], f0, count)
-            same = symmetric and i == j
-            cols = rows if same else hold(cols_x, col_panels[j], f0_cols, count)
-            part = values[_span(row_panels[i]), :, _span(col_panels[j])]
-            _accumulate(part, rows, cols, routes, same, count)
-    return _gram(values, f0, f0_cols, outputs, symmetric)
+    for i, j in pairs_of_panels:
+        if j == 0:
+            rows = hold(x, row_panels[i], f0)
+        same = symmetric and i == j
+        cols = rows if same else hold(cols_x, col_panels[j], f0_cols)
+        parts = {one: whole[_span(row_panels[i]), :, _span(col_panels[j])] for one, whole in values.items()}
+        _accumulate({name: parts[keys[name]] for name in names}, rows, cols, routes, same, count)
+    return _Tiled(values=values, f0=f0, f0_cols=f0_cols)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +268,8 @@ def _of_captures(cap: Capture, cap2: Capture | None, outputs: Outputs) -> Gram:
     symmetric = cap2 is None
     rows = [first.pairs]
     cols = rows if symmetric else [second.pairs]
-    _accumulate(values, rows, cols, _routes(first.pairs, N * C, M * C), symmetric, _Count(None, 0))
+    routes = _routes(first.pairs, N * C, M * C)
+    _accumulate(dict.fromkeys(routes, values), rows, cols, routes, symmetric, _Count(None, 0))
     return _gram(values, first.outputs, second.outputs, outputs, symmetric)
 
 
@@ -232,12 +286,17 @@ def _routes(pairs: Pairs, num_rows: int, num_cols: int) -> dict[str, Route]:
 
 
 def _accumulate(
-    values: Tensor, rows: Sequence[Pairs], cols: Sequence[Pairs], routes: dict[str, Route], same: bool, count: "_Count"
+    values: Mapping[str, Tensor],
+    rows: Sequence[Pairs],
+    cols: Sequence[Pairs],
+    routes: dict[str, Route],
+    same: bool,
+    count: "_Count",
 ) -> None:
-    """Add every layer to values [n, C, m, C]; the lower triangle of tiles alone where both sides are the same."""
+    """Add every layer to its values [n, C, m, C]; the lower triangle of tiles alone where both sides are the same."""
     for name, route in routes.items():
         left = [pairs[name] for pairs in rows]
-        route.add(values, left, left if same else [pairs[name] for pairs in cols], same)
+        route.add(values[name], left, left if same else [pairs[name] for pairs in cols], same)
         count.step()
 
 

@@ -137,11 +137,11 @@ class Kfac(Block):
 
     def _solve(self, V: Tensor, damping: float) -> Tensor:
         log_sum("block.solve", self._unsorted(), damping, "damping")  # refuses what has no inverse
-        return self._layerwise(
-            V,
-            lambda layer, M: layer.scaled(M, lambda values: 1 / (values + damping)),
-            lambda own, part: part / (own + damping),
-        )
+        return self.function(V, lambda values: 1 / (values + damping))
+
+    def function(self, V: Tensor, fn: Callable[[Tensor], Tensor]) -> Tensor:
+        """The matrix whose eigenvalues are ``fn`` of this one's, with its eigenvectors, times float64 V [P, J]."""
+        return self._layerwise(V, lambda layer, M: layer.scaled(M, fn), lambda own, part: fn(own) * part)
 
     def _logdet(self, damping: float) -> float:
         return log_sum("block.logdet", self._unsorted(), damping, "damping")

@@ -27,11 +27,11 @@ def check_seeds(seeds: Seeds | None) -> None:
         if seeds not in ("logits", "fisher"):
             raise unknown("capture", "seeds", seeds, ["logits", "fisher"])
         return
-    whole = isinstance(seeds, tuple) and len(seeds) == 3 and seeds[0] == "mc"
+    whole = isinstance(seeds, tuple) and len(seeds) == 3 and seeds[0] in ("mc", "sketch")
     if not whole or not all(isinstance(n, int) for n in seeds[1:]) or seeds[1] < 1:
         raise ConfigError(
-            f'capture: seeds must be None, "logits", "fisher", ("mc", draws, seed) or a tensor; got {seeds!r}. '
-            "Give whole numbers, with at least one draw."
+            f'capture: seeds must be None, "logits", "fisher", ("mc", draws, seed), ("sketch", passes, seed) or a '
+            f"tensor; got {seeds!r}. Give whole numbers, with at least one draw."
         )
 
 
@@ -60,8 +60,8 @@ def cotangents(task: Task, seeds: Seeds | None, outputs: Tensor, y: Tensor | Non
         return list(seeds.to(outputs.dtype))
     outputs = outputs.detach()
     if isinstance(seeds, tuple):
-        _, draws, seed = seeds
-        return _drawn(task, outputs, y, draws, seed)
+        kind, draws, seed = seeds
+        return (_drawn if kind == "mc" else _sketched)(task, outputs, y, draws, seed)
     if seeds == "fisher":
         return _Columns(task.criterion.hessian_sqrt(outputs, y), outputs)
     shape = outputs.shape[1:]
@@ -73,16 +73,7 @@ class _Columns(Sequence[Tensor]):
     """Columns of a root S [N, *T, C, R] of the output Hessian, each at one position: zero between positions."""
 
     def __init__(self, S: Tensor, outputs: Tensor) -> None:
-        if S.shape[:-1] != outputs.shape:
-            raise ShapeError(
-                f"capture: the loss's hessian_sqrt must be {[*outputs.shape, 'R']} for outputs {list(outputs.shape)}; "
-                f"got {list(S.shape)}. Return one root of the output Hessian a sample and position."
-            )
-        if not S.shape[-1]:
-            raise ConfigError(
-                f"capture: the loss must have curvature in its outputs; got one class, {list(outputs.shape)}. "
-                'Use loss="binary_cross_entropy" for two classes on one logit.'
-            )
+        _check_root(S, outputs)
         self.outputs, self.R = outputs, S.shape[-1]
         self.S = S.flatten(1, -3) if S.dim() > 3 else S[:, None]  # [N, T, C, R]
         if len(self) > MAX_COLUMNS:
@@ -103,6 +94,19 @@ class _Columns(Sequence[Tensor]):
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[k] for k in range(len(self)))
+
+
+def _check_root(S: Tensor, outputs: Tensor) -> None:
+    if S.shape[:-1] != outputs.shape:
+        raise ShapeError(
+            f"capture: the loss's hessian_sqrt must be {[*outputs.shape, 'R']} for outputs {list(outputs.shape)}; "
+            f"got {list(S.shape)}. Return one root of the output Hessian a sample and position."
+        )
+    if not S.shape[-1]:
+        raise ConfigError(
+            f"capture: the loss must have curvature in its outputs; got one class, {list(outputs.shape)}. "
+            'Use loss="binary_cross_entropy" for two classes on one logit.'
+        )
 
 
 def _drawn(task: Task, outputs: Tensor, y: Tensor | None, draws: int, seed: int) -> list[Tensor]:
@@ -129,4 +133,20 @@ def _drawn(task: Task, outputs: Tensor, y: Tensor | None, draws: int, seed: int)
             leaf = outputs.clone().requires_grad_()
             total = task.losses(leaf, labels).sum()
         result.append(torch.autograd.grad(total, leaf)[0] / draws**0.5)
+    return result
+
+
+def _sketched(task: Task, outputs: Tensor, y: Tensor | None, passes: int, seed: int) -> list[Tensor]:
+    """Random signs of the curvature's columns, S e over the root of how many passes; positions have signs of their own.
+
+    Its outer products have the Fisher information as their mean, with far less spread than labels that are drawn
+    from a model which is sure of them.
+    """
+    S = task.criterion.hessian_sqrt(outputs, y)  # [N, *T, C, R]
+    _check_root(S, outputs)
+    generator = torch.Generator().manual_seed(seed)
+    result = []
+    for _ in range(passes):
+        signs = torch.randint(2, (*S.shape[:-2], S.shape[-1], 1), generator=generator) * 2 - 1
+        result.append((S @ signs.to(S)).view_as(outputs) / passes**0.5)
     return result

@@ -16,6 +16,7 @@ from infotorch.measures.primal.from_features import unique_information_from_feat
 from infotorch.measures.primal.laplace import laplace_sample_information_from_features
 from infotorch.measures.sgd import SgdInformation, sgd_unique_information
 from infotorch.measures.unique_information import UniqueInformation
+from infotorch.measures.weights import WeightsInformation, weights_information
 
 REGISTRY = {
     UniqueInformation.name: UniqueInformation,
@@ -45,6 +46,7 @@ __all__ = [
     "SgdInformation",
     "UniqueInformation",
     "UniqueInformationResult",
+    "WeightsInformation",
     "attribution_from_features",
     "cross_entropy_ggn",
     "cross_entropy_unique_information",
@@ -60,4 +62,5 @@ __all__ = [
     "unique_information_from_features",
     "unique_information_from_kernel",
     "unique_information_from_shared_kernel",
+    "weights_information",
 ]

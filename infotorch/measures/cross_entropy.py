@@ -129,7 +129,7 @@ def cross_entropy_ggn(
     if data.test_kernel is not None or logits_test is not None:
         test = _test_kernel(data.test_kernel, logits_test, R, data.num_test)
     return CrossEntropyGGN(
-        kernel=_between(R, data.kernel, R), residual=residual, test_kernel=test, factor=R, displacement=moved
+        kernel=between(R, data.kernel, R), residual=residual, test_kernel=test, factor=R, displacement=moved
     )
 
 
@@ -233,10 +233,10 @@ def _test_kernel(K_test: Tensor | None, logits_test: Array | None, R: Tensor, nu
             f"{WHERE}: logits_test must be finite [{num_test}, {R.shape[1]}], as K_test has {len(K_test)} rows; "
             f"got {list(logits.shape)}. Compute both from the same test samples."
         )
-    return _between(probability_factor(logits, "logits_test"), K_test, R)
+    return between(probability_factor(logits, "logits_test"), K_test, R)
 
 
-def _between(left: Tensor, K: Tensor, right: Tensor) -> Tensor:
+def between(left: Tensor, K: Tensor, right: Tensor) -> Tensor:
     """Blocks left_i.T K_ij right_j, [A (C - 1), B (C - 1)]; a tile of samples at a time."""
     A, C, D = left.shape
     B = len(right)

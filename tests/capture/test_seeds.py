@@ -146,7 +146,9 @@ def test_backward_passes_are_bounded(rng):
 @pytest.mark.parametrize("seeds", [("mc", 0, 1), ("mc", 2.5, 1), ("draws", 2, 1), ("mc", 2), 3, ["mc", 2, 1]], ids=str)
 def test_other_seeds_are_refused(seeds, rng):
     task, x, _ = tokens(rng)
-    with pytest.raises(ConfigError, match=re.escape(f'("mc", draws, seed) or a tensor; got {seeds!r}. Give whole')):
+    with pytest.raises(
+        ConfigError, match=re.escape(f'("sketch", passes, seed) or a tensor; got {seeds!r}. Give whole')
+    ):
         capture(task, x, seeds=seeds)
 
 

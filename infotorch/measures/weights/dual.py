@@ -1,0 +1,121 @@
+"""The Fisher matrix by the kernel of its rows: exact, and never [P, P]."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infotorch.linalg.definite import Cholesky, checked_eigenvalues
+from infotorch.linalg.symmetric import mirror
+from infotorch.measures.cross_entropy import between
+from infotorch.measures.weights.family import Family
+from infotorch.measures.weights.kernels import LayerKernels
+from infotorch.measures.weights.posterior import Posterior
+from infotorch.measures.weights.prior import layer_of
+from infotorch.measures.weights.problem import Problem, flat_weights
+from infotorch.measures.weights.rows import Rows, weights_at
+from infotorch.measures.weights.spectrum import Spectrum
+
+__all__ = ["Dual", "LowRankPosterior"]
+
+
+class Dual(Family):
+    r"""F = G^T G by :math:`K = G G^\top = R^\top \Theta R`, with Theta the tangent kernel and R roots of the outputs'.
+
+    What is asked of P weights is asked of M = N K rows: :math:`\log|I_P + sG^\top G| = \log|I_M + sGG^\top|`.
+    """
+
+    def __init__(self, problem: Problem, *, apart: bool) -> None:
+        """``apart`` keeps the kernels of layers, for :meth:`layer_traces`."""
+        self.problem = problem
+        x, y = problem.whole
+        self.y, root = y, problem.root()
+        self.R = root.double()  # [N, C, K]
+        N, C, _ = root.shape
+        apart = apart or not bool((problem.relative == 1).all())
+        self.kernels = LayerKernels(problem=problem, x=x, rows=N * C, apart=apart)
+        self.theta = self.R.new_zeros(N * C, N * C)
+        for _, part in self.kernels:
+            self.theta += part
+        self.K = between(self.R, self.theta, self.R)  # [N*K, N*K]
+        mirror(self.K)
+        values = checked_eigenvalues("weights_information", torch.linalg.eigvalsh(self.K))
+        self.spectrum = Spectrum(theta=values, weight=torch.ones_like(values))
+        self.rows = Rows(task=problem.task, x=x, root=root, w=flat_weights(problem.task), fallback=problem.fallback)
+
+    @classmethod
+    def of(cls, problem: Problem) -> "Dual":
+        return cls(problem, apart=problem.per_layer)
+
+    def factor(self, s: float) -> Cholesky:
+        """Of I + s K."""
+        return Cholesky("weights_information", s * self.K, 1.0, "the identity")
+
+    def layer_traces(self, s: float) -> dict[str, float] | None:
+        if not self.kernels.apart:
+            return None
+        inverse = torch.cholesky_inverse(self.factor(s).L)
+        weights = between(self.R.mT, inverse, self.R.mT)  # R (I + sK)^-1 R^T, [N*C, N*C]
+        found = dict.fromkeys(map(layer_of, self.problem.task.shapes), 0.0)
+        for path, part in self.kernels:
+            found[path] += s * float(torch.dot(weights.flatten(), part.flatten()))
+        return found
+
+    def per_sample(self, s: float) -> tuple[Tensor, Tensor] | None:
+        if self.problem.labels != "exact":
+            return None
+        N, C, K = self.R.shape
+        across = (self.R.mT @ self.theta.view(N, C, N * C)).view(N * K, N * C)  # R^T Theta
+        W = torch.linalg.solve_triangular(self.factor(s).L, across, upper=False).view(N * K, N, C)
+        own = self.theta.view(N, C, N, C).diagonal(dim1=0, dim2=2).permute(2, 0, 1)  # [N, C, C]
+        S = s * (own - s * torch.einsum("mnc,mnd->ncd", W, W))  # J_n M^-1 J_n^T
+        curvature = self.R @ self.R.mT  # [N, C, C]
+        leverage = torch.einsum("ncd,ndc->n", curvature, S)
+        outputs, slopes = self._outputs_and_slopes()
+        identity = torch.eye(C, dtype=S.dtype, device=S.device)
+        moved = S @ torch.linalg.solve(identity - curvature @ S, slopes.flatten(1)[..., None])
+        return leverage, outputs + moved.view_as(outputs)
+
+    def _outputs_and_slopes(self) -> tuple[Tensor, Tensor]:
+        """Outputs, and gradients of the losses in them, float64 [N, ...]."""
+        task = self.problem.task
+        with torch.no_grad(), weights_at(task, self.rows.w):
+            outputs = task.outputs(self.rows.x)
+        with torch.enable_grad():
+            leaf = outputs.double().requires_grad_()
+            slopes = torch.autograd.grad(task.losses(leaf, self.y).sum(), leaf)[0]
+        return outputs.double(), slopes
+
+    def posterior(self, s: float, **around: Any) -> Posterior:
+        return LowRankPosterior(rows=self.rows, root=self.problem.relative.sqrt(), factor=self.factor(s), s=s, **around)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRankPosterior(Posterior):
+    r"""The prior less what the rows tell, :math:`\Sigma = D [I - s G^\top (I + s G G^\top)^{-1} G] D`.
+
+    G is captured again for every product, at the weights of the mean: nothing of size [M, P] or [P, P] is held.
+    """
+
+    rows: Rows
+    root: Tensor
+    """The prior's deviations in the rows' units, [P]."""
+    factor: Cholesky
+    """Of I + s G G^T."""
+    s: float
+
+    def _shrunk(self, V: Tensor) -> Tensor:
+        root = self.root[:, None]
+        return V - self.s * root * self.rows.back(self.factor.solve(self.rows.times(root * V)))
+
+    def _drawn(self, K: int, generator: torch.Generator) -> Tensor:
+        """A draw e of the prior, moved by what data at e with noise z say: e - s G^T (I + s K)^-1 (G e + z / sqrt(s)).
+
+        Its covariance is that of the square root's draw, without an eigendecomposition.
+        """
+        e = self._normal(self.P, K, generator)
+        z = self._normal(len(self.factor.L), K, generator)
+        root = self.root[:, None]
+        seen = self.rows.times(root * e) + z / self.s**0.5
+        return e - self.s * root * self.rows.back(self.factor.solve(seen))

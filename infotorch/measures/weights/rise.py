@@ -1,0 +1,77 @@
+"""How much the loss rises when the weights are drawn from a posterior, by drawing them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from infotorch.measures.weights.posterior import Posterior
+from infotorch.measures.weights.problem import Problem
+from infotorch.measures.weights.rows import weights_at
+from infotorch.task.targets import IGNORED_LABEL
+
+__all__ = ["MeasuredRise", "SummedLoss", "measured_rise", "summed_loss"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredRise:
+    """Means over draws of the posterior."""
+
+    rise: float
+    """Of the summed loss over that of the posterior's mean, in units of the loss."""
+    stderr: float | None
+    """Of ``rise``; None for a single draw."""
+    risk: float | None
+    """The share of wrong classes, in [0, 1]; None where labels are no classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummedLoss:
+    """One pass over the data."""
+
+    loss: float
+    """Summed over samples."""
+    risk: float | None
+    """The share of wrong classes; None where labels are no classes."""
+    N: int
+
+
+@torch.no_grad()
+def summed_loss(problem: Problem) -> SummedLoss:
+    """The loss of the model as it is."""
+    total, wrong, judged, N, classes = 0.0, 0, 0, 0, True
+    for x, y in problem.batches():
+        outputs = problem.task.outputs(x)
+        total += float(problem.task.losses(outputs, y).double().sum())
+        N += len(y)
+        errors = _errors(problem, outputs, y)
+        classes = classes and errors is not None
+        if errors is not None:
+            wrong += int(errors.sum())
+            judged += errors.numel()
+    return SummedLoss(loss=total, risk=wrong / judged if classes and judged else None, N=N)
+
+
+def measured_rise(problem: Problem, posterior: Posterior, *, draws: int, loss: float) -> MeasuredRise:
+    """Monte Carlo over ``draws`` of the weights; the model's own are back afterwards, whatever happens."""
+    losses, risks = [], []
+    for w in posterior.sample(draws, seed=problem.seed):
+        with weights_at(problem.task, w):
+            drawn = summed_loss(problem)
+        losses.append(drawn.loss - loss)
+        risks.append(drawn.risk)
+    rises = torch.tensor(losses, dtype=torch.float64)
+    return MeasuredRise(
+        rise=float(rises.mean()),
+        stderr=float(rises.std() / draws**0.5) if draws > 1 else None,
+        risk=None if None in risks else sum(risk for risk in risks if risk is not None) / draws,
+    )
+
+
+def _errors(problem: Problem, outputs: Tensor, y: Tensor) -> Tensor | None:
+    """Whether each label is missed, of those that count; None where y holds no classes."""
+    if problem.task.loss == "cross_entropy" and not y.is_floating_point():
+        return (outputs.argmax(-1) != y)[y != IGNORED_LABEL]
+    if problem.task.loss == "binary_cross_entropy" and bool(((y == 0) | (y == 1)).all()):
+        return (outputs.reshape(-1) > 0) != (y.reshape(-1) > 0.5)
+    return None

@@ -30,8 +30,10 @@ from infotorch.errors import (
     StoreError,
 )
 from infotorch.measures import (
+    ActivationsInformation,
     UniqueInformation,
     UniqueInformationResult,
+    activations_information,
     attribution_from_features,
     cross_entropy_unique_information,
     laplace_sample_information,
@@ -60,6 +62,7 @@ from infotorch.table import Column, Estimate, Scores
 from infotorch.task import Loss, Task, softmax_factor
 
 __all__ = [
+    "ActivationsInformation",
     "Arena",
     "Block",
     "Capture",
@@ -91,6 +94,7 @@ __all__ = [
     "UniqueInformation",
     "UniqueInformationResult",
     "Use",
+    "activations_information",
     "attribution",
     "attribution_from_features",
     "bounds",

@@ -30,9 +30,11 @@ from infotorch.errors import (
     StoreError,
 )
 from infotorch.measures import (
+    ActivationsInformation,
     UniqueInformation,
     UniqueInformationResult,
     WeightsInformation,
+    activations_information,
     attribution_from_features,
     cross_entropy_unique_information,
     laplace_sample_information,
@@ -62,6 +64,7 @@ from infotorch.table import Column, Estimate, Scores
 from infotorch.task import Loss, Task, softmax_factor
 
 __all__ = [
+    "ActivationsInformation",
     "Arena",
     "Block",
     "Capture",
@@ -94,6 +97,7 @@ __all__ = [
     "UniqueInformationResult",
     "Use",
     "WeightsInformation",
+    "activations_information",
     "attribution",
     "attribution_from_features",
     "bounds",

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from infotorch import data as data_room
 from infotorch import pipeline
 from infotorch.cli import flags
 from infotorch.cli.failures import Usage

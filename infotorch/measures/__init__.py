@@ -1,5 +1,11 @@
 """Measures: what is said of a sample, and the array-level mathematics behind it."""
 
+from infotorch.measures.activations import (
+    ActivationsInformation,
+    LayerInformation,
+    TangentInformation,
+    activations_information,
+)
 from infotorch.measures.baselines import EL2N, GradientNorm, LabelQuality, Margin, SampleLoss
 from infotorch.measures.cross_entropy import CrossEntropyGGN, cross_entropy_ggn, cross_entropy_unique_information
 from infotorch.measures.detection import Detection, detection
@@ -30,6 +36,7 @@ REGISTRY = {
 __all__ = [
     "EL2N",
     "REGISTRY",
+    "ActivationsInformation",
     "CrossEntropyGGN",
     "Detection",
     "GradientNorm",
@@ -37,6 +44,7 @@ __all__ = [
     "LabelInfoMeter",
     "LabelQuality",
     "LaplaceInformation",
+    "LayerInformation",
     "Margin",
     "Measure",
     "Memorised",
@@ -44,9 +52,11 @@ __all__ = [
     "Progress",
     "SampleLoss",
     "SgdInformation",
+    "TangentInformation",
     "UniqueInformation",
     "UniqueInformationResult",
     "WeightsInformation",
+    "activations_information",
     "attribution_from_features",
     "cross_entropy_ggn",
     "cross_entropy_unique_information",

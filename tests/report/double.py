@@ -301,3 +301,36 @@ def noise_run(N, *, side=0, channels=3, classes=10, seed=0):
     return DoubleRun(
         table=scores, rows=pa.table(samples), manifest={"command": {"argv": ["infotorch", "score", "a b"]}}
     )
+
+
+def weights_note():
+    """The note of the information in the weights of a network of two layers."""
+    betas = [0.01, 0.1, 1.0, 10.0]
+    return {
+        "nats": 182.0, "stderr": 3.0, "logdet": 84.5, "d_eff": 58.7, "dist2": 232.0, "beta": 0.1, "prior_var": 0.1,
+        "prior": "given", "union_cost": 0.0, "estimator": "slq", "labels": "exact", "curvature": "fisher",
+        "kind": "estimate", "num_weights": 2410, "num_samples": 600, "loss": 0.43, "lagrangian": 21.6,
+        "learning_capacity": 20.0, "log_evidence": -1200.0, "predicted_rise": 2.935, "measured_rise": 9.0,
+        "measured_rise_stderr": 0.5, "measured_risk": 0.12, "draws": 8,
+        "curve": {"beta": betas, "nats": [1240.0, 182.0, 24.0, 2.1], "logdet": [349.1, 84.5, 14.3, 1.6],
+                  "d_eff": [188.1, 58.7, 12.1, 1.5]},
+        "per_layer": {"0": 41.2, "2": 17.5}, "per_layer_of": "d_eff",
+        "trace": {"total": 180.0, "per_layer": {"0": 60.0, "2": 120.0}},
+    }  # fmt: skip
+
+
+def activations_note():
+    """The note of the information in the activations of two layers."""
+
+    def layer(name, median, index):
+        return {
+            "name": name, "low": 0.7 * median, "q25": 0.9 * median, "median": median, "q75": 1.1 * median,
+            "high": 1.3 * median, "mean": median, "trace": 900.0, "rank": 31.5, "dropped": 0.5, "noiseless": 0.0,
+            "width": 128, "rows": 32,
+            "tangents": {"rotation": {"index": index, "nats": 0.4}, "shift": {"index": 2 * index, "nats": 0.9}},
+        }  # fmt: skip
+
+    return {
+        "tau": 0.1, "num_samples": 600, "loss": 0.05, "noisy_cross_entropy": 0.31,
+        "layers": [layer("0", 41.2, 0.8), layer("2", 9.1, 0.3)],
+    }  # fmt: skip

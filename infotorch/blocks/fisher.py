@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 import torch
 
 from infotorch.blocks.block import Block
-from infotorch.blocks.loading import Progress, batches, is_loader, of_batch, seeds_of_batch
-from infotorch.blocks.parts import Part, check_task, parts
+from infotorch.blocks.loading import Progress, each_batch, is_loader, of_batch, seeds_of_batch
+from infotorch.blocks.parts import Each, Part, check_task, parts
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.blocks.sums import SUMS
 from infotorch.capture import Capture
@@ -16,7 +16,7 @@ from infotorch.capture.seeds import Seeds
 from infotorch.errors import ConfigError, check_limit, unknown
 from infotorch.task import Task
 
-__all__ = ["fisher"]
+__all__ = ["Labels", "fisher", "fisher_parts"]
 
 Structure = Literal["full", "diagonal", "kfac", "low_rank"]
 Labels = Literal["exact", "empirical"] | tuple[str, int, int]
@@ -80,37 +80,41 @@ def fisher(
         raise unknown("fisher", "structure", str(structure), get_args(Structure))
     limit = MEMORY_LIMIT if memory_limit is None else memory_limit
     total = SUMS[structure](task.shapes, limit)
-    for part in _parts(task, data, labels, memory_limit, fallback, progress):
+    options: dict[str, Any] = {"memory_limit": memory_limit, "fallback": fallback, "progress": progress}
+    for part in fisher_parts("fisher", task, data, labels, **options):
         total.add(part)
     return total.block()
 
 
-def _parts(
+def fisher_parts(
+    where: str,
     task: Task | Capture,
     data: Any,
     labels: Labels,
-    memory_limit: int | None,
-    fallback: Fallback | None,
-    progress: Progress | None,
+    *,
+    memory_limit: int | None = None,
+    fallback: Fallback | None = None,
+    progress: Progress | None = None,
+    each: Each | None = None,
 ) -> Iterator[Part]:
-    if isinstance(task, Capture) and task.asked != (wanted := _seeds(labels, 0)):
+    """Every sample, with every seed whose outer products the Fisher information is made of; see :func:`fisher`."""
+    if isinstance(task, Capture) and task.asked != (wanted := _seeds(where, labels, 0)):
         raise ConfigError(
-            f"fisher: labels must be what the Capture holds; got {labels!r} for seeds={task.asked!r}. "
+            f"{where}: labels must be what the Capture holds; got {labels!r} for seeds={task.asked!r}. "
             f"Pass capture(task, data, seeds={wanted!r})."
         )
-    given = batches("fisher", task, data, progress) if is_loader(data) else (data,)
-    for number, batch in enumerate(given):
-        seeds = None if isinstance(task, Capture) else _seeds(labels, number)
+    for number, batch in enumerate(each_batch(where, task, data, progress)):
+        seeds = None if isinstance(task, Capture) else _seeds(where, labels, number)
         limit = MEMORY_LIMIT if memory_limit is None and seeds is not None else memory_limit
         options: dict[str, Any] = {"memory_limit": limit, "fallback": fallback, "try_whole": memory_limit is None}
         with of_batch(number, is_loader(data)):
-            yield from parts("fisher", task, batch, seeds=seeds, **options)
+            yield from parts(where, task, batch, seeds=seeds, each=each, **options)
 
 
-def _seeds(labels: Labels, number: int) -> Seeds | None:
+def _seeds(where: str, labels: Labels, number: int) -> Seeds | None:
     """What to capture for a batch."""
     if isinstance(labels, str):
         if labels not in ("exact", "empirical"):
-            raise unknown("fisher", "labels", labels, ["exact", "empirical"])
+            raise unknown(where, "labels", labels, ["exact", "empirical"])
         return "fisher" if labels == "exact" else None
     return seeds_of_batch(labels, number)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.directional import jvp
-from infotorch.blocks.loading import batches, is_loader, of_batch
+from infotorch.blocks.loading import each_batch, is_loader, of_batch
 from infotorch.errors import ConfigError, DataError
 from infotorch.task import Task
 
@@ -59,7 +59,9 @@ class FisherRoot:
             )
         self.where, self.task, self.data = where, task, data
         with torch.no_grad():
-            self.kept = [self._kept(number, batch) for number, batch in enumerate(self._batches())]
+            self.kept = [
+                self._kept(number, batch) for number, batch in enumerate(each_batch(self.where, self.task, self.data))
+            ]
 
     @property
     def num_rows(self) -> int:
@@ -98,9 +100,6 @@ class FisherRoot:
                     total[name] += g
         return total
 
-    def _batches(self) -> Iterator[Any]:
-        return batches(self.where, self.task, self.data) if is_loader(self.data) else iter((self.data,))
-
     def _kept(self, number: int, batch: Any) -> _Batch:
         with of_batch(number, is_loader(self.data)):
             y = self.task.labels(batch)
@@ -114,7 +113,7 @@ class FisherRoot:
 
     def _again(self) -> Iterator[tuple[_Batch, Any]]:
         """What was kept of every batch, with its inputs."""
-        for kept, batch in itertools.zip_longest(self.kept, self._batches()):
+        for kept, batch in itertools.zip_longest(self.kept, each_batch(self.where, self.task, self.data)):
             if kept is None or batch is None:
                 raise self._changed("another number of batches")
             yield kept, self.task.inputs(batch)

@@ -14,7 +14,7 @@ from infotorch.capture.seeds import Seeds
 from infotorch.errors import ConfigError, DataError
 from infotorch.task import Task, mapped
 
-__all__ = ["Progress", "batches", "is_loader", "of_batch", "refuse_loader", "seeds_of_batch"]
+__all__ = ["Progress", "batches", "each_batch", "is_loader", "of_batch", "refuse_loader", "seeds_of_batch"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, steps done, steps in all); 0 in all where nobody knows, as of a loader without a length."""
@@ -56,6 +56,11 @@ def batches(where: str, task: Task | Capture, loader: Any, progress: Progress | 
             f"{where}: the loader must give at least one batch; got none. A generator gives its batches once: make a "
             "new one for every call."
         )
+
+
+def each_batch(where: str, task: Task | Capture, data: Any, progress: Progress | None = None) -> Iterator[Any]:
+    """Batches of a loader as :func:`batches` gives them; or the one batch that the data are."""
+    return batches(where, task, data, progress) if is_loader(data) else iter((data,))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from infotorch.measures.baselines import EL2N, GradientNorm, LabelQuality, Margi
 from infotorch.measures.cross_entropy import CrossEntropyGGN, cross_entropy_ggn, cross_entropy_unique_information
 from infotorch.measures.detection import Detection, detection
 from infotorch.measures.fisher_spectrum import FisherSpectrum, SpectralSum, fisher_spectrum
+from infotorch.measures.fisher_trace import FisherTraceResult, fisher_trace
 from infotorch.measures.from_kernel import unique_information_from_kernel, unique_information_from_shared_kernel
 from infotorch.measures.information import UniqueInformationResult
 from infotorch.measures.label_bounds import fano_min_error, label_info_lower, max_memorised
@@ -36,6 +37,7 @@ __all__ = [
     "CrossEntropyGGN",
     "Detection",
     "FisherSpectrum",
+    "FisherTraceResult",
     "GradientNorm",
     "LabelInfo",
     "LabelInfoMeter",
@@ -59,6 +61,7 @@ __all__ = [
     "detection",
     "fano_min_error",
     "fisher_spectrum",
+    "fisher_trace",
     "label_info_lower",
     "laplace_sample_information",
     "laplace_sample_information_from_features",

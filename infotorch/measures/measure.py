@@ -4,11 +4,11 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from infotorch.blocks.loading import Progress
+from infotorch.blocks.loading import Progress, each_batch
 from infotorch.table import Scores
 from infotorch.task import Task
 
-__all__ = ["Measure", "Progress"]
+__all__ = ["Measure", "Progress", "each_batch"]
 
 
 class Measure(Protocol):

@@ -76,11 +76,11 @@ def test_tied_parameters_and_padding(rng):
     task = Task(Sequence().double().eval(), loss="cross_entropy")
     ids = torch.randint(0, 7, (5, 4), generator=rng)
     y = torch.randint(0, 7, (5,), generator=rng)
-    G = dense(FisherRoot("test", task, (ids, y)))
-    torch.testing.assert_close(G.mT @ G, fisher(task, (ids, y)).dense(), rtol=1e-10, atol=1e-12)
-    root = FisherRoot("test", task, (ids, y))
-    u = torch.randn(len(G), generator=rng).double()
-    torch.testing.assert_close(transposed(root, u), G.mT @ u, rtol=1e-10, atol=1e-12)
+    root, F = FisherRoot("test", task, (ids, y)), fisher(task, (ids, y)).dense()
+    v, u = torch.randn(len(F), generator=rng).double(), torch.randn(root.num_rows, generator=rng).double()
+    moved = root.times(split(v, task.shapes))
+    torch.testing.assert_close(transposed(root, moved), F @ v, rtol=1e-10, atol=1e-11)
+    assert float(u @ moved) == pytest.approx(float(transposed(root, u) @ v), rel=1e-10)
 
 
 def test_positions_and_ignored_labels(rng):

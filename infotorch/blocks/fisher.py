@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 import torch
 
 from infotorch.blocks.block import Block
-from infotorch.blocks.loading import batches, is_loader, of_batch, seeds_of_batch
-from infotorch.blocks.parts import Part, check_task, parts
+from infotorch.blocks.loading import each_batch, is_loader, of_batch, seeds_of_batch
+from infotorch.blocks.parts import Each, Part, check_task, parts
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.blocks.progress import Progress, Shown, shown
 from infotorch.blocks.sums import SUMS
@@ -84,38 +84,41 @@ def fisher(
     limit = MEMORY_LIMIT if memory_limit is None else memory_limit
     total = SUMS[structure](task.shapes, limit)
     with shown(progress) as tell:
-        for part in fisher_parts(task, data, labels, memory_limit, fallback, tell):
+        options: dict[str, Any] = {"memory_limit": memory_limit, "fallback": fallback, "progress": tell}
+        for part in fisher_parts("fisher", task, data, labels, **options):
             total.add(part)
     return total.block()
 
 
 def fisher_parts(
+    where: str,
     task: Task | Capture,
     data: Any,
     labels: Labels,
-    memory_limit: int | None,
-    fallback: Fallback | None,
-    progress: Progress | None,
+    *,
+    memory_limit: int | None = None,
+    fallback: Fallback | None = None,
+    progress: Progress | None = None,
+    each: Each | None = None,
 ) -> Iterator[Part]:
-    """The captures whose seeds' outer products sum to the matrix."""
-    if isinstance(task, Capture) and task.asked != (wanted := _seeds(labels, 0)):
+    """Every sample, with every seed whose outer products the Fisher information is made of; see :func:`fisher`."""
+    if isinstance(task, Capture) and task.asked != (wanted := _seeds(where, labels, 0)):
         raise ConfigError(
-            f"fisher: labels must be what the Capture holds; got {labels!r} for seeds={task.asked!r}. "
+            f"{where}: labels must be what the Capture holds; got {labels!r} for seeds={task.asked!r}. "
             f"Pass capture(task, data, seeds={wanted!r})."
         )
-    given = batches("fisher", task, data, progress) if is_loader(data) else (data,)
-    for number, batch in enumerate(given):
-        seeds = None if isinstance(task, Capture) else _seeds(labels, number)
+    for number, batch in enumerate(each_batch(where, task, data, progress)):
+        seeds = None if isinstance(task, Capture) else _seeds(where, labels, number)
         limit = MEMORY_LIMIT if memory_limit is None and seeds is not None else memory_limit
         options: dict[str, Any] = {"memory_limit": limit, "fallback": fallback, "try_whole": memory_limit is None}
         with of_batch(number, is_loader(data)):
-            yield from parts("fisher", task, batch, seeds=seeds, **options)
+            yield from parts(where, task, batch, seeds=seeds, each=each, **options)
 
 
-def _seeds(labels: Labels, number: int) -> Seeds | None:
+def _seeds(where: str, labels: Labels, number: int) -> Seeds | None:
     """What to capture for a batch."""
     if isinstance(labels, str):
         if labels not in ("exact", "empirical"):
-            raise unknown("fisher", "labels", labels, ["exact", "empirical"])
+            raise unknown(where, "labels", labels, ["exact", "empirical"])
         return "fisher" if labels == "exact" else None
     return seeds_of_batch(labels, number)

@@ -15,7 +15,7 @@ from infotorch.capture.seeds import Seeds
 from infotorch.errors import ConfigError, DataError
 from infotorch.task import Task, mapped
 
-__all__ = ["batches", "is_loader", "of_batch", "refuse_loader", "seeds_of_batch"]
+__all__ = ["batches", "each_batch", "is_loader", "of_batch", "refuse_loader", "seeds_of_batch"]
 
 
 def is_loader(batch: Any) -> bool:
@@ -54,6 +54,11 @@ def batches(where: str, task: Task | Capture, loader: Any, progress: Progress | 
             f"{where}: the loader must give at least one batch; got none. A generator gives its batches once: make a "
             "new one for every call."
         )
+
+
+def each_batch(where: str, task: Task | Capture, data: Any, progress: Progress | None = None) -> Iterator[Any]:
+    """Batches of a loader as :func:`batches` gives them; or the one batch that the data are."""
+    return batches(where, task, data, progress) if is_loader(data) else iter((data,))
 
 
 @contextmanager

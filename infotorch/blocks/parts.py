@@ -15,7 +15,7 @@ from infotorch.capture.seeds import Seeds, check_seeds, cotangents, is_curvature
 from infotorch.errors import CaptureError, ConfigError, check_limit
 from infotorch.task import Task, select
 
-__all__ = ["Part", "check_alike", "check_open", "check_task", "gathered", "parts", "summed", "wide"]
+__all__ = ["Each", "Part", "check_alike", "check_open", "check_task", "gathered", "parts", "summed", "wide"]
 
 Each = Callable[[LayerPair], Any]
 """What is made of a pair."""

@@ -4,11 +4,12 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
+from infotorch.blocks.loading import each_batch
 from infotorch.blocks.progress import Progress
 from infotorch.table import Scores
 from infotorch.task import Task
 
-__all__ = ["Measure", "Progress"]
+__all__ = ["Measure", "Progress", "each_batch"]
 
 
 class Measure(Protocol):

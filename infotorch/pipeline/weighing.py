@@ -13,7 +13,7 @@ from infotorch import store
 from infotorch.data import Samples, samples_of
 from infotorch.measures import (
     ActivationsInformation,
-    FisherTrace,
+    FisherTraceResult,
     WeightsInformation,
     activations_information,
     fisher_trace,
@@ -144,7 +144,7 @@ def weigh(
     return store.open(out)
 
 
-def _of_weights(found: WeightsInformation, traces: FisherTrace, betas: Sequence[float]) -> dict[str, Any]:
+def _of_weights(found: WeightsInformation, traces: FisherTraceResult, betas: Sequence[float]) -> dict[str, Any]:
     curve = found.curve(sorted(betas))
     measured = found.measured
     return {
@@ -217,7 +217,7 @@ def _told(notes: Mapping[str, Any], samples: Samples) -> dict[str, Any]:
     }
 
 
-def _scores(found: WeightsInformation, traces: FisherTrace) -> Scores:
+def _scores(found: WeightsInformation, traces: FisherTraceResult) -> Scores:
     columns = {}
     if found.leverage is not None:
         columns["leverage"] = Column(values=found.leverage.cpu().numpy(), unit="1", source=SOURCE, kind="diagnostic")

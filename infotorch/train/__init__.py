@@ -12,6 +12,7 @@ from infotorch.measures import (
 from infotorch.ops import LimitNoise, LimitRows
 from infotorch.train import losses, noise
 from infotorch.train.adapters import __getattr__ as __getattr__
+from infotorch.train.fisher_trace import FisherTrace
 from infotorch.train.gradient_noise import noisy_gradient_loss
 from infotorch.train.limit_gradient import LimitLoss, limit_gradient
 from infotorch.train.noise import flip_labels, pmd, pmd_labels, transition_matrix
@@ -23,6 +24,7 @@ from infotorch.train.soft_limit import SoftLimitLoss
 from infotorch.train.trainer import LimitTrainer
 
 __all__ = [
+    "FisherTrace",
     "LabelInfo",
     "LabelInfoMeter",
     "LimitInfo",

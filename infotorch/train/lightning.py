@@ -1,8 +1,6 @@
 """LIMIT in a Lightning training whose ``training_step`` stays as it is."""
 
-import importlib.util
 import math
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -11,7 +9,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
-from infotorch.errors import ConfigError, DataError, NotSupported, require
+from infotorch.errors import ConfigError, DataError, NotSupported
+from infotorch.train.adapters import lightning_callback
 from infotorch.train.auxiliary import Auxiliary
 from infotorch.train.batch import is_single
 from infotorch.train.injection import check_cross_entropy, inject, label_gradient
@@ -21,11 +20,7 @@ from infotorch.train.options import LimitOptions, check_apart
 __all__ = ["LimitCallback"]
 
 WHERE = "LimitCallback"
-# Their classes differ, and older trainers take those of their own package alone: the one that the program uses counts.
-PACKAGES = {"lightning.pytorch": "lightning", "pytorch_lightning": "pytorch_lightning"}
-FOUND = [name for name, top in PACKAGES.items() if importlib.util.find_spec(top) is not None]
-USED = [name for name in FOUND if name in sys.modules]
-Callback: Any = require(WHERE, [*USED, *FOUND, "lightning.pytorch"][0], "lightning").Callback
+Callback: Any = lightning_callback(WHERE)
 PRECISIONS = ("32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed")
 
 

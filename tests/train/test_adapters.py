@@ -28,6 +28,8 @@ def test_no_library_is_imported_before_it_is_asked_for():
 @pytest.mark.parametrize(
     ("name", "absent", "needed", "extra"),
     [
+        ("FisherTraceCallback", ("lightning", "pytorch_lightning"), "lightning.pytorch", "lightning"),
+        ("FisherTraceHFCallback", ("transformers",), "transformers", "huggingface"),
         ("LimitCallback", ("lightning", "pytorch_lightning"), "lightning.pytorch", "lightning"),
         ("LimitHFTrainer", ("transformers",), "transformers", "huggingface"),
         ("LimitHFTrainer", ("accelerate",), "accelerate", "huggingface"),

@@ -13,6 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from infotorch.measures.kl_inverse import kl_gap
+
 Weights = np.ndarray | None
 Constant = Literal["sharp", "paper"]
 
@@ -73,27 +75,9 @@ def leave_one_out(information: np.ndarray, weights: Weights, *, n: int) -> float
     return (n + 1) / n * mean_root(information / 2, weights)
 
 
-def binary_kl(r: float, q: float) -> float:
-    """d(r‖q) of two coins, nats; infinite where q excludes what r allows."""
-    terms = ((r, q), (1 - r, 1 - q))
-    if any(a > 0 and b <= 0 for a, b in terms):
-        return math.inf
-    return sum(a * math.log(a / b) for a, b in terms if a > 0)
-
-
 def fast_rate(information: np.ndarray, weights: Weights, *, train_risk: float) -> float:
-    r"""The largest R in [r, 1] with :math:`d(r \| (r+R)/2) \le \bar I`; by bisection: from R = r on, d grows."""
-    level = mean(information, weights)
-
-    def allowed(risk: float) -> bool:
-        return binary_kl(train_risk, (train_risk + risk) / 2) <= level
-
-    if level == 0 or allowed(1.0):
-        return train_risk if level == 0 else 1.0
-    low, high = train_risk, 1.0
-    while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if allowed(middle) else (low, middle)
-    return high
+    r"""The largest R in [r, 1] with :math:`d(r \| (r+R)/2) \le \bar I`."""
+    return min(1.0, train_risk + 2 * kl_gap(train_risk, mean(information, weights)))
 
 
 def interpolating(information: np.ndarray, weights: Weights, *, zero_one: bool = False) -> float:

@@ -88,9 +88,8 @@ class Blocks(Family):
             )
         blocks = {name: problem.relative.new_zeros(shape.numel(), shape.numel()) for name, shape in shapes.items()}
         with torch.no_grad():
-            for part in fisher_parts(
-                problem.task, problem.data, problem.drawn, problem.memory_limit, problem.fallback, None
-            ):
+            options: dict[str, Any] = {"memory_limit": problem.memory_limit, "fallback": problem.fallback}
+            for part in fisher_parts(WHERE, problem.task, problem.data, problem.drawn, **options):
                 _add(blocks, part)
         return cls(blocks, problem)
 

@@ -1,0 +1,102 @@
+"""The trace of the Fisher information along a training."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infotorch.errors import ConfigError
+from infotorch.measures.fisher_trace import fisher_trace
+from infotorch.measures.measure import each_batch
+from infotorch.task import LOSSES, Task
+from infotorch.train.batch import given_classes, labelled, predicted_classes
+from infotorch.train.evaluation import evaluating
+
+__all__ = ["FisherTrace"]
+
+WHERE = "FisherTrace"
+
+
+class FisherTrace:
+    r"""Records tr F of a network while it is trained, with what tells learning from saturation.
+
+    The trace rises while features form and then falls (Achille, Rovere and Soatto, "Critical learning periods in deep
+    neural networks", arXiv 1711.08856). It also falls where logits grow and probabilities saturate. So beside it stand
+    the loss, the accuracy, and the trace of the network whose outputs are divided by their norm, sample by sample, that
+    norm held constant: growing logits leave it as it is.
+
+    Call it with the number of steps done, at every step, from 0 on; it counts every ``every``-th. The network is put in
+    eval mode meanwhile, and back into the modes it was in.
+
+    Args:
+        task: The network that is trained, with its loss and the parameters in question.
+        data: (x, y) or a dict; or a DataLoader of them, read in each record.
+        every: Steps from one record to the next.
+        per_layer: Also record the traces of every module.
+        labels: As for :func:`infotorch.fisher_trace`; ``("mc", 1, seed)`` takes one backward for any number of classes.
+
+    Raises:
+        ConfigError: ``every`` is below 1.
+
+    Example:
+        >>> model = nn.Linear(2, 1, bias=False)
+        >>> trace = FisherTrace(Task(model, loss="mse"), (torch.eye(2), torch.zeros(2, 1)), every=10)
+        >>> for step in range(21):
+        ...     trace(step)  # in a training, after each optimizer step
+        >>> [(row["step"], row["fisher_trace"]) for row in trace.rows]
+        [(0, 2.0), (10, 2.0), (20, 2.0)]
+    """
+
+    def __init__(self, task: Task, data: Any, *, every: int, per_layer: bool = True, labels: Any = "exact") -> None:
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            raise ConfigError(f"{WHERE}: every must be a whole number of at least 1; got {every!r}. Correct every.")
+        self.task, self.data, self.every, self.per_layer, self.labels = task, data, every, per_layer, labels
+        self.rows: list[dict[str, Any]] = []
+        """A record each: ``step``; ``fisher_trace`` and ``loss``, summed over samples; ``accuracy`` in [0, 1], None
+        where labels are no classes; ``unit_fisher_trace``, of outputs of unit norm; and with ``per_layer``
+        ``per_layer``, traces by module path."""
+
+    def __call__(self, step: int) -> None:
+        """Add a record, if the step is one of those to count and has none yet."""
+        if step % self.every or (self.rows and self.rows[-1]["step"] == step):
+            return
+        with evaluating(self.task.model):
+            found = fisher_trace(self.task, self.data, labels=self.labels, per_layer=self.per_layer)
+            unit = fisher_trace(_unit_outputs(self.task), self.data, labels=self.labels, per_layer=False)
+            loss, accuracy = _fit(self.task, self.data)
+        row = {
+            "step": step,
+            "fisher_trace": found.total,
+            "loss": loss,
+            "accuracy": accuracy,
+            "unit_fisher_trace": unit.total,
+        }
+        self.rows.append(row | ({"per_layer": found.per_layer} if self.per_layer else {}))
+
+
+def _unit_outputs(task: Task) -> Task:
+    """The same task with every sample's outputs over their norm."""
+
+    def forward(model: nn.Module, x: Any) -> Tensor:
+        outputs = model(x) if task.forward is None else task.forward(model, x)
+        outputs = outputs[:, None] if outputs.dim() == 1 else outputs
+        norms = outputs.detach().norm(dim=-1, keepdim=True)
+        return outputs / norms.where(norms > 0, torch.ones_like(norms))
+
+    return Task(task.model, loss=task.loss, params=task.params, forward=forward, target=task.target)
+
+
+def _fit(task: Task, data: Any) -> tuple[float, float | None]:
+    """The summed loss, and the share of labels that are predicted."""
+    loss, right, count = 0.0, 0, 0
+    classifies = task.criterion in (LOSSES["cross_entropy"], LOSSES["binary_cross_entropy"])
+    for batch in each_batch(WHERE, task, data):
+        x, y = task.split(batch)
+        outputs = task.outputs(x)
+        loss += float(task.losses(outputs, y).double().sum())
+        if classifies:
+            y = y.view(outputs.shape[:-1]) if y.numel() == outputs.shape[:-1].numel() else y
+            there = labelled(outputs, y)
+            fits = predicted_classes(outputs, y) == given_classes(outputs, y)
+            right, count = right + int((fits & there).sum()), count + int(there.sum())
+    return loss, right / count if count else None

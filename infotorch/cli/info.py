@@ -18,6 +18,7 @@ from infotorch.cli.terminal import Terminal
 from infotorch.errors import ConfigError
 
 WIDTH = 80
+SHARES = {"nats": "information", "d_eff": "directions", "trace": "trace"}
 BETA_HELP = "What a nat costs in units of the summed loss; at 1 the objective is the evidence lower bound."
 BETAS_HELP = "Of the curve, with commas between. \\[default: 0.001 to 100]"
 PRIOR_HELP = "Variance of the prior: a number, evidence, or grid."
@@ -77,7 +78,7 @@ def command(
     if layers is not None:
         how["activations"] = {"layers": words(layers), "tau": tau, "rows": rows, "seed": seed}
         if tangents is not None:
-            how["activations"]["tangents"] = words(tangents)
+            how["activations"]["tangents"] = {name: name for name in words(tangents)}
     loaded = load(task, where="info")
     samples = samples_to_score(loaded, task, data, where="info")
     if prior_mean is not None:
@@ -126,8 +127,8 @@ def mean_of(path: str, task: Any) -> dict[str, torch.Tensor]:
         state = torch.load(pathlib.Path(path), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         raise ConfigError(
-            f"info: --prior-mean must be a file of a state dict; got {path}: {str(error).splitlines()[0]}. Save it with "
-            "torch.save(model.state_dict(), path)."
+            f"info: --prior-mean must be a file of a state dict; got {path}: {str(error).splitlines()[0]}. Save it "
+            "with torch.save(model.state_dict(), path)."
         ) from error
     missing = [name for name in task.shapes if name not in state]
     if missing:
@@ -160,16 +161,16 @@ def show(terminal: Terminal, notes: Mapping[str, Any], out: str | None) -> None:
     shares, traces = found["per_layer"], found["trace"]["per_layer"]
     total = sum(shares.values()) or 1.0
     terminal.table(
-        ["layer", f"share of {found['per_layer_of']}", "trace of F"],
+        ["layer", f"share of {SHARES[found['per_layer_of']]}", "trace of F"],
         [[name or "(model)", f"{100 * share / total:.1f} %", f"{traces.get(name, 0.0):.4g}"]
          for name, share in shares.items()],
         right=[1, 2],
     )  # fmt: skip
     terminal.say()
-    curve = found["curve"]
+    curve = [found["curve"][name] for name in ("beta", "nats", "logdet", "d_eff")]
     terminal.table(
         ["beta", "nats", "log-determinant", "directions"],
-        [[f"{value:.4g}" for value in row] for row in zip(*(curve[k] for k in ("beta", "nats", "logdet", "d_eff")), strict=True)],
+        [[f"{value:.4g}" for value in row] for row in zip(*curve, strict=True)],
         right=[0, 1, 2, 3],
     )  # fmt: skip
     if seen is not None:

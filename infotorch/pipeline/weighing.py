@@ -19,6 +19,7 @@ from infotorch.measures import (
     fisher_trace,
     weights_information,
 )
+from infotorch.measures.activations.reading import layers_of
 from infotorch.measures.digest import digest, digest_of_code, digest_of_model
 from infotorch.measures.measure import Progress
 from infotorch.pipeline.keeping import keep_samples, with_classes
@@ -63,8 +64,8 @@ def weighed(
         data: Whatever ``infotorch.data.samples_of`` takes: what the network was trained on.
         betas: Of the curve.
         activations: What ``activations_information`` is to be asked, by name: ``layers`` and ``tau``, besides
-            ``tangents``, ``rows``, ``seed`` and ``num_samples``, the first of the data (1,000 if not given). None: it
-            is not asked.
+            ``tangents`` and ``seed``; ``rows``, of layers that have more; and ``num_samples``, the first of the data
+            (1,000 if not given). None: it is not asked.
         progress: Called with stage, steps done, steps in all.
         **options: Of ``weights_information``.
 
@@ -84,6 +85,10 @@ def weighed(
     if activations is not None:
         asked = dict(activations)
         num = min(len(samples), asked.pop("num_samples", NUM_ACTIVATIONS))
+        most = asked.pop("rows", None)
+        if most is not None:
+            known = layers_of(task, asked.get("layers", ()), x[:1])
+            asked["rows"] = {layer.path: most for layer in known if layer.width > most}
         seen = activations_information(task, (x[:num], y[:num]), posterior=found, **asked)
         notes["activations"] = _of_activations(seen, num)
         tell("information in the weights", 3, steps)
@@ -120,19 +125,22 @@ def weigh(
     """
     samples = with_classes(task, samples_of(data))
     asked = {"betas": list(betas), "weights": _facts(options), "activations": _facts(activations or {})}
-    with store.create(
-        out,
-        command={**(command or {}), "info": {**asked, "task": task_facts(task)}},
-        num_rows=len(samples),
-        data=data_facts(samples),
-        provenance={
+    made_of: dict[str, Any] = {
+        "command": {**(command or {}), "info": {**asked, "task": task_facts(task)}},
+        "num_rows": len(samples),
+        "data": data_facts(samples),
+        "provenance": {
             "parameters": digest_of_model(task.model),
             "outputs": outputs_digest(task, samples),
             **environment(task),
         },
-    ) as run:
+    }
+    known = store.begun(out, **made_of)
+    if known is not None and known.finished:
+        return known
+    found = weighed(task, samples, betas=betas, activations=activations, progress=progress, **options)
+    with store.create(out, **made_of) as run:  # only now, so that what is refused leaves no run
         if not run.finished:
-            found = weighed(task, samples, betas=betas, activations=activations, progress=progress, **options)
             keep_samples(run, samples, None)
             for name, payload in found.notes.items():
                 run.note(name, payload)
@@ -159,9 +167,16 @@ def _of_weights(found: WeightsInformation, traces: FisherTraceResult, betas: Seq
         "measured_risk": found.measured_risk, "draws": 0 if measured is None else measured.draws,
         "curve": {"beta": sorted(betas), "nats": _listed(curve.nats), "logdet": _listed(curve.logdet),
                   "d_eff": _listed(curve.d_eff)},
-        "per_layer": found.per_layer, "per_layer_of": "d_eff" if found.estimator in ("gram", "dense") else "nats",
+        **_by_layer(found, traces),
         "trace": {"total": traces.total, "per_layer": traces.per_layer},
     }  # fmt: skip
+
+
+def _by_layer(found: WeightsInformation, traces: FisherTraceResult) -> dict[str, Any]:
+    """What of each layer, and of what: of the trace of the Fisher information where no estimate knows layers."""
+    if found.per_layer is None:
+        return {"per_layer": traces.per_layer, "per_layer_of": "trace"}
+    return {"per_layer": found.per_layer, "per_layer_of": "d_eff" if found.estimator in ("gram", "dense") else "nats"}
 
 
 def _of_activations(seen: ActivationsInformation, num: int) -> dict[str, Any]:

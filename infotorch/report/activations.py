@@ -33,12 +33,12 @@ def activations(view: View) -> Chapter | None:
     return Chapter(
         id="activations",
         title="Information in the activations",
-        says=f"With noise in the weights of the variance that the loss allows, a layer's output tells a median of {told} "
-        f"of a jitter of the input of standard deviation {number(note['tau'])} (estimate, {count(note['num_samples'])} "
-        f"samples).{heard}",
+        says=f"With noise in the weights of the variance that the loss allows, a layer’s output tells a median of "
+        f"{told} of a jitter of the input of standard deviation {number(note['tau'])} (estimate, "
+        f"{count(note['num_samples'])} samples).{heard}",
         figures=tuple(figures),
-        does_not_say="It is the information of the linearized channel about small changes of the input, not about which "
-        "input it was. Insensitivity is worth something only where the noisy network still predicts well.",
+        does_not_say="It is the information of the linearized channel about small changes of the input, not about "
+        "which input it was. Insensitivity is worth something only where the noisy network still predicts well.",
         warnings=tuple(note.get("warnings", ())),
     )
 
@@ -56,7 +56,8 @@ def _depth(note: Mapping[str, Any]) -> Figure:
         title="Local information by depth",
         kind="estimate",
         alt=f"Medians and quartiles by layer, in the order of the forward: {told}.",
-        caption="In the order of the forward. Tick: median over samples; bar: middle half; line: 10th to 90th percentile.",
+        caption="In the order of the forward. Tick: median over samples; bar: middle half; line: 10th to 90th "
+        "percentile.",
         spec=specification(_ranges(rows), rows=rows),
         table=Table(
             caption="By layer",
@@ -104,7 +105,8 @@ def _ranges(rows: list[dict[str, Any]]) -> Any:
     alt = require("report", "altair", "report")
     high = max(row["high"] for row in rows) or 1.0
     beside = room(row["shown"] for row in rows)
-    x = alt.X("low:Q", title="Nats", axis=alt.Axis(tickCount=5), scale=alt.Scale(domain=[0, high * (1 + beside)], nice=False))  # fmt: skip
+    scale = alt.Scale(domain=[0, high * (1 + beside)], nice=False)
+    x = alt.X("low:Q", title="Nats", axis=alt.Axis(tickCount=5), scale=scale)
     y = alt.Y("row:N", sort=[row["row"] for row in rows], title=None, axis=alt.Axis(grid=False, labelLimit=150))
     tooltip = [alt.Tooltip("row:N", title="Layer"), alt.Tooltip("shown:N", title="Median"),
                alt.Tooltip("half:N", title="Middle half")]  # fmt: skip
@@ -121,24 +123,25 @@ def _ranges(rows: list[dict[str, Any]]) -> Any:
 def _dots(rows: list[dict[str, Any]], order: list[str]) -> Any:
     alt = require("report", "altair", "report")
     named = list({row["line"]: row for row in rows if row["row"] == order[0]}.values())
-    for place, row in enumerate(sorted(named, key=lambda row: row["x"])):
+    for row in named:
         row["name"] = row["line"]
-        row["up"] = -10 - 12 * (place % 2)
+    for row in rows:
+        row["place"] = order.index(row["row"])
     high = max(1.0, *(row["x"] for row in rows))
-    x = alt.X("x:Q", title="Invariance index", axis=alt.Axis(tickCount=6), scale=alt.Scale(domain=[0, 1.04 * high], nice=False))  # fmt: skip
+    scale = alt.Scale(domain=[0, 1.04 * high], nice=False)
+    x = alt.X("x:Q", title="Invariance index", axis=alt.Axis(tickCount=6), scale=scale)
     y = alt.Y("row:N", sort=order, title=None, axis=alt.Axis(grid=True, labelLimit=150))
     tooltip = [alt.Tooltip("row:N", title="Layer"), alt.Tooltip("line:N", title="Change"),
                alt.Tooltip("shown:N", title="Index")]  # fmt: skip
     base = alt.Chart(alt.NamedData(name="rows")).encode(y=y, tooltip=tooltip)
     layers = [
-        alt.Chart(alt.NamedData(name="rows")).mark_rule(stroke="var(--ink-2)", strokeDash=[2, 3]).encode(x=alt.datum(1)),
+        alt.Chart(alt.NamedData(name="rows"))
+        .mark_rule(stroke="var(--ink-2)", strokeDash=[2, 3])
+        .encode(x=alt.datum(1)),
         base.mark_line(strokeWidth=1.5, opacity=0.6).encode(
             x=x, stroke=alt.Stroke("color:N", scale=None), detail="line:N", order=alt.Order("place:Q")
         ),
         base.mark_point(filled=True, opacity=1, size=60).encode(x=x, fill=alt.Fill("color:N", scale=None)),
         base.transform_filter("isValid(datum.name)").mark_text(dy=-12, fill="var(--ink)").encode(x=x, text="name:N"),
     ]
-    for row in rows:
-        row["place"] = order.index(row["row"])
-        row.pop("up", None)
     return alt.layer(*layers).properties(width="container", height=max(110, 48 * len(order)))

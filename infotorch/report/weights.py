@@ -15,6 +15,7 @@ __all__ = ["weights"]
 
 ROW = 34
 """Height of a row, in pixels."""
+SHARED = {"nats": "the information", "d_eff": "the directions held", "trace": "the trace of the Fisher information"}
 FAR = 2.0
 """From this ratio of the measured rise to the predicted one on, the quadratic model is said not to hold."""
 
@@ -34,8 +35,8 @@ def weights(view: View) -> Chapter | None:
         f"weights beside a normal prior of variance {_prior(note)}, to the precision that the loss asks for at "
         f"β = {number(note['beta'])}: {_directions(note['d_eff'])} are held. {_trusted(note)}",
         figures=tuple(figures),
-        does_not_say="It is a number of this minimum and its quadratic model, this prior and this family of noise; it is "
-        "no bound on the error on new data, and no length of a code of the labels.",
+        does_not_say="It is a number of this minimum and its quadratic model, this prior and this family of noise; it "
+        "is no bound on the error on new data, and no length of a code of the labels.",
         warnings=tuple(note.get("warnings", ())),
     )
 
@@ -169,13 +170,13 @@ def _layers(note: Mapping[str, Any]) -> Figure:
         for name, share in shares.items()
     ]  # fmt: skip
     largest = max(rows, key=lambda row: row["value"])
-    what = note.get("per_layer_of", "nats")
+    what = note["per_layer_of"]
     return Figure(
         id="weights-layers",
         title="Where it is",
         kind="diagnostic" if what != "nats" else note["kind"],
         alt=f"Bars by layer, in the order of the forward. Largest: {largest['row']}, {largest['word']}.",
-        caption=f"Share of {'the information' if what == 'nats' else what} by layer.",
+        caption=f"Share of {SHARED[what]} by layer.",
         spec=specification(_bars(rows, "%"), rows=rows),
         table=Table(
             caption="By layer",

@@ -42,6 +42,10 @@ class Family(ABC):
         """Each layer's part of tr[sH (I + sH)^-1], where directions run through several layers."""
         return None
 
+    def quadrature_error(self, s: float) -> float | None:
+        """Of the information, where sums over eigenvalues are quadratures: what the second half of the steps changed."""
+        return None
+
     def per_sample(self, s: float) -> tuple[Tensor, Tensor] | None:
         """Leverages [N] and leave-one-out outputs [N, C], where the family knows samples."""
         return None

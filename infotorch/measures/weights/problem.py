@@ -39,6 +39,10 @@ class Problem:
     per_layer: bool
     memory_limit: int | None
     fallback: Fallback | None
+    probes: int = 16
+    steps: int | Literal["auto"] = 40
+    largest: float | None = None
+    """The prior's variance over beta, where it is given."""
 
     def __post_init__(self) -> None:
         if is_loader(self.data) and iter(self.data) is self.data:

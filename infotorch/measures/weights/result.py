@@ -86,6 +86,11 @@ class WeightsInformation:
         return self._family.spectrum.stderr(self._s)
 
     @property
+    def quadrature_error(self) -> float | None:
+        """Of ``nats``: what the second half of the steps changed; None for exact estimators."""
+        return self._family.quadrature_error(self._s)
+
+    @property
     def predicted_rise(self) -> float:
         """What the quadratic model says that the summed loss rises under Q*: beta d_eff / 2."""
         return 0.5 * self.beta * self.d_eff

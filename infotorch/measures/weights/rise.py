@@ -23,6 +23,8 @@ class MeasuredRise:
     """Of ``rise``; None for a single draw."""
     risk: float | None
     """The share of wrong classes, in [0, 1]; None where labels are no classes."""
+    draws: int
+    """Of the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ def measured_rise(problem: Problem, posterior: Posterior, *, draws: int, loss: f
         rise=float(rises.mean()),
         stderr=float(rises.std() / draws**0.5) if draws > 1 else None,
         risk=None if None in risks else sum(risk for risk in risks if risk is not None) / draws,
+        draws=draws,
     )
 
 

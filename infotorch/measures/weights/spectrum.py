@@ -46,7 +46,7 @@ class Spectrum:
 
     def _sums(self, fn: Callable[[Tensor], Tensor]) -> Tensor:
         """A sum a probe, [1] or [probes]."""
-        return (self.weight * fn(self.theta)).reshape(-1, self.theta.shape[-1]).sum(1)
+        return (self.weight * fn(self.theta)).sum(-1).reshape(-1)
 
     def logdet(self, s: float) -> float:
         """log|I + s H|."""

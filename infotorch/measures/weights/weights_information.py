@@ -17,6 +17,7 @@ from infotorch.measures.weights.prior import PriorVariance, chosen, prior_of
 from infotorch.measures.weights.problem import Labels, Problem, flat_weights
 from infotorch.measures.weights.result import WeightsInformation, check_beta
 from infotorch.measures.weights.rise import measured_rise, summed_loss
+from infotorch.measures.weights.stochastic import Stochastic
 from infotorch.task import Task
 
 __all__ = ["ESTIMATORS", "GRAM_ROWS", "weights_information"]
@@ -33,6 +34,7 @@ ESTIMATORS: dict[str, type[Family]] = {
     "filter": PerUnit,
     "block": Blocks,
     "dense": Dense,
+    "slq": Stochastic,
 }
 
 
@@ -47,6 +49,8 @@ def weights_information(
     estimator: str = "auto",
     labels: Labels = "exact",
     passes: int = 1,
+    probes: int = 16,
+    steps: int | Literal["auto"] = 40,
     draws: int = 8,
     per_layer: bool = True,
     per_sample: bool = False,
@@ -83,11 +87,14 @@ def weights_information(
             ``"hessian"``, for small models, which must be positive definite with :math:`\beta/\lambda^2` added.
         estimator: ``"gram"``, exact, by the kernel of the M rows of F; ``"dense"``, exact, [P, P]; ``"block"`` of a
             parameter tensor; ``"kfac"``; ``"diag"``; ``"filter"``, one variance an output unit, its bias included.
+            ``"slq"``, the exact matrix by random probes, in no memory to speak of and without a posterior to draw from.
             ``"auto"`` is gram for up to 8192 rows (N (C - 1) for cross-entropy, N C for mse, N for one logit), else
             kfac where every parameter is in a linear or convolutional layer, else diag; dense for a Hessian.
         labels: How the Fisher matrix is summed: ``"exact"``; ``"sketch"``, random signs, unbiased; ``"sampled"``,
             labels drawn from the model, unbiased but of little use at a fitted one; ``"empirical"``, as the curvature.
         passes: Backward passes of ``"sketch"`` and draws of ``"sampled"``.
+        probes: Of ``"slq"``, at least 2.
+        steps: Of each probe, at least 2; or ``"auto"``, which doubles them until they change less than the probes differ.
         draws: Of the posterior, for the measured rise; 0 for none.
         per_layer: Give each layer's part, which for gram takes a kernel a layer.
         per_sample: Compute leverages and leave-one-out outputs now; else when first read.
@@ -135,6 +142,9 @@ def weights_information(
         per_layer=per_layer,
         memory_limit=memory_limit,
         fallback=fallback,
+        probes=probes,
+        steps=steps,
+        largest=prior.asked / beta if isinstance(prior.asked, float) else None,
     )
     seen = summed_loss(problem)
     if estimator == "auto":

@@ -62,8 +62,8 @@ def ewc(weights: Vectors, anchor: Vectors, fisher: Vectors | Diagonal, strength:
         if shapes[0] != shapes[1] or shapes[1] != shapes[2]:
             of = f" for {name!r}" if name else ""
             raise ShapeError(
-                f"ewc: weights, anchor and fisher must agree in shape; got {shapes[0]}, {shapes[1]} and {shapes[2]}{of}."
-                " Take them of one network."
+                f"ewc: weights, anchor and fisher must agree in shape; got {shapes[0]}, {shapes[1]} and {shapes[2]}"
+                f"{of}. Take them of one network."
             )
         if not bool(((F >= 0) & F.isfinite()).all()):
             raise NumericsError(

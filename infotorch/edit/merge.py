@@ -27,7 +27,7 @@ def merge(
     favor: int | None = None,
     exclude: Sequence[str] = (),
 ) -> dict[str, Tensor]:
-    r"""Average of networks of one architecture by their Fisher, :math:`\sum_m c_m F_m w_m / \sum_m c_m F_m` elementwise.
+    r"""Average of networks by their Fisher information, :math:`\sum_m c_m F_m w_m / \sum_m c_m F_m` elementwise.
 
     The mode of the product of the Gaussians :math:`N(w_m, (c_m F_m)^{-1})`: Matena and Raffel, "Merging models with
     Fisher-weighted averaging" (arXiv:2111.09832), equation 3. Without ``fishers`` it is the average with the weights c.

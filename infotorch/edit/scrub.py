@@ -44,7 +44,7 @@ class Scrubbed:
     structure: str
 
     def query_bound(self, task: Task, x: Any, *, fallback: Fallback | None = None) -> Tensor:
-        r"""How much outputs of single queries may still tell, :math:`\frac12 \Delta f^\top(J\Sigma J^\top)^{-1}\Delta f`.
+        r"""What outputs of single queries may still tell, :math:`\frac12 \Delta f^\top(J\Sigma J^\top)^{-1}\Delta f`.
 
         Never above ``bound``. Golatkar, Achille and Soatto (arXiv:2003.02960), for outputs linearised at the task's
         weights; :math:`\Delta f = J (\mathrm{mean} - \mathrm{newton})`.

@@ -193,14 +193,17 @@ def scrub(
         )
     elif method == "newton":
         mean = newton
-    g = gradient(with_weights(task, mean), retain) + ridge * (mean - anchor)
+    bound = residual = _divergence(H, mean - newton, noise, power)
+    if mean is not w:  # at w the step to the minimum is Newton's
+        g = gradient(with_weights(task, mean), retain) + ridge * (mean - anchor)
+        residual = _divergence(H, H.solve(g), noise, power)
     rng = torch.Generator().manual_seed(seed)
     drawn = torch.randn(len(w), dtype=torch.float64, generator=rng).to(w.device)
     return Scrubbed(
         weights=mean + noise**0.25 * H.times(drawn, power / 2),
         cov=math.sqrt(noise) * H.matrix(power),
-        bound=_divergence(H, mean - newton, noise, power),
-        residual=_divergence(H, H.solve(g), noise, power),
+        bound=bound,
+        residual=residual,
         mean=mean,
         newton=newton,
         method=method,

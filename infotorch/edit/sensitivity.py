@@ -112,5 +112,5 @@ def _norms(pair: LayerPair) -> Found:
     weight = next(iter(pair.shapes))
     at_outputs = None
     if pair.b.dim() == 3 and len(pair.shapes[weight]) > 1:
-        at_outputs = pair.b.double().square().view(pair.N, -1).sum(1).cpu()
+        at_outputs = pair.b.double().square().sum((1, 2)).view(pair.N, -1).sum(1).cpu()
     return _layer(weight), squared_norms(pair).double().cpu(), at_outputs

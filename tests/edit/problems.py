@@ -1,6 +1,7 @@
 """Small problems that the tests of this room share, with the goldens."""
 
 import functools
+import itertools
 import pathlib
 
 import numpy as np
@@ -29,7 +30,7 @@ def ridge_regression():
 
 def net(sizes=(3, 5, 3), dtype=torch.float64, seed=0):
     torch.manual_seed(seed)
-    layers = [m for i, o in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(i, o), nn.Tanh())]
+    layers = [m for i, o in itertools.pairwise(sizes) for m in (nn.Linear(i, o), nn.Tanh())]
     return nn.Sequential(*layers[:-1]).to(dtype).eval()
 
 

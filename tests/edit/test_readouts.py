@@ -25,7 +25,7 @@ def test_errors_losses_and_the_attack_by_hand():
     losses = {name: nn.functional.cross_entropy(task.model(x), y, reduction="none") for name, (x, y) in given.items()}
     for name, (x, y) in given.items():
         assert getattr(found, f"{name}_error") == pytest.approx(float((task.model(x).argmax(1) != y).double().mean()))
-        assert getattr(found, f"{name}_loss") == pytest.approx(float(losses[name].mean()))
+        assert getattr(found, f"{name}_loss") == pytest.approx(losses[name].mean().item())
     lower = losses["forget"][:, None] < losses["test"]
     assert found.membership_auc == pytest.approx(float(lower.double().mean()))
     assert found.relearn_steps is None
@@ -98,8 +98,7 @@ def trained(x, y, ridge):
 
 
 def test_scrubbed_digits_look_like_those_never_seen():
-    """Wrong labels learnt by heart are forgotten by a Newton step, whose own prediction is far off: the net is no
-    quadratic, as the residual says."""
+    """Wrong labels learnt by heart are forgotten by a Newton step, though the net is no quadratic, as residual says."""
     digits = pytest.importorskip("sklearn.datasets").load_digits()
     rng = torch.Generator().manual_seed(0)
     order = torch.randperm(len(digits.target), generator=rng)[:430]

@@ -73,32 +73,20 @@ def test_covariance_minimises_the_lagrangian(rng):
 
 
 def test_draws_have_the_divergence_of_the_formula():
-    """Gaussians fitted to draws around the trained and around the retrained weights."""
+    """The mean log ratio of the densities around the trained and the retrained weights, over draws of the first."""
     task, retain, _, mu = ridge_regression()
-    retrained = edit.with_weights(task, golden()["scrub_w_retain"])
-    K, fits = 400, []
-    for each in (task, retrained):
-        draws = torch.stack([edit.scrub(each, retain, noise=0.03, ridge=mu, seed=k).weights for k in range(K)])
-        fits.append((draws.mean(0), draws.mT.cov()))
-    (m1, S1), (m2, S2) = fits
-    torch.testing.assert_close(S1, golden()["scrub_cov"], rtol=0, atol=5 * 0.2 / math.sqrt(K))
-    delta = m1 - m2
-    # The same seeds on both sides: the noise cancels in the difference of the means, as it does in the bound.
-    assert float(delta @ torch.linalg.solve(S2, delta)) / 2 == pytest.approx(0.47653, rel=4 * math.sqrt(2 / K))
-    assert len({float(torch.linalg.det(S)) for S in (S1, S2)}) <= 2
+    K = 200
+    found = [edit.scrub(task, retain, noise=0.03, ridge=mu, seed=k) for k in range(K)]
+    draws, one = torch.stack([each.weights for each in found]), found[0]
+    S = golden()["scrub_cov"]
 
+    def log_density(mean):
+        return -0.5 * ((draws - mean) @ torch.linalg.inv(S) * (draws - mean)).sum(1)
 
-def test_empirical_log_ratio_of_draws_is_the_bound():
-    task, retain, _, mu = ridge_regression()
-    K = 400
-    found = [edit.scrub(task, retain, noise=0.03, ridge=mu, seed=1000 + k) for k in range(K)]
-    one = found[0]
-
-    def log_density(w, mean):
-        return -0.5 * float((w - mean) @ torch.linalg.solve(one.cov, w - mean))
-
-    ratio = sum(log_density(each.weights, one.mean) - log_density(each.weights, one.newton) for each in found) / K
+    ratio = float((log_density(one.mean) - log_density(golden()["scrub_w_retain"])).mean())
     assert abs(ratio - one.bound) < 4 * math.sqrt(2 * one.bound / K)
+    # An entry of a covariance of K draws has a variance of at most 2 S_ii S_jj / K.
+    assert float((draws.mT.cov() - S).abs().max()) < 4 * math.sqrt(2 / K) * float(S.diagonal().max())
 
 
 def test_power_is_that_of_the_covariance():
@@ -167,7 +155,7 @@ def test_newton_step_by_a_dense_matrix_of_autograd():
 
 
 def test_residual_is_zero_at_the_minimum_alone():
-    task, retain, forget, mu = ridge_regression()
+    task, retain, _, mu = ridge_regression()
     found = edit.scrub(task, retain, method="newton", noise=0.03, ridge=mu)
     assert found.residual < 1e-20
     task, x, y = classified()
@@ -230,7 +218,7 @@ def bad(**options):
         ({"noise": math.nan}, ConfigError, "noise must be finite and at least 0; got nan"),
         ({"damping": -1.0}, ConfigError, "damping must be finite and at least 0; got -1.0"),
         ({"ridge": -1.0}, ConfigError, "ridge must be finite and at least 0; got -1.0"),
-        ({"damping": 0.0}, NumericsError, "positive definite with damping=0; got a smallest eigenvalue .* Raise damping"),
+        ({"damping": 0.0}, NumericsError, "with damping=0; got a smallest eigenvalue .* Raise damping"),
         ({"power": 0.5}, ConfigError, "power must be finite and at most 0; got 0.5"),
         ({"method": "newtn"}, ConfigError, "Did you mean 'newton'"),
         ({"structure": "kfac"}, ConfigError, "structure must be one of 'full', 'diagonal'; got 'kfac'"),
@@ -239,7 +227,7 @@ def bad(**options):
         ({"time": 1.0, "method": "newton"}, ConfigError, "time needs forget"),
         ({"method": "ntk"}, ConfigError, 'ntk" is for squared error, loss="mse"; got \'cross_entropy\''),
         ({"initial": torch.zeros(3)}, ShapeError, r"initial must be \[P\]"),
-        ({"initial": {"0.weight": torch.zeros(5, 3)}}, ShapeError, "every selected parameter; got a difference at '0.b"),
+        ({"initial": {"0.weight": torch.zeros(5, 3)}}, ShapeError, "got a difference at '0.b"),
     ],
 )  # fmt: skip
 def test_bad_options_are_refused(options, error, text):
@@ -261,7 +249,7 @@ def test_ntk_needs_both_sets_and_the_start():
 
 
 def test_sets_that_make_no_sense_are_refused():
-    task, x, y = classified()
+    _, x, y = classified()
     with pytest.raises(DataError, match=r"retain must hold a sample; got none. To forget all there is, train anew"):
         bad(retain=(x[:0], y[:0]))
     with pytest.raises(DataError, match=r"forget must hold a sample; got none. There is nothing to forget"):

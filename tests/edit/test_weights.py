@@ -35,7 +35,7 @@ def test_misfits_are_refused():
     task = Task(net())
     with pytest.raises(ShapeError, match="with_weights: weights must be"):
         with_weights(task, torch.zeros(7))
-    with pytest.raises(ShapeError, match="got a difference at '2.weight'"):
+    with pytest.raises(ShapeError, match=r"got a difference at '2.weight'"):
         with_weights(task, {n: p for n, p in net().state_dict().items() if n != "2.weight"})
     with pytest.raises(NumericsError, match=r"got inf in '0.weight' of weights"):
         with_weights(task, flat(task.model).index_fill(0, torch.tensor(2), math.inf))

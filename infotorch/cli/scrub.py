@@ -159,8 +159,8 @@ def show(
     terminal.table(["", "before", "after"], rows, right=[1, 2])
     terminal.say()
     terminal.facts([
-        ("bound", f"{number(scrubbed.bound)} nats that the weights may still tell, for a quadratic loss"),
-        ("residual", f"{number(scrubbed.residual)} nats, from the retained loss's gradient before the noise"),
+        ("bound", f"{number(scrubbed.bound)} nats that the weights may still tell, if the loss is quadratic"),
+        ("residual", f"{number(scrubbed.residual)} nats, the same at the weights found: 0 if it is"),
         ("weights", "not kept. Add --out FILE.pt" if out is None else out),
     ])  # fmt: skip
 

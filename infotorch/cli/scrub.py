@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import pathlib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -99,7 +99,7 @@ def command(
         )  # fmt: skip
     except ConfigError as error:
         raise Usage(str(error)) from error
-    sets = {"retain": retained, "forget": forgotten, "test": test}
+    sets: dict[str, Any] = {"retain": retained, "forget": forgotten, "test": test}
     before = edit.readouts(loaded.task, **sets)
     to = before.forget_loss if relearn else None
     after = edit.readouts(loaded.task, scrubbed.weights, **sets, relearn_to=to)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infotorch.blocks import Diagonal
 from infotorch.errors import ConfigError, NumericsError, ShapeError
@@ -15,7 +15,7 @@ __all__ = ["ewc"]
 Vectors = Tensor | Mapping[str, Tensor]
 
 
-def ewc(weights: Vectors, anchor: Vectors, fisher: Vectors | Diagonal, strength: float) -> Tensor:
+def ewc(weights: Vectors | nn.Module, anchor: Vectors, fisher: Vectors | Diagonal, strength: float) -> Tensor:
     r"""Elastic weight consolidation, :math:`\frac12 \lambda \sum_i F_i (w_i - w^*_i)^2`, to add to a summed loss.
 
     Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks" (arXiv:1612.00796), equation 3. F is
@@ -23,8 +23,7 @@ def ewc(weights: Vectors, anchor: Vectors, fisher: Vectors | Diagonal, strength:
     penalty has N times the strength. The gradient is :math:`\lambda F (w - w^*)`.
 
     Args:
-        weights: One tensor, or {name: [\*shape]} such as ``dict(model.named_parameters())``; entries that ``fisher``
-            lacks are free.
+        weights: One tensor, {name: [\*shape]}, or a module for its parameters; entries that ``fisher`` lacks are free.
         anchor: The former task's weights, in the same form.
         fisher: The diagonal, in the same form, or what ``fisher(task, data, structure="diagonal")`` returns.
         strength: :math:`\lambda`, at least 0.
@@ -43,6 +42,8 @@ def ewc(weights: Vectors, anchor: Vectors, fisher: Vectors | Diagonal, strength:
     """
     if not 0 <= strength < math.inf:
         raise ConfigError(f"ewc: strength must be finite and at least 0; got {strength}. Pass lambda of the penalty.")
+    if isinstance(weights, nn.Module):
+        weights = dict(weights.named_parameters())
     if isinstance(fisher, Diagonal):
         fisher = fisher.diag() if isinstance(weights, Tensor) else fisher.values
     given = {"weights": weights, "anchor": anchor, "fisher": fisher}

@@ -165,7 +165,10 @@ def _weights(
         )
     parts = [_checked(place, F, states[place]) for place, F in enumerate(fishers)]
     known = [name for name in names if any(name in F for F in parts)]
+    tied = _tied(states, known, names)
     for name in names:
+        if name in tied:
+            continue
         missing = [place for place, F in enumerate(parts) if name not in F]
         if missing and (name in known or any(not torch.equal(states[0][name], state[name]) for state in states)):
             raise ShapeError(
@@ -182,7 +185,18 @@ def _weights(
         scale = c[place] / norm if normalize and norm > 0 else c[place]
         for name, value in own.items():
             scaled[name].append(scale * value)
-    return scaled
+    return scaled | {name: scaled[source] for name, source in tied.items()}
+
+
+def _tied(states: Sequence[Mapping[str, Tensor]], known: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Entries that are another name of one with a Fisher, as a state dict has of a tied parameter, and that one."""
+    places = {(state[name].data_ptr(), state[name].shape): name for state in states[:1] for name in known}
+    found = {}
+    for name in names:
+        source = places.get((states[0][name].data_ptr(), states[0][name].shape))
+        if name not in known and source and all(torch.equal(state[name], state[source]) for state in states):
+            found[name] = source
+    return found
 
 
 def _checked(place: int, F: Any, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -112,9 +112,9 @@ def scrub(
       error trained to convergence with this ridge; needs ``forget``.
 
     The bound is :math:`\frac12 \|h - w_N\|^2_{\Sigma^{-1}}` with :math:`w_N` the Newton step: for quadratic losses it
-    is the KL divergence to the same noise around the retrained weights, and no readout tells more of the forgotten
-    samples. For other networks it is an estimate, as the retrained weights are elsewhere; ``residual`` says how far the
-    retained loss is from its minimum at the mean.
+    is the KL divergence to the same noise around the retrained weights, and no readout of a draw tells the two apart by
+    more, however it is made. For other networks it is an estimate, as the retrained weights are elsewhere; ``residual``
+    says how far the retained loss is from its minimum at the mean.
     Golatkar, Achille and Soatto, arXiv:1911.04933 (noise, Newton), 2003.02960 (ntk) and 2012.13431 (linear parts).
     Public implementations draw a variance of constant/F in place of the papers' square root: ``power=-1``.
 

@@ -32,6 +32,7 @@ def test_forms_agree_and_a_model_trains_with_it():
     model = net(seed=1)
     anchor = {name: p.detach() for name, p in task.model.named_parameters()}
     by_name = edit.ewc(dict(model.named_parameters()), anchor, F, 2.0)
+    assert edit.ewc(model, task.model.state_dict(), F, 2.0).item() == by_name.item()
     by_vector = edit.ewc(flat(model), flat(task.model), F, 2.0)
     assert by_name.item() == pytest.approx(by_vector.item(), rel=1e-12)
     by_name.backward()

@@ -125,6 +125,23 @@ def test_statistics_without_a_fisher_must_agree_or_be_excluded():
     assert torch.equal(found["1.num_batches_tracked"], one[1].num_batches_tracked)
 
 
+def test_a_tied_parameter_has_one_fisher():
+    def made(seed):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
+        model[2].weight = model[0].weight
+        return model.eval()
+
+    models = [made(0), made(1)]
+    F = [fisher_like(dict(model.named_parameters()), seed) for seed, model in enumerate(models)]
+    found = edit.merge(models, F)
+    assert "2.weight" not in F[0] and torch.equal(found["2.weight"], found["0.weight"])
+    fresh = made(2)
+    fresh.load_state_dict(found)
+    alone = edit.merge([dict(m.named_parameters()) for m in models], F)
+    assert torch.equal(fresh[0].weight, alone["0.weight"])
+
+
 @pytest.mark.parametrize(
     ("change", "error", "text"),
     [

@@ -1,6 +1,6 @@
 """What a neural network learnt from each of its training samples, on C++ kernels for PyTorch."""
 
-from infotorch import bounds, linalg, ops, store, train
+from infotorch import bounds, edit, linalg, ops, store, train
 from infotorch.blocks import (
     Arena,
     Block,
@@ -109,6 +109,7 @@ __all__ = [
     "compare_summary",
     "cross_entropy_unique_information",
     "duplicates",
+    "edit",
     "fisher",
     "fisher_trace",
     "grad_gram",

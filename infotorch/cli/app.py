@@ -41,6 +41,7 @@ COMMANDS = {
     "fidelity": Command("infotorch.cli.fidelity", "Compare a run's sketched scores with exact ones, size by size."),
     "summarize": Command("infotorch.cli.summarize", "Keep the samples that a network learns most from."),
     "info": Command("infotorch.cli.info", "Weigh what a trained network's weights and layers hold.", "with --out"),
+    "scrub": Command("infotorch.cli.scrub", "Take what a network knows of some samples out of its weights."),
     "train": Command("infotorch.cli.train", "Train a classifier that doesn't memorise wrong labels.", "with --out"),
     "bound": Command("infotorch.cli.bound", "Bound the generalization gap, from many training runs.", "always"),
     "report": Command("infotorch.cli.report", "Write a run as one HTML file that opens without a network."),

@@ -1,0 +1,41 @@
+"""A task at other weights."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from infotorch.edit.weights import own_weights, with_weights
+from infotorch.errors import NumericsError, ShapeError
+from infotorch.task import Task
+from tests.edit.problems import flat, net
+
+
+@pytest.mark.parametrize("form", ["vector", "state dict", "module"])
+def test_every_form_sets_the_same_weights(form):
+    task, other = Task(net()), net(seed=1)
+    given = {"vector": flat(other), "state dict": other.state_dict(), "module": other}[form]
+    before = flat(task.model)
+    moved = with_weights(task, given)
+    assert torch.equal(flat(moved.model), flat(other)) and torch.equal(flat(task.model), before)
+    assert torch.equal(own_weights("here", moved), flat(other))
+
+
+def test_tied_parameters_stay_tied():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3))
+    model[2].weight = model[0].weight
+    task = Task(model.eval(), loss="mse")
+    moved = with_weights(task, torch.arange(15.0)).model
+    assert moved[2].weight is moved[0].weight
+    assert torch.equal(moved[0].weight.flatten(), torch.arange(9.0)) and torch.equal(model[2].weight, model[0].weight)
+
+
+def test_misfits_are_refused():
+    task = Task(net())
+    with pytest.raises(ShapeError, match="with_weights: weights must be"):
+        with_weights(task, torch.zeros(7))
+    with pytest.raises(ShapeError, match=r"got a difference at '2.weight'"):
+        with_weights(task, {n: p for n, p in net().state_dict().items() if n != "2.weight"})
+    with pytest.raises(NumericsError, match=r"got inf in '0.weight' of weights"):
+        with_weights(task, flat(task.model).index_fill(0, torch.tensor(2), math.inf))

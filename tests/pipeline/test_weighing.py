@@ -31,7 +31,7 @@ def test_the_notes_hold_what_the_measures_say(problem):
     assert note["per_layer_of"] == "d_eff" and sum(note["per_layer"].values()) == pytest.approx(want.d_eff)
     torch.testing.assert_close(torch.from_numpy(found.scores["leverage"].values), want.leverage)
     assert found.scores["fisher_trace"].values.sum() == pytest.approx(note["trace"]["total"])
-    layers = activations_information(task, data, posterior=want, layers=["0", "2"], tau=0.1, rows=4)
+    layers = activations_information(task, data, posterior=want, layers=["0", "2"], tau=0.1, rows={"0": 4})
     assert [layer["mean"] for layer in seen["layers"]] == [float(one.I_tau.mean()) for one in layers.values()]
     assert json.loads(json.dumps(found.notes))["weights"]["estimator"] == "gram"
 

@@ -43,7 +43,7 @@ class Family(ABC):
         return None
 
     def quadrature_error(self, s: float) -> float | None:
-        """Of the information, where sums over eigenvalues are quadratures: what the second half of the steps changed."""
+        """Of the information, where it is by quadrature: what the second half of the steps changed."""
         return None
 
     def per_sample(self, s: float) -> tuple[Tensor, Tensor] | None:

@@ -94,7 +94,7 @@ def weights_information(
             labels drawn from the model, unbiased but of little use at a fitted one; ``"empirical"``, as the curvature.
         passes: Backward passes of ``"sketch"`` and draws of ``"sampled"``.
         probes: Of ``"slq"``, at least 2.
-        steps: Of each probe, at least 2; or ``"auto"``, which doubles them until they change less than the probes differ.
+        steps: Of each probe, at least 2; or ``"auto"``, which doubles them until they change less than probes.
         draws: Of the posterior, for the measured rise; 0 for none.
         per_layer: Give each layer's part, which for gram takes a kernel a layer.
         per_sample: Compute leverages and leave-one-out outputs now; else when first read.

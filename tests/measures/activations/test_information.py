@@ -183,7 +183,7 @@ def test_scaling_inputs_of_a_linear_layer(rng):
 
 
 def test_two_equal_reads_of_correlated_weights():
-    """z = (w1 + w2) x with correlation rho: precision 1 / (2 (1 + rho)) of an independent unit weight's."""
+    """Z = (w1 + w2) x with correlation rho: precision 1 / (2 (1 + rho)) of an independent unit weight's."""
     model = nn.Linear(2, 1, bias=False).double().eval()
     model.weight.data = torch.ones(1, 2).double()
     x = torch.ones(1, 2).double()

@@ -11,16 +11,16 @@ from infotorch.errors import ConfigError, NotSupported
 @pytest.fixture(scope="module")
 def problem():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double().eval()
-    return Task(model), (torch.randn(20, 6, dtype=torch.float64), torch.randint(0, 3, (20,)))
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double().eval()
+    return Task(model), (torch.randn(8, 4, dtype=torch.float64), torch.randint(0, 3, (8,)))
 
 
 def test_probes_cover_the_exact_numbers(problem):
-    """Two standard errors of 16 probes should cover the truth for nearly all of ten seeds."""
+    """Two standard errors of 8 probes should cover the truth for nearly all of ten seeds."""
     exact = weights_information(*problem, estimator="dense", draws=0)
     covered = 0
     for seed in range(10):
-        found = weights_information(*problem, estimator="slq", steps=60, seed=seed)
+        found = weights_information(*problem, estimator="slq", probes=8, steps=20, seed=seed)
         covered += abs(found.nats - exact.nats) <= 2 * found.stderr
         assert found.quadrature_error < 1e-8
     assert covered >= 8
@@ -28,10 +28,10 @@ def test_probes_cover_the_exact_numbers(problem):
 
 def test_one_run_serves_every_beta(problem):
     betas = [0.1, 1.0, 7.0]
-    found = weights_information(*problem, estimator="slq", probes=4, steps=30)
+    found = weights_information(*problem, estimator="slq", probes=2, steps=20)
     curve = found.curve(betas)
     for place, beta in enumerate(betas):
-        again = weights_information(*problem, beta=beta, estimator="slq", probes=4, steps=30)
+        again = weights_information(*problem, beta=beta, estimator="slq", probes=2, steps=20)
         assert again.nats == pytest.approx(float(curve.nats[place]), rel=1e-12)
 
 

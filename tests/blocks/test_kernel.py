@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from infotorch.blocks import kernel, ntk
+from infotorch.blocks.kernel import layer_kernels
 from infotorch.blocks.plan import plan_panels
 from infotorch.capture import capture
 from infotorch.errors import CaptureError, ConfigError, DataError, NotSupported, NumericsError
@@ -29,6 +30,20 @@ def test_kernel_is_the_jacobians_gram(name, batch_size):
     assert_same_bits(gram.matrix, gram.matrix.mT.contiguous())
     assert_same(gram.outputs, task.outputs(x).detach())
     assert gram.symmetric and gram.outputs2 is gram.outputs
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("memory_limit", [None, 200_000])
+def test_kernels_of_layers_add_up(name, memory_limit):
+    """By the name of each pair, and all under one key."""
+    task, x, K = case(name)
+    apart, outputs = layer_kernels(task, x, lambda pair: pair.name, memory_limit=memory_limit)
+    assert_same(torch.stack(list(apart.values())).sum(0), K)
+    for values in apart.values():
+        assert_same_bits(values, values.permute(2, 3, 0, 1).contiguous())
+    together, _ = layer_kernels(task, x, lambda pair: "all", memory_limit=memory_limit)
+    assert_same_bits(together["all"], ntk(task, x, memory_limit=memory_limit).values)
+    assert_same(outputs, task.outputs(x).detach())
 
 
 @pytest.mark.parametrize("name", MODELS)

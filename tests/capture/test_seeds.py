@@ -98,10 +98,31 @@ def test_drawn_labels_sum_to_it_on_average(name):
     assert traces.std() < 0.2 * arrays["fisher_trace"]
 
 
-def test_draws_are_those_of_their_seed():
+@pytest.mark.parametrize("kind", ["mc", "sketch"])
+def test_draws_are_those_of_their_seed(kind):
     task, x, _, _ = golden("mlp_tanh_ce")
-    one, again, other = (flat(capture(task, x, seeds=("mc", 2, seed), verify=True)) for seed in (3, 3, 4))
+    one, again, other = (flat(capture(task, x, seeds=(kind, 2, seed), verify=True)) for seed in (3, 3, 4))
     assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_sketches_are_unbiased(name):
+    """The diagonal of many passes' Fisher information, within 4 standard errors of the exact one."""
+    task, x, _, arrays = golden(name)
+    G = flat(capture(task, x, seeds=("sketch", 500, 0))) * 500**0.5  # [N, K, P]
+    diagonals = G.square().sum(0)  # of each pass
+    error = (diagonals.mean(0) - arrays["fisher_diag"]).abs()
+    assert bool((error <= 4.5 * diagonals.std(0) / 500**0.5 + 1e-12).all())
+
+
+def test_positions_of_a_sketch_have_signs_of_their_own(rng):
+    task, x, y = tokens(rng)
+    exact = fisher(capture(task, (x, y), seeds="fisher"))
+    many = fisher(capture(task, (x, y), seeds=("sketch", 3000, 0)))
+    assert float((many - exact).norm() / exact.norm()) < 0.05
+    y[0, 1] = y[2] = -100
+    G = flat(capture(task, (x, y), seeds=("sketch", 2, 0)))
+    assert not G[2].any() and G[0].any()
 
 
 def tokens(rng, T=3, C=4):
@@ -157,6 +178,7 @@ def test_other_seeds_are_refused(seeds, rng):
     [
         ("fisher", "the loss's output Hessian must be known; got the function"),
         (("mc", 2, 0), "labels can be drawn from a built-in loss; got UserLoss"),
+        (("sketch", 2, 0), "the loss's output Hessian must be known; got the function"),
     ],
 )
 def test_a_function_has_no_fisher(seeds, message, rng):

@@ -29,6 +29,7 @@ class Dual(Family):
     def __init__(self, problem: Problem, *, apart: bool) -> None:
         """``apart`` keeps the kernels of layers, for :meth:`layer_traces`."""
         self.problem = problem
+        self._factors: dict[float, Cholesky] = {}
         x, y = problem.whole
         self.y, root = y, problem.root()
         self.R = root.double()  # [N, C, K]
@@ -49,8 +50,11 @@ class Dual(Family):
         return cls(problem, apart=problem.per_layer)
 
     def factor(self, s: float) -> Cholesky:
-        """Of I + s K."""
-        return Cholesky("weights_information", s * self.K, 1.0, "the identity")
+        """Of I + s K; the last one is kept, for layers, samples and the posterior ask for the same."""
+        if s not in self._factors:
+            self._factors.clear()
+            self._factors[s] = Cholesky("weights_information", s * self.K, 1.0, "the identity")
+        return self._factors[s]
 
     def layer_traces(self, s: float) -> dict[str, float] | None:
         if not self.kernels.apart:

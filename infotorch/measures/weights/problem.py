@@ -48,7 +48,7 @@ class Problem:
         if is_loader(self.data) and iter(self.data) is self.data:
             raise ConfigError(
                 f"{WHERE}: data must be readable several times; got a {type(self.data).__name__}, which gives its "
-                "batches once. Pass a DataLoader, a list of batches, or (x, y)."
+                "batches once. Pass a DataLoader, or (x, y)."
             )
 
     @property

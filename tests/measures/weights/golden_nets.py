@@ -1,6 +1,7 @@
 """The networks of the golden cases, at the weights that are stored with them."""
 
 import functools
+import itertools
 import pathlib
 
 import numpy as np
@@ -17,7 +18,7 @@ CASES = ("linear_ce", "mlp_tanh_ce", "mlp_relu_mse", "mlp_tanh_bce", "cnn_groups
 class Mlp(nn.Module):
     def __init__(self, sizes, nonlinearity):
         super().__init__()
-        self.fc = nn.ModuleList(nn.Linear(*pair) for pair in zip(sizes[:-1], sizes[1:], strict=True))
+        self.fc = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(sizes))
         self.nonlinearity = nonlinearity
 
     def forward(self, x):

@@ -37,7 +37,7 @@ from infotorch.task import Task
 __all__ = ["activations_information"]
 
 WHERE = "activations_information"
-BATCH = 128
+BATCH = 64
 """Samples of a forward, at most: more of them leave the caches and gain nothing."""
 
 
@@ -93,7 +93,7 @@ def activations_information(
         covariance_term: Also the second part of F, at d_z² double backwards a sample.
         draws: Draws of the weights for ``noisy_loss``.
         seed: Of rows and draws.
-        memory_limit: Bytes of Jacobians and pairs: samples are taken some at a time, at most 128.
+        memory_limit: Bytes of Jacobians and pairs: samples are taken some at a time, at most 64.
 
     Returns:
         An :class:`ActivationsInformation`: ``result[path]`` has ``I_tau``, ``trace``, ``rank`` and ``dropped``, each

@@ -78,8 +78,7 @@ def activations_information(
 
     Args:
         task: Model in eval mode, loss, and the parameters that are uncertain.
-        data: ``(x, y)``, a dict, x alone (then there is no loss), or a loader of them; x one tensor of floats
-            [N, ...].
+        data: ``(x, y)``, x alone (then there is no loss), or a loader of these; x one tensor of floats [N, ...].
         layers: Module paths whose output is z, flattened a sample; ``""`` is the model.
         posterior: Of the selected parameters, end to end in ``named_parameters`` order: variances [P], a covariance
             [P, P], what :func:`infotorch.weights_information` returns, or its ``.posterior()``. Its mean must be the
@@ -186,7 +185,7 @@ def _information(
     N, I = len(x), x[0].numel()
     followed = x.detach().requires_grad_()
     with torch.enable_grad():
-        z = read.task.outputs(followed)
+        z = read.task.outputs(followed.clone())  # a leaf must not be changed in place
     J = input_jacobian(z, followed)
     covariance = J.new_zeros(N, read.D, read.D)
     if read.layer.follows:

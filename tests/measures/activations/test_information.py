@@ -308,6 +308,16 @@ def test_an_in_place_activation_after_the_layer_is_not_read(rng):
     assert found.dropped.tolist() == [0] * 5
 
 
+def test_a_model_that_changes_its_input_in_place(rng):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3)).double().eval()
+    x = torch.randn(5, 4, dtype=torch.float64, generator=rng).abs()
+    options = {"posterior": torch.ones(15), "tau": 0.1, "covariance_term": True}
+    found = activations_information(Task(model, loss="mse"), x.clone(), layers="1", **options)["1"]
+    plain = activations_information(Task(model[1], loss="mse"), x, layers="", **options)[""]
+    close(found.I_tau, plain.I_tau)
+
+
 def test_the_model_is_left_as_it_was(rng):
     model = mlp()
     before = [p.clone() for p in model.parameters()]

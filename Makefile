@@ -21,6 +21,7 @@ bench: .built
 	$(PY) -m benchmarks.unique_information.speed
 	$(PY) -m benchmarks.measures.gradient_variance
 	$(PY) -m benchmarks.measures.baselines
+	$(PY) -m benchmarks.measures.activations
 	$(PY) -m benchmarks.bounds.plugin
 	$(PY) -m benchmarks.bounds.ensembles
 	$(PY) -m benchmarks.limit

@@ -37,7 +37,7 @@ from infotorch.task import Task
 __all__ = ["activations_information"]
 
 WHERE = "activations_information"
-BATCH = 128
+BATCH = 64
 """Samples of a forward, at most: more of them leave the caches and gain nothing."""
 
 
@@ -78,8 +78,7 @@ def activations_information(
 
     Args:
         task: Model in eval mode, loss, and the parameters that are uncertain.
-        data: ``(x, y)``, a dict, x alone (then there is no loss), or a loader of them; x one tensor of floats
-            [N, ...].
+        data: ``(x, y)``, x alone (then there is no loss), or a loader of these; x one tensor of floats [N, ...].
         layers: Module paths whose output is z, flattened a sample; ``""`` is the model.
         posterior: Of the selected parameters, end to end in ``named_parameters`` order: variances [P], a covariance
             [P, P], what :func:`infotorch.weights_information` returns, or its ``.posterior()``. Its mean must be the
@@ -93,7 +92,7 @@ def activations_information(
         covariance_term: Also the second part of F, at d_z² double backwards a sample.
         draws: Draws of the weights for ``noisy_loss``.
         seed: Of rows and draws.
-        memory_limit: Bytes of Jacobians and pairs: samples are taken some at a time, at most 128.
+        memory_limit: Bytes of Jacobians and pairs: samples are taken some at a time, at most 64.
 
     Returns:
         An :class:`ActivationsInformation`: ``result[path]`` has ``I_tau``, ``trace``, ``rank`` and ``dropped``, each
@@ -186,7 +185,7 @@ def _information(
     N, I = len(x), x[0].numel()
     followed = x.detach().requires_grad_()
     with torch.enable_grad():
-        z = read.task.outputs(followed)
+        z = read.task.outputs(followed.clone())  # a leaf must not be changed in place
     J = input_jacobian(z, followed)
     covariance = J.new_zeros(N, read.D, read.D)
     if read.layer.follows:

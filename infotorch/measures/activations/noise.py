@@ -18,6 +18,8 @@ from infotorch.task import Task
 __all__ = ["Posterior", "WeightNoise", "output_covariance", "weight_noise"]
 
 WHERE = "activations_information"
+SAME = 1e-14
+"""Relative difference of two products of the same numbers that rounding may make."""
 AT_WEIGHTS = 1e-5
 """Relative distance of a posterior's mean from the model's weights that rounding may make."""
 
@@ -105,10 +107,24 @@ def weight_noise(task: Task, posterior: Any) -> WeightNoise:
     _check_parameters(known, shapes, weights)
     return WeightNoise(
         shapes=shapes,
-        variances=None,
+        variances=_variances(known, weights),
         times=lambda V: known.times(V.to(known.mean.device)).to(V),
         sample=lambda K, seed: known.sample(K, seed=seed).to(weights),
     )
+
+
+def _variances(posterior: Posterior, like: Tensor) -> Tensor | None:
+    """[P] of a diagonal covariance, None of any other.
+
+    Only a diagonal one makes v * Sigma 1 of Sigma v: for another the two are equal at no v but on a set of measure 0.
+    """
+    v = torch.randn(len(like), dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(
+        posterior.mean.device
+    )
+    ones, moved = posterior.times(torch.stack([torch.ones_like(v), v], 1)).unbind(1)
+    if not bool(((moved - v * ones).abs() <= SAME * (v * ones).abs()).all()):
+        return None
+    return ones.to(like)
 
 
 def output_covariance(cap: Capture, noise: WeightNoise) -> Tensor:

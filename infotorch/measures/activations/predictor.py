@@ -28,7 +28,7 @@ class _Outputs(nn.Module):
 def summed_losses(task: Task, x: Any, y: Tensor, noise: WeightNoise, draws: Tensor) -> tuple[float, Tensor]:
     """The losses of a batch added up: at the model's weights, and at each of ``draws`` [K, P], float64 [K]."""
     plain = float(task.losses(task.outputs(x), y).double().sum())
-    outputs = _Outputs(task).eval()
+    outputs = _Outputs(task)
     parameters = task.parameters()
     noisy = []
     for flat in draws:

@@ -27,7 +27,7 @@ def covariance_slopes(task: Task, x: Tensor, noise: WeightNoise) -> Tensor:
     for n in range(len(x)):
         x_n = x[n : n + 1].detach().requires_grad_()
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused attention has no double backward
-            z = task.outputs(x_n)[0]
+            z = task.outputs(x_n.clone())[0]
             rows = [_gradient(z_i, parameters) for z_i in z]
         J = torch.stack([flattened(row, noise.shapes) for row in rows]).detach().double()  # [D, P]
         noisy = split(noise.times(J.mT).mT, noise.shapes)  # {name: [D, *shape]}

@@ -82,8 +82,8 @@ def test_golden_nuisance():
 def test_golden_hidden_layer(covariance_term):
     g = golden()
     found = activations_information(
-        Task(golden_net(g)), g["net_X"][:1], layers="1", posterior=g["net_Sw"], tau=0.3, covariance_term=covariance_term,
-        tangents={f"e{i}": torch.eye(4).double()[i : i + 1] for i in range(4)},
+        Task(golden_net(g)), g["net_X"][:1], layers="1", posterior=g["net_Sw"], tau=0.3,
+        covariance_term=covariance_term, tangents={f"e{i}": torch.eye(4).double()[i : i + 1] for i in range(4)},
     )["1"]  # fmt: skip
     F = g["hidden_mean"] + covariance_term * g["hidden_cov"]
     close(found.trace, F.trace()[None])
@@ -182,15 +182,16 @@ def test_scaling_inputs_of_a_linear_layer(rng):
     close(two.trace, one.trace / 4, rtol=1e-12)
 
 
-def test_two_equal_reads_of_correlated_weights():
-    """Z = (w1 + w2) x with correlation rho: precision 1 / (2 (1 + rho)) of an independent unit weight's."""
+def test_golden_correlation():
+    """Of two weights with correlation rho one is read: the precision is 1, where the paper's print has 1/(1 - rho²)."""
+    g = golden()
     model = nn.Linear(2, 1, bias=False).double().eval()
-    model.weight.data = torch.ones(1, 2).double()
-    x = torch.ones(1, 2).double()
-    for rho in (0.0, 0.9):
-        Sigma = torch.tensor([[1, rho], [rho, 1]]).double()
+    nn.init.ones_(model.weight)
+    x = torch.tensor([[1, 0]], dtype=torch.float64)
+    for rho, ratio in zip(g["redundant_rho"], g["redundant_precision_over_printed"], strict=True):
+        Sigma = torch.eye(2, dtype=torch.float64) + rho * torch.eye(2, dtype=torch.float64).flip(0)
         found = activations_information(Task(model, loss="mse"), x, layers="", posterior=Sigma, tau=1.0)[""]
-        close(found.trace, torch.tensor([2 / (2 + 2 * rho)]))
+        close(found.trace / (2 * torch.linalg.inv(Sigma)[0, 0]), ratio[None])
 
 
 def test_dead_units_are_dropped_and_counted(rng):
@@ -221,9 +222,6 @@ def test_units_that_say_the_same_are_one_direction():
     """Two equal units are one of rank; a third that follows x without noise of its own is told, and left out."""
     model = nn.Sequential(nn.Linear(2, 2, bias=False)).double().eval()
     x = torch.tensor([[1.0, 2.0]]).double()
-
-    def forward(model, x):
-        return model(x)
 
     class Repeated(nn.Module):
         def __init__(self):
@@ -308,6 +306,16 @@ def test_an_in_place_activation_after_the_layer_is_not_read(rng):
     x = torch.randn(5, 4, dtype=torch.float64, generator=rng)
     found = activations_information(Task(model, loss="mse"), x, layers="0", posterior=torch.ones(15), tau=0.1)["0"]
     assert found.dropped.tolist() == [0] * 5
+
+
+def test_a_model_that_changes_its_input_in_place(rng):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 3)).double().eval()
+    x = torch.randn(5, 4, dtype=torch.float64, generator=rng).abs()
+    options = {"posterior": torch.ones(15), "tau": 0.1, "covariance_term": True}
+    found = activations_information(Task(model, loss="mse"), x.clone(), layers="1", **options)["1"]
+    plain = activations_information(Task(model[1], loss="mse"), x, layers="", **options)[""]
+    close(found.I_tau, plain.I_tau)
 
 
 def test_the_model_is_left_as_it_was(rng):

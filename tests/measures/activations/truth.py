@@ -18,7 +18,7 @@ def jacobians(model, x: Tensor, layer=None) -> tuple[Tensor, Tensor]:
 
 
 def divergence_hessian(forward, parameters: list[nn.Parameter], x: Tensor, Sigma: Tensor) -> Tensor:
-    """Hessian at e = 0 of KL(N(f(x), S(x)) || N(f(x + e), S(x + e))) with S = J_w Sigma J_w^T, [I, I], of one sample."""
+    """Hessian [I, I] at e = 0 of KL(N(f(x), S(x)) || N(f(x + e), S(x + e))), S = J_w Sigma J_w^T, of one sample."""
 
     def moments(x: Tensor) -> tuple[Tensor, Tensor]:
         z = forward(x[None]).flatten()

@@ -36,7 +36,7 @@ def variational(
     r"""A copy of the network with a Gaussian over its weights, for :math:`\min E_Q[L] + \beta\,\mathrm{KL}(Q \| P)`.
 
     :math:`Q = N(\mu, \mathrm{diag}\,\sigma^2)` or a Kronecker :math:`N(M, U \otimes V)`,
-    :math:`P = N(w_0, \lambda^2 I)` with one :math:`\lambda^2` a layer (Achille and Soatto, arXiv 1706.01350, section 4).
+    :math:`P = N(w_0, \lambda^2 I)` with one :math:`\lambda^2` a layer (Achille, Soatto, arXiv 1706.01350, section 4).
     L is the loss *summed* over samples, so that beta = 1 is the negative evidence bound; with a mean loss
     divide beta by N. Train it by any optimizer, adding ``beta * q.kl()``, or by ``fit_variational``.
 
@@ -58,7 +58,7 @@ def variational(
         init: The first variances: ``"rule"``: 0.05 times the variance of a unit's weights; ``"fisher"``:
             beta / (F + beta / lambda^2), the optimum where the loss is quadratic.
         fisher: For ``init="fisher"``: the diagonal F of the Fisher matrix summed over samples, flat [P] or by name, as
-            ``infotorch.fisher(task, data, structure="diag").diag()``.
+            ``infotorch.fisher(task, data, structure="diagonal").diag()``.
         beta: For ``init="fisher"``.
 
     Returns:
@@ -246,7 +246,7 @@ def _first_variances(
         given = "none" if fisher is None else f"init={init!r}"
         raise ConfigError(
             f'{WHERE}: fisher must come with init="fisher", and the other way round; got {given}. Pass '
-            'fisher=infotorch.fisher(task, data, structure="diag").diag().'
+            'fisher=infotorch.fisher(task, data, structure="diagonal").diag().'
         )
     if init == "rule":
         return None

@@ -10,6 +10,7 @@ from infotorch.pipeline.planning import ScorePlan, score_plan
 from infotorch.pipeline.retraining import retrain_accuracy
 from infotorch.pipeline.scoring import score
 from infotorch.pipeline.summarizing import Summary, summarize, summarize_scores
+from infotorch.pipeline.sweeping import Sweep, SweepError, read_sweep, sweep_beta
 from infotorch.pipeline.trajectory import Trajectory
 
 __all__ = [
@@ -17,17 +18,21 @@ __all__ = [
     "FidelityCurve",
     "ScorePlan",
     "Summary",
+    "Sweep",
+    "SweepError",
     "Trajectory",
     "attribution",
     "compare_summary",
     "fidelity_curve",
     "keep_bounds",
     "keep_fidelity_curve",
+    "read_sweep",
     "retrain_accuracy",
     "score",
     "score_checkpoints",
     "score_plan",
     "summarize",
     "summarize_scores",
+    "sweep_beta",
     "train_limit",
 ]

@@ -6,6 +6,7 @@ figure 2): random labels are given up before beta = 1, true ones later, and a ne
 sample the more labels are random.
 """
 
+import itertools
 import sys
 import tempfile
 
@@ -40,7 +41,7 @@ def misses(sweep: Sweep) -> list[str]:
     kl = [row["kl"] for row in sweep.means() if row["beta"] == min(BETAS)]
     true, random = (sweep.collapse(level) for level in (0.0, 1.0))
     found = []
-    if not all(a < b for a, b in zip(kl, kl[1:], strict=False)):
+    if not all(a < b for a, b in itertools.pairwise(kl)):
         found.append(f"KL/N at the smallest beta doesn't rise with the share of random labels: {kl}")
     if random is None or random >= 1:
         found.append(f"random labels are not given up before beta = 1 but at {random}")

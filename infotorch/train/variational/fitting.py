@@ -164,6 +164,7 @@ class _Training:
         self.beta, self.steps, self.batch, self.rise, self.seed = beta, steps, batch, warmup * steps, seed
         self.optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr)
         self.step = 0
+        self._drawn_from = device_states(y.device)
         self.history: list[dict[str, float]] = []
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
         self._config = {"beta": beta, "steps": steps, "batch_size": batch, "lr": lr, "warmup": warmup, "seed": seed,
@@ -186,6 +187,7 @@ class _Training:
         x, y = self.x[rows], self.y[rows]
         beta = self.beta * min(1.0, (self.step + 1) / self.rise) if self.rise else self.beta
         model.train()
+        self._drawn_from = device_states(y.device)
         loss = self.task.losses(_rows(model(x)), y).double().sum() * (N / self.batch)
         kl = model.kl()
         total = loss + beta * kl.to(loss.device)
@@ -203,6 +205,7 @@ class _Training:
         if value.isfinite():
             return
         found = first_bad_gradient({"network": self.model.network}) if what == "gradient" else None
+        restore_device(x.device, self._drawn_from)  # the same noise again
         layer = found[0] if found else first_bad_output("network", self.model.network, lambda _: self.model(x))
         place = "in the KL or a loss, every output being finite" if layer is None else f"first in {layer}"
         raise DivergenceError(

@@ -16,11 +16,12 @@ from torch import nn
 
 from benchmarks.record import append, read
 from infotorch import Sweep, Task, sweep_beta
+from infotorch.pipeline.sweep_cells import SweepRow
 
 FILE = "weights-sweep.jsonl"
 BETAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 CORRUPTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
-SEEDS, N, N_TEST = 3, 200, 1000
+SEEDS, N, N_TEST, C = 3, 200, 1000, 10
 OPTIONS = {"noise": "local", "prior_var": "learned", "steps": 1200, "lr": 1e-2}
 
 
@@ -29,7 +30,7 @@ def swept(out: str) -> Sweep:
     bunch = load_digits()
     order = torch.randperm(len(bunch.target), generator=torch.Generator().manual_seed(0))[: N + N_TEST]
     x, y = torch.tensor(bunch.data / 16, dtype=torch.float32)[order], torch.tensor(bunch.target)[order]
-    model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10))
+    model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, C))
     return sweep_beta(
         Task(model), (x[:N], y[:N]), test_data=(x[N:], y[N:]), betas=BETAS, corruptions=CORRUPTIONS, seeds=SEEDS,
         out=out, progress=lambda stage, done, total, note: print(f"{done}/{total} {note}", flush=True), **OPTIONS,
@@ -50,10 +51,21 @@ def misses(sweep: Sweep) -> list[str]:
     return found
 
 
-def last() -> list[dict[str, float]]:
-    """The rows of the last run's lines."""
+def last() -> Sweep:
+    """That of the last run's lines."""
     lines = read(FILE)[-len(BETAS) * len(CORRUPTIONS) * SEEDS :]
-    return [line["case"] | line["row"] for line in lines]
+    return Sweep(rows=tuple(SweepRow(**line["case"], **line["row"]) for line in lines), num_samples=N, num_classes=C)
+
+
+def table() -> str:
+    """The last lines' means, as docs/variational.md shows them: training accuracy, KL/N."""
+    means = {(row["corruption"], row["beta"]): row for row in last().means()}
+    rows = ["| random labels | " + " | ".join(f"beta {beta:g}" for beta in BETAS) + " |", "| --- |" * (1 + len(BETAS))]
+    rows[1] = rows[1].replace("||", "|")
+    for level in CORRUPTIONS:
+        cells = [f"{means[level, beta]['train_acc']:.2f}, {means[level, beta]['kl']:.2f}" for beta in BETAS]
+        rows.append(f"| {100 * level:g} % | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
 
 
 def main() -> int:
@@ -63,6 +75,7 @@ def main() -> int:
         measured = row.as_dict()
         case = {name: measured.pop(name) for name in ("corruption", "beta", "seed")}
         append(FILE, "weights-sweep", case, {"row": measured, "N": N, **OPTIONS})
+    print(table())
     for text in (found := misses(sweep)):
         print(f"weights-sweep: {text}", file=sys.stderr)
     return len(found) > 0

@@ -200,6 +200,7 @@ def _prior_vars(prior_var: Any, paths: list[str]) -> dict[str, float] | None:
         if path not in prior_var:
             raise ConfigError(f"{WHERE}: prior_var must name every layer; got none for {path!r}. Add it.")
         value = prior_var[path]
+        value = value.item() if hasattr(value, "item") else value  # a tensor or an array of one number
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 < value < math.inf:
             raise ConfigError(

@@ -40,6 +40,7 @@ def test_the_prior_mean_is_that_of_the_moment_a_number_flat_or_by_name():
 def test_a_prior_variance_for_each_layer():
     q = variational(net(), prior_var={"0": 0.5, "2": 2.0})
     assert q.prior_var == {"0": 0.5, "2": 2.0}
+    assert variational(net(), prior_var=torch.tensor(0.5)).prior_var == {"0": 0.5, "2": 0.5}
 
 
 @pytest.mark.parametrize("granularity", ["weight", "filter"])

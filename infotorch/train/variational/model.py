@@ -87,7 +87,8 @@ class VariationalModel(nn.Module):
                 if layer.noise != "weight":
                     module = self._module(layer)
                     delta = draw(module, layer) if layer.noise == "flipout" else {}
-                    hook = module.register_forward_hook(partial(_noisy, layer=layer, delta=delta, called=called))
+                    noisy = partial(_noisy, layer=layer, delta=delta, called=called)
+                    hook = module.register_forward_hook(noisy, with_kwargs=True)
                     undo.callback(hook.remove)
             yield
 
@@ -136,11 +137,18 @@ class VariationalModel(nn.Module):
 
 
 def _noisy(
-    module: nn.Module, args: Any, output: Any, *, layer: NoisyLayer, delta: dict[str, Tensor], called: set[str]
+    module: nn.Module,
+    args: Any,
+    kwargs: Any,
+    output: Any,
+    *,
+    layer: NoisyLayer,
+    delta: dict[str, Tensor],
+    called: set[str],
 ) -> Tensor:
     """The hook that adds the noise to a layer's outputs."""
     called.add(layer.path)
-    x = args[0]
+    x = args[0] if args else kwargs["input"]
     if layer.noise == "flipout":
         return flipped(module, x, output, delta)
     if isinstance(module, nn.Linear) and x.dim() > 2 and x.shape[1 : channel_axis(module)].numel() > 1:

@@ -135,6 +135,15 @@ def test_weights_read_elsewhere_are_refused_not_left_without_noise():
     assert q.network.b.weight_logvar.grad.abs().min() > 0
 
 
+@pytest.mark.parametrize("noise", ["local", "flipout"])
+def test_inputs_may_be_named(noise):
+    q = variational(nn.Linear(4, 3), prior_var=0.1, noise=noise)
+    torch.manual_seed(0)
+    expected = q(X)
+    torch.manual_seed(0)
+    assert torch.equal(q(input=X), expected)
+
+
 @pytest.mark.parametrize("noise", NOISES)
 def test_every_parameter_of_an_attention_layer_has_noise(noise):
     """Its output projection is a Linear that is never called."""

@@ -25,6 +25,7 @@ bench: .built
 	$(PY) -m benchmarks.bounds.plugin
 	$(PY) -m benchmarks.bounds.ensembles
 	$(PY) -m benchmarks.limit
+	$(PY) -m benchmarks.weights.sweep
 
 bench-engine: .built $(PEERS)
 	$(PY) -m benchmarks.engine

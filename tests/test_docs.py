@@ -9,6 +9,7 @@ import torch
 from benchmarks.engine import coverage, nets, race, workloads
 from benchmarks.measures import baselines
 from benchmarks.scale import plan, summaries, usefulness
+from benchmarks.weights import sweep
 
 HOUSE = pathlib.Path(__file__).parents[1]
 PAGES = sorted((HOUSE / "docs").rglob("*.md"))
@@ -43,6 +44,12 @@ def test_scale_results_are_those_of_the_committed_lines():
 def test_summaries_are_those_of_the_committed_lines():
     """The table is what the benchmark prints of its last lines."""
     assert summaries.table() in (HOUSE / "docs/summarize.md").read_text(), "run python -m benchmarks.scale.summaries"
+
+
+def test_the_sweep_of_beta_is_that_of_the_committed_lines():
+    """The table is what the benchmark prints of its last lines, and the published effect is there."""
+    assert sweep.table() in (HOUSE / "docs/variational.md").read_text(), "run python -m benchmarks.weights.sweep"
+    assert not sweep.misses(sweep.last())
 
 
 def test_bounds_results_are_those_of_the_committed_lines():

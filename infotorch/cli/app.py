@@ -44,6 +44,7 @@ COMMANDS = {
     "scrub": Command("infotorch.cli.scrub", "Take what a network knows of some samples out of its weights."),
     "train": Command("infotorch.cli.train", "Train a classifier that doesn't memorise wrong labels.", "with --out"),
     "bound": Command("infotorch.cli.bound", "Bound the generalization gap, from many training runs.", "always"),
+    "sweep": Command("infotorch.cli.sweep", "Train with noisy weights at many betas, on random labels too.", "always"),
     "report": Command("infotorch.cli.report", "Write a run as one HTML file that opens without a network."),
     "show": Command("infotorch.cli.show", "Print the highest scores of a run."),
     "label-errors": Command("infotorch.cli.label_errors", "List the labels of a run that look wrong."),

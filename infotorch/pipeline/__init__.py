@@ -10,6 +10,7 @@ from infotorch.pipeline.planning import ScorePlan, score_plan
 from infotorch.pipeline.retraining import retrain_accuracy
 from infotorch.pipeline.scoring import score
 from infotorch.pipeline.summarizing import Summary, summarize, summarize_scores
+from infotorch.pipeline.sweeping import Sweep, SweepError, read_sweep, sweep_beta
 from infotorch.pipeline.trajectory import Trajectory
 from infotorch.pipeline.weighing import Weighed, weigh, weighed
 
@@ -18,6 +19,8 @@ __all__ = [
     "FidelityCurve",
     "ScorePlan",
     "Summary",
+    "Sweep",
+    "SweepError",
     "Trajectory",
     "Weighed",
     "attribution",
@@ -25,12 +28,14 @@ __all__ = [
     "fidelity_curve",
     "keep_bounds",
     "keep_fidelity_curve",
+    "read_sweep",
     "retrain_accuracy",
     "score",
     "score_checkpoints",
     "score_plan",
     "summarize",
     "summarize_scores",
+    "sweep_beta",
     "train_limit",
     "weigh",
     "weighed",

@@ -22,9 +22,20 @@ from infotorch.train.result import LimitInfo, LimitResult
 from infotorch.train.scores import limit_scores
 from infotorch.train.soft_limit import SoftLimitLoss
 from infotorch.train.trainer import LimitTrainer
+from infotorch.train.variational import (
+    ImproperKL,
+    MarginalPrior,
+    VariationalFit,
+    VariationalModel,
+    fit_variational,
+    log_uniform_kl,
+    marginal_prior,
+    variational,
+)
 
 __all__ = [
     "FisherTrace",
+    "ImproperKL",
     "LabelInfo",
     "LabelInfoMeter",
     "LimitInfo",
@@ -33,14 +44,20 @@ __all__ = [
     "LimitResult",
     "LimitRows",
     "LimitTrainer",
+    "MarginalPrior",
     "Memorised",
     "SoftLimitLoss",
+    "VariationalFit",
+    "VariationalModel",
     "fano_min_error",
+    "fit_variational",
     "flip_labels",
     "label_info_lower",
     "limit_gradient",
     "limit_scores",
+    "log_uniform_kl",
     "losses",
+    "marginal_prior",
     "max_memorised",
     "memorised_counts",
     "noise",
@@ -50,4 +67,5 @@ __all__ = [
     "pretrained_head",
     "replace_gradient",
     "transition_matrix",
+    "variational",
 ]

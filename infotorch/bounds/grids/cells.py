@@ -32,6 +32,7 @@ __all__ = [
     "may_be_labels",
     "seeded",
     "train",
+    "turn",
 ]
 
 CELLS = "cells"
@@ -138,6 +139,9 @@ class Learner:
         parts += [] if self.ensemble is None else [f"ensemble_size {self.ensemble_size}"]
         return ", ".join(parts)
 
+    def __call__(self, job: Job) -> Trained | Failure:
+        return train(self, job)
+
 
 def ensemble_size_of(versions: str) -> int | None:
     """The ``ensemble_size`` in a cell's versions; ``None`` where no ensemble made it."""
@@ -151,7 +155,7 @@ _turn = threading.RLock()
 
 def train(learner: Learner, job: Job) -> Trained | Failure:
     """The predictions of the job's cells."""
-    with _turn, _threads(learner.threads):
+    with turn(learner.threads):
         begun = time.perf_counter()
         try:
             predictions = _together(learner.ensemble, job) if learner.ensemble is not None else _singly(learner, job)
@@ -286,14 +290,16 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with threadpoolctl.threadpool_limits(count):
-            yield
-    finally:
-        torch.set_num_threads(before)
+def turn(threads: int) -> Iterator[None]:
+    """One job at a time in this process, with so many threads."""
+    with _turn:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            with threadpoolctl.threadpool_limits(threads):
+                yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def _plain(predictions: Any) -> Any:

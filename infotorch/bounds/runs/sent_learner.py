@@ -4,12 +4,14 @@ import os
 import pickle
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from loky.backend import reduction
 
 from infotorch import errors
-from infotorch.bounds.grids.cells import Failure, Job, Learner, Trained, failure_of, train
+from infotorch.bounds.grids.cells import Failure, failure_of
 from infotorch.store.files import refusals
 
 __all__ = ["keep", "there_is", "train_here", "write_learner"]
@@ -18,7 +20,7 @@ WATCH = 1.0
 """Seconds between two looks of a worker whether its parent is alive."""
 
 
-def write_learner(learner: Learner, file: Path) -> None:
+def write_learner(learner: Callable[[Any], Any], file: Path) -> None:
     """Writes the learner for processes to read.
 
     Raises:
@@ -36,7 +38,7 @@ def write_learner(learner: Learner, file: Path) -> None:
 
 
 _unread: list[Path] = []
-_kept: list[Learner] = []
+_kept: list[Callable[[Any], Any]] = []
 """A worker process's learner: it is read once, for it may hold the whole data."""
 
 
@@ -60,9 +62,9 @@ def there_is(_: int) -> int:
     return os.getpid()
 
 
-def train_here(job: Job) -> Trained | Failure:
+def train_here(job: Any) -> Any:
     """What comes of the job in this process."""
-    return _read() or train(_kept[0], job)
+    return _read() or _kept[0](job)
 
 
 def _read() -> Failure | None:

@@ -6,40 +6,45 @@ import os
 import queue as queues
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import loky
 
-from infotorch.bounds.grids.cells import Failure, Job, Learner, Trained, failure_of, train
+from infotorch.bounds.grids.cells import Failure, failure_of
 from infotorch.bounds.runs.sent_learner import keep, there_is, train_here, write_learner
 
 __all__ = ["elsewhere", "here", "processes"]
 
-Outcomes = Generator[tuple[Job, Trained | Failure], None, None]
+J = TypeVar("J")
+R = TypeVar("R")
+Work = Callable[[J], R | Failure]
+"""What is done with a job: it gives what came of it, a ``Failure`` where that is nothing, and doesn't raise."""
+Outcomes = Generator[tuple[J, R | Failure], None, None]
 """Each job with what came of it. A consumer who appends to the queue in between has that done too."""
-Future = futures.Future[Trained | Failure]
+Future = futures.Future[Any]
 DIED = "its process died, perhaps out of memory"
 
 
-def here(queue: deque[Job], learner: Learner) -> Outcomes:
+def here(queue: deque[J], learner: Work[J, R]) -> Outcomes[J, R]:
     """One after the other, in this process."""
     while queue:
         job = queue.popleft()
-        yield job, train(learner, job)
+        yield job, learner(job)
 
 
-def elsewhere(queue: deque[Job], learner: Learner, executor: futures.Executor) -> Outcomes:
+def elsewhere(queue: deque[J], learner: Work[J, R], executor: futures.Executor) -> Outcomes[J, R]:
     """All at once in the user's executor, which decides on their order and on what a lost worker means."""
-    running: dict[Future, Job] = {}
-    refused: deque[tuple[Job, Failure]] = deque()
+    running: dict[Future, J] = {}
+    refused: deque[tuple[J, Failure]] = deque()
     finished: queues.SimpleQueue[Future] = queues.SimpleQueue()  # futures.wait waits for ever for a cancelled one
     try:
         while queue or running or refused:
             while queue:
                 job = queue.popleft()
                 try:
-                    future = executor.submit(train, learner, job)
+                    future = executor.submit(learner, job)
                 except RuntimeError as error:  # it's broken, or shut down; what it has done is still to be had
                     refused.append((job, failure_of(error)))
                     continue
@@ -55,14 +60,14 @@ def elsewhere(queue: deque[Job], learner: Learner, executor: futures.Executor) -
             future.cancel()
 
 
-def _outcome(future: Future) -> Trained | Failure:
+def _outcome(future: Future) -> Any:
     if future.cancelled():
         return Failure(reason="the executor cancelled it")
     error = future.exception()  # not the learner's: a worker that died, a result that can't be sent
     return future.result() if error is None else failure_of(error)
 
 
-def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float | None, file: Path) -> Outcomes:
+def processes(queue: deque[J], learner: Work[J, R], workers: int, timeout: float | None, file: Path) -> Outcomes[J, R]:
     """In ``workers`` processes; one that hangs or dies is replaced, and the jobs of the others are begun again.
 
     The learner is written to ``file``, which is gone afterwards: sent through pipes, a large one would be in memory
@@ -71,8 +76,8 @@ def processes(queue: deque[Job], learner: Learner, workers: int, timeout: float 
     A job is handed over when a worker is free for it, so its time runs from there. When a process dies, the executor
     can't say which job killed it: the ones that ran are run again one by one, and who dies alone is the one.
     """
-    suspects: deque[Job] = deque()
-    running: dict[Future, tuple[Job, float]] = {}
+    suspects: deque[J] = deque()
+    running: dict[Future, tuple[J, float]] = {}
     alone = False
     crew = _Crew(file, workers, warm=timeout is not None)
     try:
@@ -137,7 +142,7 @@ class _Crew:
         """Whether the next job is the first of its processes."""
         return self._pool is None
 
-    def submit(self, job: Job) -> Future:
+    def submit(self, job: Any) -> Future:
         """Begins the job; where crews are warm every process has read the learner before the first one.
 
         Raises:

@@ -79,7 +79,11 @@ def weighed(
     tell("information in the weights", 0, steps)
     found = weights_information(task, (x, y), **options)
     tell("information in the weights", 1, steps)
-    traces = fisher_trace(task, (x, y), labels=found.labels)
+    kinds: dict[str, Any] = {"exact": "exact", "empirical": "empirical", "sampled": "mc", "sketch": "sketch"}
+    labels = kinds[found.labels]
+    if labels in ("mc", "sketch"):
+        labels = labels, options.get("passes", 1), options.get("seed", 0)
+    traces = fisher_trace(task, (x, y), labels=labels)
     tell("information in the weights", 2, steps)
     notes: dict[str, Any] = {"weights": _of_weights(found, traces, betas)}
     if activations is not None:

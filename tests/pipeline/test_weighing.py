@@ -40,6 +40,8 @@ def test_other_estimators_have_no_leverage(problem):
     found = pipeline.weighed(*problem, estimator="kfac")
     assert list(found.scores.columns) == ["fisher_trace"] and found.notes["weights"]["per_layer_of"] == "nats"
     assert "activations" not in found.notes
+    for labels in ("sketch", "sampled", "empirical"):
+        assert pipeline.weighed(*problem, estimator="diag", labels=labels).notes["weights"]["trace"]["total"] > 0
     sampled = pipeline.weighed(*problem, estimator="slq", probes=2, steps=4)
     note = sampled.notes["weights"]
     assert note["per_layer_of"] == "trace" and note["per_layer"] == note["trace"]["per_layer"] and note["stderr"] > 0

@@ -41,7 +41,7 @@ def _figure(what: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
     points: list[dict[str, Any]] = []
     for place, level in enumerate(levels):
         own = [row for row in rows if row["corruption"] == level and row[what] is not None]
-        for beta in sorted({row["beta"] for row in own}, reverse=True):  # names stand at the smallest, where lines part
+        for beta in sorted({row["beta"] for row in own}, reverse=True):
             y = scale * statistics.fmean(row[what] for row in own if row["beta"] == beta)
             points.append({"beta": beta, "y": y, "line": _name(level), "shown": number(y),
                            "color": CLASSES[place % len(CLASSES)]})  # fmt: skip
@@ -50,7 +50,7 @@ def _figure(what: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
         ends.setdefault(point["line"], []).append(point)
     told = "; ".join(f"{line} {found[-1]['shown']} to {found[0]['shown']}" for line, found in ends.items())
     betas = sorted({row["beta"] for row in rows})
-    between = f"beta = {number(betas[0])} to {number(betas[-1])}"
+    between = f"beta = {betas[0]:g} to {betas[-1]:g}"
     seeds = max(sum(1 for row in rows if (row["beta"], row["corruption"]) == (b, c)) for b in betas for c in levels)
     return Figure(
         id=f"sweep-{what.replace('_', '-')}",
@@ -64,7 +64,7 @@ def _figure(what: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
             caption=f"{axis} by beta",
             header=("Beta", *ends),
             rows=tuple(
-                (number(beta), *(next((p["shown"] for p in own if p["beta"] == beta), "") for own in ends.values()))
+                (f"{beta:g}", *(next((p["shown"] for p in own if p["beta"] == beta), "") for own in ends.values()))
                 for beta in betas
             ),
         ),
@@ -73,9 +73,12 @@ def _figure(what: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _spec(axis: str, points: list[dict[str, Any]], betas: Sequence[float]) -> dict[str, Any]:
     alt = require("report", "altair", "report")
-    names = line_names(points, "beta")
+    at = max(betas, key=lambda beta: _spread([point["y"] for point in points if point["beta"] == beta]))
+    height = _spread([point["y"] for point in points])
+    names = line_names([point for point in points if point["beta"] == at], "beta", height=height)
     left, right = 0.9 * betas[0], 1.1 * betas[-1]
-    beside = room(name["line"] for name in names)
+    first = at == betas[0]
+    beside = room(name["line"] for name in names) if first else 0.0
     scale = alt.Scale(type="log", domain=[left / (right / left) ** beside, right], nice=False)
     x = alt.X("beta:Q", title="Beta", scale=scale, axis=alt.Axis(values=list(betas), format="~g"))
     y = alt.Y("y:Q", title=axis, axis=alt.Axis(**ABOVE))
@@ -89,10 +92,17 @@ def _spec(axis: str, points: list[dict[str, Any]], betas: Sequence[float]) -> di
     layers = [
         base.mark_line(strokeWidth=2).encode(stroke=alt.Stroke("color:N", scale=None)),
         base.mark_point(filled=True, opacity=1, size=40).encode(fill=alt.Fill("color:N", scale=None)),
-        alt.Chart(alt.NamedData(name="names")).mark_text(align="right", dx=-8, fontSize=12, fill="var(--ink)")
+        alt.Chart(alt.NamedData(name="names")).mark_text(
+            align="right" if first else "left", dx=-8 if first else 8, fontSize=12, fill="var(--ink)"
+        )
         .encode(x=x, y="y:Q", text="line:N"),
     ]  # fmt: skip
     return specification(alt.layer(*layers).properties(width="container", height=360), rows=points, names=names)
+
+
+def _spread(values: Sequence[float]) -> float:
+    """Names stand where it is largest, for lines meet elsewhere."""
+    return max(values, default=0.0) - min(values, default=0.0)
 
 
 def _name(corruption: float) -> str:

@@ -21,14 +21,18 @@ def test_each_point_is_the_mean_over_seeds():
         ("0 % random", 0.1): 11, ("0 % random", 1.0): 2, ("50 % random", 0.1): 16, ("50 % random", 1.0): 2.5,
     })  # fmt: skip
     assert {p["y"] for p in accuracy.spec["datasets"]["rows"]} == {100.0, 10.0}
-    assert information.table.rows == (("0.100", "11.0", "16.0"), ("1.00", "2.00", "2.50"))
+    assert information.table.rows == (("0.1", "11.0", "16.0"), ("1", "2.00", "2.50"))
     assert "0 % random 11.0 to 2.00; 50 % random 16.0 to 2.50. Means over 2 seeds" in information.caption
     assert information.kind == accuracy.kind == "estimate"
 
 
-def test_names_stand_at_the_smallest_beta_apart():
-    names = transition(rows())[0].spec["datasets"]["names"]
-    assert [name["beta"] for name in names] == [0.1, 0.1] and len({name["y"] for name in names}) == 2
+def test_names_stand_where_the_lines_are_apart():
+    information, accuracy = transition([row | {"train_acc": row["beta"] ** row["corruption"] / 4} for row in rows()])
+    for figure in (information, accuracy):
+        names = figure.spec["datasets"]["names"]
+        assert [name["beta"] for name in names] == [0.1, 0.1] and len({name["y"] for name in names}) == 2
+    late = [row | {"kl": row["beta"] * (1 + row["corruption"])} for row in rows()]
+    assert {name["beta"] for name in transition(late)[0].spec["datasets"]["names"]} == {1.0}
 
 
 def test_the_specification_is_one_that_vega_draws():

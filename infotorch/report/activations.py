@@ -72,7 +72,7 @@ def _depth(note: Mapping[str, Any]) -> Figure:
 
 
 def _invariance(note: Mapping[str, Any], tangents: list[str]) -> Figure:
-    colors = dict(zip(tangents, CLASSES[4:] + CLASSES[:4], strict=False))
+    colors = dict(zip(tangents, (CLASSES[k] for k in (4, 2, 5, 6, 0, 1, 3)), strict=False))
     rows = [
         {"row": layer["name"], "x": layer["tangents"][name]["index"], "line": name, "color": colors[name],
          "shown": number(layer["tangents"][name]["index"])}

@@ -173,7 +173,7 @@ def weights_information(
     if per_layer:
         result.per_layer  # noqa: B018  (read, so that it is computed now, as the next line)
     if per_sample:
-        result.leverage  # noqa: B018
+        result.leverage  # noqa: B018  (likewise)
     if not (draws and family.drawable):
         return result
     return replace(result, measured=measured_rise(problem, result.posterior(), draws=draws, loss=seen.loss))

@@ -33,16 +33,15 @@ def test_kernel_is_the_jacobians_gram(name, batch_size):
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("memory_limit", [None, 200_000])
-def test_kernels_of_layers_add_up(name, memory_limit):
+def test_kernels_of_layers_add_up(name):
     """By the name of each pair, and all under one key."""
     task, x, K = case(name)
-    apart, outputs = layer_kernels(task, x, lambda pair: pair.name, memory_limit=memory_limit)
+    apart, outputs = layer_kernels(task, x, lambda pair: pair.name)
     assert_same(torch.stack(list(apart.values())).sum(0), K)
     for values in apart.values():
         assert_same_bits(values, values.permute(2, 3, 0, 1).contiguous())
-    together, _ = layer_kernels(task, x, lambda pair: "all", memory_limit=memory_limit)
-    assert_same_bits(together["all"], ntk(task, x, memory_limit=memory_limit).values)
+    together, _ = layer_kernels(task, x, lambda pair: "all")
+    assert_same_bits(together["all"], ntk(task, x).values)
     assert_same(outputs, task.outputs(x).detach())
 
 

@@ -109,17 +109,17 @@ def test_draws_are_those_of_their_seed(kind):
 def test_sketches_are_unbiased(name):
     """The diagonal of many passes' Fisher information, within 4 standard errors of the exact one."""
     task, x, _, arrays = golden(name)
-    G = flat(capture(task, x, seeds=("sketch", 500, 0))) * 500**0.5  # [N, K, P]
+    G = flat(capture(task, x, seeds=("sketch", 200, 0))) * 200**0.5  # [N, K, P]
     diagonals = G.square().sum(0)  # of each pass
     error = (diagonals.mean(0) - arrays["fisher_diag"]).abs()
-    assert bool((error <= 4.5 * diagonals.std(0) / 500**0.5 + 1e-12).all())
+    assert bool((error <= 4.5 * diagonals.std(0) / 200**0.5 + 1e-12).all())
 
 
 def test_positions_of_a_sketch_have_signs_of_their_own(rng):
     task, x, y = tokens(rng)
     exact = fisher(capture(task, (x, y), seeds="fisher"))
-    many = fisher(capture(task, (x, y), seeds=("sketch", 3000, 0)))
-    assert float((many - exact).norm() / exact.norm()) < 0.05
+    many = fisher(capture(task, (x, y), seeds=("sketch", 1000, 0)))
+    assert float((many - exact).norm() / exact.norm()) < 0.1
     y[0, 1] = y[2] = -100
     G = flat(capture(task, (x, y), seeds=("sketch", 2, 0)))
     assert not G[2].any() and G[0].any()

@@ -22,8 +22,8 @@ from infotorch.train import FisherTrace
 N, TRACED, BATCH, LR, EVERY = 300, 200, 50, 0.02, 4
 CLEAN = 60
 DEFICITS = (0, 5, 10, 20, 40)
-BATCHES = (5, 10, 30, 100)
-SEEDS = range(8)
+BATCHES = (10, 30, 100)
+SEEDS, BATCH_SEEDS = range(8), range(4)
 FILE = "fisher-trace.jsonl"
 
 
@@ -82,7 +82,7 @@ def main() -> None:
         runs = [trained(seed, deficit=deficit, batch=BATCH) for seed in SEEDS]
         _measured("deficit", {"epochs of deficit": deficit, "epochs after": CLEAN, "batch": BATCH}, runs)
     for batch in BATCHES:
-        runs = [trained(seed, deficit=0, batch=batch) for seed in SEEDS]
+        runs = [trained(seed, deficit=0, batch=batch) for seed in BATCH_SEEDS]
         _measured("batch size", {"epochs of deficit": 0, "epochs after": CLEAN, "batch": batch}, runs)
 
 
@@ -100,7 +100,7 @@ def _measured(benchmark: str, case: dict, runs: list[tuple[float, list[dict]]]) 
         "end": last,
     }
     print(case, measured)
-    append(FILE, benchmark, case | {"seeds": len(SEEDS), "samples": N, "traced": TRACED}, measured | {"curves": curves})
+    append(FILE, benchmark, case | {"seeds": len(runs), "samples": N, "traced": TRACED}, measured | {"curves": curves})
 
 
 def table(benchmark: str, by: str) -> str:

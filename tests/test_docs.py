@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.engine import coverage, nets, race, workloads
-from benchmarks.measures import baselines
+from benchmarks.measures import baselines, fisher_trace
 from benchmarks.scale import plan, summaries, usefulness
 from benchmarks.weights import sweep
 
@@ -32,6 +32,12 @@ def test_links_lead_somewhere(page):
 def test_baselines_are_those_of_the_committed_lines():
     """The table is what the benchmark prints of its last lines."""
     assert baselines.table() in (HOUSE / "docs/baselines.md").read_text(), "run python -m benchmarks.measures.baselines"
+
+
+def test_fisher_traces_are_those_of_the_committed_lines():
+    """The tables are what the benchmark prints of its last lines."""
+    page = (HOUSE / "docs/fisher-trace.md").read_text()
+    assert all(table in page for table in fisher_trace.tables()), "run python -m benchmarks.measures.fisher_trace"
 
 
 def test_scale_results_are_those_of_the_committed_lines():

@@ -21,11 +21,11 @@ def lanczos(matvec: Operator, probe: Tensor, steps: int) -> tuple[Tensor, Tensor
 
     Every new vector is made orthogonal to all before it, twice, so that no eigenvalue comes out several times. The loop
     ends early where the residual is at most 1e-10 of the largest Ritz value in absolute terms: the space then has all
-    directions of A that the probe has a part in, and quadratic forms are exact. In float64.
+    directions of A that the probe has a part in, and quadratic forms are exact. In float64, but for ``matvec``.
 
     Args:
-        matvec: v [n] -> A v [n]; v is float64 and of norm 1. A is not checked to be symmetric.
-        probe: v, [n], not zero.
+        matvec: v [n] -> A v [n]; v is of norm 1 and of the probe's dtype. A is not checked to be symmetric.
+        probe: v, [n], not zero; of integers it counts as float64.
         steps: Calls of ``matvec``, at most; more than n are never needed.
 
     Returns:
@@ -55,6 +55,7 @@ def coefficients(matvec: Operator, probe: Tensor) -> Iterator[tuple[float, float
     if probe.dim() != 1:
         raise ShapeError(f"lanczos: probe must be one vector [n]; got {list(probe.shape)}. Pass a probe at a time.")
     n, v = len(probe), probe.detach().double()
+    given = probe.dtype if probe.is_floating_point() else v.dtype
     size = float(v.norm())
     if not size < torch.inf:
         raise NumericsError("lanczos: probe must be finite; got NaN or infinity. Look at what it is made of.")
@@ -69,7 +70,7 @@ def coefficients(matvec: Operator, probe: Tensor) -> Iterator[tuple[float, float
             basis = torch.cat([basis, basis.new_empty(min(n - j, j), n)])
         basis[j] = v
         known = basis[: j + 1]
-        w = matvec(v)
+        w = matvec(v.to(given))
         if w.shape != v.shape:
             raise ShapeError(
                 f"lanczos: matvec must return a vector like its own [{n}]; got {list(w.shape)}. Correct matvec."

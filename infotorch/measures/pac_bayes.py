@@ -72,7 +72,7 @@ def pac_bayes(
     Example:
         >>> bound = pac_bayes(0.05, 300.0, 50_000, 0.05)
         >>> round(bound.value, 4), bound.vacuous
-        (0.0873, False)
+        (0.0862, False)
     """
     risk, kl, delta = float(risk), float(kl), float(delta)
     _check(risk, kl, n, delta, form, parameter)

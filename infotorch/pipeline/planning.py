@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infotorch import store
+from infotorch.capture.heap import give_back_memory
 from infotorch.data import Samples
 from infotorch.measures import UniqueInformation
 from infotorch.measures.measure import Measure, Progress
@@ -25,7 +26,6 @@ from infotorch.pipeline.streaming import (
     FeatureDtype,
     dtype_of,
     features_key,
-    give_back_memory,
     hashes_of_inputs,
     part_size_of,
 )

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from infotorch.blocks.features import Features
+from infotorch.capture.heap import give_back_memory
 from infotorch.data import Samples
 from infotorch.errors import NumericsError
 from infotorch.measures import UniqueInformation
@@ -25,7 +26,6 @@ from infotorch.pipeline.streaming import (
     Network,
     TwoPasses,
     dtype_of,
-    give_back_memory,
     hashes_of_inputs,
     moments_on_disk,
     stored,

@@ -1,7 +1,6 @@
 """Two passes over a data set of any size: features to disk, then scores from them, a part of the samples at a time."""
 
 import contextlib
-import ctypes
 import functools
 import shutil
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from infotorch.blocks.features import Features
+from infotorch.capture.heap import give_back_memory
 from infotorch.data import Samples, StreamedInputs, batches_of, hashes_of
 from infotorch.measures import UniqueInformation
 from infotorch.measures.digest import digest_of_model
@@ -260,16 +260,6 @@ def moments_on_disk(
         if progress:
             progress("moments", part.stop, len(samples))
     return ranks.total(tree, samples.y.device)
-
-
-def give_back_memory() -> None:
-    """Hand freed memory back to the system.
-
-    For aligned tensors of some MiB glibc does not find it again (its bug 14581), so that a run would grow with N.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _features(part: Part, first: int, last: int, y: torch.Tensor) -> Features:

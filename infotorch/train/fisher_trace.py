@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from infotorch.capture.heap import give_back_memory
 from infotorch.errors import ConfigError
 from infotorch.measures.fisher_trace import fisher_trace
 from infotorch.measures.measure import each_batch
@@ -64,6 +65,7 @@ class FisherTrace:
             found = fisher_trace(self.task, self.data, labels=self.labels, per_layer=self.per_layer)
             unit = fisher_trace(_unit_outputs(self.task), self.data, labels=self.labels, per_layer=False)
             loss, accuracy = _fit(self.task, self.data)
+        give_back_memory()  # beside a training's own tensors the process would grow by MiB a record
         row = {
             "step": step,
             "fisher_trace": found.total,

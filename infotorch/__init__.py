@@ -30,6 +30,7 @@ from infotorch.errors import (
     StoreError,
 )
 from infotorch.measures import (
+    Embedding,
     UniqueInformation,
     UniqueInformationResult,
     attribution_from_features,
@@ -38,6 +39,8 @@ from infotorch.measures import (
     laplace_sample_information_from_features,
     pair_interactions,
     sgd_unique_information,
+    task_distance,
+    task_embedding,
     unique_information_from_features,
     unique_information_from_kernel,
     unique_information_from_shared_kernel,
@@ -70,6 +73,7 @@ __all__ = [
     "DataError",
     "DivergenceError",
     "Duplicates",
+    "Embedding",
     "Estimate",
     "Gram",
     "Informativeness",
@@ -121,6 +125,8 @@ __all__ = [
     "store",
     "summarize",
     "summarize_scores",
+    "task_distance",
+    "task_embedding",
     "train",
     "unique_information_from_features",
     "unique_information_from_kernel",

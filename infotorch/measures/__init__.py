@@ -3,6 +3,7 @@
 from infotorch.measures.baselines import EL2N, GradientNorm, LabelQuality, Margin, SampleLoss
 from infotorch.measures.cross_entropy import CrossEntropyGGN, cross_entropy_ggn, cross_entropy_unique_information
 from infotorch.measures.detection import Detection, detection
+from infotorch.measures.embedding import Embedding, task_distance, task_embedding
 from infotorch.measures.from_kernel import unique_information_from_kernel, unique_information_from_shared_kernel
 from infotorch.measures.information import UniqueInformationResult
 from infotorch.measures.label_bounds import fano_min_error, label_info_lower, max_memorised
@@ -31,6 +32,7 @@ __all__ = [
     "REGISTRY",
     "CrossEntropyGGN",
     "Detection",
+    "Embedding",
     "GradientNorm",
     "LabelInfo",
     "LabelInfoMeter",
@@ -57,6 +59,8 @@ __all__ = [
     "memorised_counts",
     "pair_interactions",
     "sgd_unique_information",
+    "task_distance",
+    "task_embedding",
     "unique_information_from_features",
     "unique_information_from_kernel",
     "unique_information_from_shared_kernel",

@@ -7,9 +7,9 @@ import torch
 
 from infotorch.blocks.block import Block
 from infotorch.blocks.loading import Progress, batches, is_loader, of_batch, seeds_of_batch
-from infotorch.blocks.parts import Part, check_task, parts
+from infotorch.blocks.parts import Each, Part, check_task, parts
 from infotorch.blocks.plan import MEMORY_LIMIT
-from infotorch.blocks.sums import SUMS
+from infotorch.blocks.sums import SUMS, DiagonalSum
 from infotorch.capture import Capture
 from infotorch.capture.run import Fallback
 from infotorch.capture.seeds import Seeds
@@ -80,7 +80,9 @@ def fisher(
         raise unknown("fisher", "structure", str(structure), get_args(Structure))
     limit = MEMORY_LIMIT if memory_limit is None else memory_limit
     total = SUMS[structure](task.shapes, limit)
-    for part in _parts(task, data, labels, memory_limit, fallback, progress):
+    # Pairs of a Capture are the caller's, and whole.
+    each = total.each if isinstance(total, DiagonalSum) and not isinstance(task, Capture) else None
+    for part in _parts(task, data, labels, memory_limit, fallback, progress, each):
         total.add(part)
     return total.block()
 
@@ -92,6 +94,7 @@ def _parts(
     memory_limit: int | None,
     fallback: Fallback | None,
     progress: Progress | None,
+    each: Each | None,
 ) -> Iterator[Part]:
     if isinstance(task, Capture) and task.asked != (wanted := _seeds(labels, 0)):
         raise ConfigError(
@@ -104,7 +107,7 @@ def _parts(
         limit = MEMORY_LIMIT if memory_limit is None and seeds is not None else memory_limit
         options: dict[str, Any] = {"memory_limit": limit, "fallback": fallback, "try_whole": memory_limit is None}
         with of_batch(number, is_loader(data)):
-            yield from parts("fisher", task, batch, seeds=seeds, **options)
+            yield from parts("fisher", task, batch, seeds=seeds, each=each, by_seed=each is not None, **options)
 
 
 def _seeds(labels: Labels, number: int) -> Seeds | None:

@@ -7,9 +7,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from infotorch.blocks import fisher
 from infotorch.blocks.diagonal import Diagonal
-from infotorch.blocks.fisher import Labels
+from infotorch.blocks.fisher import Labels, fisher
 from infotorch.blocks.loading import Progress, batches, is_loader, of_batch, seeds_of_batch
 from infotorch.errors import ConfigError, DataError, unknown
 from infotorch.measures.embedding.embedding import Embedding, filter_means

@@ -112,15 +112,21 @@ class DiagonalSum:
         for pair in cap.pairs.values():
             self.each(pair)
         for pair in self.norms.values():
-            self.batch |= summed_squares(pair)
+            self._merge(summed_squares(pair))
         self.norms.clear()
-        for name, squares in self.batch.items():
-            # The first batch stays as it came; sums over batches are in float64.
-            self.parts[name] = squares if name not in self.parts else self.parts[name].double() + squares
+        self._merge(self.batch)
         self.batch.clear()
         for name in cap.unused:
             if name not in self.parts:
                 self.parts[name] = wide(cap.outputs.new_zeros(self.shapes[name]))
+
+    def _merge(self, batch: dict[str, Tensor]) -> None:
+        """The first batch stays as it came; sums over batches are in float64, in place."""
+        for name, squares in batch.items():
+            if name in self.parts:
+                self.parts[name] = self.parts[name].double().add_(squares)
+            else:
+                self.parts[name] = squares
 
     def block(self) -> Block:
         return Diagonal(shapes=self.shapes, values={name: self.parts[name] for name in self.shapes})
@@ -173,8 +179,8 @@ class KfacSum:
             layer, names = _kronecker(pair, again=part.seeds.start > 0), tuple(pair.shapes)
             if names in self.layers:
                 known = self.layers[names]
-                A = known.A if part.seeds.start else known.A.double() + layer.A
-                B = known.B.double() + layer.B
+                A = known.A if part.seeds.start else known.A.double().add_(layer.A)
+                B = known.B.double().add_(layer.B)
                 layer = replace(known, A=A, B=B, positions=known.positions + layer.positions)
             self.layers[names] = layer
         rest = {name: pair for name, pair in cap.pairs.items() if name not in factored}

@@ -1,0 +1,1 @@
+"""What curvature costs in time and memory."""

@@ -31,6 +31,7 @@ from infotorch.errors import (
 )
 from infotorch.measures import (
     ActivationsInformation,
+    Embedding,
     UniqueInformation,
     UniqueInformationResult,
     WeightsInformation,
@@ -45,6 +46,8 @@ from infotorch.measures import (
     pair_interactions,
     sgd_unique_information,
     shannon_information,
+    task_distance,
+    task_embedding,
     unique_information_from_features,
     unique_information_from_kernel,
     unique_information_from_shared_kernel,
@@ -83,6 +86,7 @@ __all__ = [
     "DataError",
     "DivergenceError",
     "Duplicates",
+    "Embedding",
     "Estimate",
     "Gram",
     "Informativeness",
@@ -146,6 +150,8 @@ __all__ = [
     "summarize",
     "summarize_scores",
     "sweep_beta",
+    "task_distance",
+    "task_embedding",
     "train",
     "unique_information_from_features",
     "unique_information_from_kernel",

@@ -68,7 +68,7 @@ LIBRARIES = {
     "vl_convert": {"report"},
     "PIL": {"report", "data"},
     "sklearn": {"bounds", "demo"},
-    "scipy": {"demo", "blocks"},
+    "scipy": {"demo", "blocks", "report"},
     "pandas": {"table", "curation"},
     "datasets": {"curation"},
     "loky": {"bounds"},

@@ -1,1 +1,1 @@
-"""Information in weights: what a network holds of its labels, true and random ones."""
+"""What a network holds of its labels, and what its curvature costs."""

@@ -26,6 +26,7 @@ __all__ = [
     "sample_slice",
     "second_moments",
     "seed_cotangents",
+    "seed_norms",
     "squared_norms",
     "summed_squares",
     "weight_rows",
@@ -201,13 +202,11 @@ def _matrices(pair: LayerPair, V: Tensor) -> Tensor:
 
 def summed_squares(pair: LayerPair) -> dict[str, Tensor]:
     """sum_r G[r]^2 over rows, element by element: {parameter name: [*shape]}."""
+    pair = seed_norms(pair) if pair.b.dim() == 4 and pair.T == 1 else pair
     weight, *bias = pair.shapes
     squares = []
     for g in range(pair.groups):
         one = group(pair, g)
-        if pair.b.dim() == 4 and pair.T == 1:  # seeds share the squares of a, so that those of b are added first
-            squares.append(ops.fisher(one.a, one.b.square().sum(1).sqrt(), **geometry(pair)))
-            continue
         rows = ops.fisher(one.a, weight_rows(one), **geometry(pair))  # [K * O, I]
         squares.append(rows.view(-1, pair.O, pair.I).sum(0) if pair.b.dim() == 4 else rows)
     W = squares[0] if pair.groups == 1 else torch.cat(squares)
@@ -215,6 +214,15 @@ def summed_squares(pair: LayerPair) -> dict[str, Tensor]:
     for name in bias:
         sums[name] = biases(pair).flatten(0, -2).square().sum(0).view(pair.shapes[name])
     return sums
+
+
+def seed_norms(pair: LayerPair) -> LayerPair:
+    """One seed whose squares at the one position are those of all: they share the squares of a."""
+    first, *others = pair.b.unbind(1)
+    squares = first.square()
+    for b in others:  # squares of all seeds at once would be K times as large, and torch's norm is 100 times as slow
+        squares.addcmul_(b, b)
+    return replace(pair, b=squares.sqrt_())
 
 
 def second_moments(pair: LayerPair, g: int) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from infotorch.blocks.loading import each_batch, is_loader, of_batch, seeds_of_b
 from infotorch.blocks.parts import Each, Part, check_task, parts
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.blocks.progress import Progress, Shown, shown
-from infotorch.blocks.sums import SUMS
+from infotorch.blocks.sums import SUMS, DiagonalSum
 from infotorch.capture import Capture
 from infotorch.capture.run import Fallback
 from infotorch.capture.seeds import Seeds
@@ -83,9 +83,11 @@ def fisher(
         raise unknown("fisher", "structure", str(structure), get_args(Structure))
     limit = MEMORY_LIMIT if memory_limit is None else memory_limit
     total = SUMS[structure](task.shapes, limit)
+    # Pairs of a Capture are the caller's, and whole.
+    each = total.each if isinstance(total, DiagonalSum) and not isinstance(task, Capture) else None
     with shown(progress) as tell:
         options: dict[str, Any] = {"memory_limit": memory_limit, "fallback": fallback, "progress": tell}
-        for part in fisher_parts("fisher", task, data, labels, **options):
+        for part in fisher_parts("fisher", task, data, labels, each=each, by_seed=each is not None, **options):
             total.add(part)
     return total.block()
 
@@ -100,6 +102,7 @@ def fisher_parts(
     fallback: Fallback | None = None,
     progress: Progress | None = None,
     each: Each | None = None,
+    by_seed: bool = False,
 ) -> Iterator[Part]:
     """Every sample, with every seed whose outer products the Fisher information is made of; see :func:`fisher`."""
     if isinstance(task, Capture) and task.asked != (wanted := _seeds(where, labels, 0)):
@@ -112,7 +115,7 @@ def fisher_parts(
         limit = MEMORY_LIMIT if memory_limit is None and seeds is not None else memory_limit
         options: dict[str, Any] = {"memory_limit": limit, "fallback": fallback, "try_whole": memory_limit is None}
         with of_batch(number, is_loader(data)):
-            yield from parts(where, task, batch, seeds=seeds, each=each, **options)
+            yield from parts(where, task, batch, seeds=seeds, each=each, by_seed=by_seed, **options)
 
 
 def _seeds(where: str, labels: Labels, number: int) -> Seeds | None:

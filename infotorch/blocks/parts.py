@@ -51,6 +51,7 @@ def parts(
     try_whole: bool = False,
     sides: int = 1,
     each: Each | None = None,
+    by_seed: bool = False,
 ) -> Iterator[Part]:
     """Every sample and seed of the batch once, in order; one part where no limit is given.
 
@@ -64,6 +65,7 @@ def parts(
         try_whole: The limit is not the caller's: a forward of the whole batch may find out whether it is kept.
         sides: How many parts are held at once, which share the limit.
         each: What to make of every pair, so that no more of them are held at once than that needs.
+        by_seed: It may be called for one seed of a pair after the other: what it makes adds up.
     """
     check_task(where, task)
     check_limit(where, memory_limit)
@@ -81,19 +83,25 @@ def parts(
     if batch is None:
         raise ConfigError(f"{where}: task must come with a batch; got none. Pass (x, y), or a Capture alone.")
     if memory_limit is None:
-        yield _whole(*captured(task, batch, Options(seeds=seeds, fallback=fallback), each))
+        yield _whole(*captured(task, batch, Options(seeds=seeds, fallback=fallback, by_seed=by_seed), each))
         return
-    if try_whole and (part := _at_once(task, batch, seeds, memory_limit, fallback, each)):
+    if try_whole and (part := _at_once(task, batch, seeds, memory_limit, fallback, each, by_seed)):
         yield part
         return
-    yield from _planned(where, task, batch, seeds, memory_limit, fallback, sides, each)
+    yield from _planned(where, task, batch, seeds, memory_limit, fallback, sides, each, by_seed)
 
 
 def _at_once(
-    task: Task, batch: Any, seeds: Seeds | None, memory_limit: int, fallback: Fallback | None, each: Each | None
+    task: Task,
+    batch: Any,
+    seeds: Seeds | None,
+    memory_limit: int,
+    fallback: Fallback | None,
+    each: Each | None,
+    by_seed: bool,
 ) -> Part | None:
     """The whole batch where it fits, which its forward tells; a plan costs passes of one sample besides."""
-    options = Options(seeds=seeds, memory_limit=memory_limit, fallback=fallback)
+    options = Options(seeds=seeds, memory_limit=memory_limit, fallback=fallback, by_seed=by_seed)
     try:
         return _whole(*captured(task, batch, options, each))
     except TooLarge:
@@ -152,6 +160,7 @@ def _planned(
     fallback: Fallback | None,
     sides: int,
     each: Each | None,
+    by_seed: bool,
 ) -> Iterator[Part]:
     """A sample's bytes are those that one sample leaves; what is drawn is drawn for the whole batch, then divided."""
     y = task.labels(batch) if is_curvature(seeds) else None
@@ -188,7 +197,7 @@ def _planned(
     for n in plan.samples:
         for k in plan.seeds:
             own = torch.stack([sent[i][n] for i in range(k.start, k.stop)]) if sent else seeds
-            options = Options(seeds=own, fallback=fallback, check=whole)
+            options = Options(seeds=own, fallback=fallback, check=whole, by_seed=by_seed)
             cap, found = captured(task, batch if whole else select(batch, n), options, each)
             yield Part(cap=cap, samples=n, seeds=k, N=N, K=K, found=found)
 

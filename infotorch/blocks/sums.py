@@ -10,7 +10,7 @@ from torch import Tensor
 from infotorch.blocks.arena import Arena
 from infotorch.blocks.block import Block
 from infotorch.blocks.diagonal import Diagonal
-from infotorch.blocks.factors import sample_slice, second_moments, summed_squares, write_gradients
+from infotorch.blocks.factors import sample_slice, second_moments, seed_norms, summed_squares, write_gradients
 from infotorch.blocks.full import Full
 from infotorch.blocks.kfac import Kfac, Kronecker
 from infotorch.blocks.low_rank import LowRank
@@ -19,7 +19,7 @@ from infotorch.capture import Capture, LayerPair
 from infotorch.errors import CaptureError, ConfigError, mebibytes
 from infotorch.linalg.symmetric import mirror
 
-__all__ = ["SUMS", "Sum"]
+__all__ = ["SUMS", "DiagonalSum", "Sum"]
 
 STRIP = 512
 """Rows of the full matrix that are multiplied at once, up to the diagonal."""
@@ -88,16 +88,45 @@ class DiagonalSum:
     def __init__(self, shapes: dict[str, torch.Size], limit: int) -> None:
         self.shapes = shapes
         self.parts: dict[str, Tensor] = {}
+        self.batch: dict[str, Tensor] = {}
+        self.norms: dict[str, LayerPair] = {}
+
+    def each(self, pair: LayerPair) -> None:
+        """Add a pair of this batch, or of one seed of it."""
+        weight = next(iter(pair.shapes))
+        if pair.T == 1 and pair.b.dim() == 4:  # multiplied by the squares of a when all seeds are there
+            norms = seed_norms(pair)
+            if weight in self.norms:
+                self.norms[weight].b.hypot_(norms.b)
+            else:
+                self.norms[weight] = norms
+            return
+        for name, squares in summed_squares(pair).items():
+            if name in self.batch:
+                self.batch[name] += squares
+            else:
+                self.batch[name] = squares
 
     def add(self, part: Part) -> None:
         cap = part.cap
         for pair in cap.pairs.values():
-            for name, squares in summed_squares(pair).items():
-                # The first batch stays as it came; sums over batches are in float64.
-                self.parts[name] = squares if name not in self.parts else self.parts[name].double() + squares
+            self.each(pair)
+        for pair in self.norms.values():
+            self._merge(summed_squares(pair))
+        self.norms.clear()
+        self._merge(self.batch)
+        self.batch.clear()
         for name in cap.unused:
             if name not in self.parts:
                 self.parts[name] = wide(cap.outputs.new_zeros(self.shapes[name]))
+
+    def _merge(self, batch: dict[str, Tensor]) -> None:
+        """The first batch stays as it came; sums over batches are in float64, in place."""
+        for name, squares in batch.items():
+            if name in self.parts:
+                self.parts[name] = self.parts[name].double().add_(squares)
+            else:
+                self.parts[name] = squares
 
     def block(self) -> Block:
         return Diagonal(shapes=self.shapes, values={name: self.parts[name] for name in self.shapes})
@@ -150,8 +179,8 @@ class KfacSum:
             layer, names = _kronecker(pair, again=part.seeds.start > 0), tuple(pair.shapes)
             if names in self.layers:
                 known = self.layers[names]
-                A = known.A if part.seeds.start else known.A.double() + layer.A
-                B = known.B.double() + layer.B
+                A = known.A if part.seeds.start else known.A.double().add_(layer.A)
+                B = known.B.double().add_(layer.B)
                 layer = replace(known, A=A, B=B, positions=known.positions + layer.positions)
             self.layers[names] = layer
         rest = {name: pair for name, pair in cap.pairs.items() if name not in factored}

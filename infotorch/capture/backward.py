@@ -84,6 +84,7 @@ def handed_over(
     each: Callable[[LayerPair], T],
     *,
     seeds: bool,
+    keep_graph: bool = False,
 ) -> dict[str, T]:
     """What ``each`` makes of every pair, by its first parameter, during one backward.
 
@@ -91,16 +92,18 @@ def handed_over(
 
     Args:
         total: What is differentiated.
-        calls: Products that reach it; taken out of the list.
+        calls: Products that reach it; taken out of the list, unless the graph is kept.
         cotangent: Of ``total``.
         graph: That of ``total``.
         selected: Parameters in question, by name.
         each: Run under no_grad.
         seeds: Pairs keep the axis of one seed.
+        keep_graph: There are more backwards to come.
     """
     found: dict[str, T] = {}
     edges, waiting = _awaited(calls)
-    calls.clear()
+    if not keep_graph:
+        calls.clear()
 
     def arrive(place: int, grad: Tensor | None) -> None:
         part, own = waiting[place]
@@ -115,7 +118,7 @@ def handed_over(
             pairs = assemble(complete, grads, parameters, None, seeds=seeds)
             found.update((next(iter(pair.shapes)), each(pair)) for pair in pairs.values())
 
-    _run_backward(total, edges, graph.ends(edge.node for edge in edges), cotangent, arrive, keep_graph=False)
+    _run_backward(total, edges, graph.ends(edge.node for edge in edges), cotangent, arrive, keep_graph=keep_graph)
     return found
 
 

@@ -102,6 +102,8 @@ class Options:
     fallback: Fallback | None = None
     check: bool = True
     verify: bool = False
+    by_seed: bool = False
+    """What is made of a pair adds up over seeds: where pairs are large, it may be given one seed after the other."""
 
 
 HELD_BYTES = 16 * 2**20
@@ -117,7 +119,8 @@ def captured(
     """A Capture; or one without pairs, and what ``each`` made of them under no_grad, in parameter order.
 
     Where pairs are large, those of a loss or of one seed are handed over during the backward: the whole takes little
-    more memory than a plain forward and backward.
+    more memory than a plain forward and backward. Those of several seeds are where ``options.by_seed`` says so; then
+    what ``each`` makes of the last is returned.
     """
     check_seeds(options.seeds)
     check_limit("capture", options.memory_limit)
@@ -213,17 +216,20 @@ def _backward(
     check_inputs_kept(calls)
     sent = cotangents(task, seeds, fwd.outputs, fwd.y)
     nbytes = sum(call.nbytes(len(sent)) for call in calls)
-    check_memory(nbytes, options.memory_limit)
     # Half precision rounds each sample's products, and those of a batch in another order.
     rtol = max([RTOL, *(4 * torch.finfo(call.dtype).eps for call in calls)])
     unit = unit_call(seeds, fwd.outputs, calls)
     pairs: dict[str, LayerPair] = {}
     found: dict[str, T] = {}
-    hand_over = each if len(sent) == 1 and unit is None and not verify and nbytes > HELD_BYTES else None
+    singly = len(sent) == 1 or options.by_seed
+    hand_over = each if singly and unit is None and not verify and nbytes > HELD_BYTES else None
+    check_memory(sum(call.nbytes(1) for call in calls) if hand_over else nbytes, options.memory_limit)
     with _recomputing(fwd.layers, fwd.seen, verdict, fwd.N):
         upstream = _upstream(total, fwd.outputs, sent, selected, fallen) if fallen else []
         if hand_over:
-            found = handed_over(total, calls, sent[0], graph, selected, hand_over, seeds=seeds is not None)
+            for k, cotangent in enumerate(sent):
+                keep = {"seeds": seeds is not None, "keep_graph": k < len(sent) - 1}
+                found = handed_over(total, calls, cotangent, graph, selected, hand_over, **keep)
         else:
             grads = gradients(total, calls, sent, unit, graph, keep_graph=verify)
         truth = batch_gradient(total, selected, sent) if verify else {}

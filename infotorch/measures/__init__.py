@@ -9,6 +9,7 @@ from infotorch.measures.activations import (
 from infotorch.measures.baselines import EL2N, GradientNorm, LabelQuality, Margin, SampleLoss
 from infotorch.measures.cross_entropy import CrossEntropyGGN, cross_entropy_ggn, cross_entropy_unique_information
 from infotorch.measures.detection import Detection, detection
+from infotorch.measures.embedding import Embedding, task_distance, task_embedding
 from infotorch.measures.fisher_spectrum import FisherSpectrum, SpectralSum, fisher_spectrum
 from infotorch.measures.fisher_trace import FisherTraceResult, fisher_trace
 from infotorch.measures.from_kernel import unique_information_from_kernel, unique_information_from_shared_kernel
@@ -44,6 +45,7 @@ __all__ = [
     "ActivationsInformation",
     "CrossEntropyGGN",
     "Detection",
+    "Embedding",
     "FisherSpectrum",
     "FisherTraceResult",
     "GradientNorm",
@@ -84,6 +86,8 @@ __all__ = [
     "pair_interactions",
     "sgd_unique_information",
     "shannon_information",
+    "task_distance",
+    "task_embedding",
     "unique_information_from_features",
     "unique_information_from_kernel",
     "unique_information_from_shared_kernel",

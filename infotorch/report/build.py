@@ -15,7 +15,7 @@ from infotorch.errors import StoreError, require
 from infotorch.report.page import content
 from infotorch.report.view import Run, view
 
-__all__ = ["build"]
+__all__ = ["build", "embedded_json", "file_text", "javascript"]
 
 SCRIPTS = ("numbers.js", "samples.js", "charts.js", "flags.js", "panel.js", "brush.js", "main.js")
 STYLES = ("style.css", "parts.css", "print.css")
@@ -66,9 +66,9 @@ def render(page: dict[str, Any]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    style = "\n".join(_file(name) for name in STYLES)
-    script = '(() => {\n"use strict";\n' + "\n".join(_file(name) for name in SCRIPTS) + "\n})();"
-    runtime = _runtime()
+    style = "\n".join(file_text(name) for name in STYLES)
+    script = '(() => {\n"use strict";\n' + "\n".join(file_text(name) for name in SCRIPTS) + "\n})();"
+    runtime = javascript()
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src {_digest(style)}; script-src {_digest(runtime)} {_digest(script)}"
@@ -92,13 +92,14 @@ def embedded_json(value: Any) -> str:
 
 
 @functools.cache
-def _runtime() -> str:
+def javascript() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script."""
     text: str = require("report", "vl_convert", "report").javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def _file(name: str) -> str:
+def file_text(name: str) -> str:
+    """A file of this room."""
     return importlib.resources.files("infotorch.report").joinpath(name).read_text(encoding="utf-8")
 
 

@@ -1,4 +1,5 @@
 import copy
+import importlib
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from infotorch.blocks import fisher, sums
 from infotorch.capture import capture
 from infotorch.errors import CaptureError
 from infotorch.task import Task
-from tests.blocks.cases import Gated, case
+from tests.blocks.cases import MODELS, Gated, case
 from tests.laws import assert_same
 
 
@@ -18,6 +19,31 @@ def test_pieces_of_rows_do_not_change_the_full_matrix(step, monkeypatch):
     monkeypatch.setattr(sums, "ROWS_BYTES", step)
     monkeypatch.setattr(sums, "STRIP", 7)
     assert_same(fisher(made.task, made.batch).dense(), torch.einsum("ncp,ncq->pq", made.J, made.J))
+
+
+@pytest.mark.parametrize("labels", ["exact", ("mc", 3, 0)])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_diagonal_taken_seed_by_seed_is_that_of_all_at_once(name, labels, monkeypatch):
+    made = case(name)
+    whole = fisher(made.task, made.batch, structure="diagonal", labels=labels)
+    taken = []
+    add = sums.DiagonalSum.each
+    monkeypatch.setattr(sums.DiagonalSum, "each", lambda total, pair: (taken.append(pair.b.shape), add(total, pair)))
+    monkeypatch.setattr(importlib.import_module("infotorch.capture.run"), "HELD_BYTES", -1)
+    split = fisher(made.task, made.batch, structure="diagonal", labels=labels)
+    assert_same(split.diag(), whole.diag())
+    assert taken and all(shape[1] == 1 for shape in taken)
+
+
+def test_a_diagonal_needs_room_for_one_seed_alone(monkeypatch):
+    """Three would not fit, as they must where pairs are held."""
+    monkeypatch.setattr(importlib.import_module("infotorch.capture.run"), "HELD_BYTES", -1)
+    task = Task(nn.Sequential(nn.Linear(4, 100), nn.Tanh(), nn.Linear(100, 10)).double().eval())
+    x = torch.randn(1, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    limit = 8 * (4 + 100 + 100 + 10) + 100
+    truth = fisher(task, x, structure="diagonal").diag()
+    monkeypatch.setattr(importlib.import_module("infotorch.blocks.fisher"), "MEMORY_LIMIT", limit)
+    assert_same(fisher(task, x, structure="diagonal").diag(), truth)
 
 
 @pytest.mark.parametrize("structure", ["full", "diagonal", "low_rank", "kfac"])

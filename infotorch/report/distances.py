@@ -1,0 +1,182 @@
+"""Distances of all pairs of things, as a heat map with the tree of what is near on its left."""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from infotorch.errors import ShapeError, require
+from infotorch.report.build import embedded_json, file_text, javascript
+from infotorch.report.figure import Figure, Table
+from infotorch.report.numbers import number
+from infotorch.report.plots import specification
+from infotorch.report.theme import CONFIG
+from infotorch.store.files import write_bytes
+
+__all__ = ["Tree", "distances", "tree", "write_distances"]
+
+CELL, TREE = 34, 140
+"""Pixels of a cell's side, and of the tree's width."""
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title><style>{style}</style></head>
+<body>
+<h1>{title}</h1>
+<figure role="img" aria-label="{alt}"><div id="chart"></div></figure>
+<p>{caption}</p>
+<details><summary>As a table</summary><table>{table}</table></details>
+<script>{runtime}</script>
+<script>vegaEmbed("#chart", {spec}, {{renderer: "svg", actions: false}});</script>
+</body>
+</html>
+"""
+WITH_NUMBERS = 16
+"""Things whose distances are written in their cells."""
+
+
+class Tree(NamedTuple):
+    """Average linkage."""
+
+    order: tuple[int, ...]
+    """Places of the leaves, near ones beside each other."""
+    merges: tuple[tuple[float, tuple[int, ...], tuple[int, ...]], ...]
+    """Height and the leaves of both sides, in order of height."""
+    lines: tuple[tuple[tuple[float, float], ...], ...]
+    """(height, place among the leaves) of each merge's four corners."""
+
+
+def tree(values: np.ndarray) -> Tree:
+    """The tree of average linkage of distances [n, n], n >= 2; of (d(a, b) + d(b, a)) / 2 where they differ.
+
+    Raises:
+        MissingExtraError: There is no SciPy.
+        ShapeError: It is no square matrix of two things or more.
+    """
+    if values.ndim != 2 or values.shape[0] != values.shape[1] or len(values) < 2:
+        raise ShapeError(
+            f"report: distances must be [n, n] with n >= 2; got {list(values.shape)}. Give each pair's distance."
+        )
+    hierarchy = require("report", "scipy.cluster.hierarchy", "report")
+    both = (values + values.T) / 2
+    rows = hierarchy.linkage(both[np.triu_indices(len(both), 1)], method="average", optimal_ordering=True)
+    drawn = hierarchy.dendrogram(rows, no_plot=True)
+    members: list[tuple[int, ...]] = [(i,) for i in range(len(values))]
+    merges = []
+    for a, b, height, _ in rows:
+        left, right = members[int(a)], members[int(b)]
+        merges.append((float(height), left, right))
+        members.append(left + right)
+    lines = tuple(
+        tuple((float(d), (float(i) - 5) / 10) for d, i in zip(ds, places, strict=True))  # SciPy's leaves are 10 apart
+        for ds, places in zip(drawn["dcoord"], drawn["icoord"], strict=True)
+    )
+    return Tree(order=tuple(int(i) for i in drawn["leaves"]), merges=tuple(merges), lines=lines)
+
+
+def distances(names: Sequence[str], values: np.ndarray, *, title: str, caption: str, id: str = "distances") -> Figure:
+    """A heat map of distances [n, n] in the order of their tree, which is drawn beside it.
+
+    Args:
+        names: Of the n things.
+        values: Distances; row from, column to.
+        title: Of the figure.
+        caption: Beneath it.
+        id: Of the figure.
+
+    Raises:
+        MissingExtraError: A library of the extra ``report`` is not installed.
+        ShapeError: Names and values disagree.
+    """
+    altair = require("report", "altair", "report")
+    if len(names) != len(values):
+        raise ShapeError(f"report: names must be one a row; got {len(names)} for {len(values)}. Name each.")
+    found = tree(values)
+    n, order = len(names), found.order
+    cells: list[dict[str, Any]] = [
+        {"row": i, "column": j, "from": names[a], "to": names[b], "d": float(values[a, b]),
+         "text": number(float(values[a, b]), 2)}
+        for i, a in enumerate(order) for j, b in enumerate(order)
+    ]  # fmt: skip
+    corners = [
+        {"merge": m, "corner": c, "height": height, "place": place}
+        for m, line in enumerate(found.lines)
+        for c, (height, place) in enumerate(line)
+    ]
+    labels = [{"place": i, "name": names[a]} for i, a in enumerate(order)]
+    half = [-0.5, n - 0.5]
+    y = {"scale": altair.Scale(domain=half[::-1], nice=False, zero=False), "axis": None}
+    x = {"scale": altair.Scale(domain=half, nice=False, zero=False), "axis": None}
+    branches = (
+        altair.Chart(altair.NamedData(name="corners"))
+        .mark_line(stroke="var(--ink-2)", strokeWidth=1.5, interpolate="linear")
+        .encode(
+            x=altair.X("height:Q", title="joined at", scale=altair.Scale(reverse=True, zero=True)),
+            y=altair.Y("place:Q", **y),
+            detail="merge:N",
+            order="corner:O",
+        )
+        .properties(width=TREE, height=CELL * n)
+    )
+    marks = altair.Chart(altair.NamedData(name="cells"))
+    heat = marks.mark_rect(width=CELL - 1, height=CELL - 1).encode(
+        x=altair.X("column:Q", **x),
+        y=altair.Y("row:Q", **y),
+        color=altair.Color("d:Q", scale=altair.Scale(scheme="viridis", reverse=True, zero=True), legend=None),
+        tooltip=["from:N", "to:N", "text:N"],
+    )
+    layers = [heat]
+    if n <= WITH_NUMBERS:
+        largest = max(cell["d"] for cell in cells)
+        layers.append(
+            marks.mark_text(fontSize=10).encode(
+                x=altair.X("column:Q", **x),
+                y=altair.Y("row:Q", **y),
+                text="text:N",
+                color=altair.condition(f"datum.d > {largest / 2!r}", altair.value("white"), altair.value("black")),
+            )
+        )
+    beside = (
+        altair.Chart(altair.NamedData(name="labels"))
+        .mark_text(align="left", fontSize=12)
+        .encode(x=altair.value(CELL * n + 8), y=altair.Y("place:Q", **y), text="name:N")
+    )
+    grid = altair.layer(*layers, beside).properties(width=CELL * n, height=CELL * n)
+    near = min((float(values[a, b]), a, b) for a in range(n) for b in range(n) if a != b)
+    return Figure(
+        id=id,
+        title=title,
+        kind="diagnostic",
+        alt=f"{title}: {n} by {n} cells. The least distance is {number(near[0])}, of {names[near[1]]} and "
+        f"{names[near[2]]}.",
+        caption=caption,
+        spec=specification(altair.hconcat(branches, grid, spacing=4), cells=cells, corners=corners, labels=labels),
+        table=Table(
+            caption=title,
+            header=("", *(names[a] for a in order)),
+            rows=tuple((names[a], *(number(float(values[a, b])) for b in order)) for a in order),
+        ),
+    )
+
+
+def write_distances(figure: Figure, path: str | Path) -> Path:
+    """The figure and its table as one HTML file that opens without a network.
+
+    Raises:
+        MissingExtraError: A library of the extra ``report`` is not installed.
+        StoreError: The file can't be written.
+    """
+    head, *rows = figure.table.header, *figure.table.rows
+    table = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in [head, *rows])
+    page = PAGE.format(
+        title=html.escape(figure.title),
+        style=file_text("style.css"),
+        alt=html.escape(figure.alt),
+        caption=html.escape(figure.caption),
+        table=table,
+        runtime=javascript(),
+        spec=embedded_json({**figure.spec, "config": CONFIG}),
+    )
+    write_bytes(Path(path), page.encode("utf-8", "replace"))
+    return Path(path)

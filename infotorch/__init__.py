@@ -1,6 +1,6 @@
 """What a neural network learnt from each of its training samples, on C++ kernels for PyTorch."""
 
-from infotorch import bounds, ops, store, train
+from infotorch import bounds, linalg, ops, store, train
 from infotorch.blocks import (
     Arena,
     Block,
@@ -105,6 +105,7 @@ __all__ = [
     "label_errors",
     "laplace_sample_information",
     "laplace_sample_information_from_features",
+    "linalg",
     "ntk",
     "ops",
     "pair_interactions",

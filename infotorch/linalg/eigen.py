@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from infotorch.linalg.lanczos import lanczos, quadrature
+
 
 @dataclass(frozen=True, kw_only=True)
 class Eigen:
@@ -42,18 +44,5 @@ def extreme_eigenvalues(K: Tensor, num_steps: int = 80) -> tuple[float, float]:
         values = torch.linalg.eigvalsh(K)
         return float(values[0]), float(values[-1])
     start = torch.randn(m, dtype=K.dtype, generator=torch.Generator().manual_seed(0)).to(K.device)
-    basis = torch.zeros(num_steps, m, dtype=K.dtype, device=K.device)
-    basis[0] = start / start.norm()
-    projected = torch.zeros(num_steps, num_steps, dtype=K.dtype, device=K.device)
-    for j in range(num_steps):
-        w = K @ basis[j]
-        known = basis[: j + 1]
-        projected[j, : j + 1] = known @ w
-        w = w - known.mT @ projected[j, : j + 1]
-        w = w - known.mT @ (known @ w)  # twice is enough: the first pass loses digits to cancellation
-        size = w.norm()
-        if j + 1 == num_steps or size <= 1e-13 * projected.abs().max():
-            break
-        basis[j + 1] = w / size
-    values = torch.linalg.eigvalsh(projected[: j + 1, : j + 1])  # reads the lower triangle
+    values, _ = quadrature(*lanczos(K.matmul, start, num_steps))
     return float(values[0]), float(values[-1])

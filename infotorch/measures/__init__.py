@@ -15,6 +15,16 @@ from infotorch.measures.primal.attribution import attribution_from_features
 from infotorch.measures.primal.from_features import unique_information_from_features
 from infotorch.measures.primal.laplace import laplace_sample_information_from_features
 from infotorch.measures.sgd import SgdInformation, sgd_unique_information
+from infotorch.measures.supervision import (
+    ComplexityReport,
+    ComplexityReports,
+    MarginBound,
+    complexity_from_kernel,
+    kernel_alignment,
+    margin_bound,
+    ntk_similarity,
+    supervision_complexity,
+)
 from infotorch.measures.unique_information import UniqueInformation
 
 REGISTRY = {
@@ -29,6 +39,8 @@ REGISTRY = {
 __all__ = [
     "EL2N",
     "REGISTRY",
+    "ComplexityReport",
+    "ComplexityReports",
     "CrossEntropyGGN",
     "Detection",
     "GradientNorm",
@@ -37,6 +49,7 @@ __all__ = [
     "LabelQuality",
     "LaplaceInformation",
     "Margin",
+    "MarginBound",
     "Measure",
     "Memorised",
     "PairInformation",
@@ -46,17 +59,22 @@ __all__ = [
     "UniqueInformation",
     "UniqueInformationResult",
     "attribution_from_features",
+    "complexity_from_kernel",
     "cross_entropy_ggn",
     "cross_entropy_unique_information",
     "detection",
     "fano_min_error",
+    "kernel_alignment",
     "label_info_lower",
     "laplace_sample_information",
     "laplace_sample_information_from_features",
+    "margin_bound",
     "max_memorised",
     "memorised_counts",
+    "ntk_similarity",
     "pair_interactions",
     "sgd_unique_information",
+    "supervision_complexity",
     "unique_information_from_features",
     "unique_information_from_kernel",
     "unique_information_from_shared_kernel",

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from infotorch.errors import DataError
 from infotorch.measures.kernel_input import Array
+from infotorch.measures.supervision.brackets import Product, by_products
 from infotorch.measures.supervision.inputs import WHERE, Kernel, Ridges, checked_kernel, checked_targets
 from infotorch.measures.supervision.report import ComplexityReport, ComplexityReports
-from infotorch.measures.supervision.solve import Product, Solver, by_matrix, by_products, check_solver, report_of
+from infotorch.measures.supervision.solve import Solver, by_matrix, check_solver, report_of
 
 __all__ = ["complexity_from_kernel", "kernel_alignment", "reports_from_kernel"]
 

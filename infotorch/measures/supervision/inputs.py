@@ -13,7 +13,7 @@ from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError
 from infotorch.linalg.symmetric import asymmetry
 from infotorch.measures.kernel_input import ASYMMETRY_IN_EPS, Array, as_tensor
 
-__all__ = ["FLOAT32_NOISE", "WHERE", "Kernel", "Ridges", "checked_kernel", "checked_targets"]
+__all__ = ["WHERE", "Kernel", "Ridges", "check_noise", "checked_kernel", "checked_targets"]
 
 WHERE = "supervision_complexity"
 FLOAT32_NOISE = 1e-5
@@ -164,6 +164,15 @@ def checked_targets(where: str, targets: Array | Mapping[str, Array]) -> tuple[d
             )
         found[str(name)] = P
     return found, single
+
+
+def check_noise(ridge: float, largest: float) -> None:
+    """Refuse a ridge below the rounding of a kernel from float32."""
+    if ridge < FLOAT32_NOISE * largest:
+        raise NumericsError(
+            f"{WHERE}: ridge must be at least {FLOAT32_NOISE:g} of the largest eigenvalue for a kernel from float32; "
+            f"got {ridge:.3g} beside {largest:.3g}. Raise it to {FLOAT32_NOISE * largest:.2g}, or use model.double()."
+        )
 
 
 def _floats(where: str, name: str, value: Array) -> Tensor:

@@ -117,11 +117,17 @@ def margin_bound(
     empirical = float((margins.values <= gamma).double().mean())
     complexity = factor * B * math.sqrt(trace) / (gamma * n)
     confidence = 3 * math.sqrt(math.log(2 * union / delta) / (2 * n))
+    terms = {"empirical_margin": empirical, "complexity_term": complexity, "confidence_term": confidence}
     return MarginBound(
-        name="margin bound", value=empirical + complexity + confidence, kind="bound" if kind else "diagnostic",
-        source="arXiv 2301.12245; constants derived from Mohri et al.", empirical_margin=empirical, complexity_term=complexity, confidence_term=confidence,
-        parts={"empirical_margin": empirical, "complexity_term": complexity, "confidence_term": confidence},
-    )  # fmt: skip
+        name="margin bound",
+        value=empirical + complexity + confidence,
+        kind="bound" if kind else "diagnostic",
+        source="arXiv 2301.12245; constants derived from Mohri et al.",
+        parts=terms,
+        empirical_margin=empirical,
+        complexity_term=complexity,
+        confidence_term=confidence,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

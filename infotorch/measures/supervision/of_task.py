@@ -10,11 +10,12 @@ from infotorch.blocks import ntk
 from infotorch.blocks.loading import refuse_loader
 from infotorch.errors import ConfigError, DataError, ShapeError, unknown
 from infotorch.measures.kernel_input import Array
+from infotorch.measures.supervision.brackets import by_products
 from infotorch.measures.supervision.from_kernel import reports_from_kernel
 from infotorch.measures.supervision.inputs import WHERE, Kernel, Ridges, checked_targets
 from infotorch.measures.supervision.products import batches, diagonal, product_of_task
 from infotorch.measures.supervision.report import ComplexityReport, ComplexityReports
-from infotorch.measures.supervision.solve import LARGEST, Solver, by_products, check_solver, report_of
+from infotorch.measures.supervision.solve import LARGEST, Solver, check_solver, report_of
 from infotorch.task import Task
 
 __all__ = ["supervision_complexity"]

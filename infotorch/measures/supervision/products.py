@@ -6,15 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infotorch.blocks import jvp, per_sample_grad_norms, vjp
+from infotorch.blocks import jvp, ntk, per_sample_grad_norms, vjp
 from infotorch.capture import capture
-from infotorch.measures.supervision.solve import Product
+from infotorch.measures.supervision.brackets import Product
 from infotorch.task import Task, num_samples, select
 
 __all__ = ["BATCH_SIZE", "batches", "diagonal", "product_of_task"]
 
 BATCH_SIZE = 128
 """Samples of a forward."""
+LARGEST_MEAN = 4096
+"""Samples up to which the mean kernel is formed as a preconditioner: 128 MiB, and as much for its factor."""
 
 
 def batches(x: Any) -> Iterator[tuple[slice, Any]]:
@@ -48,7 +50,9 @@ def product_of_task(task: Task, x: Any, factor: Tensor | None, diag: Tensor) -> 
         out = torch.cat([jvp(task, few, u, seeds="logits").double() for _, few in batches(x)])
         return (out if factor is None else (factor @ out[..., None])[..., 0]).flatten()
 
-    return Product(matvec=matvec, trace=float(diag.sum()), frobenius=None, eps=torch.finfo(dtype).eps)
+    small = factor is None and dtype == torch.float64 and len(diag) <= LARGEST_MEAN
+    mean = ntk(task, x, outputs="trace").matrix if small else None
+    return Product(matvec=matvec, trace=float(diag.sum()), frobenius=None, eps=torch.finfo(dtype).eps, mean=mean)
 
 
 def diagonal(task: Task, x: Any, factor: Tensor | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""The quadratic forms of all targets, from one factor of a kernel or from products with it."""
+"""The quadratic forms of all targets from one factor of a kernel, and reports of them."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from infotorch.errors import ConfigError, NumericsError, unknown
-from infotorch.linalg.brackets import inverse_form
 from infotorch.linalg.definite import Cholesky
 from infotorch.linalg.eigen import eigh, extreme_eigenvalues
 from infotorch.linalg.symmetric import is_positive_definite
-from infotorch.measures.supervision.inputs import FLOAT32_NOISE, WHERE, Kernel, Ridges
+from infotorch.measures.supervision.inputs import WHERE, Kernel, Ridges, check_noise
 from infotorch.measures.supervision.report import ComplexityReport, Number
 
-__all__ = ["LARGEST", "Product", "Solver", "by_matrix", "by_products", "check_solver", "report_of"]
+__all__ = ["LARGEST", "Solved", "Solver", "by_matrix", "check_solver", "report_of"]
 
 Solver = Literal["auto", "cholesky", "lanczos"]
 LARGEST = 8192
@@ -27,18 +26,6 @@ SINGULAR = 1e-9
 
 Solved = dict[str, Any]
 """Fields of a report that differ by ridge: one of them, or for several a list."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Product:
-    """A kernel known by its products with vectors."""
-
-    matvec: Callable[[Tensor], Tensor]
-    """v [N*C] -> K v [N*C], float64."""
-    trace: float
-    frobenius: float | None
-    eps: float
-    """Rounding of a product, relative to the largest eigenvalue."""
 
 
 def check_solver(solver: str, rows: int, *, dense: bool, tol: float, max_iter: int | None = None) -> str:
@@ -156,45 +143,6 @@ def _by_eigh(kernel: Kernel, R: Tensor, ridges: tuple[float, ...]) -> _Found:
 
 def _slack(kernel: Kernel) -> float:
     return max(1e-9, 10 * kernel.eps)
-
-
-def check_noise(ridge: float, largest: float) -> None:
-    """Refuse a ridge below the rounding of a kernel from float32."""
-    if ridge < FLOAT32_NOISE * largest:
-        raise NumericsError(
-            f"{WHERE}: ridge must be at least {FLOAT32_NOISE:g} of the largest eigenvalue for a kernel from float32; "
-            f"got {ridge:.3g} beside {largest:.3g}. Raise ridge to {FLOAT32_NOISE * largest:.2g}, or use model.double()."
-        )
-
-
-def by_products(
-    product: Product, residuals: Mapping[str, Tensor], ridges: Ridges, *, tol: float, max_iter: int | None = None
-) -> dict[str, Solved]:
-    """Fields by target from brackets, one Lanczos run a target."""
-    result = {}
-    for name, r in residuals.items():
-        (rho,) = ridges.absolute(product.trace / r.numel())
-        v = r.reshape(-1)
-        square = float(v @ v)
-        if not square:
-            result[name] = _of_zero(product, rho)
-            continue
-        found = inverse_form(WHERE, product.matvec, v, rho, tol=tol, max_iter=max_iter, eps=product.eps)
-        if product.eps > torch.finfo(torch.float64).eps:
-            check_noise(rho, found.largest)
-        result[name] = {
-            "quad": [found.lower], "lower": [found.lower], "upper": [found.upper], "norm": [math.sqrt(found.upper)],
-            "ridge": [rho], "residual": None, "iterations": found.iterations, "solver": "lanczos",
-            "alignment": None if product.frobenius is None else found.first / product.frobenius,
-        }  # fmt: skip
-    return result
-
-
-def _of_zero(product: Product, rho: float) -> Solved:
-    """No residual: nothing to solve."""
-    fields = {key: [0.0] for key in ("quad", "lower", "upper", "norm")}
-    alignment = None if product.frobenius is None else math.nan
-    return {**fields, "ridge": [rho], "residual": None, "iterations": 0, "solver": "lanczos", "alignment": alignment}
 
 
 def report_of(fields: Solved, r: Tensor, *, single: bool, kernel_trace: float, **more: Any) -> ComplexityReport:

@@ -172,7 +172,7 @@ def _matrix(task: Task, x: Any, factor: Tensor | None, kernel: str, C: int) -> K
         )
     left = (factor @ ntk(task, x).values.view(N, C, N * C)).view(N * C, N, C)
     values = torch.einsum("rmd,mde->rme", left, factor).view(N, C, N, C)
-    matrix = values.diagonal(dim1=1, dim2=3).mean(-1) if shared else values.view(N * C, N * C)
+    matrix = values.diagonal(dim1=1, dim2=3).mean(-1) if shared else values.reshape(N * C, N * C)
     return Kernel(matrix=(matrix + matrix.mT) / 2, C=C, shared=shared, eps=eps)
 
 

@@ -233,7 +233,7 @@ def test_alignment_is_that_of_the_report():
 
 BAD = {
     "no ridge": ({}, ConfigError, "exactly one of ridge and ridge_rel must be given; got none"),
-    "both": ({"ridge": 1.0, "ridge_rel": 1.0}, ConfigError, "exactly one of ridge and ridge_rel must be given; got both"),
+    "both": ({"ridge": 1.0, "ridge_rel": 1.0}, ConfigError, "exactly one of ridge and ridge_rel .* got both"),
     "negative": ({"ridge": -1.0}, ConfigError, "ridge must be finite and at least 0; got -1.0"),
     "nan ridge": ({"ridge_rel": math.nan}, ConfigError, "ridge_rel must be finite and at least 0; got nan"),
     "true": ({"ridge": True}, ConfigError, "ridge must be finite and at least 0; got True"),
@@ -242,7 +242,7 @@ BAD = {
     "solver": ({"ridge": 1.0, "solver": "cholesk"}, ConfigError, "solver must be one of .*Did you mean 'cholesky'"),
     "tol": ({"ridge": 1.0, "tol": -1.0}, ConfigError, "tol must be at least 0 and finite; got -1.0"),
     "max_iter": ({"ridge": 1.0, "max_iter": 0}, ConfigError, "max_iter must be a whole number, at least 1; got 0"),
-    "spectrum": ({"ridge": 1.0, "solver": "lanczos", "spectrum": True}, ConfigError, "need a factorisation; got solver='l"),
+    "spectrum": ({"ridge": 1.0, "solver": "lanczos", "spectrum": True}, ConfigError, "need a factor.*; got solver"),
     "ridge 0": ({"ridge": 0.0, "solver": "lanczos"}, ConfigError, "ridge=0 need a factorisation"),
     "several": ({"ridge": [1.0, 2.0], "solver": "lanczos"}, ConfigError, "several ridges"),
 }  # fmt: skip
@@ -264,7 +264,7 @@ def changed(K, place, value):
 
 K4, R4 = problem(N=2, C=2)
 BAD_DATA = {
-    "nan in K": (changed(K4, (1, 2), math.nan), R4, DataError, r"K must be finite; got nan in row 1 \(sample 0\), column 2"),
+    "nan in K": (changed(K4, (1, 2), math.nan), R4, DataError, r"must be finite; got nan in row 1 \(sample 0\), column 2"),
     "inf in K": (changed(K4, (3, 3), math.inf), R4, DataError, "K must be finite; got inf in row 3"),
     "nan in r": (K4, changed(R4, (1, 0), math.nan), DataError, r"targets must be finite; got \[nan, .* at sample 1"),
     "not symmetric": (changed(K4, (0, 1), 9.0), R4, DataError, "K must be symmetric; got a largest"),
@@ -273,7 +273,7 @@ BAD_DATA = {
     "labels": (K4, torch.tensor([0, 1]), DataError, "targets must be float32 or float64; got int64.*one_hot"),
     "another C": (K4, R4[:, :1], ShapeError, r"K must be \[N\*C, N\*C\] = \[2, 2\].*got \[4, 4\]"),
     "three axes": (K4, R4[None], ShapeError, r"targets must be \[N, C\]; got \[1, 2, 2\]"),
-    "two shapes": (K4, {"a": R4, "b": R4[:1]}, ShapeError, r"must have one shape; got \[1, 2\] for 'b' beside \[2, 2\]"),
+    "two shapes": (K4, {"a": R4, "b": R4[:1]}, ShapeError, r"one shape; got \[1, 2\] for 'b' beside \[2, 2\]"),
     "zero K": (0 * K4, R4, NumericsError, "K must be positive semi-definite and not zero"),
     "words": ("K", R4, DataError, "K must be a tensor"),
 }  # fmt: skip
@@ -308,7 +308,7 @@ def test_a_singular_kernel_needs_a_ridge():
 def test_a_kernel_in_float32_needs_a_ridge_above_its_noise(options):
     K, r = problem()
     largest = float(torch.linalg.eigvalsh(K)[-1])
-    with pytest.raises(NumericsError, match="must be at least 1e-05 of the largest eigenvalue for a kernel from float32"):
+    with pytest.raises(NumericsError, match="at least 1e-05 of the largest eigenvalue for a kernel from float32"):
         complexity_from_kernel(K.float(), r, ridge=0.5e-5 * largest, **options)
     assert complexity_from_kernel(K.float(), r, ridge=1.1e-5 * largest, **options).quad > 0
 

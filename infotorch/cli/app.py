@@ -42,6 +42,7 @@ COMMANDS = {
     "summarize": Command("infotorch.cli.summarize", "Keep the samples that a network learns most from."),
     "train": Command("infotorch.cli.train", "Train a classifier that doesn't memorise wrong labels.", "with --out"),
     "bound": Command("infotorch.cli.bound", "Bound the generalization gap, from many training runs.", "always"),
+    "complexity": Command("infotorch.cli.complexity", "Tell how hard labels are along a training.", "with --out"),
     "report": Command("infotorch.cli.report", "Write a run as one HTML file that opens without a network."),
     "show": Command("infotorch.cli.show", "Print the highest scores of a run."),
     "label-errors": Command("infotorch.cli.label_errors", "List the labels of a run that look wrong."),

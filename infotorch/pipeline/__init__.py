@@ -4,6 +4,7 @@ from infotorch.pipeline.attribution import attribution
 from infotorch.pipeline.bound_notes import keep_bounds
 from infotorch.pipeline.checkpoints import score_checkpoints
 from infotorch.pipeline.comparison import Comparison, compare_summary
+from infotorch.pipeline.complexity import complexity_along
 from infotorch.pipeline.fidelity_curve import FidelityCurve, fidelity_curve, keep_fidelity_curve
 from infotorch.pipeline.limit_training import train_limit
 from infotorch.pipeline.planning import ScorePlan, score_plan
@@ -20,6 +21,7 @@ __all__ = [
     "Trajectory",
     "attribution",
     "compare_summary",
+    "complexity_along",
     "fidelity_curve",
     "keep_bounds",
     "keep_fidelity_curve",

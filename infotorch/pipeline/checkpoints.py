@@ -26,7 +26,7 @@ from infotorch.table import Scores
 from infotorch.task import Task
 from infotorch.train.checkpoint import check_tensors
 
-__all__ = ["SUMMARY", "score_checkpoints"]
+__all__ = ["SUMMARY", "read_state", "score_checkpoints"]
 
 WHERE = "score_checkpoints"
 OF_A_RUN = ("batch_size", "shard_size", "memory_limit", "group")
@@ -247,7 +247,7 @@ def _state(name: str, checkpoint: Checkpoint, key: str | None) -> Mapping[str, A
     """The state dict of a checkpoint."""
     if isinstance(checkpoint, nn.Module):
         return checkpoint.state_dict()
-    found = checkpoint if isinstance(checkpoint, Mapping) else _read(Path(checkpoint))
+    found = checkpoint if isinstance(checkpoint, Mapping) else read_state(Path(checkpoint))
     if key is not None and not isinstance(checkpoint, Mapping):
         if not isinstance(found, Mapping) or key not in found:
             raise StoreError(f"{WHERE}: {name!r} must have the key {key!r}; got {_kind(found)}. Give its key.")
@@ -266,14 +266,18 @@ def _kind(found: Any) -> str:
     return type(found).__name__
 
 
-def _read(path: Path) -> Any:
-    """What a file of torch.save holds; tensors on the CPU, no code."""
-    data = io.BytesIO(read_bytes(WHERE, path))
+def read_state(path: Path, *, where: str = WHERE) -> Any:
+    """What a file of torch.save holds; tensors on the CPU, no code.
+
+    Raises:
+        StoreError: It is missing, or none of torch.save.
+    """
+    data = io.BytesIO(read_bytes(where, path))
     try:
         return torch.load(data, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, LookupError, ValueError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0][:80]
         raise StoreError(
-            f"{WHERE}: {path} must be a file of torch.save, with tensors alone; got {reason!r}. "
+            f"{where}: {path} must be a file of torch.save, with tensors alone; got {reason!r}. "
             "Save model.state_dict()."
         ) from error

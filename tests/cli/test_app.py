@@ -49,8 +49,9 @@ def test_the_version_is_printed(run):
     [
         (
             ["scor"],
-            "infotorch: a command must be one of 'demo', 'score', 'fidelity', 'summarize', 'train', 'bound', 'report', "
-            "'show', 'label-errors', 'groups', 'duplicates', 'verify', 'doctor'; got 'scor'. Did you mean 'score'?",
+            "infotorch: a command must be one of 'demo', 'score', 'fidelity', 'summarize', 'train', 'bound', "
+            "'complexity', 'report', 'show', 'label-errors', 'groups', 'duplicates', 'verify', 'doctor'; got 'scor'. "
+            "Did you mean 'score'?",
         ),
         (["--vresion"], "infotorch: an option must be one it knows; got '--vresion'. Did you mean '--version'?"),
         (["doctor", "--jsn"], "doctor: an option must be one it knows; got '--jsn'. Did you mean '--json'?"),

@@ -1,6 +1,6 @@
 """The kernel of all logits of 256 pictures against torch.func, in the settings of its NTK tutorial.
 
-Run with ``python -m benchmarks.supervision.kernel``; INFOTORCH_DATA names the folder of mnist.npz. torch.func's ways are
+Run with ``python -m benchmarks.supervision.kernel``; INFOTORCH_DATA names the folder of mnist.npz. torch.func has
 Jacobians contracted, ``vmap(jacrev)`` whole and in chunks, and the kernel-vector products of the tutorial's second
 half; a way is left out where 32 pictures take it ten times as long as the best. All answers are compared before any is
 timed; then they take turns. Ours sums in float64, torch.func's in the network's float32.

@@ -46,6 +46,7 @@ COMMANDS = {
     "bound": Command("infotorch.cli.bound", "Bound the generalization gap, from many training runs.", "always"),
     "sweep": Command("infotorch.cli.sweep", "Train with noisy weights at many betas, on random labels too.", "always"),
     "embed": Command("infotorch.cli.embed", "Say how near tasks are, by what each needs of a network.", "with --out"),
+    "complexity": Command("infotorch.cli.complexity", "Tell how hard labels are along a training.", "with --out"),
     "report": Command("infotorch.cli.report", "Write a run as one HTML file that opens without a network."),
     "show": Command("infotorch.cli.show", "Print the highest scores of a run."),
     "label-errors": Command("infotorch.cli.label_errors", "List the labels of a run that look wrong."),

@@ -27,6 +27,16 @@ from infotorch.measures.primal.from_features import unique_information_from_feat
 from infotorch.measures.primal.laplace import laplace_sample_information_from_features
 from infotorch.measures.sgd import SgdInformation, sgd_unique_information
 from infotorch.measures.shannon import ShannonInformation, shannon_information
+from infotorch.measures.supervision import (
+    ComplexityReport,
+    ComplexityReports,
+    MarginBound,
+    complexity_from_kernel,
+    kernel_alignment,
+    margin_bound,
+    ntk_similarity,
+    supervision_complexity,
+)
 from infotorch.measures.unique_information import UniqueInformation
 from infotorch.measures.weights import WeightsInformation, weights_information
 
@@ -43,6 +53,8 @@ __all__ = [
     "EL2N",
     "REGISTRY",
     "ActivationsInformation",
+    "ComplexityReport",
+    "ComplexityReports",
     "CrossEntropyGGN",
     "Detection",
     "Embedding",
@@ -55,6 +67,7 @@ __all__ = [
     "LaplaceInformation",
     "LayerInformation",
     "Margin",
+    "MarginBound",
     "Measure",
     "Memorised",
     "PacBayesBound",
@@ -70,22 +83,27 @@ __all__ = [
     "WeightsInformation",
     "activations_information",
     "attribution_from_features",
+    "complexity_from_kernel",
     "cross_entropy_ggn",
     "cross_entropy_unique_information",
     "detection",
     "fano_min_error",
     "fisher_spectrum",
     "fisher_trace",
+    "kernel_alignment",
     "label_info_lower",
     "laplace_sample_information",
     "laplace_sample_information_from_features",
     "lognormal_bound",
+    "margin_bound",
     "max_memorised",
     "memorised_counts",
+    "ntk_similarity",
     "pac_bayes",
     "pair_interactions",
     "sgd_unique_information",
     "shannon_information",
+    "supervision_complexity",
     "task_distance",
     "task_embedding",
     "unique_information_from_features",

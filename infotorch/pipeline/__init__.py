@@ -4,6 +4,7 @@ from infotorch.pipeline.attribution import attribution
 from infotorch.pipeline.bound_notes import keep_bounds
 from infotorch.pipeline.checkpoints import score_checkpoints
 from infotorch.pipeline.comparison import Comparison, compare_summary
+from infotorch.pipeline.complexity import complexity_along
 from infotorch.pipeline.embedding import embed_tasks
 from infotorch.pipeline.fidelity_curve import FidelityCurve, fidelity_curve, keep_fidelity_curve
 from infotorch.pipeline.limit_training import train_limit
@@ -26,6 +27,7 @@ __all__ = [
     "Weighed",
     "attribution",
     "compare_summary",
+    "complexity_along",
     "embed_tasks",
     "fidelity_curve",
     "keep_bounds",

@@ -1,0 +1,108 @@
+"""The quadratic forms of all targets from products with a kernel."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from infotorch.linalg.brackets import Bracket, inverse_form
+from infotorch.linalg.definite import Cholesky
+from infotorch.linalg.eigen import extreme_eigenvalues
+from infotorch.linalg.lanczos import lanczos
+from infotorch.measures.supervision.inputs import WHERE, Ridges, check_noise
+from infotorch.measures.supervision.solve import Solved
+
+__all__ = ["Product", "by_products"]
+
+EPS = 2.0**-52
+NOISE_STEPS = 8
+"""Products that find the largest eigenvalue of a kernel from float32."""
+LEAST_RIDGE = 1e-6
+"""Relative to the largest eigenvalue: below it the rounding of a preconditioned product reaches its spectrum's end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """A kernel known by its products with vectors."""
+
+    matvec: Callable[[Tensor], Tensor]
+    """v [N*C] -> K v [N*C], float64."""
+    trace: float
+    frobenius: float | None
+    """Its norm, where it is known."""
+    eps: float
+    """Rounding of a product, relative to the largest eigenvalue."""
+    mean: Tensor | None = None
+    """The mean over outputs, [N, N], where it is known: what products are preconditioned with."""
+
+
+def by_products(
+    product: Product, residuals: Mapping[str, Tensor], ridges: Ridges, *, tol: float, max_iter: int | None = None
+) -> dict[str, Solved]:
+    """Fields by target from brackets, one Lanczos run a target."""
+    result = {}
+    for name, r in residuals.items():
+        (rho,) = ridges.absolute(product.trace / r.numel())
+        v = r.reshape(-1)
+        square = float(v @ v)
+        if not square:
+            result[name] = _of_zero(product, rho)
+            continue
+        if product.eps > EPS:
+            alpha, beta = lanczos(product.matvec, v, NOISE_STEPS)
+            T = alpha.diag() + beta.diag(1) + beta.diag(-1)
+            check_noise(rho, float(torch.linalg.eigvalsh(T)[-1]))
+        found = _preconditioned(product, v, rho, tol, max_iter)
+        if found is None:
+            found = inverse_form(WHERE, product.matvec, v, rho, tol=tol, max_iter=max_iter, eps=product.eps)
+        alignment = None if product.frobenius is None else found.first / product.frobenius
+        result[name] = {
+            "quad": [found.lower], "lower": [found.lower], "upper": [found.upper], "norm": [math.sqrt(found.upper)],
+            "ridge": [rho], "residual": None, "iterations": found.iterations, "solver": "lanczos",
+            "alignment": alignment,
+        }  # fmt: skip
+    return result
+
+
+def _preconditioned(product: Product, v: Tensor, rho: float, tol: float, max_iter: int | None) -> Bracket | None:
+    r"""The bracket by Lanczos on the kernel preconditioned with its mean over outputs, which takes fewer products.
+
+    The operator is :math:`L^{-1} (K + \rho I) L^{-\top}` with :math:`L L^\top = (\bar K + \rho I) \otimes I`. As K is
+    semi-definite, no eigenvalue of it is below :math:`\rho / (\lambda_{\max}(\bar K) + \rho)`, and the form of its
+    inverse is at most :math:`\|L u\|^2 / \rho` for any u: of the two the second closes the bracket sooner. None where
+    there is no mean kernel, or rounding would reach the spectrum's lower end.
+    """
+    if product.mean is None or product.eps > EPS:
+        return None
+    largest = extreme_eigenvalues(product.mean)[1]
+    if rho < LEAST_RIDGE * largest:
+        return None
+    L = Cholesky(WHERE, product.mean, rho, "ridge").L
+    N = len(L)
+
+    def solved(factor: Tensor, u: Tensor, *, upper: bool) -> Tensor:
+        return torch.linalg.solve_triangular(factor, u.view(N, -1), upper=upper).flatten()
+
+    bound = 0.0
+
+    def matvec(u: Tensor) -> Tensor:
+        nonlocal bound
+        bound = float((L @ u.view(N, -1)).square().sum()) / rho
+        w = solved(L.mT, u, upper=True)
+        return solved(L, product.matvec(w) + rho * w, upper=False)
+
+    # The largest may be found from below; the margin of a thousandth costs nothing.
+    least = rho / (1.001 * largest + rho)
+    start = solved(L, v, upper=False)
+    return inverse_form(
+        WHERE, matvec, start, 0.0, tol=tol, max_iter=max_iter, least=least, eps=EPS / least, most=lambda: bound
+    )
+
+
+def _of_zero(product: Product, rho: float) -> Solved:
+    """No residual: nothing to solve."""
+    fields: Solved = {key: [0.0] for key in ("quad", "lower", "upper", "norm")}
+    alignment = None if product.frobenius is None else math.nan
+    return {**fields, "ridge": [rho], "residual": None, "iterations": 0, "solver": "lanczos", "alignment": alignment}

@@ -24,11 +24,11 @@ ARROWS = {
     "measures": {"blocks", "ops", "linalg", "capture", "task", "table", "errors"},
     "store": {"table", "errors"},
     "curation": {"store", "data", "table", "errors"},
-    "train": {"measures", "capture", "ops", "task", "store", "table", "errors"},
+    "train": {"measures", "blocks", "capture", "ops", "task", "store", "table", "errors"},
     "bounds": {"measures", "blocks", "store", "task", "table", "errors", "_C"},
     "report": {"store", "table", "errors"},
     "pipeline": {"bounds", "train", "store", "measures", "blocks", "capture", "data", "task", "table", "errors"},
-    "demo": {"bounds", "pipeline", "measures", "blocks", "report", "store", "data", "task", "table", "errors"},
+    "demo": {"bounds", "train", "pipeline", "measures", "blocks", "report", "store", "data", "task", "table", "errors"},
     "cli": {
         "bounds",
         "curation",

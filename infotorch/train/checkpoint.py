@@ -115,8 +115,7 @@ def check_config(
         if name not in named and saved.get(name) != value:
             todo = "" if override is None else f", or pass override=[{name!r}]"
             raise ConfigError(
-                f"{where}: {name} must be that of the checkpoint, {saved.get(name)!r}; got {value!r}. "
-                f"{remedy}{todo}."
+                f"{where}: {name} must be that of the checkpoint, {saved.get(name)!r}; got {value!r}. {remedy}{todo}."
             )
 
 

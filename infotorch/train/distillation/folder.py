@@ -14,10 +14,22 @@ from infotorch.errors import StoreError
 from infotorch.store.files import read_bytes, write_bytes
 from infotorch.task.nest import num_samples, tensors_of
 
-__all__ = ["DTYPES", "FINGERPRINTS", "LOGITS", "Manifest", "fingerprints", "read_manifest", "steps_in", "weights_file",
-           "write_manifest"]  # fmt: skip
+__all__ = [
+    "DTYPES",
+    "FINGERPRINTS",
+    "LOGITS",
+    "MANIFEST",
+    "Kind",
+    "Manifest",
+    "fingerprints",
+    "read_manifest",
+    "steps_in",
+    "weights_file",
+    "write_manifest",
+]
 
 DTYPES = ("float16", "float32", "float64")
+Kind = Literal["weights", "logits"]
 FORMAT = "infotorch TeacherPath 1"
 MANIFEST, LOGITS, FINGERPRINTS = "path.json", "logits.bin", "inputs.npy"
 
@@ -26,7 +38,7 @@ MANIFEST, LOGITS, FINGERPRINTS = "path.json", "logits.bin", "inputs.npy"
 class Manifest:
     """What a folder holds; written last, so that nothing is in it that isn't on the disk."""
 
-    what: Literal["weights", "logits"]
+    what: Kind
     """Kind of the checkpoints."""
     dtype: str
     """Of what is stored."""
@@ -90,8 +102,8 @@ def steps_in(where: str, folder: Path, manifest: Manifest | None) -> list[int]:
     absent = [step for step in wanted if step not in steps]
     if absent:
         raise StoreError(
-            f"{where}: {folder} must hold every checkpoint of its manifest; got no {weights_file(folder, absent[0]).name}."
-            " Restore it, or record the path again."
+            f"{where}: {folder} must hold every checkpoint of its manifest; got no "
+            f"{weights_file(folder, absent[0]).name}. Restore it, or record the path again."
         )
     check_steps(where, folder, steps, every)
     return steps

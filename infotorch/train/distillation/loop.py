@@ -29,8 +29,8 @@ __all__ = ["distill"]
 
 WHERE = "distill"
 FORM = "infotorch distill 1"
-KEYS = ("format", "config", "student", "optimizer", "scaler", "step", "skipped", "epoch", "position", "epoch_rng", "rng",
-        "history", "callbacks")  # fmt: skip
+KEYS = ("format", "config", "student", "optimizer", "scaler", "step", "skipped", "epoch", "position", "epoch_rng",
+        "rng", "history", "callbacks")  # fmt: skip
 
 
 def distill(
@@ -56,8 +56,8 @@ def distill(
 
     ``"online"``: the student learns from the teacher as it was at the same share of its training (Harutyunyan, Rawat,
     Menon, Kim, Kumar, arXiv 2301.12245). Step k of S takes checkpoint
-    :math:`j(k) = \min(\lfloor k L / S \rfloor + 1, L)`, L the last one, in integers; ``match="behind"`` drops the +1 and
-    begins at T_0. ``"offline"``: it learns from the last checkpoint throughout.
+    :math:`j(k) = \min(\lfloor k L / S \rfloor + 1, L)`, L the last one, in integers; ``match="behind"`` drops the +1
+    and begins at T_0. ``"offline"``: it learns from the last checkpoint throughout.
 
     The teacher is in eval mode and without gradients; modes are put back, and its weights stay to the bit. The student
     trains in training mode. Learning rates are for a sum over the batch: a mean is the same with the rate divided by
@@ -168,15 +168,15 @@ class _Run:
         before = rng.device_states(self.device)
         buffers = [(b, b.clone()) for b in self.student.buffers()]
         self.optimizer.zero_grad()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, rows that agree, rows
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, agreeing rows, rows
         parts, done = batch.parts(options.grad_accum), False
         try:
             for part in parts:
                 with unsynced([self.student], part is not parts[-1]):
-                    value, agree, rows = self._loss(part, j)
+                    *counts, part_loss = self._loss(part, j)
                     # Ranks' gradients are averaged, so that each rank's sum is multiplied by their number.
-                    self.scaler.scale(value * world_size()).backward()
-                sums += torch.stack([value.detach().double(), agree.double(), rows.double()])
+                    self.scaler.scale(part_loss * world_size()).backward()
+                sums += torch.stack([part_loss.detach().double(), *counts])
             value, agree, rows = total(sums.tolist(), self.device)
             self._check_loss(value, j)
             self._move(j)
@@ -194,7 +194,7 @@ class _Run:
         self.step += 1
 
     def _loss(self, part: Batch, j: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Summed loss of a part, rows in which both name the same class, and rows."""
+        """Rows of a part in which both name the same class, rows, float64, and the summed loss."""
         options = self.options
         with autocast(options.amp, self.device):
             t = self.path.predicted(WHERE, j, part, self.device)
@@ -203,7 +203,11 @@ class _Run:
         labels = here.labels if options.alpha < 1 else None
         value = distill_loss(s, t, labels, tau=options.tau, alpha=options.alpha, loss=options.loss)
         agree = s.detach().argmax(-1) == t.argmax(-1)
-        return value, agree.sum(), torch.tensor(agree.numel(), device=self.device)
+        return (
+            agree.sum(dtype=torch.float64),
+            torch.tensor(agree.numel(), dtype=torch.float64, device=self.device),
+            value,
+        )
 
     def _check(self, batch: Batch) -> None:
         """Raises, before the first step, where a checkpoint has other classes than another."""

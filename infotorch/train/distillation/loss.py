@@ -41,8 +41,9 @@ def distill_loss(
     alpha: float = 1.0,
     loss: DistillLoss = "ce",
 ) -> Tensor:
-    r"""Knowledge distillation, summed over samples, nats:
-    :math:`(1-\alpha) \sum CE(y, s) + \alpha \tau^2 \sum CE(\sigma(t/\tau), \sigma(s/\tau))`.
+    r"""The student's loss against labels and a teacher's softened predictions, summed over samples, nats.
+
+    .. math:: (1-\alpha) \sum CE(y, s) + \alpha \tau^2 \sum CE(\sigma(t/\tau), \sigma(s/\tau))
 
     s and t are the logits of student and teacher, :math:`\sigma` is softmax, y the labels (Harutyunyan, Rawat, Menon,
     Kim, Kumar, arXiv 2301.12245). ``"kl"`` is the same less the entropy of the teacher's softened predictions, times
@@ -77,7 +78,9 @@ def distill_loss(
     """
     check_mixture(WHERE, tau=tau, alpha=alpha, loss=loss)
     if alpha < 1 and labels is None:
-        raise ConfigError(f"{WHERE}: alpha below 1 needs labels; got alpha={alpha} and none. Pass labels, or alpha=1.0.")
+        raise ConfigError(
+            f"{WHERE}: alpha below 1 needs labels; got alpha={alpha} and none. Pass labels, or alpha=1.0."
+        )
     _check_logits(student_logits, teacher_logits)
     s = student_logits.to(result_dtype(student_logits))
     t = teacher_logits.detach().to(s)

@@ -20,6 +20,7 @@ from infotorch.train.distillation.folder import (
     FINGERPRINTS,
     LOGITS,
     MANIFEST,
+    Kind,
     Manifest,
     fingerprints,
     weights_file,
@@ -39,15 +40,15 @@ ROWS = 256  # samples of a forward, where the data come as a whole
 class Recording:
     """A teacher's path being written, as of ``TeacherPath.record``; ``step`` follows each optimizer step."""
 
-    def __init__(
-        self, model: nn.Module, every: int, folder: Path, *, dtype: str, what: str, data: Any
-    ) -> None:
+    def __init__(self, model: nn.Module, every: int, folder: Path, *, dtype: str, what: Kind, data: Any) -> None:
         if what not in KINDS:
             raise unknown(WHERE, "what", str(what), KINDS)
         if dtype not in DTYPES:
             raise unknown(WHERE, "dtype", str(dtype), DTYPES)
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ConfigError(f"{WHERE}: every must be a whole number of steps, at least 1; got {every}. Correct every.")
+            raise ConfigError(
+                f"{WHERE}: every must be a whole number of steps, at least 1; got {every}. Correct every."
+            )
         if (what == "logits") is (data is None):
             got, todo = ("none", "Pass data=") if data is None else ("data for weights", "Leave data out")
             raise ConfigError(f"{WHERE}: data go with what='logits'; got {got}. {todo}, the samples of the student.")
@@ -91,7 +92,7 @@ class Recording:
             Manifest(
                 what=self.what, dtype=str(self.dtype).removeprefix("torch."), every=self.every, steps=self._saved,
                 shape=self._shape,
-            ),  # type: ignore[arg-type]  # checked by name
+            ),
         )  # fmt: skip
 
     def _save_weights(self) -> None:

@@ -50,9 +50,7 @@ class TeacherPath:
         2
     """
 
-    def __init__(
-        self, source: Sequence[nn.Module] | str | PathLike[str], *, model: nn.Module | None = None
-    ) -> None:
+    def __init__(self, source: Sequence[nn.Module] | str | PathLike[str], *, model: nn.Module | None = None) -> None:
         self.modules: list[nn.Module] | None = None
         """The checkpoints, where they were given as modules."""
         self.folder: Path | None = None

@@ -61,7 +61,9 @@ class SupervisionTrace:
         f0: Literal["student", "zero"] | Tensor,
     ) -> None:
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ConfigError(f"{WHERE}: every must be a whole number of steps, at least 1; got {every}. Correct every.")
+            raise ConfigError(
+                f"{WHERE}: every must be a whole number of steps, at least 1; got {every}. Correct every."
+            )
         if not 0 <= ridge < math.inf:
             raise ConfigError(f"{WHERE}: ridge must be finite and at least 0; got {ridge}. Correct ridge.")
         if not isinstance(f0, Tensor) and f0 not in STARTS:

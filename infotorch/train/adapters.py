@@ -5,7 +5,12 @@ from typing import Any
 
 __all__ = ["ADAPTERS", "__getattr__"]
 
-ADAPTERS = {"LimitCallback": "lightning", "LimitHFTrainer": "huggingface"}
+ADAPTERS = {
+    "DistillCallback": "distillation.lightning",
+    "DistillHFTrainer": "distillation.huggingface",
+    "LimitCallback": "lightning",
+    "LimitHFTrainer": "huggingface",
+}
 """Which module has which class. Neither is imported with infotorch: their libraries are extras, and slow to import."""
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -123,6 +124,8 @@ def check_steps(where: str, folder: Path, steps: list[int], every: int) -> None:
 def fingerprints(inputs: Any) -> np.ndarray:
     """A number of each sample's bytes, uint64 [N]: an augmented sample has another one."""
     N = num_samples(inputs)
+    if isinstance(inputs, Mapping):  # a collator may return its columns in another order
+        inputs = [inputs[key] for key in sorted(inputs)]
     rows = [x.detach().cpu().contiguous().reshape(N, -1).view(torch.uint8).numpy() for x in tensors_of(inputs)]
     hashes = [hashlib.blake2b(digest_size=8) for _ in range(N)]
     for part in rows:

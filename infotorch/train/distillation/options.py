@@ -93,15 +93,25 @@ def as_path(where: str, teacher: Any) -> TeacherPath:
     )
 
 
-def check_student(where: str, student: nn.Module, optimizer: Optimizer | None, path: TeacherPath) -> None:
+def check_student(
+    where: str, student: nn.Module, optimizer: Optimizer | None, path: TeacherPath, *, wrapped: bool = True
+) -> None:
     """Raises where the student can't be trained, or the teacher would be trained with it.
+
+    Args:
+        where: Who asks.
+        student: The student.
+        optimizer: Its optimizer, where there is one already.
+        path: The teacher.
+        wrapped: Whether several processes must have wrapped it by now.
 
     Raises:
         ConfigError: It has nothing to train or shares a parameter with the teacher, the optimizer holds a parameter of
             another network, or several processes have it without DistributedDataParallel.
         NotSupported: It is sharded.
     """
-    check_wrapped(where, "student", student)
+    if wrapped:
+        check_wrapped(where, "student", student)
     check_trainable(where, "student", student)
     names = by_memory(student)
     for module in path.modules or []:

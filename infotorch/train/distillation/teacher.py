@@ -164,23 +164,31 @@ class TeacherPath:
         Raises:
             DataError: Logits are stored, and the batch has no ids or other inputs.
         """
-        if self._logits is None:
-            teacher = self.module(j, device)
-            with evaluating(teacher):
-                return logits_of(where, "teacher", teacher, batch.to(device).inputs)
-        if batch.ids is None:
+        if self.stored:
+            return self.recorded(where, j, batch.inputs, batch.ids).to(device)
+        teacher = self.module(j, device)
+        with evaluating(teacher):
+            return logits_of(where, "teacher", teacher, batch.to(device).inputs)
+
+    def recorded(self, where: str, j: int, inputs: Any, ids: Tensor | None) -> Tensor:
+        """Stored logits of checkpoint ``j`` on samples that are known to be those that were recorded, on the CPU.
+
+        Raises:
+            DataError: There are no ids, or the inputs are others.
+        """
+        if ids is None:
             raise DataError(
                 f"{where}: stored logits need the samples' indices; got a batch without. Let the loader yield "
                 "(inputs, labels, ids)."
             )
-        logits = self.logits(j, batch.ids)
-        other = fingerprints(batch.inputs) != self._marks[batch.ids.numpy()]
+        logits, ids = self.logits(j, ids), ids.cpu()
+        other = fingerprints(inputs) != self._marks[ids.numpy()]
         if other.any():
             raise DataError(
                 f"{where}: inputs must be those that the teacher's logits were recorded of; got another sample "
-                f"{int(batch.ids[int(other.argmax())])}. Leave data augmentation out, or record what='weights'."
+                f"{int(ids[int(other.argmax())])}. Leave data augmentation out, or record what='weights'."
             )
-        return logits.to(device)
+        return logits
 
     def _take(self, source: Sequence[nn.Module]) -> None:
         modules = list(source) if isinstance(source, Sequence) else []

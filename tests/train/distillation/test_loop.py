@@ -2,6 +2,9 @@
 
 import copy
 import math
+import pathlib
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,10 +14,12 @@ from torch import nn
 from infotorch.errors import ConfigError, DataError, DivergenceError, ShapeError, StoreError
 from infotorch.train import TeacherPath, distill, distill_loss
 from tests.laws import assert_same_bits
+from tests.train.distillation import distributed
 from tests.train.distillation.golden import batches, golden, sgd, softmax_layer, teachers, wide
 from tests.train.problems import mlp, samples, weights
 from tests.train.resuming import loader, seed
 
+HOUSE = pathlib.Path(__file__).parents[3]
 GOLDEN = golden("online_distill")
 
 
@@ -317,3 +322,24 @@ def test_the_sum_is_over_the_batch(rng):
         losses.append(result.history[0]["loss"])
     assert losses[1] == pytest.approx(2 * losses[0], rel=1e-12)
     assert losses[0] == pytest.approx(distill_loss(mlp()(x), mlp(9)(x)).item(), rel=1e-12)
+
+
+def test_two_processes_equal_one(tmp_path):
+    """Each with half of every batch: weights and losses to 1e-12, a resume to the bit, and one rank's nan on both."""
+    command = [sys.executable, "-m", "tests.train.distillation.distributed"]
+    running = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "rendezvous"), str(tmp_path / "out")], cwd=HOUSE)
+        for rank in range(distributed.WORLD)
+    ]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    one, told = distributed.run()
+    for rank in range(distributed.WORLD):
+        found = torch.load(tmp_path / f"out.{rank}", weights_only=False)
+        for (mine, history), again in [(found["whole"], False), (found["resumed"], True)]:
+            for a, b in zip(mine, found["whole"][0] if again else one, strict=True):
+                assert torch.equal(a, b) if again else (a - b).abs().max() <= 1e-12
+            assert history == found["whole"][1]
+        for mine, theirs in zip(found["whole"][1], told, strict=True):
+            assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-12) and mine["fidelity"] == theirs["fidelity"]
+        assert found["text"].startswith("distill: the loss must be finite; got nan in step 1, from checkpoint 1.")
+        assert found["bare"].startswith("distill: student must be wrapped in DistributedDataParallel, as there are 2 ")

@@ -312,7 +312,7 @@ def logits_in(where: str, name: str, outputs: Any) -> Tensor:
     return found
 
 
-def predicts_next(model: nn.Module) -> bool:
+def predicts_next(model: Any) -> bool:
     """Whether the model predicts each position's next label, as causal language models do."""
-    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # an adapter's, of peft
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # an adapter's, of peft
     return type(inner).__name__ in CAUSAL.values() or getattr(inner, "loss_type", None) == "ForCausalLM"

@@ -31,8 +31,8 @@ def run(rank=None, file=None, steps_to_live=None, data_of=data):
             raise KeyboardInterrupt
 
     result = distill(
-        student, data_of(rank), sgd(student), teacher=TeacherPath(teachers()), alpha=0.5, tau=2.0, steps=7, grad_accum=2,
-        clip_norm=2.0, checkpoint=file, checkpoint_every=None if file is None else 2, callbacks=[die],
+        student, data_of(rank), sgd(student), teacher=TeacherPath(teachers()), alpha=0.5, tau=2.0, steps=7,
+        grad_accum=2, clip_norm=2.0, checkpoint=file, checkpoint_every=None if file is None else 2, callbacks=[die],
     )  # fmt: skip
     return weights(student), result.history
 

@@ -331,7 +331,7 @@ def test_two_processes_equal_one(tmp_path):
         subprocess.Popen([*command, str(rank), str(tmp_path / "rendezvous"), str(tmp_path / "out")], cwd=HOUSE)
         for rank in range(distributed.WORLD)
     ]
-    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    assert [process.wait(timeout=300) for process in running] == [0, 0]
     one, told = distributed.run()
     for rank in range(distributed.WORLD):
         found = torch.load(tmp_path / f"out.{rank}", weights_only=False)

@@ -6,6 +6,7 @@ import math
 import pathlib
 import statistics
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ __all__ = ["DistillDemoResult", "DistillDemoRow", "run_distill"]
 NUM_TRAIN, NUM_TEST, NUM_SEEDS = 300, 1000, 3
 EPOCHS, BATCH, LR, EVERY = 60, 50, 3e-3, 5
 STEPS, EVERY_STEPS = EPOCHS * NUM_TRAIN // BATCH, EVERY * NUM_TRAIN // BATCH
-STUDENTS: dict[str, dict[str, object]] = {
+STUDENTS: dict[str, dict[str, Any]] = {
     "labels, no teacher": {"alpha": 0.0},
     "teacher's end, tau 1": {"mode": "offline"},
     "teacher's way, tau 1": {"mode": "online"},
@@ -135,7 +136,7 @@ def run_distill(
                     torch.manual_seed(1000 + seed + k)
                     student = network(16)
                     optimizer = default_optimizer(student, LR)
-                    distill(student, batches(train, seed + k), optimizer, teacher=path, steps=STEPS, **options)  # type: ignore[arg-type]  # a table of options
+                    distill(student, batches(train, seed + k), optimizer, teacher=path, steps=STEPS, **options)
                     found[name].append(measured(student, path.module(len(path) - 1), test))
                     if progress is not None:
                         progress("distilling", k * len(STUDENTS) + n, NUM_SEEDS * len(STUDENTS))

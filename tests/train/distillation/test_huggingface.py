@@ -156,3 +156,11 @@ def test_misuse(tmp_path):
     recording.step()
     with pytest.raises(StoreError, match=r"^TeacherPath: model must be the network of the checkpoint"):
         TeacherPath(tmp_path / "path", model=bert(1, num_labels=9))
+
+
+def test_real_questions(data_folder, tmp_path):
+    """The example on BANKING77, small: teacher and students are far better than chance on questions of six intents."""
+    banking77 = pytest.importorskip("benchmarks.distill.banking77")
+    small = "--rows 400 --epochs 8 --intents 6 --width 32 --every 10 --lr 5e-3".split()
+    found = banking77.main([*small, "--out", str(tmp_path)])
+    assert len(found) == 3 and all(value > 0.3 for value in found.values()), found

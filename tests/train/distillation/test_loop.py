@@ -324,6 +324,7 @@ def test_the_sum_is_over_the_batch(rng):
     assert losses[0] == pytest.approx(distill_loss(mlp()(x), mlp(9)(x)).item(), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     """Each with half of every batch: weights and losses to 1e-12, a resume to the bit, and one rank's nan on both."""
     command = [sys.executable, "-m", "tests.train.distillation.distributed"]
@@ -343,3 +344,22 @@ def test_two_processes_equal_one(tmp_path):
             assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-12) and mine["fidelity"] == theirs["fidelity"]
         assert found["text"].startswith("distill: the loss must be finite; got nan in step 1, from checkpoint 1.")
         assert found["bare"].startswith("distill: student must be wrapped in DistributedDataParallel, as there are 2 ")
+
+
+@pytest.mark.slow
+def test_the_grid_of_pictures_goes_on_where_it_was_ended(tmp_path, data_folder, capsys):
+    """The benchmark at its smallest: one cell is taken away, and it alone is trained again, to the same figures."""
+    cifar10 = pytest.importorskip("benchmarks.distill.cifar10")
+    small = ["--out", str(tmp_path), *"--seeds 1 --train 256 --test 64 --epochs 2 --width 8 --threads 1".split()]
+    cifar10.main(small)
+    table = capsys.readouterr().out.splitlines()[-6:]
+    cells = {path: path.stat().st_mtime_ns for path in (tmp_path / "seed-0").glob("*.json")}
+    assert len(cells) == 6 and [line.split()[1] for line in table] == ["teacher", *cifar10.STUDENTS]
+    for name in ("online_tau4.json", "online_tau4.pt"):
+        (tmp_path / "seed-0" / name).unlink()
+    cifar10.main(small)
+    assert capsys.readouterr().out.splitlines()[-6:] == table
+    kept = {path: path.stat().st_mtime_ns for path in cells if path.name != "online_tau4.json"}
+    assert all(cells[path] == when for path, when in kept.items())
+    with pytest.raises(SystemExit, match="must be of the settings"):
+        cifar10.main([*small, "--epochs", "3"])

@@ -12,26 +12,32 @@ from infotorch.cli.flags import whole
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number
 
-OUT_HELP = "Folder for the run and the report. \\[default: infotorch-demo, or infotorch-demo-all, …-limit or …-bounds]"
+OUT_HELP = "Folder for run and report. \\[default: infotorch-demo, or infotorch-demo-all, …-limit, …-bounds, …-distill]"
 ALL_HELP = "Score all 1,797 digits, by sketched gradients, beside the exact scores of some."
 
 
 def command(
     terminal: Terminal,
     what: Annotated[
-        Literal["scores", "limit", "bounds"],
+        Literal["scores", "limit", "bounds", "distill"],
         typer.Argument(
-            metavar="[scores|limit|bounds]",
-            help="Score every digit, train in spite of wrong labels, or bound the generalization gap.",
+            metavar="[scores|limit|bounds|distill]",
+            help="Score every digit, train in spite of wrong labels, bound the generalization gap, or distil.",
         ),
     ] = "scores",
     out: Annotated[str | None, typer.Option(metavar="DIR", help=OUT_HELP)] = None,
     seed: Annotated[int, typer.Option(parser=whole(0), metavar="INTEGER", help="Of split, flips and weights.")] = 0,
     everything: Annotated[bool, typer.Option("--all", help=ALL_HELP)] = False,
 ) -> None:
-    """Shows one of the three on digits; prints what was found."""
+    """Shows one of the four on digits; prints what was found."""
     if everything and what != "scores":
         raise Usage(f"demo: --all belongs to scores; got {what}. Leave one of them out.")
+    if what == "distill":
+        with terminal.progress() as live:
+            show_distill(
+                terminal, demo.run_distill(pathlib.Path(out or "infotorch-demo-distill"), seed=seed, progress=live)
+            )
+        return
     found: demo.DemoResult | demo.AllDemoResult | demo.LimitDemoResult | demo.BoundsDemoResult
     if what == "limit":
         progress = False if terminal.quiet else True
@@ -175,3 +181,26 @@ def show_bounds(terminal: Terminal, found: demo.BoundsDemoResult) -> None:
         ("run", str(found.run)),
         ("report", str(found.report)),
     ])  # fmt: skip
+
+
+def show_distill(terminal: Terminal, found: demo.DistillDemoResult) -> None:
+    if terminal.json:
+        terminal.result(dataclasses.asdict(found) | {"out": str(found.out), "results": str(found.results)})
+        return
+    terminal.say(f"Students of {found.num_train} digits, the mean of {found.num_seeds} seeds ± its standard error:")
+    terminal.say()
+    terminal.table(
+        ["trained on", "accuracy [%]", "agrees with the teacher [%]"],
+        [
+            [
+                row.name,
+                f"{100 * row.accuracy:.1f} ± {100 * row.accuracy_stderr:.1f}",
+                f"{100 * row.fidelity:.1f} ± {100 * row.fidelity_stderr:.1f}",
+            ]
+            for row in found.rows
+        ],
+        right=[1, 2],
+    )
+    terminal.say()
+    terminal.say(found.statement)
+    terminal.facts([("teachers", str(found.out)), ("results", str(found.results))])

@@ -1,4 +1,4 @@
-"""Training that withholds label noise from the weights, the label noise itself, and what a training tells of it."""
+"""Training that withholds label noise, or follows a teacher; label noise itself; what a training tells of it."""
 
 from infotorch.measures import (
     LabelInfo,
@@ -13,6 +13,11 @@ from infotorch.ops import LimitNoise, LimitRows
 from infotorch.train import losses, noise
 from infotorch.train.adapters import __getattr__ as __getattr__
 from infotorch.train.fisher_trace import FisherTrace
+from infotorch.train.distillation.loop import distill
+from infotorch.train.distillation.loss import distill_loss
+from infotorch.train.distillation.result import DistillResult, Moment
+from infotorch.train.distillation.teacher import TeacherPath
+from infotorch.train.distillation.trace import SupervisionTrace
 from infotorch.train.gradient_noise import noisy_gradient_loss
 from infotorch.train.limit_gradient import LimitLoss, limit_gradient
 from infotorch.train.noise import flip_labels, pmd, pmd_labels, transition_matrix
@@ -36,6 +41,7 @@ from infotorch.train.variational import (
 __all__ = [
     "FisherTrace",
     "ImproperKL",
+    "DistillResult",
     "LabelInfo",
     "LabelInfoMeter",
     "LimitInfo",
@@ -46,9 +52,14 @@ __all__ = [
     "LimitTrainer",
     "MarginalPrior",
     "Memorised",
+    "Moment",
     "SoftLimitLoss",
     "VariationalFit",
     "VariationalModel",
+    "SupervisionTrace",
+    "TeacherPath",
+    "distill",
+    "distill_loss",
     "fano_min_error",
     "fit_variational",
     "flip_labels",

@@ -10,6 +10,8 @@ from infotorch.errors import require
 __all__ = ["ADAPTERS", "__getattr__", "lightning_callback"]
 
 ADAPTERS = {
+    "DistillCallback": "distillation.lightning",
+    "DistillHFTrainer": "distillation.huggingface",
     "FisherTraceCallback": "trace_lightning",
     "FisherTraceHFCallback": "trace_huggingface",
     "LimitCallback": "lightning",

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from infotorch.errors import ConfigError, StoreError, unknown
 from infotorch.store.files import read_bytes, write_file
 
-__all__ = ["check_config", "check_tensors", "read", "write"]
+__all__ = ["check_config", "check_format", "check_optimizer_state", "check_tensors", "load", "read", "write"]
 
 FORMAT = "infotorch LimitTrainer 1"
 LOAD = "LimitTrainer.load_state_dict"
@@ -44,19 +45,36 @@ def read(
     Raises:
         StoreError: There is none, or it isn't one.
     """
-    data = io.BytesIO(read_bytes(where, path))
+    state = load(where, path, maker(form))
+    check_format(where, str(path), state, form=form, keys=keys)
+    return state
+
+
+def load(where: str, path: Path, maker: str, *, shapes: bool = False) -> Any:
+    """What ``write`` or torch.save wrote to ``path``, on the CPU; it can't hold code.
+
+    Args:
+        where: Who asks.
+        path: Of the file.
+        maker: Whose file it must be, for the error.
+        shapes: Tensors come without their numbers, which are then not read.
+
+    Raises:
+        StoreError: There is none, or it isn't whole, or holds code.
+    """
+    data = path if shapes and path.is_file() else io.BytesIO(read_bytes(where, path))
     try:
         if not zipfile.is_zipfile(data):
             raise zipfile.BadZipFile("no archive")
+        if isinstance(data, Path):
+            return torch.load(data, map_location="meta", weights_only=True, mmap=True)
         data.seek(0)
-        state = torch.load(data, map_location="cpu", weights_only=True)
+        return torch.load(data, map_location="cpu", weights_only=True)
     except (RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0][:80]
         raise StoreError(
-            f"{where}: {path} must be a checkpoint of {maker(form)}; got {reason!r}. Take one that it has written."
+            f"{where}: {path} must be a checkpoint of {maker}; got {reason!r}. Take one that it has written."
         ) from error
-    check_format(where, str(path), state, form=form, keys=keys)
-    return state
 
 
 def maker(form: str) -> str:
@@ -76,7 +94,12 @@ def check_format(where: str, what: str, state: Any, *, form: str = FORMAT, keys:
 
 
 def check_config(
-    saved: Mapping[str, Any], own: Mapping[str, Any], override: Iterable[str] | None, *, where: str = LOAD
+    saved: Mapping[str, Any],
+    own: Mapping[str, Any],
+    override: Iterable[str] | None,
+    *,
+    where: str = LOAD,
+    remedy: str = "Build the trainer with it",
 ) -> None:
     """Raises where a checkpoint was made with other settings that its weights follow from.
 
@@ -92,8 +115,7 @@ def check_config(
         if name not in named and saved.get(name) != value:
             todo = "" if override is None else f", or pass override=[{name!r}]"
             raise ConfigError(
-                f"{where}: {name} must be that of the checkpoint, {saved.get(name)!r}; got {value!r}. "
-                f"Build the trainer with it{todo}."
+                f"{where}: {name} must be that of the checkpoint, {saved.get(name)!r}; got {value!r}. {remedy}{todo}."
             )
 
 
@@ -110,6 +132,22 @@ def check_tensors(what: str, saved: Mapping[str, Any], own: Mapping[str, Any], *
                 f"{where}: {what} must be the network of the checkpoint, where {name} is "
                 f"{theirs}; got {mine}. Build the network that was saved."
             )
+
+
+def check_optimizer_state(where: str, name: str, optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Raises where an optimizer can't go on from a saved state: ``StoreError``."""
+    theirs, mine = ([len(g["params"]) for g in d["param_groups"]] for d in (saved, optimizer.state_dict()))
+    if theirs != mine:
+        raise StoreError(
+            f"{where}: {name} must have the parameter groups of the checkpoint, of {theirs} tensors; got {mine}. "
+            "Make the same optimizer."
+        )
+    missing = [key for key in optimizer.defaults if key not in saved["param_groups"][0]]
+    if missing:
+        raise StoreError(
+            f"{where}: {name} must be of the kind in the checkpoint; got {type(optimizer).__name__}, whose "
+            f"{missing[0]} isn't there. Make the same optimizer."
+        )
 
 
 _ABSENT = object()

@@ -129,10 +129,10 @@ class LimitHFTrainer(Trainer):
         elif self._shifts():
             labels = F.pad(labels, (0, 1), value=IGNORED_LABEL)[..., 1:]
         outputs = model(**inputs)
-        logits = _logits("model", outputs)
+        logits = logits_in(WHERE, "model", outputs)
         with self.accelerator.autocast():
             aux_outputs = self._wrapped_aux()(**inputs)
-        aux_logits = _logits("aux_model", aux_outputs).to(logits.dtype)
+        aux_logits = logits_in(WHERE, "aux_model", aux_outputs).to(logits.dtype)
         if labels.is_floating_point() or logits.shape[-1] < 2:
             raise ConfigError(
                 f"{WHERE}: labels must be classes, int64; got {labels.dtype} for {logits.shape[-1]} outputs. "
@@ -256,9 +256,7 @@ class LimitHFTrainer(Trainer):
 
     def _shifts(self) -> bool:
         """Whether the model predicts each position's next label, as causal language models do."""
-        model = self.accelerator.unwrap_model(self.model)
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # an adapter's, of peft
-        return type(inner).__name__ in CAUSAL.values() or getattr(inner, "loss_type", None) == "ForCausalLM"
+        return predicts_next(self.accelerator.unwrap_model(self.model))
 
     def _wrapped_aux(self) -> nn.Module:
         """The auxiliary network, in DistributedDataParallel where there are several processes."""
@@ -301,7 +299,7 @@ class _AuxStep(TrainerCallback):
         self.trainer.aux_model.zero_grad()
 
 
-def _logits(name: str, outputs: Any) -> Tensor:
+def logits_in(where: str, name: str, outputs: Any) -> Tensor:
     """The logits in what a model returns."""
     found = outputs
     if isinstance(outputs, Mapping):
@@ -310,5 +308,11 @@ def _logits(name: str, outputs: Any) -> Tensor:
         found = outputs[0]
     if not isinstance(found, Tensor):
         got = f"keys {sorted(outputs)}" if isinstance(outputs, Mapping) else type(outputs).__name__
-        raise ConfigError(f"{WHERE}: {name} must return logits; got {got}. Take a model with a classification head.")
+        raise ConfigError(f"{where}: {name} must return logits; got {got}. Take a model with a classification head.")
     return found
+
+
+def predicts_next(model: Any) -> bool:
+    """Whether the model predicts each position's next label, as causal language models do."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # an adapter's, of peft
+    return type(inner).__name__ in CAUSAL.values() or getattr(inner, "loss_type", None) == "ForCausalLM"

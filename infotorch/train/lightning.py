@@ -137,14 +137,7 @@ class LimitCallback(Callback):
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Brings ``aux`` to the module's device and precision, and hooks the classifier."""
-        try:
-            classifier = pl_module.get_submodule(self.module)
-        except AttributeError as error:
-            there = ", ".join(repr(name) for name, _ in pl_module.named_children())
-            raise ConfigError(
-                f"{WHERE}: module must be the path of the classifier in {type(pl_module).__name__}, which has "
-                f"{there or 'no module'}; got {self.module!r}. Correct module."
-            ) from error
+        classifier = submodule(WHERE, pl_module, self.module)
         check_apart(WHERE, pl_module, self.aux)
         trainer.precision_plugin.convert_module(self.aux)
         self.auxiliary.start(pl_module.device)
@@ -259,21 +252,41 @@ class LimitCallback(Callback):
 
     def _labels(self, logits: Tensor) -> Tensor:
         """The batch's labels for these logits, as ``limit_gradient`` takes them."""
-        batch = self._batch
-        if self.batch_labels is not None:
-            labels = self.batch_labels(batch)
-        elif isinstance(batch, Mapping) and "labels" in batch:
-            labels = batch["labels"]
-        elif isinstance(batch, (tuple, list)) and len(batch) > 1:
-            labels = batch[1]
-        else:
-            got = f"keys {sorted(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
-            raise DataError(
-                f"{WHERE}: a batch must hold its labels in batch['labels'] or batch[1]; got {got}. Pass batch_labels=."
-            )
-        if not isinstance(labels, Tensor):
-            raise DataError(f"{WHERE}: labels must be a tensor; got {type(labels).__name__}. Correct batch_labels.")
-        labels = labels.to(logits.device)
+        labels = labels_in(WHERE, self._batch, self.batch_labels).to(logits.device)
         if labels.shape != logits.shape or logits.dim() == 1:
             return labels
         return labels[..., 0] if is_single(logits, labels) else self._classes_last(labels)
+
+
+def labels_in(where: str, batch: Any, given: Callable[[Any], Tensor] | None) -> Tensor:
+    """A batch's labels: what ``given`` returns of it, or ``batch["labels"]``, or ``batch[1]``."""
+    if given is not None:
+        labels = given(batch)
+    elif isinstance(batch, Mapping) and "labels" in batch:
+        labels = batch["labels"]
+    elif isinstance(batch, (tuple, list)) and len(batch) > 1:
+        labels = batch[1]
+    else:
+        got = f"keys {sorted(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
+        raise DataError(
+            f"{where}: a batch must hold its labels in batch['labels'] or batch[1]; got {got}. Pass batch_labels=."
+        )
+    if not isinstance(labels, Tensor):
+        raise DataError(f"{where}: labels must be a tensor; got {type(labels).__name__}. Correct batch_labels.")
+    return labels
+
+
+def submodule(where: str, pl_module: Any, path: str) -> nn.Module:
+    """The classifier at ``path``.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    try:
+        return pl_module.get_submodule(path)
+    except AttributeError as error:
+        there = ", ".join(repr(name) for name, _ in pl_module.named_children())
+        raise ConfigError(
+            f"{where}: module must be the path of the classifier in {type(pl_module).__name__}, which has "
+            f"{there or 'no module'}; got {path!r}. Correct module."
+        ) from error

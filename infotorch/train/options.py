@@ -18,11 +18,13 @@ from infotorch.train.ranks import unwrapped, world_size
 
 __all__ = [
     "LimitOptions",
+    "autocast",
     "by_epoch",
     "check_apart",
     "check_networks",
     "check_optimizer",
     "check_trainable",
+    "check_wrapped",
     "default_optimizer",
 ]
 
@@ -103,13 +105,18 @@ class LimitOptions:
 
     def autocast(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         """The precision of forward passes."""
-        if self.amp is None:
-            return contextlib.nullcontext()
-        return torch.autocast(device.type, dtype=torch.bfloat16 if self.amp == "bf16" else torch.float16)
+        return autocast(self.amp, device)
 
     def config(self) -> dict[str, Any]:
         """Every option, as JSON."""
         return dataclasses.asdict(self)
+
+
+def autocast(amp: str | None, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Autocast in ``"bf16"`` or ``"fp16"``; for ``None`` none."""
+    if amp is None:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16 if amp == "bf16" else torch.float16)
 
 
 def check_networks(classifier: nn.Module, aux: nn.Module) -> None:
@@ -120,22 +127,27 @@ def check_networks(classifier: nn.Module, aux: nn.Module) -> None:
             wrapped in DistributedDataParallel although there are several processes.
         NotSupported: One is sharded.
     """
-    for name, network in (("classifier", classifier), ("aux", aux)):
-        if any(kind.__module__.startswith("torch.distributed.fsdp") for kind in type(network).__mro__):
-            raise NotSupported(
-                f"{WHERE}: {name} must be whole on every rank; got {type(network).__name__}. "
-                "Wrap it in DistributedDataParallel."
-            )
-        if world_size() > 1 and not isinstance(network, DistributedDataParallel):
-            raise ConfigError(
-                f"{WHERE}: {name} must be wrapped in DistributedDataParallel, as there are {world_size()} processes; "
-                f"got {type(network).__name__}. Wrap both networks."
-            )
+    check_wrapped(WHERE, "classifier", classifier)
+    check_wrapped(WHERE, "aux", aux)
     check_apart(WHERE, classifier, aux)
     devices = [{p.device for p in network.parameters()} for network in (classifier, aux)]
     if devices[0] != devices[1]:
         got = " and ".join(", ".join(sorted(map(str, each))) for each in devices)
         raise ConfigError(f"{WHERE}: classifier and aux must be on one device; got {got}. Move one with .to(device).")
+
+
+def check_wrapped(where: str, name: str, network: nn.Module) -> None:
+    """Raises where a network is sharded, or several processes have it without DistributedDataParallel."""
+    if any(kind.__module__.startswith("torch.distributed.fsdp") for kind in type(network).__mro__):
+        raise NotSupported(
+            f"{where}: {name} must be whole on every rank; got {type(network).__name__}. "
+            "Wrap it in DistributedDataParallel."
+        )
+    if world_size() > 1 and not isinstance(network, DistributedDataParallel):
+        raise ConfigError(
+            f"{where}: {name} must be wrapped in DistributedDataParallel, as there are {world_size()} processes; "
+            f"got {type(network).__name__}. Wrap it."
+        )
 
 
 def check_apart(where: str, classifier: nn.Module, aux: nn.Module) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from infotorch.errors import StoreError
 from infotorch.train import checkpoint, rng
@@ -13,7 +13,7 @@ from infotorch.train.ranks import gathered, rank, unwrapped, world_size
 if TYPE_CHECKING:
     from infotorch.train.trainer import LimitTrainer
 
-__all__ = ["networks_state", "save_state", "set_state", "state_of"]
+__all__ = ["copied_state", "networks_state", "save_state", "set_state", "state_of", "write_once"]
 
 WHERE = "LimitTrainer.load_state_dict"
 # What the weights follow from, besides data, networks and optimizers.
@@ -22,13 +22,7 @@ CONFIG = ("q", "beta", "lam", "seed", "reduction", "warm_up", "grad_accum", "cli
 
 def networks_state(trainer: "LimitTrainer") -> dict[str, Any]:
     """State dicts of both networks, copied to the CPU."""
-    return {
-        name: {
-            key: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
-            for key, value in unwrapped(network).state_dict().items()
-        }
-        for name, network in trainer.networks.items()
-    }
+    return {name: copied_state(network) for name, network in trainer.networks.items()}
 
 
 def config_of(trainer: "LimitTrainer") -> dict[str, Any]:
@@ -73,18 +67,7 @@ def set_state(trainer: "LimitTrainer", state: Mapping[str, Any], override: Itera
         )
     optimizers = {"optimizer": trainer.optimizer, "aux_optimizer": trainer.aux_optimizer}
     for name, optimizer in optimizers.items():
-        saved, mine = ([len(g["params"]) for g in d["param_groups"]] for d in (state[name], optimizer.state_dict()))
-        if saved != mine:
-            raise StoreError(
-                f"{WHERE}: {name} must have the parameter groups of the checkpoint, of {saved} tensors; got {mine}. "
-                "Make the same optimizer."
-            )
-        missing = [key for key in optimizer.defaults if key not in state[name]["param_groups"][0]]
-        if missing:
-            raise StoreError(
-                f"{WHERE}: {name} must be of the kind in the checkpoint; got {type(optimizer).__name__}, whose "
-                f"{missing[0]} isn't there. Make the same optimizer."
-            )
+        checkpoint.check_optimizer_state(WHERE, name, optimizer, state[name])
     for name, optimizer in optimizers.items():
         optimizer.load_state_dict(state[name])
     for name, network in trainer.networks.items():
@@ -107,7 +90,12 @@ def set_state(trainer: "LimitTrainer", state: Mapping[str, Any], override: Itera
 
 def save_state(trainer: "LimitTrainer", path: Path) -> None:
     """Writes the state on the first rank; a refusal is raised on all of them."""
-    state, refusal = state_of(trainer), ""
+    write_once(path, state_of(trainer))
+
+
+def write_once(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes ``state`` on the first rank; a refusal is raised on all of them."""
+    refusal = ""
     if rank() == 0:
         try:
             checkpoint.write(path, state)
@@ -115,3 +103,11 @@ def save_state(trainer: "LimitTrainer", path: Path) -> None:
             refusal = str(error)
     if texts := [text for text in gathered(refusal) if text]:
         raise StoreError(texts[0])
+
+
+def copied_state(network: nn.Module) -> dict[str, Any]:
+    """The state dict of a network without its distributed wrapper, copied to the CPU."""
+    return {
+        key: value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
+        for key, value in unwrapped(network).state_dict().items()
+    }

@@ -147,3 +147,20 @@ def test_all_digits_are_scored_on_demand(run, monkeypatch, asked):
 def test_all_belongs_to_scores(run):
     line = "demo: --all belongs to scores; got limit. Leave one of them out.\n"
     assert run("demo", "limit", "--all") == (2, "", line)
+
+
+def test_distill_prints_the_table_and_what_it_shows(run, monkeypatch):
+    calls = []
+    row = demo.DistillDemoRow(name="labels", accuracy=0.927, accuracy_stderr=0.002, fidelity=0.9, fidelity_stderr=0.01)
+    found = demo.DistillDemoResult(
+        rows=[row], num_train=300, num_seeds=3, statement="On digits distillation does not help.",
+        out=pathlib.Path("here"), results=pathlib.Path("here/distill.json"),
+    )  # fmt: skip
+    monkeypatch.setattr(demo, "run_distill", lambda out, *, seed, progress: calls.append((out, seed)) or found)
+    done = run("demo", "distill", "--seed", "3")
+    lines = done.out.splitlines()
+    assert calls == [(pathlib.Path("infotorch-demo-distill"), 3)] and done.code == 0
+    assert ["labels", "92.7", "±", "0.2", "90.0", "±", "1.0"] in [line.split() for line in lines]
+    assert lines[-3:] == ["On digits distillation does not help.", "teachers  here", "results   here/distill.json"]
+    told = json.loads(run("demo", "distill", "--json", "--quiet").out)
+    assert told["rows"][0]["accuracy"] == 0.927 and told["results"] == "here/distill.json"

@@ -1,6 +1,5 @@
 """Information in the weights, with what it was computed from."""
 
-import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from infotorch.errors import ConfigError
+from infotorch.measures.pac_bayes import pac_bayes
 from infotorch.measures.weights.family import Family
 from infotorch.measures.weights.posterior import Posterior
 from infotorch.measures.weights.rise import MeasuredRise
@@ -217,8 +217,7 @@ class WeightsInformation:
                 f'{WHERE}: the prior of a bound must be fixed before the data; got prior_var="evidence". Pass a '
                 'number chosen beforehand, or "grid".'
             )
-        bound = importlib.import_module("infotorch.measures.pac_bayes").pac_bayes
-        return bound(risk, self.nats + self.union_cost, self.N if n is None else n, delta, form=form)
+        return pac_bayes(risk, self.nats + self.union_cost, self.N if n is None else n, delta, form=form)
 
     def __repr__(self) -> str:
         spread = "" if self.stderr is None else f" ± {self.stderr:.2g}"

@@ -12,12 +12,12 @@ from infotorch.measures import (
 from infotorch.ops import LimitNoise, LimitRows
 from infotorch.train import losses, noise
 from infotorch.train.adapters import __getattr__ as __getattr__
-from infotorch.train.fisher_trace import FisherTrace
 from infotorch.train.distillation.loop import distill
 from infotorch.train.distillation.loss import distill_loss
 from infotorch.train.distillation.result import DistillResult, Moment
 from infotorch.train.distillation.teacher import TeacherPath
 from infotorch.train.distillation.trace import SupervisionTrace
+from infotorch.train.fisher_trace import FisherTrace
 from infotorch.train.gradient_noise import noisy_gradient_loss
 from infotorch.train.limit_gradient import LimitLoss, limit_gradient
 from infotorch.train.noise import flip_labels, pmd, pmd_labels, transition_matrix
@@ -39,9 +39,9 @@ from infotorch.train.variational import (
 )
 
 __all__ = [
+    "DistillResult",
     "FisherTrace",
     "ImproperKL",
-    "DistillResult",
     "LabelInfo",
     "LabelInfoMeter",
     "LimitInfo",
@@ -54,10 +54,10 @@ __all__ = [
     "Memorised",
     "Moment",
     "SoftLimitLoss",
-    "VariationalFit",
-    "VariationalModel",
     "SupervisionTrace",
     "TeacherPath",
+    "VariationalFit",
+    "VariationalModel",
     "distill",
     "distill_loss",
     "fano_min_error",

@@ -9,12 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from infotorch.errors import ConfigError
-from infotorch.measures.pac_bayes import pac_bayes
+from infotorch.measures.pac_bayes import Form, PacBayesBound, pac_bayes
 from infotorch.measures.weights.family import Family
 from infotorch.measures.weights.posterior import Posterior
 from infotorch.measures.weights.rise import MeasuredRise
 from infotorch.measures.weights.spectrum import Curve
-from infotorch.table import Estimate, Kind
+from infotorch.table import Kind
 
 __all__ = ["WeightsInformation", "check_beta"]
 
@@ -194,8 +194,8 @@ class WeightsInformation:
         return self._family.posterior(self._s, **self._around)
 
     def pac_bayes(
-        self, risk: float | None = None, n: int | None = None, delta: float = 0.05, form: str = "catoni"
-    ) -> Estimate:
+        self, risk: float | None = None, n: int | None = None, delta: float = 0.05, form: Form = "catoni"
+    ) -> PacBayesBound:
         """A PAC-Bayes bound on the risk of weights drawn from Q*, with this KL; see :func:`infotorch.pac_bayes`.
 
         Args:

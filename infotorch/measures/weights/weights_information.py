@@ -171,7 +171,7 @@ def weights_information(
         _around={"mean": w, "shapes": task.shapes, "deviation": deviation(prior.relative, choice.scale)},
     )
     if per_layer:
-        result.per_layer  # noqa: B018  (read, so that it is computed now, as the next line)
+        result.per_layer  # noqa: B018  (read, so that it is computed now)
     if per_sample:
         result.leverage  # noqa: B018  (likewise)
     if not (draws and family.drawable):

@@ -2,14 +2,15 @@
 
 import contextlib
 import copy
+import csv
 import dataclasses
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,7 +24,6 @@ from infotorch.measures.supervision.report import COLUMNS, ComplexityReport
 from infotorch.pipeline.checkpoints import read_state
 from infotorch.store.files import locked, read_bytes, write_bytes
 from infotorch.store.manifest import decoded, encoded, first_difference
-from infotorch.store.tables import write_table
 from infotorch.task import Task
 from infotorch.train.checkpoint import check_tensors
 
@@ -230,8 +230,11 @@ class _Table(contextlib.AbstractContextManager["_Table"]):
     def finished(self) -> list[dict[str, Any]]:
         rows = list(self._rows())
         if self.folder is not None:
-            columns = {name: pa.array([row[name] for row in rows]) for name in HEAD}
-            write_table(WHERE, pa.table(columns), self.folder / TABLE)
+            text = io.StringIO()
+            table = csv.DictWriter(text, HEAD, lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
+            write_bytes(self.folder / TABLE, text.getvalue().encode())
         return rows
 
     def _rows(self) -> Iterator[dict[str, Any]]:

@@ -1,12 +1,10 @@
 """SupervisionTrace: rows by the formula, at the right steps, and refused in words."""
 
 import math
-import types
 
 import pytest
 import torch
 
-from infotorch import measures
 from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError
 from infotorch.train import SupervisionTrace, TeacherPath, distill
 from tests.laws import assert_same_bits
@@ -29,17 +27,6 @@ def numbers(K, r, ridge):
         "unit_adjusted": (quad * trace / (size**2 * N)).sqrt(), "alignment": r @ K @ r / (K.norm() * size**2),
         "trace": trace, "residual_norm": size, "ridge": ridge,
     }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def measure(monkeypatch):
-    """Where the measure isn't there, its formula stands for it."""
-    if not hasattr(measures, "complexity_from_kernel"):
-
-        def complexity_from_kernel(K, targets, *, ridge):
-            return {name: types.SimpleNamespace(**numbers(K, r, ridge)) for name, r in targets.items()}
-
-        monkeypatch.setattr(measures, "complexity_from_kernel", complexity_from_kernel, raising=False)
 
 
 def jacobian_kernel(net, x):

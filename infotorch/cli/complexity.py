@@ -7,6 +7,7 @@ import typer
 
 from infotorch import data as data_room
 from infotorch import pipeline
+from infotorch.cli.chart import drawn
 from infotorch.cli.failures import Usage
 from infotorch.cli.flags import whole
 from infotorch.cli.load import load
@@ -15,7 +16,9 @@ from infotorch.cli.text import number
 from infotorch.data import samples_of
 from infotorch.errors import ConfigError, unknown
 from infotorch.pipeline.complexity import TABLE
+from infotorch.report.supervision import complexity
 
+CHART = "complexity.html"
 SHOWN = ("quad", "complexity", "adjusted", "unit_adjusted", "alignment")
 TASK_HELP = "package.module:callable or file.py:callable that returns (Task, data) or (Task, data, test_data)."
 CHECKPOINTS_HELP = "Folder of state dicts step-00000000.pt, ..."
@@ -87,4 +90,8 @@ def show(terminal: Terminal, rows: list[dict[str, Any]], num_samples: int, out: 
         facts.append(("kept", "nothing. Add --out FOLDER to keep the table."))
     else:
         facts.append(("table", shlex.quote(f"{out.rstrip('/')}/{TABLE}")))
+        page = drawn(
+            "Supervision complexity along a training", lambda: [complexity(rows)], f"{out.rstrip('/')}/{CHART}"
+        )
+        facts.append(("chart", page))
     terminal.facts(facts)

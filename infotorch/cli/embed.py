@@ -16,7 +16,8 @@ from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number, plain
 from infotorch.errors import ConfigError
 from infotorch.measures import Embedding, task_distance
-from infotorch.report.distances import Tree, distances, tree, write_distances
+from infotorch.report.distances import Tree, distances, tree
+from infotorch.report.standalone import write_figures
 from infotorch.store.files import write_bytes
 
 WIDTH, CELL, NAME = 80, 7, 16
@@ -112,7 +113,8 @@ def keep(folder: pathlib.Path, tasks: list[str], names: list[str], values: np.nd
         "Rows and columns are in the order of the tree, which joins tasks at their mean distance. It tells which tasks "
         "need the same filters of this probe, not how well one learns from another."
     )
-    write_distances(distances(names, values, title=title, caption=caption), folder / f"{DISTANCES}.html")
+    figure = distances(names, values, title="Distances", caption=caption)
+    write_figures(title, [figure], folder / f"{DISTANCES}.html")
     entries = {
         "kind": kind, "tasks": tasks, "distances": values.tolist(), "order": list(shape.order), "merges": merges(shape),
     }  # fmt: skip

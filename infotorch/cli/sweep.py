@@ -1,6 +1,7 @@
 """``infotorch sweep beta``: variational trainings on a grid of betas, shares of random labels and seeds."""
 
 import concurrent.futures as futures
+import pathlib
 import textwrap
 from typing import Annotated, Literal
 
@@ -9,15 +10,18 @@ import typer
 from infotorch import data as data_room
 from infotorch import pipeline
 from infotorch.cli.app import Part
+from infotorch.cli.chart import drawn
 from infotorch.cli.failures import Usage
 from infotorch.cli.flags import whole
 from infotorch.cli.load import called, function_of, load
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number
 from infotorch.errors import ConfigError
+from infotorch.report.sweep import transition
 
 WHERE = "sweep beta"
 WIDTH = 79
+CHART = "transition.html"
 TASK_HELP = (
     "package.module:callable or path/to/file.py:callable. The callable returns a Task, (task, loader) or "
     "(task, loader, test_loader)."
@@ -139,7 +143,10 @@ def show(terminal: Terminal, sweep: pipeline.Sweep, out: str) -> None:
         if sweep.num_classes:
             text = "not on this grid" if at is None else f"from beta = {at:g} on"
             facts.append((f"{100 * level:g} % random", f"training accuracy below 2/C {text}"))
-    terminal.facts([*facts, ("cells", out)])
+    rows_of_all = [row.as_dict() for row in sweep.rows]
+    path = pathlib.Path(out) / CHART
+    chart = drawn("Information in the weights against the price of a nat", lambda: transition(rows_of_all), path)
+    terminal.facts([*facts, ("cells", out), ("chart", chart)])
 
 
 def shown(key: str, value: float) -> str:

@@ -8,6 +8,7 @@ import importlib.resources
 import json
 import os
 import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infotorch import store
@@ -15,7 +16,7 @@ from infotorch.errors import StoreError, require
 from infotorch.report.page import content
 from infotorch.report.view import Run, view
 
-__all__ = ["build", "embedded_json", "file_text", "javascript"]
+__all__ = ["build", "page_of"]
 
 SCRIPTS = ("numbers.js", "samples.js", "charts.js", "flags.js", "panel.js", "brush.js", "main.js")
 STYLES = ("style.css", "parts.css", "print.css")
@@ -58,6 +59,12 @@ def build(run: Run | str | pathlib.Path, html: str | os.PathLike[str]) -> pathli
 
 def render(page: dict[str, Any]) -> str:
     """The page's HTML from its content."""
+    content = {key: value for key, value in page.items() if key != "data"}
+    return page_of("template.html.j2", content, page["data"], scripts=SCRIPTS)
+
+
+def page_of(template: str, content: Mapping[str, Any], data: Any, *, scripts: Sequence[str]) -> str:
+    """A page of this room's template, style and scripts; its policy allows nothing else."""
     jinja2 = require("report", "jinja2", "report")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("infotorch.report", ""),
@@ -67,19 +74,19 @@ def render(page: dict[str, Any]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     style = "\n".join(file_text(name) for name in STYLES)
-    script = '(() => {\n"use strict";\n' + "\n".join(file_text(name) for name in SCRIPTS) + "\n})();"
+    script = '(() => {\n"use strict";\n' + "\n".join(file_text(name) for name in scripts) + "\n})();"
     runtime = javascript()
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src {_digest(style)}; script-src {_digest(runtime)} {_digest(script)}"
     )
-    return environment.get_template("template.html.j2").render(
-        **{key: value for key, value in page.items() if key != "data"},
+    return environment.get_template(template).render(
+        **content,
         policy=policy,
         style=style,
         runtime=runtime,
         script=script,
-        data=embedded_json(page["data"]),
+        data=embedded_json(data),
     )
 
 

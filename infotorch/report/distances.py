@@ -1,37 +1,19 @@
 """Distances of all pairs of things, as a heat map with the tree of what is near on its left."""
 
-import html
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from infotorch.errors import ShapeError, require
-from infotorch.report.build import embedded_json, file_text, javascript
 from infotorch.report.figure import Figure, Table
 from infotorch.report.numbers import number
 from infotorch.report.plots import specification
-from infotorch.report.theme import CONFIG
-from infotorch.store.files import write_bytes
 
-__all__ = ["Tree", "distances", "tree", "write_distances"]
+__all__ = ["Tree", "distances", "tree"]
 
 CELL, TREE = 34, 140
 """Pixels of a cell's side, and of the tree's width."""
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>{title}</title><style>{style}</style></head>
-<body>
-<h1>{title}</h1>
-<figure role="img" aria-label="{alt}"><div id="chart"></div></figure>
-<p>{caption}</p>
-<details><summary>As a table</summary><table>{table}</table></details>
-<script>{runtime}</script>
-<script>vegaEmbed("#chart", {spec}, {{renderer: "svg", actions: false}});</script>
-</body>
-</html>
-"""
 WITH_NUMBERS = 16
 """Things whose distances are written in their cells."""
 
@@ -158,25 +140,3 @@ def distances(names: Sequence[str], values: np.ndarray, *, title: str, caption: 
             rows=tuple((names[a], *(number(float(values[a, b])) for b in order)) for a in order),
         ),
     )
-
-
-def write_distances(figure: Figure, path: str | Path) -> Path:
-    """The figure and its table as one HTML file that opens without a network.
-
-    Raises:
-        MissingExtraError: A library of the extra ``report`` is not installed.
-        StoreError: The file can't be written.
-    """
-    head, *rows = figure.table.header, *figure.table.rows
-    table = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in [head, *rows])
-    page = PAGE.format(
-        title=html.escape(figure.title),
-        style=file_text("style.css"),
-        alt=html.escape(figure.alt),
-        caption=html.escape(figure.caption),
-        table=table,
-        runtime=javascript(),
-        spec=embedded_json({**figure.spec, "config": CONFIG}),
-    )
-    write_bytes(Path(path), page.encode("utf-8", "replace"))
-    return Path(path)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from infotorch.errors import ShapeError, StoreError
-from infotorch.report.distances import distances, tree, write_distances
+from infotorch.errors import ShapeError
+from infotorch.report.distances import distances, tree
 
 NAMES = ["one", "</script><b>two", "three", "four"]
 # Pairs (0, 2) at 1 and (1, 3) at 2, all between them at 6 but (0, 1) at 4: joined at (4 + 6 + 6 + 6) / 4.
@@ -40,18 +40,6 @@ def test_the_figure_holds_every_distance_in_the_order_of_the_tree():
     many = distances([str(i) for i in range(17)], 1 - np.eye(17), title="", caption="")
     drawn = [len(figure.spec["hconcat"][1]["layer"]), len(many.spec["hconcat"][1]["layer"])]
     assert drawn == [3, 2]  # numbers in cells would be too many
-
-
-def test_a_page_opens_without_a_network_and_obeys_no_name(tmp_path):
-    page = write_distances(distances(NAMES, VALUES, title="<i>", caption="&"), tmp_path / "a.html").read_text()
-    start = page.index("<style>")
-    assert (
-        "<title>&lt;i&gt;</title>" in page and "</script><b>two" not in page and "&lt;/script&gt;&lt;b&gt;two" in page
-    )
-    assert page.count("</script>") == 2 and "\\u003c/script" in page[start:]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html"]
-    with pytest.raises(StoreError, match="must be written"):
-        write_distances(distances(NAMES, VALUES, title="", caption=""), tmp_path / "a.html" / "b.html")
 
 
 def test_the_chart_compiles():

@@ -89,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
     test = questions(data, "test", given.intents)
     options = transformers.TrainingArguments(
         output_dir=str(out / "trainer"), num_train_epochs=given.epochs, per_device_train_batch_size=32, seed=0,
-        learning_rate=given.lr, use_cpu=True, report_to=[], disable_tqdm=True, save_strategy="no", logging_strategy="no",
+        learning_rate=given.lr, use_cpu=True, report_to=[], disable_tqdm=True, save_strategy="no",
+        logging_strategy="no",
     )  # fmt: skip
     torch.manual_seed(0)
     teacher = classifier(given.width, 2, given.intents)

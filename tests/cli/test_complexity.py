@@ -51,7 +51,8 @@ def test_it_prints_a_table_in_80_columns_and_keeps_it(run, folder):
     assert lines[0] == "30 samples at 2 checkpoints (diagnostic):" and max(map(len, lines)) <= 80
     rows = [line.split() for line in lines if "labels" in line]
     assert [row[:2] for row in rows] == [["0", "labels"], ["120", "labels"]]
-    assert lines[-1] == "table     kept/complexity.csv" and (folder / "kept/complexity.csv").is_file()
+    assert lines[-2:] == ["table     kept/complexity.csv", "chart     kept/complexity.html"]
+    assert (folder / "kept/complexity.csv").is_file() and (folder / "kept/complexity.html").is_file()
     before = (folder / "kept/complexity.json").read_bytes()
     again = run(*WORDS, "--out", "kept")
     assert again.out == done.out and (folder / "kept/complexity.json").read_bytes() == before

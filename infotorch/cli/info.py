@@ -1,5 +1,6 @@
 """``infotorch info``: what a trained network's weights hold, and what its layers still tell of their input."""
 
+import inspect
 import pathlib
 import shlex
 import textwrap
@@ -16,6 +17,7 @@ from infotorch.cli.load import load
 from infotorch.cli.score import DATA_HELP, TASK_HELP, samples_to_score, size
 from infotorch.cli.terminal import Terminal
 from infotorch.errors import ConfigError
+from infotorch.pipeline.checkpoints import read_state
 
 WIDTH = 80
 SHARES = {"nats": "information", "d_eff": "directions", "trace": "trace"}
@@ -59,6 +61,7 @@ def command(
     ] = None,
 ) -> None:
     """Weighs the network; prints what it holds and where, with the predicted and the measured rise of the loss."""
+    given = dict(locals())
     if (layers is None) != (tau is None):
         raise Usage(
             "info: --layers and --tau go together; got one alone. Give the modules, and the size of a small change of "
@@ -87,19 +90,19 @@ def command(
         if out is None:
             notes = pipeline.weighed(loaded.task, samples, progress=progress, **how, **options).notes
         else:
-            given = {"data": data, "beta": beta, "prior_var": prior_var, "prior_mean": prior_mean}
-            given |= {"estimator": estimator, "layers": layers, "tau": tau, "tangents": tangents}
-            argv = line(task, {name: value for name, value in given.items() if value is not None})
-            record = {"command": "info", "task": task, "data": data, "argv": argv}
+            record = {"command": "info", "task": task, "data": data, "argv": line(task, given)}
             run = pipeline.weigh(loaded.task, samples, out=out, progress=progress, command=record, **how, **options)
             notes = run.notes()
     show(terminal, notes, out)
 
 
-def line(task: str, options: Mapping[str, Any]) -> str:
-    """The command that repeats the run."""
-    parts = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value))]
-    return shlex.join(["infotorch", "info", task, *parts, "--out", "RUN"])
+def line(task: str, given: Mapping[str, Any]) -> str:
+    """The command that repeats the run: every option that is not its default."""
+    parts = ["infotorch", "info", task]
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name not in ("terminal", "task", "out") and given[name] != parameter.default:
+            parts += [f"--{name.replace('_', '-')}", str(given[name])]
+    return shlex.join([*parts, "--out", "RUN"])
 
 
 def prior_of(text: str) -> float | str:
@@ -123,13 +126,12 @@ def words(text: str) -> list[str]:
 
 def mean_of(path: str, task: Any) -> dict[str, torch.Tensor]:
     """The parameters that the task selects, out of a state dict on disk."""
-    try:
-        state = torch.load(pathlib.Path(path), map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+    state = read_state(pathlib.Path(path), where="info")
+    if not isinstance(state, Mapping):
         raise ConfigError(
-            f"info: --prior-mean must be a file of a state dict; got {path}: {str(error).splitlines()[0]}. Save it "
-            "with torch.save(model.state_dict(), path)."
-        ) from error
+            f"info: --prior-mean must be a file of a state dict; got {type(state).__name__} in {path}. Save it with "
+            "torch.save(model.state_dict(), path)."
+        )
     missing = [name for name in task.shapes if name not in state]
     if missing:
         raise ConfigError(
@@ -191,7 +193,7 @@ def show_activations(terminal: Terminal, seen: Mapping[str, Any]) -> None:
           *(f"{layer['tangents'][name]['index']:.3g}" for name in names)] for layer in seen["layers"]],
         right=list(range(1, 4 + len(names))),
     )  # fmt: skip
-    noisy = seen["noisy_cross_entropy"]
+    noisy = seen["noisy_loss"]
     told = f"A mean over {seen['num_samples']:,} samples, of a jitter of {seen['tau']:g}; index 0: not seen, 1: as any."
     if noisy is not None:
         told += f" Loss a sample {seen['loss']:.4g}, under the noise {noisy:.4g}."

@@ -1,5 +1,6 @@
 """Which parameters to train, of a budget."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -71,7 +72,7 @@ def _count(keep: int | float, P: int) -> int:
     if whole and 0 <= keep <= P:
         return int(keep)
     if isinstance(keep, float) and 0 <= keep <= 1:
-        return int(keep * P)
+        return math.floor(keep * P + 1e-9)  # 0.29 of 100 are 29
     raise ConfigError(
         f"mask: keep must be a number of entries, 0 to {P}, or a share in [0, 1]; got {keep!r}. Choose one."
     )

@@ -40,7 +40,8 @@ def merge(
         coefficients: c_m, at least 0 and not all of them; all equal if not given.
         normalize: Divide each c_m by the Euclidean norm of F_m, so that no network outweighs the others by the number
             or the difficulty of its samples. The authors' default.
-        floor: Every entry of a Fisher is at least this, so that entries nobody has seen are averaged.
+        floor: Every entry of a Fisher is at least this, before it is normalized, so that entries nobody has seen are
+            averaged.
         favor: Number of a target model: it alone gets the floor, so that others have no say where they saw nothing.
         exclude: Names or globs of entries that are not merged, such as heads: they are the favored model's, or the
             first one's, and need not agree in shape.
@@ -178,10 +179,10 @@ def _weights(
     scaled: dict[str, list[Tensor]] = {name: [] for name in known}
     for place, F in enumerate(parts):
         own = {name: F[name].to(states[0][name].device, torch.float64) for name in known}
+        norm = float(torch.stack([value.square().sum() for value in own.values()]).sum().sqrt()) if own else 0.0
         if favor is None or favor == place:
             own = {name: value.clamp(min=floor) for name, value in own.items()}
-        norm = float(torch.stack([value.square().sum() for value in own.values()]).sum().sqrt()) if own else 0.0
-        # A Fisher of zeros has no norm; times zero its model has no say either way.
+        # A Fisher of zeros has no norm: its model says what the floor does.
         scale = c[place] / norm if normalize and norm > 0 else c[place]
         for name, value in own.items():
             scaled[name].append(scale * value)

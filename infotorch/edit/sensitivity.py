@@ -66,7 +66,7 @@ def sensitivity(
     Example:
         >>> task = Task(torch.nn.Linear(1, 1, bias=False).eval(), loss="mse")
         >>> sensitivity(task, (torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1))).trace
-        {'weight': 10.0}
+        {'': 10.0}
     """
     if not quantiles or not all(0 <= q <= 1 for q in quantiles):
         raise ConfigError(f"sensitivity: quantiles must be in [0, 1]; got {list(quantiles)}. Pass shares of samples.")
@@ -105,7 +105,7 @@ def sensitivity(
 
 
 def _layer(name: str) -> str:
-    return name.rpartition(".")[0] or name
+    return name.rpartition(".")[0]
 
 
 def _norms(pair: LayerPair) -> Found:

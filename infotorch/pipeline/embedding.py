@@ -89,13 +89,12 @@ def _kept(path: Path, key: str) -> Embedding | None:
         return None
     try:
         entries = json.loads(read_bytes("open", path))
-        same = entries["key"] == key
+        return Embedding.from_dict(entries["embedding"]) if entries["key"] == key else None
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"embed: {path} must be an embedding that this command wrote; got {type(error).__name__} as it is read. "
             "Delete it, or choose another folder."
         ) from error
-    return Embedding.from_dict(entries["embedding"]) if same else None
 
 
 def _keep(path: Path, entries: dict[str, Any]) -> None:

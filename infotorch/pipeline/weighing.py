@@ -2,15 +2,17 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
 
 from infotorch import store
 from infotorch.data import Samples, samples_of
+from infotorch.errors import NumericsError
 from infotorch.measures import (
     ActivationsInformation,
     FisherTraceResult,
@@ -27,6 +29,7 @@ from infotorch.pipeline.provenance import data_facts, environment, outputs_diges
 from infotorch.table import Column, Estimate, Scores
 from infotorch.task import Task
 
+T = TypeVar("T")
 __all__ = ["BETAS", "Weighed", "weigh", "weighed"]
 
 WHERE = "info"
@@ -83,7 +86,8 @@ def weighed(
     labels = kinds[found.labels]
     if labels in ("mc", "sketch"):
         labels = labels, options.get("passes", 1), options.get("seed", 0)
-    traces = fisher_trace(task, (x, y), labels=labels)
+    held = {name: options[name] for name in ("memory_limit", "fallback") if options.get(name) is not None}
+    traces = fisher_trace(task, (x, y), labels=labels, **held)
     tell("information in the weights", 2, steps)
     notes: dict[str, Any] = {"weights": _of_weights(found, traces, betas)}
     if activations is not None:
@@ -93,6 +97,8 @@ def weighed(
         if most is not None:
             known = layers_of(task, asked.get("layers", ()), x[:1])
             asked["rows"] = {layer.path: most for layer in known if layer.width > most}
+        if "memory_limit" in held:
+            asked.setdefault("memory_limit", held["memory_limit"])
         seen = activations_information(task, (x[:num], y[:num]), posterior=found, **asked)
         notes["activations"] = _of_activations(seen, num)
         tell("information in the weights", 3, steps)
@@ -157,7 +163,7 @@ def weigh(
 
 
 def _of_weights(found: WeightsInformation, traces: FisherTraceResult, betas: Sequence[float]) -> dict[str, Any]:
-    curve = found.curve(sorted(betas))
+    curves = {beta: curve for beta in sorted(betas) if (curve := _where_defined(partial(found.curve, [beta])))}
     measured = found.measured
     return {
         "nats": found.nats, "stderr": found.stderr, "logdet": found.logdet, "d_eff": found.d_eff,
@@ -165,12 +171,12 @@ def _of_weights(found: WeightsInformation, traces: FisherTraceResult, betas: Seq
         "union_cost": found.union_cost, "estimator": found.estimator, "labels": found.labels,
         "curvature": found.curvature, "kind": found.kind, "num_weights": found.P, "num_samples": found.N,
         "loss": found.loss, "lagrangian": found.lagrangian(found.loss),
-        "learning_capacity": found.learning_capacity, "log_evidence": found.log_evidence,
+        "learning_capacity": found.learning_capacity, "log_evidence": _where_defined(lambda: found.log_evidence),
         "predicted_rise": found.predicted_rise, "measured_rise": found.measured_rise,
         "measured_rise_stderr": None if measured is None else measured.stderr,
         "measured_risk": found.measured_risk, "draws": 0 if measured is None else measured.draws,
-        "curve": {"beta": sorted(betas), "nats": _listed(curve.nats), "logdet": _listed(curve.logdet),
-                  "d_eff": _listed(curve.d_eff)},
+        "curve": {"beta": list(curves)} | {name: [float(getattr(curve, name)[0]) for curve in curves.values()]
+                                           for name in ("nats", "logdet", "d_eff")},
         **_by_layer(found, traces),
         "trace": {"total": traces.total, "per_layer": traces.per_layer},
     }  # fmt: skip
@@ -188,7 +194,7 @@ def _of_activations(seen: ActivationsInformation, num: int) -> dict[str, Any]:
         "tau": seen.tau,
         "num_samples": num,
         "loss": seen.loss,
-        "noisy_cross_entropy": seen.noisy_loss,
+        "noisy_loss": seen.noisy_loss,
         "layers": [
             {
                 "name": path or "(model)",
@@ -250,8 +256,12 @@ def _ratio(a: float, b: float) -> float:
     return a / b if b else math.inf if a else 1.0
 
 
-def _listed(values: Any) -> list[float]:
-    return [float(value) for value in values]
+def _where_defined(read: Callable[[], T]) -> T | None:
+    """None where a Hessian leaves no optimum at another beta than the one that was asked for."""
+    try:
+        return read()
+    except NumericsError:
+        return None
 
 
 def _facts(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,8 +27,8 @@ def activations(view: View) -> Chapter | None:
     along = f"from {quantity(first['median'], 'nats')} at {first['name']} to {quantity(last['median'], 'nats')} at "
     told = f"{along}{last['name']}" if len(layers) > 1 else f"{quantity(first['median'], 'nats')} at {first['name']}"
     tangents = list(first["tangents"])
-    noisy = note.get("noisy_cross_entropy")
-    heard = "" if noisy is None else f" With this noise the cross-entropy is {number(noisy)} nats a sample."
+    noisy = note.get("noisy_loss")
+    heard = "" if noisy is None else f" Under this noise the loss is {number(noisy)} a sample."
     figures = [_depth(note), *([_invariance(note, tangents)] if tangents else [])]
     return Chapter(
         id="activations",
@@ -39,7 +39,6 @@ def activations(view: View) -> Chapter | None:
         figures=tuple(figures),
         does_not_say="It is the information of the linearized channel about small changes of the input, not about "
         "which input it was. Insensitivity is worth something only where the noisy network still predicts well.",
-        warnings=tuple(note.get("warnings", ())),
     )
 
 

@@ -37,7 +37,6 @@ def weights(view: View) -> Chapter | None:
         figures=tuple(figures),
         does_not_say="It is a number of this minimum and its quadratic model, this prior and this family of noise; it "
         "is no bound on the error on new data, and no length of a code of the labels.",
-        warnings=tuple(note.get("warnings", ())),
     )
 
 

@@ -331,6 +331,6 @@ def activations_note():
         }  # fmt: skip
 
     return {
-        "tau": 0.1, "num_samples": 600, "loss": 0.05, "noisy_cross_entropy": 0.31,
+        "tau": 0.1, "num_samples": 600, "loss": 0.05, "noisy_loss": 0.31,
         "layers": [layer("0", 41.2, 0.8), layer("2", 9.1, 0.3)],
     }  # fmt: skip

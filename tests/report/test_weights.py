@@ -56,7 +56,7 @@ def test_layers_of_activations_stand_in_the_order_of_the_forward():
     assert [row["row"] for row in depth.spec["datasets"]["rows"]] == [layer["name"] for layer in note["layers"]]
     drawn = {(row["row"], row["line"]): row["x"] for row in invariance.spec["datasets"]["rows"]}
     assert drawn[("0", "shift")] == note["layers"][0]["tangents"]["shift"]["index"]
-    assert "from 41.2 nats at 0 to 9.10 nats at 2" in chapter.says and "cross-entropy is 0.310 nats" in chapter.says
+    assert "from 41.2 nats at 0 to 9.10 nats at 2" in chapter.says and "the loss is 0.310 a sample" in chapter.says
     assert invariance.table.header == ("Layer", "rotation, index", "rotation, nats", "shift, index", "shift, nats")
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from infotorch.blocks.loading import batches, is_loader
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.capture import capture
-from infotorch.errors import ConfigError, DataError, NumericsError, check_limit, mebibytes
+from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError, check_limit, mebibytes
 from infotorch.measures.activations.channel import (
     covariance_root,
     local_information,
@@ -143,6 +143,12 @@ def activations_information(
             plain += loss
             noisy += drawn_losses.cpu()
         start += N
+    for name, tangent in (tangents or {}).items():
+        if isinstance(tangent, Tensor) and len(tangent) != start:
+            raise ShapeError(
+                f"{WHERE}: tangents[{name!r}] must be one tangent a sample, {start}; got {len(tangent)}. Lay them "
+                "in the data's order."
+            )
     known = labelled and draws > 0
     return ActivationsInformation(
         layers={path: joined(own) for path, own in pieces.items()},

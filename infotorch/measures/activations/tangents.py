@@ -68,7 +68,12 @@ def tangents_of(
                 )
             value: Any = GENERATORS[tangent](x)
         elif isinstance(tangent, Tensor):
-            value = tangent if total is None or len(tangent) != total else select(tangent, samples)
+            if total is not None and len(tangent) != total:
+                raise ShapeError(
+                    f"{where} must have the inputs' shape {[total, *x.shape[1:]]}; got {list(tangent.shape)}. Give one "
+                    "tangent a sample."
+                )
+            value = select(tangent, samples)
         elif callable(tangent):
             value = tangent(x)
         else:

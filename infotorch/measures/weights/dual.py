@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infotorch.errors import ConfigError, mebibytes
 from infotorch.linalg.definite import Cholesky, checked_eigenvalues
 from infotorch.linalg.symmetric import mirror
 from infotorch.measures.cross_entropy import between
@@ -19,6 +20,8 @@ from infotorch.measures.weights.spectrum import Spectrum
 
 __all__ = ["Dual", "LowRankPosterior"]
 
+WHERE = "weights_information"
+
 
 class Dual(Family):
     r"""F = G^T G by :math:`K = G G^\top = R^\top \Theta R`, with Theta the tangent kernel and R roots of the outputs'.
@@ -31,6 +34,13 @@ class Dual(Family):
         self.problem = problem
         self._factors: dict[float, Cholesky] = {}
         x, y = problem.whole
+        need = problem.gram_bytes(len(y))
+        if need > problem.limit:
+            raise ConfigError(
+                f'{WHERE}: memory_limit must hold the kernels of all outputs for estimator="gram" (needs '
+                f'{mebibytes(need)}); got {mebibytes(problem.limit)}. Raise memory_limit, or take estimator="slq" or '
+                '"kfac".'
+            )
         self.y, root = y, problem.root()
         self.R = root.double()  # [N, C, K]
         N, C, _ = root.shape
@@ -59,6 +69,10 @@ class Dual(Family):
     def layer_traces(self, s: float) -> dict[str, float] | None:
         if not self.kernels.apart:
             return None
+        with weights_at(self.problem.task, self.rows.w):  # kernels that were not kept are computed again
+            return self._layer_traces(s)
+
+    def _layer_traces(self, s: float) -> dict[str, float]:
         inverse = torch.cholesky_inverse(self.factor(s).L)
         weights = between(self.R.mT, inverse, self.R.mT)  # R (I + sK)^-1 R^T, [N*C, N*C]
         found = dict.fromkeys(map(layer_of, self.problem.task.shapes), 0.0)

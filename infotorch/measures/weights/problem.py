@@ -10,6 +10,7 @@ from torch import Tensor
 
 from infotorch.blocks.fisher import Labels as FisherLabels
 from infotorch.blocks.loading import batches, is_loader, seeds_of_batch
+from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.capture.run import Fallback
 from infotorch.capture.seeds import Seeds, cotangents
 from infotorch.errors import ConfigError, NumericsError
@@ -92,6 +93,22 @@ class Problem:
     @property
     def _seeds(self) -> Seeds:
         return "fisher" if self.labels == "exact" else self.drawn  # type: ignore[return-value]  # a tuple
+
+    @property
+    def limit(self) -> int:
+        """Bytes that may be held."""
+        return MEMORY_LIMIT if self.memory_limit is None else self.memory_limit
+
+    def gram_bytes(self, N: int) -> int:
+        """Of the kernel of all outputs of N samples, of what is added to it, and of the rows' kernel."""
+        return 8 * (2 * (N * self.outputs_per_sample) ** 2 + (N * self.rows_per_sample) ** 2)
+
+    @cached_property
+    def outputs_per_sample(self) -> int:
+        """C, at all positions."""
+        x, _ = next(self.batches())
+        with torch.no_grad():
+            return self.task.outputs(select(x, slice(0, 1)))[0].numel()
 
     @cached_property
     def rows_per_sample(self) -> int:

@@ -136,11 +136,6 @@ class WeightsInformation:
         """The 0-1 error of the drawn weights on the data, where labels are classes."""
         return None if self.measured is None else self.measured.risk
 
-    @property
-    def effective_dimension(self) -> float:
-        """``d_eff``."""
-        return self.d_eff
-
     @cached_property
     def _samples(self) -> tuple[Tensor, Tensor] | None:
         return self._family.per_sample(self._s)
@@ -178,7 +173,7 @@ class WeightsInformation:
         """
         checked = [check_beta(beta) for beta in betas]
         for beta in checked:
-            self._family.check(self._scale / beta, beta)
+            self._family.check(self._scale, beta)
         return Curve.of(self._family.spectrum, checked, self._scale, self._distance)
 
     def lagrangian(self, loss: float) -> float:
@@ -205,12 +200,18 @@ class WeightsInformation:
             form: ``"catoni"``, ``"mcallester"`` or ``"seeger"``.
 
         Raises:
-            ConfigError: There is no measured risk, or the prior's variance was read off the data.
+            ConfigError: There is no measured risk, the KL is estimated by probes, or the prior's variance was read off
+                the data.
         """
         if risk is None:
             raise ConfigError(
                 f"{WHERE}: pac_bayes must have the measured risk of the drawn weights; got none. Pass "
                 "risk=result.measured_risk: the risk of the weights themselves is no risk of Q*."
+            )
+        if self.stderr is not None:
+            raise ConfigError(
+                f"{WHERE}: the KL of a bound must be exact; got an estimate by {self.estimator!r}. Pass "
+                'estimator="gram" or "diag".'
             )
         if self.prior == "evidence":
             raise ConfigError(

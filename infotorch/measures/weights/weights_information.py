@@ -170,13 +170,14 @@ def weights_information(
         _distances=layer_sums((w - prior.mean).square() / prior.relative, task.shapes),
         _around={"mean": w, "shapes": task.shapes, "deviation": deviation(prior.relative, choice.scale)},
     )
+    if draws and family.drawable:
+        measured = measured_rise(problem, result.posterior(), draws=draws, loss=seen.loss)
+        result = replace(result, measured=measured)
     if per_layer:
         result.per_layer  # noqa: B018  (read, so that it is computed now)
     if per_sample:
         result.leverage  # noqa: B018  (likewise)
-    if not (draws and family.drawable):
-        return result
-    return replace(result, measured=measured_rise(problem, result.posterior(), draws=draws, loss=seen.loss))
+    return result
 
 
 def _checked(task: Task, estimator: str, curvature: Any, labels: Any, prior_var: Any) -> tuple[Curvature, Labels]:
@@ -218,7 +219,7 @@ def _checked(task: Task, estimator: str, curvature: Any, labels: Any, prior_var:
 
 def _choice(problem: Problem, N: int) -> str:
     """The estimator for N samples, by sizes and kinds of layers alone."""
-    if N * problem.rows_per_sample <= GRAM_ROWS:
+    if N * problem.rows_per_sample <= GRAM_ROWS and problem.gram_bytes(N) <= problem.limit:
         return "gram"
     layers = (nn.Linear, nn.modules.conv._ConvNd)
     held = {id(p) for m in problem.task.model.modules() if isinstance(m, layers) for p in m._parameters.values()}

@@ -126,6 +126,8 @@ def words(text: str) -> list[str]:
 
 def mean_of(path: str, task: Any) -> dict[str, torch.Tensor]:
     """The parameters that the task selects, out of a state dict on disk."""
+    if not pathlib.Path(path).is_file():
+        raise ConfigError(f"info: --prior-mean must be a file; got {path}, which is none. Correct the path.")
     state = read_state(pathlib.Path(path), where="info")
     if not isinstance(state, Mapping):
         raise ConfigError(

@@ -56,6 +56,8 @@ def test_a_run_is_kept_and_read(run, folder):
     kept = store.open("runs/a")
     assert [layer["name"] for layer in kept.notes()["activations"]["layers"]] == ["0", "3"]
     assert kept.notes()["activations"]["layers"][0]["rows"] == 8
+    argv = kept.manifest["command"]["argv"]
+    assert argv == "infotorch info mine.py:whole --layers 0,3 --tau 0.1 --tangents rotation,shift --rows 8 --out RUN"
     again = run(*line, "--json")
     assert again.code == 0 and json.loads(again.out)["nats"] == kept.notes()["weights"]["nats"]
     other = run(*line, "--beta", "3")
@@ -69,7 +71,10 @@ def test_the_prior_may_be_another_state(run, folder):
     done = run("info", "mine.py:whole", "--prior-mean", "half.pt", "--quiet")
     assert done.code == 1 and "got none called '0.bias'" in done.err
     done = run("info", "mine.py:whole", "--prior-mean", "no.pt", "--quiet")
-    assert done.code == 1 and "--prior-mean must be a file of a state dict; got no.pt" in done.err
+    assert done.code == 1 and "--prior-mean must be a file; got no.pt, which is none" in done.err
+    torch.save(torch.zeros(3), "bare.pt")
+    done = run("info", "mine.py:whole", "--prior-mean", "bare.pt", "--quiet")
+    assert done.code == 1 and "must be a file of a state dict; got Tensor in bare.pt" in done.err
     whole = {"0.weight": torch.zeros(2, 1, 3, 3), "0.bias": torch.zeros(2), "3.weight": torch.zeros(2, 32),
              "3.bias": torch.zeros(2)}  # fmt: skip
     torch.save(whole, "zeros.pt")

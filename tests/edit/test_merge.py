@@ -56,6 +56,13 @@ def test_scaling_all_fishers_changes_nothing():
         torch.testing.assert_close(rescaled[name], plain[name])
 
 
+def test_a_model_that_saw_nothing_has_no_say():
+    """The norm is that of the Fisher itself: one of zeros is no reason to count for as much as a whole one."""
+    models = [{"w": torch.zeros(2)}, {"w": torch.full((2,), 4.0)}]
+    found = edit.merge(models, [{"w": torch.ones(2)}, {"w": torch.zeros(2)}])
+    assert float(found["w"].abs().max()) < 1e-5
+
+
 def test_it_is_the_minimum_of_the_summed_divergences():
     """The merged weights minimise sum_m c_m F_m (w - w_m)^2: moving any raises it."""
     one, two = net().state_dict(), net(seed=1).state_dict()

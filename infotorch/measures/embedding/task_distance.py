@@ -135,7 +135,7 @@ def _correlation(a: Tensor, b: Tensor) -> float:
 
 
 def _entropy(a: Tensor, b: Tensor) -> float:
-    p = a / (a + b)
+    p = _shares(a, b)[0]
     return math.log(2) + float((torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)).mean())
 
 

@@ -42,7 +42,9 @@ def test_what_a_generator_moves_a_ramp_by():
 
 def test_tensors_and_functions(rng):
     x, whole = torch.randn(3, 4, generator=rng), torch.randn(10, 4, generator=rng)
-    found = tangents_of({"t": whole, "f": lambda x: 2 * x, "n": x}, x, slice(5, 8), 10)
+    found = tangents_of({"t": whole, "f": lambda x: 2 * x}, x, slice(5, 8), 10)
+    with pytest.raises(ShapeError, match=r"must have the inputs' shape \[10, 4\]; got \[3, 4\]"):
+        tangents_of({"n": x}, x, slice(5, 8), 10)
     assert torch.equal(found["t"], whole[5:8]) and torch.equal(found["f"], 2 * x)
     assert tangents_of(None, x, slice(0, 3), 3) == {}
 

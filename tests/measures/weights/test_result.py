@@ -1,13 +1,13 @@
 """What a result says of itself, and what it refuses to be taken for."""
 
 import re
-import sys
-import types
 
 import pytest
 import torch
+from torch import nn
 
-from infotorch import ConfigError, weights_information
+import infotorch
+from infotorch import ConfigError, NumericsError, Task, weights_information
 from tests.measures.weights.truths import fisher_rows, net
 
 
@@ -25,7 +25,7 @@ def test_both_rises_are_printed_side_by_side(rng):
 def test_lagrangian_and_evidence(rng):
     task, (x, y) = net(rng)
     got = weights_information(task, (x, y), beta=0.3, prior_var=0.7, draws=0)
-    assert got.predicted_rise == pytest.approx(0.15 * got.d_eff) and got.effective_dimension == got.d_eff
+    assert got.predicted_rise == pytest.approx(0.15 * got.d_eff)
     assert got.lagrangian(got.loss) == pytest.approx(got.loss + got.predicted_rise + 0.3 * got.nats)
     rows = fisher_rows(task, x)
     logdet = float((torch.eye(43).double() + 0.7 * rows.mT @ rows).logdet())
@@ -34,20 +34,12 @@ def test_lagrangian_and_evidence(rng):
     assert got.loss == pytest.approx(float(losses))
 
 
-def test_a_bound_takes_the_measured_risk_and_this_kl(monkeypatch, rng):
-    asked = []
-    fake = types.ModuleType("infotorch.measures.pac_bayes")
-    fake.pac_bayes = lambda *args, **options: asked.append((args, options))
-    monkeypatch.setitem(sys.modules, "infotorch.measures.pac_bayes", fake)
+def test_a_bound_takes_the_measured_risk_and_this_kl(rng):
     task, data = net(rng)
     got = weights_information(task, data, prior_var="grid")
-    got.pac_bayes(got.measured_risk, 9, 0.1, "seeger")
-    got.pac_bayes(got.measured_risk)
-    kl = got.nats + got.union_cost
-    assert asked == [
-        ((got.measured_risk, kl, 9, 0.1), {"form": "seeger"}),
-        ((got.measured_risk, kl, 9, 0.05), {"form": "catoni"}),
-    ]
+    bound = got.pac_bayes(0.2, 50, 0.1, "seeger")
+    assert bound.value == infotorch.pac_bayes(0.2, got.nats + got.union_cost, 50, 0.1, form="seeger").value
+    assert got.pac_bayes(0.2).value == infotorch.pac_bayes(0.2, got.nats + got.union_cost, got.N, 0.05).value
 
 
 def test_a_bound_is_refused_without_a_measured_risk_or_a_prior_of_its_own(rng):
@@ -66,3 +58,61 @@ def test_beta_is_positive_and_finite(beta, rng):
         weights_information(task, data, beta=beta)
     with pytest.raises(ConfigError, match=re.escape(words)):
         weights_information(task, data, draws=0).curve([1.0, beta])
+
+
+@pytest.fixture
+def weighed(rng):
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double().eval()
+    x = torch.randn(12, 4, generator=rng, dtype=torch.float64)
+    return Task(model), (x, torch.randint(0, 3, (12,), generator=rng))
+
+
+def test_a_curve_of_a_hessian_is_refused_where_a_call_is(weighed):
+    """Its smallest eigenvalue may be below -beta / prior_var, and not below -(beta / prior_var)^2 or the like."""
+    options = {"curvature": "hessian", "draws": 0}
+    found = weights_information(*weighed, beta=100.0, **options)
+    for beta in (50.0, 7.0, 2.0, 1.0, 0.5, 0.1, 0.01):
+        try:
+            want = weights_information(*weighed, beta=beta, **options).nats
+        except NumericsError:
+            with pytest.raises(NumericsError, match="must be positive definite"):
+                found.curve([beta])
+        else:
+            assert float(found.curve([beta]).nats[0]) == pytest.approx(want, rel=1e-12)
+
+
+def test_layers_and_samples_stay_those_of_the_weights_that_were_weighed(weighed):
+    task, data = weighed
+    found = weights_information(task, data, per_sample=True)
+    layers, leverage = dict(found.per_layer), found.leverage.clone()
+    with torch.no_grad():
+        for p in task.model.parameters():
+            p.mul_(3)
+    assert found.per_layer == layers and torch.equal(found.leverage, leverage)
+
+
+def test_layers_that_were_not_kept_are_computed_at_the_same_weights(weighed):
+    task, data = weighed
+    room = 8 * (2 * 36**2 + 24**2)
+    found = weights_information(task, data, draws=0, per_layer=False, memory_limit=room)
+    want = dict(weights_information(task, data, draws=0).per_layer)
+    small = weights_information(task, data, draws=0, memory_limit=room)
+    assert small.per_layer == pytest.approx(want, rel=1e-9)
+    assert found.d_eff == pytest.approx(sum(want.values()), rel=1e-9)
+
+
+def test_kernels_beyond_the_memory_limit_are_refused_and_not_chosen(weighed):
+    limit = 8 * (2 * 36**2 + 24**2) - 1
+    with pytest.raises(ConfigError, match=r'memory_limit must hold the kernels of all outputs for estimator="gram"'):
+        weights_information(*weighed, estimator="gram", memory_limit=limit)
+    assert weights_information(*weighed, memory_limit=limit).estimator == "kfac"
+
+
+def test_a_bound_wants_an_exact_divergence(weighed):
+    found = weights_information(*weighed, estimator="slq", probes=2, steps=4)
+    with pytest.raises(ConfigError, match=r"the KL of a bound must be exact; got an estimate by 'slq'"):
+        found.pac_bayes(0.1, 12, 0.05, "catoni")
+    exact = weights_information(*weighed)
+    assert exact.pac_bayes(exact.measured_risk, 12, 0.05, "catoni").value > exact.measured_risk
+    with pytest.raises(ConfigError, match=r"must have the measured risk of the drawn weights; got none"):
+        exact.pac_bayes()

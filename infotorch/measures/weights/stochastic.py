@@ -1,9 +1,10 @@
 """The whole Fisher matrix by stochastic Lanczos quadrature: sums over its eigenvalues, without a posterior."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from infotorch.errors import ConfigError
 from infotorch.measures.fisher_spectrum import Rule, fisher_spectrum
@@ -36,6 +37,7 @@ class Stochastic(Family):
                 f'{WHERE}: prior_var must be one number for estimator="slq"; got one a layer. Pass a number, or '
                 'estimator="kfac".'
             )
+        problem.rows_per_sample  # noqa: B018  (refuses a loss without curvature)
         options: dict[str, Any] = {"probes": problem.probes, "steps": problem.steps, "seed": problem.seed}
         if problem.steps == "auto":
             if problem.largest is None:
@@ -44,11 +46,21 @@ class Stochastic(Family):
                     "number for prior_var."
                 )
             options["scale"] = problem.largest
-        found = fisher_spectrum(problem.task, problem.data, **options)
+        found = fisher_spectrum(problem.task, _Batches(problem), **options)
         return cls(found.rules, found.coarse)
 
     def quadrature_error(self, s: float) -> float:
         return abs(self.spectrum.information(s) - self.coarse.information(s))
+
+
+class _Batches:
+    """The problem's samples some at a time, in every pass."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    def __iter__(self) -> Iterator[tuple[Any, Tensor]]:
+        return self.problem.batches()
 
 
 def _probed(rules: Sequence[Rule]) -> Spectrum:

@@ -6,6 +6,7 @@ from torch import nn
 
 from infotorch import Task, weights_information
 from infotorch.errors import ConfigError, NotSupported
+from infotorch.measures.weights import problem as of_problem
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,19 @@ def test_no_curvature_is_no_information():
     found = weights_information(Task(model), data, estimator="slq", probes=2, steps=4)
     assert found.nats == found.logdet == found.d_eff == 0
     assert math.isclose(found.stderr, 0)
+
+
+def test_one_class_has_no_curvature():
+    data = torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(ConfigError, match="the loss must have curvature in its outputs; got one class"):
+        weights_information(Task(nn.Linear(3, 1).eval()), data, estimator="slq", probes=2, steps=4)
+
+
+def test_samples_are_taken_some_at_a_time(problem, monkeypatch):
+    whole = weights_information(*problem, estimator="slq", probes=2, steps=20)
+    monkeypatch.setattr(of_problem, "FORWARD_SIZE", 3)
+    parts = weights_information(*problem, estimator="slq", probes=2, steps=20)
+    assert parts.nats == pytest.approx(whole.nats, rel=1e-9)
 
 
 @pytest.mark.parametrize(

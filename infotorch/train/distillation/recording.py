@@ -13,7 +13,7 @@ from torch.utils.data import RandomSampler
 from infotorch.errors import ConfigError, DataError, StoreError, unknown
 from infotorch.store.files import refusals, sync_folder
 from infotorch.task.nest import num_samples
-from infotorch.train import checkpoint
+from infotorch.train import checkpoint, rng
 from infotorch.train.batch import Batch, batch_of
 from infotorch.train.distillation.folder import (
     DTYPES,
@@ -126,7 +126,7 @@ class Recording:
         """Logits [N, C] and fingerprints [N], by index."""
         ids, logits, marks = [], [], []
         device, model, met = device_of(self.model), unwrapped(self.model), 0
-        with evaluating(model):
+        with evaluating(model), rng.unchanged(self.data):
             for batch in batches_of(self.data):
                 ids.append(torch.arange(met, met + len(batch)) if batch.ids is None else batch.ids)
                 marks.append(fingerprints(batch.inputs))

@@ -103,6 +103,9 @@ def test_what_a_save_that_failed_has_left_is_not_read(tmp_path, rng, monkeypatch
 
     with monkeypatch.context() as patch, pytest.raises(StoreError, match="no space left on device"):
         patch.setattr(files.os, "replace", full)
+        with pytest.raises(StoreError, match=r"inputs.npy must be written; got 'no space left on device'"):
+            TeacherPath.record(model, 1, tmp_path / "other", dtype="float32", what="logits", data=x)
+        assert list((tmp_path / "other").iterdir()) == []
         with torch.no_grad():
             model[0].weight.mul_(2)
         recording.step()

@@ -136,7 +136,9 @@ def scaled_loss(scale):
 
 def test_cells_of_another_network_or_loss_are_refused(tmp_path):
     def cells(model, loss, **options):
-        return sweep_beta(Task(model, loss=loss), DATA, out=tmp_path, **OPTIONS | {"betas": [1.0], "steps": 2} | options)
+        return sweep_beta(
+            Task(model, loss=loss), DATA, out=tmp_path, **OPTIONS | {"betas": [1.0], "steps": 2} | options
+        )
 
     first = cells(Scaled(1.0), scaled_loss(1.0))
     assert cells(Scaled(1.0), scaled_loss(1.0)) == first  # other initial weights, which are drawn anew
@@ -221,7 +223,12 @@ def test_means_and_the_collapse():
 
 @pytest.mark.parametrize(
     ("num_classes", "accuracies", "at"),
-    [(2, (1.0, 0.99, 0.76), None), (2, (1.0, 0.74, 0.5), 1.0), (3, (1.0, 0.67, 0.66), 3.0), (10, (0.3, 0.21, 0.1), 3.0)],
+    [
+        (2, (1.0, 0.99, 0.76), None),
+        (2, (1.0, 0.74, 0.5), 1.0),
+        (3, (1.0, 0.67, 0.66), 3.0),
+        (10, (0.3, 0.21, 0.1), 3.0),
+    ],
 )
 def test_few_classes_collapse_halfway_to_guessing(num_classes, accuracies, at):
     rows = [row(beta, 0.0, 0, acc) for beta, acc in zip((0.1, 1.0, 3.0), accuracies, strict=True)]

@@ -117,6 +117,16 @@ def test_the_same_seed_gives_the_same_bits_and_leaves_the_generator_alone():
     assert not torch.equal(found[0][0], found[2][0])
 
 
+def test_generators_of_every_device_are_as_before(monkeypatch):
+    """A seed goes to all devices, so that all are put back, and not those of the data alone."""
+    put_back = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: ["first", "second"])
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", put_back.append)
+    fit_variational(wrapped(), data(), beta=0.3, steps=1, num_draws=2)
+    assert put_back == [["first", "second"]] * 2  # of the training, of the measuring
+
+
 class Killed(Exception):
     pass
 

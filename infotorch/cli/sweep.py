@@ -77,7 +77,13 @@ def beta(
     values = numbers("--betas", betas)
     variance: float | Literal["learned"] = "learned"
     if prior_var != "learned":
-        (variance,) = numbers("--prior-var", prior_var)[:1]
+        given = numbers("--prior-var", prior_var)
+        if len(given) != 1:
+            raise Usage(
+                f"{WHERE}: --prior-var must be one number or learned; got {prior_var!r}. A sweep has one prior: run "
+                "another with its own --out."
+            )
+        variance = given[0]
     loaded = load(task, where=WHERE)
     source = data_room.read(data) if data is not None else loaded.data
     if source is None:
@@ -142,7 +148,8 @@ def show(terminal: Terminal, sweep: pipeline.Sweep, out: str) -> None:
         at = sweep.collapse(level)
         if sweep.num_classes:
             text = "not on this grid" if at is None else f"from beta = {at:g} on"
-            facts.append((f"{100 * level:g} % random", f"training accuracy below 2/C {text}"))
+            low = "3/4" if sweep.num_classes == 2 else "2/C"
+            facts.append((f"{100 * level:g} % random", f"training accuracy below {low} {text}"))
     rows_of_all = [row.as_dict() for row in sweep.rows]
     path = pathlib.Path(out) / CHART
     chart = drawn("Information in the weights against the price of a nat", lambda: transition(rows_of_all), path)

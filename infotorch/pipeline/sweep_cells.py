@@ -123,14 +123,21 @@ class SweepWork:
 
 
 def drawn_anew(model: nn.Module) -> nn.Module:
-    """A copy with new initial weights, by each module's own rule, from torch's global generator.
+    """A copy with new initial weights, by each module's own rule, from torch's global generator; frozen ones stay.
 
     Raises:
-        ConfigError: A module with parameters of its own has no rule.
+        ConfigError: A module with trained parameters of its own has no rule, or has frozen ones beside them.
     """
     found = copy.deepcopy(model)
     for path, module in found.named_modules():
-        if any(p is not None for p in module._parameters.values()):
+        trained = {p.requires_grad for p in module._parameters.values() if p is not None}
+        if len(trained) == 2:
+            raise ConfigError(
+                f"{WHERE}: a layer's parameters must be all trained or all frozen for new initial weights; got both in "
+                f"{path!r} ({type(module).__name__}). Train or freeze all of it, or start from the given weights: "
+                "fresh=False (--no-fresh)."
+            )
+        if trained == {True}:
             reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
             if reset is None:
                 raise ConfigError(
@@ -139,4 +146,8 @@ def drawn_anew(model: nn.Module) -> nn.Module:
                 )
             with torch.no_grad():
                 reset()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if not p.requires_grad:  # attention resets its output layer too
+                found.get_parameter(name).copy_(p)
     return found

@@ -2,7 +2,6 @@
 
 import concurrent.futures as futures
 import copy
-import hashlib
 import math
 import os
 from collections import Counter, deque
@@ -14,12 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from infotorch import errors
 from infotorch.bounds.grids.cells import Failure, seeded
 from infotorch.bounds.runs.workers import elsewhere, here, processes
 from infotorch.data import samples_of
+from infotorch.measures.digest import digest, digest_of_code
 from infotorch.pipeline.sweep_cells import WHERE, SweepCell, SweepRow, SweepWork, drawn_anew
 from infotorch.pipeline.sweep_folder import SCHEMA_VERSION, WORK, SweepFolder, make_folder, read_folder
 from infotorch.store.files import locked
@@ -76,14 +75,16 @@ class Sweep:
         return found
 
     def collapse(self, corruption: float) -> float | None:
-        """The smallest beta of the grid from which on mean training accuracy is below 2 / C, twice that of guessing.
+        """The smallest beta of the grid from which on mean training accuracy is low.
 
+        That is below 2 / C, twice that of guessing; with two classes below 3/4, halfway between guessing and 1.
         ``None`` where accuracy at the largest beta is above, or there are no classes.
         """
         found = None
         rows = [row for row in self.means() if row["corruption"] == corruption and row["train_acc"] is not None]
+        least = min(2 / self.num_classes, (1 / self.num_classes + 1) / 2) if rows else 0.0
         for row in sorted(rows, key=lambda row: -row["beta"]):
-            if row["train_acc"] >= 2 / self.num_classes:
+            if row["train_acc"] >= least:
                 break
             found = row["beta"]
         return found
@@ -287,30 +288,24 @@ def _work(
 
 def _settings(work: SweepWork) -> dict[str, Any]:
     """What every row follows from, besides beta, corruption and seed."""
+    model = work.model
+    kept = [p for p in model.parameters() if not (work.fresh and p.requires_grad)]
     settings = {
         "schema_version": SCHEMA_VERSION,
-        "network": hashlib.sha256(repr(work.model).encode()).hexdigest(),
-        "weights": "fresh" if work.fresh else _digest(work.model.state_dict().values()),
-        "params": [name for name, p in work.model.named_parameters() if p.requires_grad],
-        "data": _digest([work.x, work.y]),
-        "test_data": None if work.test is None else _digest(work.test),
+        "weights": "fresh" if work.fresh else "given",
+        "network": digest_of_code(model, state=False),
+        "weights_kept": digest([*kept, *model.buffers()]),
+        "params": [name for name, p in model.named_parameters() if p.requires_grad],
+        "data": digest([work.x, work.y]),
+        "test_data": None if work.test is None else digest(work.test),
         "num_samples": len(work.y),
         "num_classes": work.num_classes,
-        "loss": work.loss if isinstance(work.loss, str) else type(work.loss).__qualname__,
+        "loss": work.loss if isinstance(work.loss, str) else digest_of_code(work.loss),
         "threads": work.threads,
         **work.wrapping,
         **work.fitting,
     }
     return plain(settings, WHERE)
-
-
-def _digest(tensors: Any) -> str:
-    sha256 = hashlib.sha256()
-    for tensor in tensors:
-        if isinstance(tensor, Tensor):
-            sha256.update(f"{tensor.dtype} {list(tensor.shape)} ".encode())
-            sha256.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return sha256.hexdigest()
 
 
 def _raise_failures(failed: dict[SweepCell, str]) -> None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from infotorch.errors import ShapeError, require
+from infotorch.errors import DataError, ShapeError, require
 from infotorch.report.figure import Figure, Table
 from infotorch.report.numbers import number
 from infotorch.report.plots import specification
@@ -32,7 +32,11 @@ class Tree(NamedTuple):
 def tree(values: np.ndarray) -> Tree:
     """The tree of average linkage of distances [n, n], n >= 2; of (d(a, b) + d(b, a)) / 2 where they differ.
 
+    Where some are negative, as task distances less those of the trivial task are, leaves stand at the least instead of
+    at 0: a constant added to all distances moves the heights by it, and changes no merge.
+
     Raises:
+        DataError: A distance is not finite.
         MissingExtraError: There is no SciPy.
         ShapeError: It is no square matrix of two things or more.
     """
@@ -41,17 +45,23 @@ def tree(values: np.ndarray) -> Tree:
             f"report: distances must be [n, n] with n >= 2; got {list(values.shape)}. Give each pair's distance."
         )
     hierarchy = require("report", "scipy.cluster.hierarchy", "report")
-    both = (values + values.T) / 2
-    rows = hierarchy.linkage(both[np.triu_indices(len(both), 1)], method="average", optimal_ordering=True)
+    if not np.isfinite(values).all():
+        i, j = np.argwhere(~np.isfinite(values))[0]
+        raise DataError(
+            f"report: distances must be finite; got {values[i, j]} from {i} to {j}. Leave out what has no distance."
+        )
+    pairs = ((values + values.T) / 2)[np.triu_indices(len(values), 1)]
+    least = min(0.0, float(pairs.min()))
+    rows = hierarchy.linkage(pairs - least, method="average", optimal_ordering=True)
     drawn = hierarchy.dendrogram(rows, no_plot=True)
     members: list[tuple[int, ...]] = [(i,) for i in range(len(values))]
     merges = []
     for a, b, height, _ in rows:
         left, right = members[int(a)], members[int(b)]
-        merges.append((float(height), left, right))
+        merges.append((float(height) + least, left, right))
         members.append(left + right)
-    lines = tuple(
-        tuple((float(d), (float(i) - 5) / 10) for d, i in zip(ds, places, strict=True))  # SciPy's leaves are 10 apart
+    lines = tuple(  # SciPy's leaves are 10 apart
+        tuple((float(d) + least, (float(i) - 5) / 10) for d, i in zip(ds, places, strict=True))
         for ds, places in zip(drawn["dcoord"], drawn["icoord"], strict=True)
     )
     return Tree(order=tuple(int(i) for i in drawn["leaves"]), merges=tuple(merges), lines=lines)
@@ -69,6 +79,7 @@ def distances(names: Sequence[str], values: np.ndarray, *, title: str, caption: 
 
     Raises:
         MissingExtraError: A library of the extra ``report`` is not installed.
+        DataError: A distance is not finite.
         ShapeError: Names and values disagree.
     """
     altair = require("report", "altair", "report")
@@ -110,13 +121,13 @@ def distances(names: Sequence[str], values: np.ndarray, *, title: str, caption: 
     )
     layers = [heat]
     if n <= WITH_NUMBERS:
-        largest = max(cell["d"] for cell in cells)
+        half_way = (min(0.0, *(cell["d"] for cell in cells)) + max(0.0, *(cell["d"] for cell in cells))) / 2
         layers.append(
             marks.mark_text(fontSize=10).encode(
                 x=altair.X("column:Q", **x),
                 y=altair.Y("row:Q", **y),
                 text="text:N",
-                color=altair.condition(f"datum.d > {largest / 2!r}", altair.value("white"), altair.value("black")),
+                color=altair.condition(f"datum.d > {half_way!r}", altair.value("white"), altair.value("black")),
             )
         )
     beside = (

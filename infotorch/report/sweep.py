@@ -19,8 +19,10 @@ SHOWN = {
 }
 
 
-def transition(rows: Sequence[Mapping[str, Any]]) -> tuple[Figure, Figure]:
+def transition(rows: Sequence[Mapping[str, Any]]) -> tuple[Figure, ...]:
     """KL over N, and accuracy on the labels trained on, against beta; the points are means over seeds.
+
+    Without classes, where ``train_acc`` is ``None`` in every row, there is no figure of the accuracy.
 
     Args:
         rows: With ``beta``, ``corruption``, ``kl`` and ``train_acc``, as ``SweepRow.as_dict()`` gives them.
@@ -30,8 +32,7 @@ def transition(rows: Sequence[Mapping[str, Any]]) -> tuple[Figure, Figure]:
     """
     if not rows:
         raise DataError("report: a sweep must have rows; got none. Run infotorch sweep beta first.")
-    information, accuracy = (_figure(what, rows) for what in SHOWN)
-    return information, accuracy
+    return tuple(_figure(what, rows) for what in SHOWN if any(row[what] is not None for row in rows))
 
 
 def _figure(what: str, rows: Sequence[Mapping[str, Any]]) -> Figure:

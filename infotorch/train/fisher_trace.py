@@ -10,6 +10,7 @@ from infotorch.errors import ConfigError
 from infotorch.measures.fisher_trace import fisher_trace
 from infotorch.measures.measure import each_batch
 from infotorch.task import LOSSES, Task
+from infotorch.train import rng
 from infotorch.train.batch import given_classes, labelled, predicted_classes
 from infotorch.train.evaluation import evaluating
 
@@ -27,7 +28,7 @@ class FisherTrace:
     norm held constant: growing logits leave it as it is.
 
     Call it with the number of steps done, at every step, from 0 on; it counts every ``every``-th. The network is put in
-    eval mode meanwhile, and back into the modes it was in.
+    eval mode meanwhile, and back into the modes it was in; random generators, the loader's too, are as before.
 
     Args:
         task: The network that is trained, with its loss and the parameters in question.
@@ -61,7 +62,7 @@ class FisherTrace:
         """Add a record, if the step is one of those to count and has none yet."""
         if step % self.every or (self.rows and self.rows[-1]["step"] == step):
             return
-        with evaluating(self.task.model):
+        with evaluating(self.task.model), rng.unchanged(self.data):
             found = fisher_trace(self.task, self.data, labels=self.labels, per_layer=self.per_layer)
             unit = fisher_trace(_unit_outputs(self.task), self.data, labels=self.labels, per_layer=False)
             loss, accuracy = _fit(self.task, self.data)

@@ -1,13 +1,14 @@
 """The states of all random generators that a training draws from."""
 
+import contextlib
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["device_states", "generators_of", "restore", "restore_device", "states"]
+__all__ = ["device_states", "generators_of", "restore", "restore_device", "states", "unchanged"]
 
 
 def generators_of(loader: Iterable[Any] | None) -> list[torch.Generator]:
@@ -40,6 +41,16 @@ def restore(saved: dict[str, Any], loader: Iterable[Any] | None = None) -> None:
     random.setstate(saved["python"])
     for generator, state in zip(generators_of(loader), saved["loader"], strict=False):
         generator.set_state(state)
+
+
+@contextlib.contextmanager
+def unchanged(loader: Iterable[Any] | None = None) -> Iterator[None]:
+    """All generators are afterwards as before: iterating over a loader draws from torch's global one, at least."""
+    before = states(loader)
+    try:
+        yield
+    finally:
+        restore(before, loader)
 
 
 def device_states(device: torch.device) -> list[torch.Tensor]:

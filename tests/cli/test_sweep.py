@@ -42,7 +42,7 @@ def test_a_table_at_80_columns_and_the_same_as_json(run, here):
     assert lines[0] == "8 cells, N = 30; means over 2 seeds:" and max(map(len, lines)) <= 80
     assert lines[2].split() == ["random", "beta", "CE/N", "train", "test", "KL/N", "C/N"]
     assert [line.split()[:2] for line in lines[4:8]] == [["0", "0.05"], ["0", "1"], ["1", "0.05"], ["1", "1"]]
-    assert any(line.startswith("100 % random  training accuracy below 2/C ") for line in lines)
+    assert any(line.startswith("100 % random  training accuracy below 3/4 ") for line in lines)
     again = run(*WORDS, "--corruptions", "0,1", "--seeds", 2, "--json")
     found = json.loads(again.out)
     assert again.code == 0 and "training cells" not in again.err  # nothing was missing
@@ -74,6 +74,8 @@ def test_bad_usage(run, here):
     assert done.code == 2 and "there must be samples to train on; got no --data, and alone() returns none." in done.err
     done = run(*WORDS, "--prior-var", "0")
     assert done.code == 1 and "prior_var must be > 0 and finite; got 0.0." in done.err
+    done = run(*WORDS, "--prior-var", "0.1,0.5")
+    assert done.code == 2 and "--prior-var must be one number or learned; got '0.1,0.5'. A sweep has" in done.err
     done = run(*[word if word != "1,0.05" else "1,-1" for word in WORDS])
     assert done.code == 1 and "betas must be > 0 and finite; got -1.0." in done.err
     assert not (here / "grid").exists()

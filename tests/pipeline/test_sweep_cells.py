@@ -69,6 +69,17 @@ def test_new_weights_come_from_the_layers_own_rules():
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not any(torch.equal(first.get_parameter(name), model.get_parameter(name)) for name in names)
 
+    model[1].requires_grad_(False).weight.data.fill_(3.0)
+    model[1].running_mean.fill_(0.25)
+    model[2].out_proj.requires_grad_(False).bias.data.fill_(4.0)
+    third = drawn_anew(model)
+    for name in ("1.weight", "1.running_mean", "2.out_proj.weight", "2.out_proj.bias"):
+        assert torch.equal(third.state_dict()[name], model.state_dict()[name])
+    assert not any(torch.equal(third.get_parameter(name), model.get_parameter(name)) for name in names)
+    model[0].bias.requires_grad_(False)
+    with pytest.raises(ConfigError, match=r"must be all trained or all frozen .* got both in '0' \(Linear\)"):
+        drawn_anew(model)
+
     class Own(nn.Module):
         def __init__(self):
             super().__init__()

@@ -119,6 +119,50 @@ def test_another_sweep_is_refused_by_what_differs(tmp_path):
         sweep_beta(task(), other, out=tmp_path, **OPTIONS)
 
 
+class Scaled(nn.Linear):
+    """Its ``repr`` doesn't tell its scale."""
+
+    def __init__(self, scale):
+        super().__init__(3, 2)
+        self.scale = scale
+
+    def forward(self, x):
+        return super().forward(x) * self.scale
+
+
+def scaled_loss(scale):
+    return lambda f, y: scale * nn.functional.cross_entropy(f, y, reduction="none")
+
+
+def test_cells_of_another_network_or_loss_are_refused(tmp_path):
+    def cells(model, loss, **options):
+        return sweep_beta(
+            Task(model, loss=loss), DATA, out=tmp_path, **OPTIONS | {"betas": [1.0], "steps": 2} | options
+        )
+
+    first = cells(Scaled(1.0), scaled_loss(1.0))
+    assert cells(Scaled(1.0), scaled_loss(1.0)) == first  # other initial weights, which are drawn anew
+    with pytest.raises(StoreError, match=r"must hold cells of the same sweep; got network = "):
+        cells(Scaled(2.0), scaled_loss(1.0))
+    with pytest.raises(StoreError, match=r"must hold cells of the same sweep; got loss = "):
+        cells(Scaled(1.0), scaled_loss(2.0))
+
+
+def test_cells_of_other_frozen_weights_or_buffers_are_refused(tmp_path):
+    def cells(shift=0.0, mean=0.0):
+        model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, affine=False), nn.Linear(3, 2))
+        model[0].requires_grad_(False).weight.data.copy_(torch.eye(3) + shift)
+        model[0].bias.data.zero_()
+        model[1].running_mean.fill_(mean)
+        return sweep_beta(Task(model), DATA, out=tmp_path, **OPTIONS | {"betas": [1.0], "steps": 2})
+
+    first = cells()
+    assert cells() == first
+    for change in ({"shift": 0.1}, {"mean": 0.1}):
+        with pytest.raises(StoreError, match=r"must hold cells of the same sweep; got weights_kept = "):
+            cells(**change)
+
+
 class Explodes(nn.Linear):
     """Gives NaN where weights are large, as they come to be at small beta."""
 
@@ -175,6 +219,20 @@ def test_means_and_the_collapse():
     assert sweep.collapse(0.0) is None  # low in the middle, not from there on
     assert sweep.collapse(1.0) == 1.0
     assert sweep.as_dict()["collapse"] == {"0": None, "1": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "accuracies", "at"),
+    [
+        (2, (1.0, 0.99, 0.76), None),
+        (2, (1.0, 0.74, 0.5), 1.0),
+        (3, (1.0, 0.67, 0.66), 3.0),
+        (10, (0.3, 0.21, 0.1), 3.0),
+    ],
+)
+def test_few_classes_collapse_halfway_to_guessing(num_classes, accuracies, at):
+    rows = [row(beta, 0.0, 0, acc) for beta, acc in zip((0.1, 1.0, 3.0), accuracies, strict=True)]
+    assert Sweep(rows=tuple(rows), num_samples=10, num_classes=num_classes).collapse(0.0) == at
 
 
 def test_regression_is_swept_without_accuracy(tmp_path):

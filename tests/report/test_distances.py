@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from infotorch.errors import ShapeError
+from infotorch.errors import DataError, ShapeError
 from infotorch.report.distances import distances, tree
 
 NAMES = ["one", "</script><b>two", "three", "four"]
@@ -22,6 +22,28 @@ def test_lines_end_at_leaves_and_at_the_merges_before():
     assert {place for line in found.lines for height, place in line if height == 0} == {0, 1, 2, 3}
     last = max(found.lines, key=lambda line: line[1][0])
     assert last[0][0] in (1, 2) and last[1][0] == last[2][0] == 5.5 and {last[0][1], last[3][1]} == {0.5, 2.5}
+
+
+@pytest.mark.parametrize("shift", [1.5, 7.0])
+def test_negative_distances_join_as_shifted_ones(shift):
+    """The least is 1 - shift: heights are mean distances, and leaves stand at the least."""
+    found, before = tree(VALUES - shift), tree(VALUES)
+    assert [height for height, *_ in found.merges] == [1 - shift, 2 - shift, 5.5 - shift]
+    assert [merge[1:] for merge in found.merges] == [merge[1:] for merge in before.merges]
+    assert found.order == before.order
+    assert {place for line in found.lines for height, place in line if height == 1 - shift} >= {0, 1, 2, 3}
+    figure = distances(NAMES, VALUES - shift, title="", caption="")
+    assert min(cell["d"] for cell in figure.spec["datasets"]["cells"]) == -shift
+    white = figure.spec["hconcat"][1]["layer"][1]["encoding"]["color"]["condition"]["test"]
+    assert white == f"datum.d > {(-shift + max(0, 6 - shift)) / 2!r}"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_distance_is_refused(value):
+    values = VALUES.copy()
+    values[1, 3] = value
+    with pytest.raises(DataError, match=rf"^report: distances must be finite; got {value} from 1 to 3. Leave out"):
+        distances(NAMES, values, title="", caption="")
 
 
 def test_both_directions_count_alike():

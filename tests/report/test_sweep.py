@@ -41,6 +41,11 @@ def test_the_specification_is_one_that_vega_draws():
         assert "<svg" in convert.vegalite_to_svg({**figure.spec, "width": 400})
 
 
+def test_without_classes_there_is_no_accuracy():
+    (information,) = transition([row | {"train_acc": None} for row in rows()])
+    assert information == transition(rows())[0]
+
+
 def test_no_rows_are_refused():
     with pytest.raises(DataError, match=r"report: a sweep must have rows; got none. Run infotorch sweep beta first."):
         transition([])

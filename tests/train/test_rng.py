@@ -3,10 +3,11 @@
 import random
 
 import numpy as np
+import pytest
 import torch
 from torch.utils.data import DataLoader, RandomSampler
 
-from infotorch.train.rng import device_states, generators_of, restore, restore_device, states
+from infotorch.train.rng import device_states, generators_of, restore, restore_device, states, unchanged
 
 
 def draws(generator):
@@ -36,6 +37,18 @@ def test_a_loader_s_generators_are_each_found_once():
     sampler = RandomSampler(range(4), generator=two)
     assert generators_of(DataLoader(range(4), sampler=sampler, generator=one)) == [one, two]
     assert generators_of([1, 2]) == generators_of(None) == []
+
+
+def test_what_draws_inside_changes_nothing_outside():
+    generator = torch.Generator().manual_seed(5)
+    loader = DataLoader(range(8), 4, shuffle=True, generator=generator)
+    saved = states(loader)
+    first = draws(generator)
+    restore(saved, loader)
+    with pytest.raises(KeyError), unchanged(loader):
+        draws(generator)
+        raise KeyError
+    assert draws(generator) == first
 
 
 def test_states_of_a_device():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -81,8 +81,31 @@ def read_manifest(where: str, folder: Path) -> Manifest | None:
         ) from error
     if found != FORMAT:
         raise StoreError(f"{where}: {path} must be of {FORMAT!r}; got {found!r}. Record the path again.")
+    _check_fields(where, path, manifest)
     check_steps(where, folder, manifest.steps, manifest.every)
     return manifest
+
+
+def _check_fields(where: str, path: Path, manifest: Manifest) -> None:
+    """Raises where a field is none of its kind: ``StoreError``."""
+    logits = manifest.what == "logits"
+    for name, fits, must in (
+        ("what", manifest.what in get_args(Kind), "'weights' or 'logits'"),
+        ("dtype", manifest.dtype in DTYPES, f"one of {', '.join(map(repr, DTYPES))}"),
+        ("every", _counts([manifest.every], 1), "a whole number of at least 1"),
+        ("steps", _counts(manifest.steps, 0), "whole numbers, at least one"),
+        ("shape", _counts(manifest.shape, 1) if logits else manifest.shape is None,
+         "[N, ..., C] of logits" if logits else "null for weights"),
+    ):  # fmt: skip
+        if not fits:
+            raise StoreError(
+                f"{where}: {name} in {path} must be {must}; got {getattr(manifest, name)!r}. Record the path again."
+            )
+
+
+def _counts(values: Any, least: int) -> bool:
+    """Whether it is a list of whole numbers, at least one."""
+    return isinstance(values, list) and bool(values) and all(type(n) is int and n >= least for n in values)
 
 
 def steps_in(where: str, folder: Path, manifest: Manifest | None) -> list[int]:

@@ -82,7 +82,8 @@ def distill(
         grad_accum: Parts into which each batch is split; the step is the same but for BatchNorm.
         clip_norm: Largest norm of the gradient.
         checkpoint: File that is written after the last step. Where it is there, training goes on from it, on one kind
-            of machine with the bits of one that wasn't broken off.
+            of machine with the bits of one that wasn't broken off. Another teacher is refused; other data are not
+            known from here: pass the same.
         checkpoint_every: Steps after which ``checkpoint`` is written besides.
 
     Raises:
@@ -114,8 +115,10 @@ def distill(
     check_student(WHERE, student, optimizer, path)
     run = _Run(student, data, optimizer, path, options, callbacks)
     file = None if checkpoint is None else Path(checkpoint)
-    if file is not None and file.exists():
-        run.load(file)
+    if file is not None:
+        run.teacher = path.digest()
+        if file.exists():
+            run.load(file)
     modes = [(module, module.training) for module in student.modules()]
     student.train()
     try:
@@ -145,6 +148,8 @@ class _Run:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.amp == "fp16")
         self.history: list[dict[str, Any]] = []
         self.step = self.skipped = 0
+        self.teacher = ""
+        """The digest of the teacher, where there are checkpoints of the student to tell it by."""
         self._checked = False
 
     def train(self, file: Path | None, every: int | None) -> None:
@@ -273,7 +278,10 @@ class _Run:
             callback(moment)
 
     def _config(self) -> dict[str, Any]:
-        return {**self.options.config(), "checkpoints": len(self.path), "world_size": world_size()}
+        return {
+            **self.options.config(), "checkpoints": len(self.path), "teacher": self.teacher,
+            "world_size": world_size(),
+        }  # fmt: skip
 
     def save(self, file: Path) -> None:
         """Writes all that the rest follows from."""

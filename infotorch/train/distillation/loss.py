@@ -56,7 +56,7 @@ def distill_loss(
 
     Args:
         student_logits: [..., C] with C at least 2, any floating dtype; computed in float32 or wider, summed in float64.
-        teacher_logits: Of the same shape; a stored dtype may be narrower.
+        teacher_logits: Of the same shape; a stored dtype may be narrower. At -inf a class is ruled out.
         labels: Classes, int64 [...], -100 where there is none, which leaves that sample the teacher alone. Needed where
             ``alpha`` is below 1.
         tau: Temperature, above 0.
@@ -91,7 +91,9 @@ def distill_loss(
         log_student, log_teacher = F.log_softmax(s / tau, -1), F.log_softmax(t / tau, -1)
         # Of the difference and not of two sums: what agrees to the bit has a divergence of 0.
         distance = log_teacher - log_student if loss == "kl" else -log_student
-        total = total + alpha * tau**2 * (log_teacher.exp() * distance).sum(dtype=torch.float64)
+        p = log_teacher.exp()
+        there = p != 0  # a class that the teacher rules out, by a logit of -inf, costs nothing
+        total = total + alpha * tau**2 * (p * distance.where(there, 0)).sum(dtype=torch.float64)
     if alpha < 1:
         assert labels is not None  # checked above
         total = total + (1 - alpha) * _cross_entropy(s, labels)

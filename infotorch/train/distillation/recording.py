@@ -1,5 +1,6 @@
 """Writes a teacher's checkpoints while it trains."""
 
+import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 
 from infotorch.errors import ConfigError, DataError, StoreError, unknown
-from infotorch.store.files import refusals, sync_folder
+from infotorch.store.files import refusals, sync_folder, write_bytes
 from infotorch.task.nest import num_samples
-from infotorch.train import checkpoint
+from infotorch.train import checkpoint, rng
 from infotorch.train.batch import Batch, batch_of
 from infotorch.train.distillation.folder import (
     DTYPES,
@@ -106,8 +107,9 @@ class Recording:
         logits, marks = self._predicted()
         if self._marks is None:
             self._marks, self._shape = marks, list(logits.shape)
-            with refusals("store", self.folder / FINGERPRINTS):
-                np.save(self.folder / FINGERPRINTS, marks)
+            content = io.BytesIO()
+            np.save(content, marks)
+            write_bytes(self.folder / FINGERPRINTS, content.getvalue())
         elif len(marks) != len(self._marks) or (marks != self._marks).any():
             raise DataError(
                 f"{WHERE}: data must give the same samples at every checkpoint; got others after {self.steps} steps. "
@@ -126,7 +128,7 @@ class Recording:
         """Logits [N, C] and fingerprints [N], by index."""
         ids, logits, marks = [], [], []
         device, model, met = device_of(self.model), unwrapped(self.model), 0
-        with evaluating(model):
+        with evaluating(model), rng.unchanged(self.data):
             for batch in batches_of(self.data):
                 ids.append(torch.arange(met, met + len(batch)) if batch.ids is None else batch.ids)
                 marks.append(fingerprints(batch.inputs))

@@ -1,6 +1,8 @@
 """A teacher as it was along its own training."""
 
 import copy
+import hashlib
+import io
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -11,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.errors import ConfigError, DataError, StoreError
-from infotorch.store.files import refusals
+from infotorch.measures.digest import digest_of_model
+from infotorch.store.files import file_hash, read_bytes, refusals
 from infotorch.train import checkpoint
 from infotorch.train.batch import Batch
 from infotorch.train.distillation.folder import (
     FINGERPRINTS,
     LOGITS,
+    MANIFEST,
     Manifest,
     fingerprints,
     read_manifest,
@@ -25,6 +29,7 @@ from infotorch.train.distillation.folder import (
 )
 from infotorch.train.distillation.recording import Recording, logits_of
 from infotorch.train.evaluation import device_of, evaluating
+from infotorch.train.ranks import unwrapped
 
 __all__ = ["TeacherPath"]
 
@@ -111,6 +116,18 @@ class TeacherPath:
     def stored(self) -> bool:
         """Whether the checkpoints are logits, and no network."""
         return self._logits is not None
+
+    def digest(self) -> str:
+        """SHA-256 of the checkpoints: of the folder's files, or of the modules, their code and numbers."""
+        if self.modules is not None:
+            parts = [digest_of_model(unwrapped(module)) for module in self.modules]
+        else:
+            assert self.folder is not None and self.steps is not None
+            weights = [weights_file(self.folder, step) for step in self.steps]
+            files = [self.folder / LOGITS, self.folder / FINGERPRINTS] if self.stored else weights
+            manifest = self.folder / MANIFEST
+            parts = [file_hash(WHERE, path) for path in [*([manifest] if manifest.exists() else []), *files]]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def logits(self, j: int, indices: Tensor | Sequence[int]) -> Tensor:
         """Stored logits of checkpoint ``j``, of the stored dtype, [n, C].
@@ -221,7 +238,14 @@ class TeacherPath:
             raise StoreError(f"{WHERE}: {path} must have {wanted} bytes; got {size}. Restore it, or record again.")
         with refusals("open", path):
             self._logits = np.memmap(path, dtype=dtype, mode="r", shape=shape)
-            self._marks = np.load(folder / FINGERPRINTS, allow_pickle=False)
+        path, N = folder / FINGERPRINTS, manifest.shape[0]
+        try:
+            self._marks = np.load(io.BytesIO(read_bytes("open", path)), allow_pickle=False)
+            got = f"{self._marks.dtype} {list(self._marks.shape)}"
+        except (ValueError, EOFError) as error:
+            got = repr(str(error)[:80])
+        if got != f"uint64 [{N}]":
+            raise StoreError(f"{WHERE}: {path} must be uint64 [{N}]; got {got}. Restore it, or record again.")
 
     def _state(self, j: int, *, shapes: bool = False) -> dict[str, Any]:
         assert self.folder is not None and self.steps is not None

@@ -1,6 +1,5 @@
 """The training of a variational network, and the trade-off that it reached."""
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +13,11 @@ from torch import Tensor
 from torch.func import functional_call
 
 from infotorch.errors import ConfigError, DataError, DivergenceError
+from infotorch.measures.digest import digest, digest_of_code
 from infotorch.task import Task
 from infotorch.train import checkpoint as checkpoints
 from infotorch.train.divergence import first_bad_gradient, first_bad_output
-from infotorch.train.rng import device_states, restore_device
+from infotorch.train.rng import device_states, restore_device, unchanged
 from infotorch.train.variational.model import VariationalModel
 
 __all__ = ["VariationalFit", "fit_variational"]
@@ -115,7 +115,7 @@ def fit_variational(
         Losses, accuracies, KL and their sum, of the trained posterior.
 
     Raises:
-        ConfigError: An option is out of range, or the checkpoint is of other settings or data.
+        ConfigError: An option is out of range, or the checkpoint is of another prior, noise, loss, setting or data.
         DataError: There are no samples, or x and y don't fit.
         DivergenceError: The loss or a gradient is not finite; the weights are as before the step.
         StoreError: The checkpoint is none, or can't be written.
@@ -131,7 +131,7 @@ def fit_variational(
         warmup=warmup, seed=seed,
     )  # fmt: skip
     path = None if checkpoint is None else Path(checkpoint)
-    with _own_draws(y.device, seed), _modes(model):
+    with _own_draws(seed), _modes(model):
         if path is not None and path.exists():
             training.load(path)
         while training.step < steps:
@@ -140,7 +140,7 @@ def fit_variational(
                 training.save(path)
             if progress is not None:
                 progress("training", training.step, steps)
-    with _own_draws(y.device, seed + MEASURE), _modes(model), torch.no_grad():
+    with _own_draws(seed + MEASURE), _modes(model), torch.no_grad():
         model.eval()
         losses, train_accuracy = _measured(model, task, x, y, num_draws)
         test_losses, test_accuracy = (None, None) if test is None else _measured(model, task, *test, num_draws)
@@ -167,9 +167,16 @@ class _Training:
         self._drawn_from = device_states(y.device)
         self.history: list[dict[str, float]] = []
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+        fixed = any(name.rpartition(".")[2] == "prior_var" for name, _ in model.named_buffers())
+        means = [value for name, value in model.named_buffers() if name.endswith("_prior_mean")]
         self._config = {"beta": beta, "steps": steps, "batch_size": batch, "lr": lr, "warmup": warmup, "seed": seed,
-                        "loss": str(task.loss) if isinstance(task.loss, str) else type(task.criterion).__name__,
-                        "data": _digest(x, y)}  # fmt: skip
+                        "loss": task.loss if isinstance(task.loss, str) else digest_of_code(task.loss),
+                        "data": digest([x, y]),
+                        "layers": {layer.path: list(layer.names) for layer in model.layers},
+                        "granularity": {layer.path: layer.granularity for layer in model.layers},
+                        "noise": {layer.path: layer.noise for layer in model.layers},
+                        "prior_var": model.prior_var if fixed else "learned",
+                        "prior_mean": digest(means)}  # fmt: skip
 
     def rows(self) -> Tensor:
         """The samples of this step: each epoch is a permutation that follows from seed and epoch."""
@@ -222,7 +229,7 @@ class _Training:
 
     def load(self, path: Path) -> None:
         state = checkpoints.read(path, where=WHERE, form=FORMAT, keys=KEYS)
-        checkpoints.check_config(state["config"], self._config, None, where=WHERE)
+        checkpoints.check_config(state["config"], self._config, None, where=WHERE, remedy=f"Pass it, or delete {path}")
         checkpoints.check_tensors("model", state["model"], self.model.state_dict(), where=WHERE)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -254,14 +261,11 @@ def _rows(outputs: Tensor) -> Tensor:
 
 
 @contextmanager
-def _own_draws(device: torch.device, seed: int) -> Iterator[None]:
-    """Torch's global generators begin at ``seed`` inside, and are as before afterwards."""
-    saved = device_states(device)
-    torch.manual_seed(seed)
-    try:
+def _own_draws(seed: int) -> Iterator[None]:
+    """Torch's global generators begin at ``seed`` inside, and are as before afterwards, on every device."""
+    with unchanged():
+        torch.manual_seed(seed)
         yield
-    finally:
-        restore_device(device, saved)
 
 
 @contextmanager
@@ -273,14 +277,6 @@ def _modes(model: VariationalModel) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _digest(x: Tensor, y: Tensor) -> str:
-    sha256 = hashlib.sha256()
-    for tensor in (x, y):
-        sha256.update(f"{tensor.dtype} {list(tensor.shape)} ".encode())
-        sha256.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return sha256.hexdigest()
 
 
 def _pair(task: Task, name: str, data: Any) -> tuple[Tensor, Tensor]:

@@ -110,9 +110,10 @@ def _extend(
         mean = p.detach().clone() if w0 is None else w0[layer.full(name)].detach().to(p).reshape(p.shape).clone()
         module.register_buffer(buffer, mean)
         start[name] = spread_of(module, layer, name) if first is None else first[layer.full(name)].to(p.device)
-    if lambda2 is not None:
-        module.register_buffer("prior_var", torch.tensor(lambda2[layer.path], dtype=torch.float64))
     like = module.get_parameter(layer.names[0])
+    if lambda2 is not None:
+        fixed = torch.tensor(lambda2[layer.path], dtype=torch.float64, device=like.device)
+        module.register_buffer("prior_var", fixed)
     if layer.granularity == "kron":
         units = _unit_means(module, layer.names, start)
         I = sum(module.get_parameter(name)[0].numel() for name in layer.names)

@@ -217,6 +217,8 @@ def test_a_resume_of_other_networks(tmp_path, rng):
         start(student, torch.optim.Adam(student.parameters()))
     with pytest.raises(ConfigError, match=r"^distill: checkpoints must be that of the checkpoint, 1; got 4"):
         start(mlp(), teacher=TeacherPath(teachers()))
+    with pytest.raises(ConfigError, match=r"^distill: teacher must be that of the checkpoint, '.*'; got '.*'. Pass it"):
+        start(mlp(), teacher=mlp(8))
     with pytest.raises(ConfigError, match=r"^distill: callbacks must be those of the checkpoint, 0; got 1"):
         start(mlp(), callbacks=[Counter()])
     file.write_bytes(b"no checkpoint")

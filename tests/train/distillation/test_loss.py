@@ -70,6 +70,29 @@ def test_kl_of_equal_logits_is_zero_to_the_bit(rng):
     assert distill_loss(s, s.clone(), tau=2.0, loss="kl").item() == 0.0
 
 
+@pytest.mark.parametrize("loss", ["ce", "kl"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_class_that_the_teacher_rules_out_costs_nothing(loss, both, rng):
+    """The sum over the other classes; the student may rule it out too."""
+    s, t = (torch.randn(6, 4, generator=rng, dtype=torch.float64) for _ in range(2))
+    t[:, 1] = -math.inf
+    if both:
+        s[:, 1] = -math.inf
+    s.requires_grad_()
+    value = distill_loss(s, t, tau=2.0, loss=loss)
+    kept = [0, 2, 3]
+    p, log_q = (t / 2).softmax(1)[:, kept], (s / 2).log_softmax(1)[:, kept]
+    expected = 4 * (p * ((p.log() if loss == "kl" else 0) - log_q)).sum()
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
+    value.backward()
+    grad = 2 * ((s / 2).softmax(1) - (t / 2).softmax(1))
+    torch.testing.assert_close(s.grad, grad.detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_logits_that_are_no_numbers_give_none():
+    assert distill_loss(torch.zeros(1, 3), torch.tensor([[0.0, math.nan, 0.0]]), loss="kl").isnan()
+
+
 def test_a_teacher_alone_reads_no_label(rng):
     s, t = torch.randn(4, 3, generator=rng), torch.randn(4, 3, generator=rng)
     assert distill_loss(s, t, torch.full((4,), 99)) == distill_loss(s, t)

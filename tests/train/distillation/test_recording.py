@@ -80,6 +80,17 @@ def test_logits_are_those_of_the_teacher_in_eval_mode(form, tmp_path, rng):
     assert json.loads((tmp_path / "path.json").read_text())["shape"] == [300, 4]
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_a_teachers_training_draws_the_same_numbers_with_it_as_without(own, tmp_path, rng):
+    x, y, ids = samples(rng)
+    generator = torch.Generator().manual_seed(3) if own else None
+    loader = DataLoader(TensorDataset(x, y, ids), 8, shuffle=True, generator=generator)
+    before, drawn = torch.get_rng_state(), generator and generator.get_state()
+    TeacherPath.record(mlp(), 1, tmp_path, dtype="float32", what="logits", data=loader).step()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert generator is None or torch.equal(generator.get_state(), drawn)
+
+
 def test_what_a_save_that_failed_has_left_is_not_read(tmp_path, rng, monkeypatch):
     """The disk is full when the second manifest is due: the path has one checkpoint, and a later save is whole."""
     x, _, _ = samples(rng)
@@ -92,6 +103,9 @@ def test_what_a_save_that_failed_has_left_is_not_read(tmp_path, rng, monkeypatch
 
     with monkeypatch.context() as patch, pytest.raises(StoreError, match="no space left on device"):
         patch.setattr(files.os, "replace", full)
+        with pytest.raises(StoreError, match=r"inputs.npy must be written; got 'no space left on device'"):
+            TeacherPath.record(model, 1, tmp_path / "other", dtype="float32", what="logits", data=x)
+        assert list((tmp_path / "other").iterdir()) == []
         with torch.no_grad():
             model[0].weight.mul_(2)
         recording.step()
@@ -152,6 +166,7 @@ def test_augmentation_is_noticed_when_it_is_recorded(tmp_path, rng):
 
     recording = TeacherPath.record(mlp(), 2, tmp_path, dtype="float32", what="logits", data=Augmented())
     recording.step()
+    torch.randn(1)  # the training draws between two checkpoints; the recording puts back what it drew
     with pytest.raises(
         DataError, match=r"data must give the same samples at every checkpoint; got others after 2 steps"
     ):

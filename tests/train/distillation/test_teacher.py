@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -59,6 +60,21 @@ def test_a_folder_of_plain_state_dicts_will_do(folder):
     (folder / "path.json").unlink()
     path = TeacherPath(str(folder), model=mlp(3))
     assert path.steps == [0, 2, 4]
+
+
+def test_a_digest_tells_teachers_apart(folder, tmp_path, rng):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    digests = [TeacherPath(place, model=mlp()).digest() for place in (folder, copy)]
+    assert digests[0] == digests[1]
+    state = torch.load(copy / "step-00000002.pt", weights_only=True)
+    torch.save(state | {"0.bias": state["0.bias"] + 1e-9}, copy / "step-00000002.pt")
+    assert TeacherPath(copy, model=mlp()).digest() != digests[0]
+    assert TeacherPath([mlp()]).digest() == TeacherPath([mlp()]).digest() != TeacherPath([mlp(1)]).digest()
+    x = torch.randn(5, 6, generator=rng).double()
+    for name, model in (("a", mlp()), ("b", mlp()), ("c", mlp(1))):
+        TeacherPath.record(model, 1, tmp_path / name, dtype="float32", what="logits", data=x)
+    a, b, c = (TeacherPath(tmp_path / name).digest() for name in "abc")
+    assert a == b != c
 
 
 def test_checkpoints_that_are_missing_or_broken(folder, tmp_path):
@@ -138,6 +154,16 @@ def test_stored_logits_refuse_what_they_are_not_of(stored, tmp_path):
         path.logits(0, [0, -1])
     with pytest.raises(ConfigError, match=r"^TeacherPath.module: the path must hold weights; got logits"):
         path.module(0)
+    marks = tmp_path / "stored" / "inputs.npy"
+    whole = marks.read_bytes()
+    for content, got in ((whole[:-8], "'"), (whole[:20], "'"), (b"", "'No data left in file'")):
+        marks.write_bytes(content)
+        with pytest.raises(StoreError, match=rf"^TeacherPath: .*inputs.npy must be uint64 \[24\]; got {got}"):
+            TeacherPath(tmp_path / "stored")
+    np.save(marks, np.zeros(23, np.uint64))
+    with pytest.raises(StoreError, match=r"inputs.npy must be uint64 \[24\]; got uint64 \[23\]. Restore it"):
+        TeacherPath(tmp_path / "stored")
+    marks.write_bytes(whole)
     data = tmp_path / "stored" / "logits.bin"
     data.write_bytes(data.read_bytes()[:-8])
     with pytest.raises(StoreError, match=r"logits.bin must have 768 bytes; got 760"):

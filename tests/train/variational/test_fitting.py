@@ -117,6 +117,16 @@ def test_the_same_seed_gives_the_same_bits_and_leaves_the_generator_alone():
     assert not torch.equal(found[0][0], found[2][0])
 
 
+def test_generators_of_every_device_are_as_before(monkeypatch):
+    """A seed goes to all devices, so that all are put back, and not those of the data alone."""
+    put_back = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: ["first", "second"])
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", put_back.append)
+    fit_variational(wrapped(), data(), beta=0.3, steps=1, num_draws=2)
+    assert put_back == [["first", "second"]] * 2  # of the training, of the measuring
+
+
 class Killed(Exception):
     pass
 
@@ -147,8 +157,44 @@ def test_a_training_that_was_killed_ends_with_the_same_bits(tmp_path, noise):
         fit_variational(wrapped(noise=noise), data(), checkpoint=file, **options | {"beta": 0.4})
     with pytest.raises(ConfigError, match="fit_variational: data must be that of the checkpoint"):
         fit_variational(wrapped(noise=noise), data(23), checkpoint=file, **options)
+
+
+def custom(scale):
+    return lambda f, y: scale * nn.functional.cross_entropy(f, y, reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("changes", "loss", "field"),
+    [
+        ({"prior_var": 0.4}, custom(1.0), r"prior_var must be that of the checkpoint, .*0.5.*; got .*0.4"),
+        ({"prior_var": "learned"}, custom(1.0), r"prior_var must be that of the checkpoint, .*; got 'learned'"),
+        ({"prior_mean": 0.0}, custom(1.0), "prior_mean must be that of the checkpoint"),
+        ({"noise": "flipout"}, custom(1.0), "noise must be that of the checkpoint, .*'local'.*; got .*'flipout'"),
+        ({"granularity": "filter"}, custom(1.0), "granularity must be that of the checkpoint, .*'weight'.*'filter'"),
+        ({}, custom(2.0), "loss must be that of the checkpoint"),
+        ({}, "cross_entropy", "loss must be that of the checkpoint, .*; got 'cross_entropy'"),
+    ],
+)
+def test_a_checkpoint_of_another_prior_noise_or_loss_is_refused(tmp_path, changes, loss, field):
+    options = {"beta": 0.3, "steps": 4, "num_draws": 2, "checkpoint": tmp_path / "fit.pt"}
+    fit = fit_variational(wrapped(), data(), loss=custom(1.0), **options)
+    assert fit_variational(wrapped(), data(), loss=custom(1.0), **options) == fit
+    with pytest.raises(ConfigError, match=f"^fit_variational: {field}.* Pass it, or delete .*fit.pt.$"):
+        fit_variational(wrapped(**changes), data(), loss=loss, **options)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    options = {"beta": 0.3, "steps": 4, "num_draws": 2, "checkpoint": tmp_path / "fit.pt"}
+    for size in (0, 1):
+        model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2, affine=False, track_running_stats=bool(size)))
+        with torch.no_grad():
+            model[0].weight.fill_(0.1)
+            model[0].bias.fill_(0.1)
+        q = variational(model, prior_var=0.5)
+        if not size:
+            fit_variational(q, data(), **options)
     with pytest.raises(StoreError, match="fit_variational: model must be the network of the checkpoint"):
-        fit_variational(wrapped(granularity="filter"), data(), checkpoint=file, **options)
+        fit_variational(q, data(), **options)
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):

@@ -37,6 +37,13 @@ def test_the_prior_mean_is_that_of_the_moment_a_number_flat_or_by_name():
         torch.testing.assert_close(q.kl(), expected.clone().detach())
 
 
+@pytest.mark.parametrize("granularity", ["weight", "filter", "kron"])
+def test_all_that_is_added_is_on_the_networks_device(granularity):
+    q = variational(net().to("meta"), prior_var=0.5, granularity=granularity)
+    assert {name.rpartition(".")[2] for name, _ in q.named_buffers()} >= {"prior_var", "weight_prior_mean"}
+    assert all(value.device.type == "meta" for value in [*q.parameters(), *q.buffers()])
+
+
 def test_a_prior_variance_for_each_layer():
     q = variational(net(), prior_var={"0": 0.5, "2": 2.0})
     assert q.prior_var == {"0": 0.5, "2": 2.0}

@@ -320,3 +320,15 @@ def test_a_kernel_too_large_for_a_factor_is_for_lanczos(monkeypatch):
         with pytest.raises(ConfigError, match=words):
             complexity_from_kernel(K, r, **options)
     assert complexity_from_kernel(K, r, ridge=1.0).solver == "lanczos"
+
+
+def test_the_noise_of_float32_is_that_of_the_kernel_and_not_of_the_residual():
+    K, r = torch.diag(torch.tensor([1.0, 1e-7, 1e-7])), torch.tensor([[0.0], [1.0], [1.0]])
+    for solver in ("cholesky", "lanczos"):
+        with pytest.raises(NumericsError, match="at least 1e-05 of the largest eigenvalue for a kernel from float32"):
+            complexity_from_kernel(K, r, ridge=1e-7, solver=solver)
+
+
+def test_a_residual_that_the_kernel_maps_to_zero_is_bracketed():
+    report = complexity_from_kernel([[1.0, 1.0], [1.0, 1.0]], [[1.0], [-1.0]], ridge=1.0, solver="lanczos")
+    assert report.lower <= 2 <= report.upper and report.quad == pytest.approx(2, rel=1e-12)

@@ -70,8 +70,8 @@ def inverse_form(
         most: What the form is at most for the last vector that ``matvec`` was called with.
 
     Raises:
-        NumericsError: K has a negative eigenvalue, ``tol`` is below the roundings, or the bracket is wider than it after
-            1,000 products or at the end of the Krylov space.
+        NumericsError: K has a negative eigenvalue, ``tol`` is below the roundings, or the bracket is wider than it
+            after 1,000 products or at the end of the Krylov space.
     """
     square = float(r.double() @ r.double())
     alphas: list[float] = []
@@ -105,16 +105,16 @@ def inverse_form(
         upper = max(square * found, above) * (1 + rounding)  # at the end they differ by rounding
         if max_iter is None and 2 * rounding > tol:
             raise NumericsError(
-                f"{where}: tol must be at least {2 * rounding:.1e}, what rounding leaves open at ridge={ridge:.3g} beside "
-                f"an eigenvalue of {reach:.3g}; got {tol:g}. Raise ridge or tol, or pass max_iter to have the bracket as "
-                "it is."
+                f"{where}: tol must be at least {2 * rounding:.1e}, what rounding leaves open at ridge={ridge:.3g} "
+                f"beside an eigenvalue of {reach:.3g}; got {tol:g}. Raise ridge or tol, or pass max_iter to have the "
+                "bracket as it is."
             )
         if upper - lower <= tol * lower or len(alphas) == limit:
             break
     if max_iter is None and not upper - lower <= tol * lower:
         raise NumericsError(
-            f"{where}: the bracket must be within tol={tol:g} after {len(alphas)} products; got {lower:.4g} to {upper:.4g}. "
-            "Raise ridge or tol, or pass max_iter to have the bracket as it is."
+            f"{where}: the bracket must be within tol={tol:g} after {len(alphas)} products; got {lower:.4g} to "
+            f"{upper:.4g}. Raise ridge or tol, or pass max_iter to have the bracket as it is."
         )
     T = torch.tensor(alphas).double().diag() + sum(torch.tensor(betas[:-1]).double().diag(k) for k in (-1, 1))
     largest = float(torch.linalg.eigvalsh(T)[-1])

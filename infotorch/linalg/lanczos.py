@@ -31,10 +31,9 @@ def lanczos(matvec: Operator, probe: Tensor, steps: int) -> tuple[Tensor, Tensor
     r"""The tridiagonal matrix :math:`Q^\top A Q` of a symmetric operator A on the Krylov space of a probe.
 
     Every new vector is made orthogonal to all before it, twice, so that no eigenvalue comes out several times. The loop
-    ends early where the residual is at most 1e-10 of the largest Ritz value in absolute terms: the space then has, up to
-    that residual, all directions of A that the probe has a part in. A function that is steep within 1e-10 of the
-    largest eigenvalue, as an inverse of a small shift, may still differ: see ``inverse_form``. In float64, but for
-    ``matvec``.
+    ends early where the residual is at most 1e-10 of the largest Ritz value in absolute terms: the space then has, up
+    to that residual, all directions of A that the probe has a part in. A function that is steep within 1e-10 of the
+    largest eigenvalue, as the inverse with a small shift is, may still differ. In float64, but for ``matvec``.
 
     Args:
         matvec: v [n] -> A v [n]; v is of norm 1 and of the probe's dtype. A is not checked to be symmetric.
@@ -57,8 +56,8 @@ def lanczos(matvec: Operator, probe: Tensor, steps: int) -> tuple[Tensor, Tensor
         raise ConfigError(f"lanczos: steps must be a whole number of at least 1; got {steps!r}. Correct steps.")
     found = list(itertools.islice(coefficients(matvec, probe), steps))
     alpha, beta, _ = zip(*found, strict=True)
-    like = {"dtype": torch.float64, "device": probe.device}
-    return torch.tensor(alpha, **like), torch.tensor(beta[:-1], **like)
+    T = torch.tensor([alpha, beta], dtype=torch.float64, device=probe.device)
+    return T[0], T[1, :-1]
 
 
 def coefficients(matvec: Operator, probe: Tensor) -> Iterator[Step]:

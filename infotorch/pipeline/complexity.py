@@ -83,8 +83,8 @@ def complexity_along(
 
     Raises:
         ConfigError: There is no checkpoint, one is named otherwise, or they are not in the order of their steps.
-        StoreError: A file is none of torch.save or of another network, or ``out`` is a file or holds the table of another
-            call or of a checkpoint that has changed or is gone.
+        StoreError: A file is none of torch.save or of another network, or ``out`` is a file, or holds the table of
+            another call or of a checkpoint that has changed or is gone.
         NumericsError: A weight is not finite, or as for :func:`supervision_complexity`.
         DataError: As for :func:`supervision_complexity`.
     """

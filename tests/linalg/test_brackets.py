@@ -107,7 +107,7 @@ def test_no_end_is_off_by_rounding(ridge):
         values = torch.tensor([1, 0.5, 0.2, 0.1, 0.01, 0.0], dtype=torch.float64)
         r = torch.randn(6, dtype=torch.float64, generator=rng)
         exact = float(((Q.mT @ r).square() / (values + ridge)).sum())
-        found = inverse_form("here", lambda v, Q=Q: Q @ (values * (Q.mT @ v)), r, ridge, tol=0, max_iter=9)
+        found = inverse_form("here", lambda v, Q=Q, d=values: Q @ (d * (Q.mT @ v)), r, ridge, tol=0, max_iter=9)
         assert found.lower <= exact <= found.upper <= found.lower * (1 + 4e-14 * (1 + 1 / ridge))
 
 

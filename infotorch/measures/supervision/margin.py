@@ -1,7 +1,6 @@
 """A margin bound on the error of a kernel fit, from the complexity of the targets that it was fitted to."""
 
 import math
-import numbers
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,9 +97,9 @@ def margin_bound(
         )
     if form not in ("safe", "paper"):
         raise unknown(WHERE, "form", str(form), ("safe", "paper"))
-    if not isinstance(gamma, numbers.Real) or not 0 < gamma < math.inf:
+    if not isinstance(gamma, int | float) or not 0 < gamma < math.inf:
         raise ConfigError(f"{WHERE}: gamma must be above 0 and finite; got {gamma!r}. Fix a margin before you look.")
-    if not isinstance(delta, numbers.Real) or not 0 < delta < 1:
+    if not isinstance(delta, int | float) or not 0 < delta < 1:
         raise ConfigError(f"{WHERE}: delta must be between 0 and 1; got {delta!r}. Pass the risk of failing, as 0.05.")
     margins = _margins(report, f_fit, labels)
     n, trace = report.N, report.kernel_trace

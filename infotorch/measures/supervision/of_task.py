@@ -76,7 +76,7 @@ def supervision_complexity(
         CaptureError: A selected parameter is used outside of a supported layer, or samples are coupled.
         ShapeError: Targets or f0 are not [N, C].
         DataError: A value is not finite, or rows of targets don't sum to 1 where f0 is the student's probabilities.
-        ConfigError: Not exactly one ridge is given, an option is unknown, or N*C or N is too large for the solver or the kernel.
+        ConfigError: Not exactly one ridge is given, an option is unknown, or N*C, of ``avg`` N, is too large.
         NumericsError: As for :func:`complexity_from_kernel`.
 
     Example:

@@ -52,7 +52,7 @@ def inverse_form(
     zero give too; the upper end is the Gauss-Radau rule with a node at the least that the spectrum can reach (Golub and
     Meurant, "Matrices, moments and quadrature", 1994): T_k is extended by one row, so that the node is an eigenvalue.
     The basis is made orthogonal in every step, and both ends are moved apart by 64 roundings of the largest eigenvalue
-    over rho + ``least``, the condition of the inverse. Where the Krylov space ends with a residual that is small but no
+    and the shift over the shift rho + ``least``, the condition of the inverse. Where the Krylov space ends with a residual that is small but no
     zero, the bracket is as wide as that leaves it. What the Gauss rule lacks is the form
     of its residual, a multiple of the next basis vector q; where ``most`` bounds that of q, it bounds the upper end.
 
@@ -100,7 +100,7 @@ def inverse_form(
         if last > 0:
             above = min(above, square * (found + weight / last))
         before = beta
-        rounding = ROUNDINGS * EPS * reach / (ridge + least)
+        rounding = ROUNDINGS * EPS * (1 + reach / (ridge + least))
         lower = square * found * max(0.0, 1 - rounding)
         upper = max(square * found, above) * (1 + rounding)  # at the end they differ by rounding
         if max_iter is None and 2 * rounding > tol:

@@ -98,7 +98,7 @@ def test_a_residual_that_ends_the_krylov_space_leaves_its_bracket_open(ridge):
         inverse_form("here", lambda v: values * v, torch.ones(7).double(), 1e-12, tol=1e-3)
 
 
-@pytest.mark.parametrize("ridge", [1e-8, 1e-4, 1.0])
+@pytest.mark.parametrize("ridge", [1e-8, 1e-4, 1.0, 100.0])
 def test_no_end_is_off_by_rounding(ridge):
     """The whole space, where both rules are exact: the truth is that of the eigenvalues, to all digits."""
     for seed in range(20):

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,17 +12,28 @@ from infotorch.errors import ConfigError, NumericsError, ShapeError
 __all__ = ["coefficients", "lanczos", "quadrature", "spectral_sum"]
 
 BREAKDOWN = 1e-10
-"""A residual of at most this times the largest Ritz value ends the loop: the Krylov space is whole."""
+"""A residual of at most this times the largest Ritz value ends the loop: what follows may be rounding."""
 
 Operator = Callable[[Tensor], Tensor]
+
+
+class Step(NamedTuple):
+    """What one product adds to the tridiagonal matrix."""
+
+    alpha: float
+    beta: float
+    """Norm of the residual; 0 where the basis has n vectors."""
+    whole: bool
+    """No step follows."""
 
 
 def lanczos(matvec: Operator, probe: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     r"""The tridiagonal matrix :math:`Q^\top A Q` of a symmetric operator A on the Krylov space of a probe.
 
     Every new vector is made orthogonal to all before it, twice, so that no eigenvalue comes out several times. The loop
-    ends early where the residual is at most 1e-10 of the largest Ritz value in absolute terms: the space then has all
-    directions of A that the probe has a part in, and quadratic forms are exact. In float64, but for ``matvec``.
+    ends early where the residual is at most 1e-10 of the largest Ritz value in absolute terms: the space then has, up
+    to that residual, all directions of A that the probe has a part in. A function that is steep within 1e-10 of the
+    largest eigenvalue, as the inverse with a small shift is, may still differ. In float64, but for ``matvec``.
 
     Args:
         matvec: v [n] -> A v [n]; v is of norm 1 and of the probe's dtype. A is not checked to be symmetric.
@@ -43,12 +55,13 @@ def lanczos(matvec: Operator, probe: Tensor, steps: int) -> tuple[Tensor, Tensor
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
         raise ConfigError(f"lanczos: steps must be a whole number of at least 1; got {steps!r}. Correct steps.")
     found = list(itertools.islice(coefficients(matvec, probe), steps))
-    alpha, beta = (torch.tensor(side, dtype=torch.float64, device=probe.device) for side in zip(*found, strict=True))
-    return alpha, beta[:-1]
+    alpha, beta, _ = zip(*found, strict=True)
+    T = torch.tensor([alpha, beta], dtype=torch.float64, device=probe.device)
+    return T[0], T[1, :-1]
 
 
-def coefficients(matvec: Operator, probe: Tensor) -> Iterator[tuple[float, float]]:
-    """(alpha_j, beta_j) a step of :func:`lanczos`, until the space is whole; its last beta is then 0.
+def coefficients(matvec: Operator, probe: Tensor) -> Iterator[Step]:
+    """(alpha_j, beta_j) a step of :func:`lanczos`, until the space is whole; the last beta is 0 in n steps alone.
 
     What goes on keeps the basis, so that more steps may be asked for later.
     """
@@ -86,8 +99,8 @@ def coefficients(matvec: Operator, probe: Tensor) -> Iterator[tuple[float, float
                 f"lanczos: matvec must be finite; got NaN or infinity in step {j}. Look at the operator."
             )
         whole = j + 1 == n or _negligible(residual, alpha, beta)
-        beta.append(0.0 if whole else residual)
-        yield alpha[j], beta[j]
+        beta.append(0.0 if j + 1 == n else residual)
+        yield Step(alpha[j], beta[j], whole)
         if whole:
             return
         v = w / residual
@@ -117,7 +130,7 @@ def spectral_sum(tridiag: tuple[Tensor, Tensor], fn: Callable[[Tensor], Tensor])
 
     :math:`\sum_k (e_1^\top u_k)^2 f(\theta_k)` over the eigenpairs of what :func:`lanczos` returned (Golub and Welsch;
     Ubaru, Chen and Saad, "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature", 2017). Exact for polynomials
-    of degree 2 m - 1, and for every f where the loop ended by itself. One run serves any number of functions. Times
+    of degree 2 m - 1, and for every f where m = n. One run serves any number of functions. Times
     :math:`\|v\|^2` and averaged over random probes with independent entries of variance 1 it estimates the trace of
     f(A).
 

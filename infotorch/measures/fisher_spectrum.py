@@ -11,7 +11,7 @@ from torch import Tensor
 
 from infotorch.blocks.fisher_root import FisherRoot
 from infotorch.errors import ConfigError
-from infotorch.linalg.lanczos import coefficients, quadrature
+from infotorch.linalg.lanczos import Step, coefficients, quadrature
 from infotorch.task import Task
 
 __all__ = ["FisherSpectrum", "Rule", "SpectralSum", "fisher_spectrum"]
@@ -151,15 +151,15 @@ class _Run:
         start = root.times(probe)
         self.square = float(start @ start)
         self.eps = eps
-        self.found: list[tuple[float, float]] = []
-        self.steps: Iterator[tuple[float, float]] = iter(())
+        self.found: list[Step] = []
+        self.steps: Iterator[Step] = iter(())
         if self.square:
             self.steps = coefficients(lambda u: root.times(root.transposed(u)), start)
 
     @property
     def whole(self) -> bool:
         """No further step would change anything."""
-        return not self.square or self.found[-1][1] == 0
+        return not self.square or self.found[-1].whole
 
     def halves(self, steps: int) -> tuple[Rule, Rule]:
         """The rules of half the steps, and of all."""
@@ -171,7 +171,7 @@ class _Run:
         if not m:
             none = torch.zeros(0, dtype=torch.float64)
             return Rule(nodes=none, weights=none)
-        alpha, beta = (torch.tensor(side, dtype=torch.float64) for side in zip(*self.found[:m], strict=True))
+        alpha, beta, _ = (torch.tensor(side, dtype=torch.float64) for side in zip(*self.found[:m], strict=True))
         theta, weights = quadrature(alpha, beta[:-1])
         theta = theta.clamp(min=self.eps * float(theta[-1]))  # rounding of the products may reach below 0
         return Rule(nodes=theta, weights=self.square * weights / theta)

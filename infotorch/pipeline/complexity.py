@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import hashlib
 import io
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,18 +18,19 @@ from infotorch.data import samples_of
 from infotorch.errors import ConfigError, DataError, NumericsError, StoreError
 from infotorch.measures import supervision_complexity
 from infotorch.measures.digest import digest, digest_of_code
+from infotorch.measures.kernel_input import Array, as_tensor
 from infotorch.measures.measure import Progress
 from infotorch.measures.supervision.report import COLUMNS, ComplexityReport
 from infotorch.pipeline.checkpoints import read_state
-from infotorch.store.files import locked, read_bytes, write_bytes
+from infotorch.store.files import locked, read_bytes, refusals, write_bytes
 from infotorch.store.manifest import decoded, encoded, first_difference
 from infotorch.task import Task
 from infotorch.train.checkpoint import check_tensors
+from infotorch.train.distillation.folder import NAME
 
 __all__ = ["TABLE", "complexity_along"]
 
 WHERE = "complexity"
-NAME = re.compile(r"step-(\d{8})\.pt")
 STATE, TABLE = "complexity.json", "complexity.csv"
 """In the folder ``out``: what is done, rewritten whole after each checkpoint, and the table."""
 HEAD = ("step", "target", "tau", *COLUMNS)
@@ -44,7 +44,7 @@ def complexity_along(
     checkpoints: str | Path | Sequence[str | Path],
     targets: Mapping[str, Target] | None = None,
     *,
-    f0: Literal["student", "zero"] = "student",
+    f0: Literal["student", "zero"] | Array = "student",
     tau: float = 1.0,
     output: Literal["logits", "probs"] = "logits",
     kernel: Literal["full", "avg"] = "full",
@@ -83,8 +83,8 @@ def complexity_along(
 
     Raises:
         ConfigError: There is no checkpoint, one is named otherwise, or they are not in the order of their steps.
-        StoreError: A file is none of torch.save or of another network, or ``out`` holds the table of another call or
-            of a checkpoint that has changed or is gone.
+        StoreError: A file is none of torch.save or of another network, or ``out`` is a file, or holds the table of
+            another call or of a checkpoint that has changed or is gone.
         NumericsError: A weight is not finite, or as for :func:`supervision_complexity`.
         DataError: As for :func:`supervision_complexity`.
     """
@@ -97,7 +97,8 @@ def complexity_along(
         "solver": solver, "tol": tol,
     }  # fmt: skip
     settings = {
-        **options, "data": digest([x]), "model": digest_of_code(task.model, state=False),
+        **options, "f0": f0 if isinstance(f0, str) else digest([as_tensor(WHERE, "f0", f0, read_only=True)[0]]),
+        "data": digest([x]), "model": digest_of_code(task.model, state=False),
         "parameters": list(task.shapes), "forward": None if task.forward is None else digest_of_code(task.forward),
         "targets": {k: digest([v]) if isinstance(v, Tensor) else digest_of_code(v) for k, v in named.items()},
     }  # fmt: skip
@@ -119,7 +120,7 @@ def _steps(checkpoints: str | Path | Sequence[str | Path]) -> dict[int, Path]:
     """Files by step."""
     if isinstance(checkpoints, str | Path):
         folder = Path(checkpoints)
-        files = sorted(folder.glob("*.pt")) if folder.is_dir() else []
+        files = sorted(folder.glob("*.pt"), key=lambda path: _by_step(path.name)) if folder.is_dir() else []
         if not files:
             raise ConfigError(
                 f"{WHERE}: {folder} must be a folder with checkpoints step-00000000.pt, ...; got none. Check the path."
@@ -183,7 +184,10 @@ class _Table(contextlib.AbstractContextManager["_Table"]):
 
     def __enter__(self) -> "_Table":
         if self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if self.folder.exists() and not self.folder.is_dir():
+                raise StoreError(f"{WHERE}: out must be a folder; got the file {self.folder}. Choose another path.")
+            with refusals(WHERE, self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
             self.stack.enter_context(locked(self.folder))
             if (self.folder / STATE).exists():
                 self._resume(self.folder / STATE)
@@ -223,7 +227,7 @@ class _Table(contextlib.AbstractContextManager["_Table"]):
     def add(self, step: int, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         self.done[_key(step)] = {"sha256": _sha256(path), "rows": list(rows)}
         if self.folder is not None:
-            checkpoints = {key: self.done[key] for key in sorted(self.done)}
+            checkpoints = {key: self.done[key] for key in sorted(self.done, key=_by_step)}
             state = {"settings": self.settings, "checkpoints": checkpoints}
             write_bytes(self.folder / STATE, encoded(state, sort_keys=False))
 
@@ -238,12 +242,17 @@ class _Table(contextlib.AbstractContextManager["_Table"]):
         return rows
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        for key in sorted(self.done):
+        for key in sorted(self.done, key=_by_step):
             yield from self.done[key]["rows"]
 
 
 def _key(step: int) -> str:
     return f"step-{step:08d}"
+
+
+def _by_step(name: str) -> tuple[int, str]:
+    """Sorts names that are filled up to the same number of digits, or longer, by step."""
+    return len(name), name
 
 
 def _sha256(path: Path) -> str:

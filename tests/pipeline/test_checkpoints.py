@@ -204,9 +204,10 @@ def test_files_that_are_none_are_refused(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"got no files ending in \.pt, \.pth, \.ckpt, \.bin\. Check the path"):
         score_checkpoints(task, data(), "loss", tmp_path / "empty")
-    (folder / "step-2.pt").write_bytes(b"")
-    with pytest.raises(StoreError, match=r"step-2\.pt must be a file of torch\.save, with tensors alone"):
-        score_checkpoints(task, data(), "loss", folder)
+    for content in (b"", b"text", b"(hello\n", b"G", b"U\x13U\x04\xcc" + bytes(20)):
+        (folder / "step-2.pt").write_bytes(content)
+        with pytest.raises(StoreError, match=r"step-2\.pt must be a file of torch\.save, with tensors alone"):
+            score_checkpoints(task, data(), "loss", folder)
     torch.save(network(), folder / "step-2.pt")  # code
     with pytest.raises(StoreError, match=r"step-2\.pt must be a file of torch\.save, with tensors alone"):
         score_checkpoints(task, data(), "loss", folder)

@@ -148,3 +148,26 @@ def test_labels_of_other_classes_are_refused(folder):
     x, y = data()
     with pytest.raises(DataError, match=r"labels must be integers in 0..2, for 3 outputs; got others"):
         complexity_along(Task(network(0)), (x, y + 1), folder, ridge=0.1)
+
+
+def test_a_file_in_place_of_the_folder_is_refused(folder, tmp_path):
+    (tmp_path / "out").touch()
+    with pytest.raises(StoreError, match=r"complexity: out must be a folder; got the file .*out"):
+        run(folder, out=tmp_path / "out")
+
+
+def test_outputs_as_f0_are_kept_with_the_table_by_their_digest(folder, tmp_path):
+    f0 = torch.full((N, C), 0.25, dtype=torch.float64)
+    rows = run(folder, f0=f0, out=tmp_path / "out")
+    assert rows == run(folder, f0=f0, out=tmp_path / "out") == run(folder, f0=f0)
+    with pytest.raises(StoreError, match="must hold the table of this call; got f0 = "):
+        run(folder, f0=2 * f0, out=tmp_path / "out")
+
+
+def test_steps_of_more_than_eight_digits_come_last(folder, tmp_path):
+    """As ``TeacherPath`` writes and reads them."""
+    for step in (99_999_999, 100_000_000):
+        torch.save(network(4).state_dict(), folder / f"step-{step:08d}.pt")
+    steps = [10, 20, 30, 99_999_999, 100_000_000]
+    for _ in range(2):
+        assert [row["step"] for row in run(folder, out=tmp_path / "out")] == steps

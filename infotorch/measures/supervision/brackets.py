@@ -7,18 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infotorch.linalg.brackets import Bracket, inverse_form
+from infotorch.linalg.brackets import EPS, Bracket, inverse_form
 from infotorch.linalg.definite import Cholesky
 from infotorch.linalg.eigen import extreme_eigenvalues
-from infotorch.linalg.lanczos import lanczos
+from infotorch.linalg.lanczos import lanczos, quadrature
 from infotorch.measures.supervision.inputs import WHERE, Ridges, check_noise
 from infotorch.measures.supervision.solve import Solved
 
 __all__ = ["Product", "by_products"]
 
-EPS = 2.0**-52
-NOISE_STEPS = 8
-"""Products that find the largest eigenvalue of a kernel from float32."""
+LARGEST_STEPS = 8
+"""Products that find the largest eigenvalue of a kernel."""
 LEAST_RIDGE = 1e-6
 """Relative to the largest eigenvalue: below it the rounding of a preconditioned product reaches its spectrum's end."""
 
@@ -34,6 +33,8 @@ class Product:
     """Its norm, where it is known."""
     eps: float
     """Rounding of a product, relative to the largest eigenvalue."""
+    largest: float | None = None
+    """Its largest eigenvalue, or for a kernel of float64 a bound of it from above; None where it must be found."""
     mean: Tensor | None = None
     """The mean over outputs, [N, N], where it is known: what products are preconditioned with."""
 
@@ -43,20 +44,22 @@ def by_products(
 ) -> dict[str, Solved]:
     """Fields by target from brackets, one Lanczos run a target."""
     result = {}
+    first = next(iter(residuals.values())).reshape(-1)
+    (rho,) = ridges.absolute(product.trace / len(first))
+    largest = _largest(product, first) if product.largest is None else product.largest
+    if product.eps > EPS:
+        check_noise(rho, largest)
     for name, r in residuals.items():
-        (rho,) = ridges.absolute(product.trace / r.numel())
         v = r.reshape(-1)
         square = float(v @ v)
         if not square:
             result[name] = _of_zero(product, rho)
             continue
-        if product.eps > EPS:
-            alpha, beta = lanczos(product.matvec, v, NOISE_STEPS)
-            T = alpha.diag() + beta.diag(1) + beta.diag(-1)
-            check_noise(rho, float(torch.linalg.eigvalsh(T)[-1]))
         found = _preconditioned(product, v, rho, tol, max_iter)
         if found is None:
-            found = inverse_form(WHERE, product.matvec, v, rho, tol=tol, max_iter=max_iter, eps=product.eps)
+            found = inverse_form(
+                WHERE, product.matvec, v, rho, tol=tol, max_iter=max_iter, eps=product.eps, scale=largest
+            )
         alignment = None if product.frobenius is None else found.first / product.frobenius
         result[name] = {
             "quad": [found.lower], "lower": [found.lower], "upper": [found.upper], "norm": [math.sqrt(found.upper)],
@@ -64,6 +67,13 @@ def by_products(
             "alignment": alignment,
         }  # fmt: skip
     return result
+
+
+def _largest(product: Product, like: Tensor) -> float:
+    """The kernel's largest eigenvalue, whatever the residuals: from a fixed random vector of the shape of ``like``."""
+    start = torch.randn(len(like), dtype=like.dtype, generator=torch.Generator().manual_seed(0)).to(like.device)
+    values, _ = quadrature(*lanczos(product.matvec, start, LARGEST_STEPS))
+    return float(values[-1])
 
 
 def _preconditioned(product: Product, v: Tensor, rho: float, tol: float, max_iter: int | None) -> Bracket | None:
@@ -93,12 +103,14 @@ def _preconditioned(product: Product, v: Tensor, rho: float, tol: float, max_ite
         w = solved(L.mT, u, upper=True)
         return solved(L, product.matvec(w) + rho * w, upper=False)
 
-    # The largest may be found from below; the margin of a thousandth costs nothing.
+    # The largest may be found from below; the margin of a thousandth costs nothing. The operator's own eigenvalues are
+    # 1 on average, as the mean over outputs of its blocks is the identity.
     least = rho / (1.001 * largest + rho)
     start = solved(L, v, upper=False)
     return inverse_form(
-        WHERE, matvec, start, 0.0, tol=tol, max_iter=max_iter, least=least, eps=EPS / least, most=lambda: bound
-    )
+        WHERE, matvec, start, 0.0, tol=tol, max_iter=max_iter, least=least, eps=EPS / least, scale=1.0,
+        most=lambda: bound,
+    )  # fmt: skip
 
 
 def _of_zero(product: Product, rho: float) -> Solved:

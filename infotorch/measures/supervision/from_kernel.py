@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from infotorch.errors import DataError
+from infotorch.linalg.brackets import EPS
+from infotorch.linalg.eigen import extreme_eigenvalues
 from infotorch.measures.kernel_input import Array
 from infotorch.measures.supervision.brackets import Product, by_products
 from infotorch.measures.supervision.inputs import WHERE, Kernel, Ridges, checked_kernel, checked_targets
@@ -143,7 +145,8 @@ def product_of(kernel: Kernel) -> Product:
     def matvec(v: Tensor) -> Tensor:
         return (K @ v.view(N, -1)).flatten() if kernel.shared else K @ v
 
-    return Product(matvec=matvec, trace=kernel.trace, frobenius=kernel.frobenius(), eps=kernel.eps)
+    largest = extreme_eigenvalues(K)[1] if kernel.eps > EPS else float(K.norm())
+    return Product(matvec=matvec, trace=kernel.trace, frobenius=kernel.frobenius(), eps=kernel.eps, largest=largest)
 
 
 @torch.no_grad()

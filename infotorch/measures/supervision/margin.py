@@ -97,10 +97,10 @@ def margin_bound(
         )
     if form not in ("safe", "paper"):
         raise unknown(WHERE, "form", str(form), ("safe", "paper"))
-    if not 0 < gamma < math.inf:
-        raise ConfigError(f"{WHERE}: gamma must be above 0 and finite; got {gamma}. Fix a margin before you look.")
-    if not 0 < delta < 1:
-        raise ConfigError(f"{WHERE}: delta must be between 0 and 1; got {delta}. Pass the risk of failing, as 0.05.")
+    if not isinstance(gamma, int | float) or not 0 < gamma < math.inf:
+        raise ConfigError(f"{WHERE}: gamma must be above 0 and finite; got {gamma!r}. Fix a margin before you look.")
+    if not isinstance(delta, int | float) or not 0 < delta < 1:
+        raise ConfigError(f"{WHERE}: delta must be between 0 and 1; got {delta!r}. Pass the risk of failing, as 0.05.")
     margins = _margins(report, f_fit, labels)
     n, trace = report.N, report.kernel_trace
     factor = 2.0 if margins.outputs == 1 else 4.0 * margins.outputs
@@ -151,7 +151,7 @@ def _margins(report: ComplexityReport, f_fit: Array, labels: Array) -> _Margins:
     if not bool(f.isfinite().all()):
         raise DataError(f"{WHERE}: f_fit must be finite; got NaN or infinity. Look at the solve that it comes from.")
     if C == 1:
-        if not bool((y.abs() == 1).all()):
+        if y.dtype == torch.bool or not bool((y.abs() == 1).all()):
             raise DataError(f"{WHERE}: labels of one output must be 1 and -1; got others. Map the classes so.")
         return _Margins(values=y.double() * f, outputs=1)
     if y.is_floating_point() or y.dtype == torch.bool or not bool(((y >= 0) & (y < C)).all()):

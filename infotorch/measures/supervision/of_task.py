@@ -22,6 +22,8 @@ __all__ = ["supervision_complexity"]
 
 SUM_TOLERANCE = 1e-4
 """How far from 1 the rows of targets may add up."""
+LARGEST_MEAN = 32768
+"""Samples of the largest mean kernel that is formed: 8 GiB."""
 
 
 @torch.no_grad()
@@ -60,7 +62,7 @@ def supervision_complexity(
         tau: Temperature of ``f0="student"`` alone; targets at a temperature are the caller's.
         output: The kernel of the logits, or that of ``"probs"``, softmax(outputs) at temperature 1.
         kernel: ``"full"``; or ``"avg"``, where the mean over outputs stands for the kernel of each: [N, N] in place of
-            [N*C, N*C], an approximation with values of its own.
+            [N*C, N*C], an approximation with values of its own, for at most 32,768 samples.
         ridge: rho, absolute; several give arrays.
         ridge_rel: rho in units of Tr(K)/(N C). One of both must be given.
         solver: ``"cholesky"``, ``"lanczos"``, or by size.
@@ -74,7 +76,7 @@ def supervision_complexity(
         CaptureError: A selected parameter is used outside of a supported layer, or samples are coupled.
         ShapeError: Targets or f0 are not [N, C].
         DataError: A value is not finite, or rows of targets don't sum to 1 where f0 is the student's probabilities.
-        ConfigError: Not exactly one ridge is given, an option is unknown, or N*C is too large for the solver.
+        ConfigError: Not exactly one ridge is given, an option is unknown, or N*C, of ``avg`` N, is too large.
         NumericsError: As for :func:`complexity_from_kernel`.
 
     Example:
@@ -105,6 +107,11 @@ def supervision_complexity(
     rows = N if kernel == "avg" else N * C
     dense = spectrum or not ridges.single or min(ridges.values) == 0
     chosen = check_solver(solver, rows, dense=dense, tol=tol)
+    if kernel == "avg" and N > LARGEST_MEAN:
+        raise ConfigError(
+            f"{WHERE}: kernel='avg' forms a kernel of at most N = {LARGEST_MEAN} samples; got {N}. "
+            "Pass kernel='full' with solver='lanczos', which forms none, or fewer samples."
+        )
     if kernel == "full" and chosen == "lanczos":
         found = _matrix_free(task, x, residuals, factor, ridges, tau=float(tau), tol=tol)
     else:

@@ -32,8 +32,8 @@ def check_solver(solver: str, rows: int, *, dense: bool, tol: float, max_iter: i
     """``cholesky`` or ``lanczos``; ``dense`` is what a factorisation alone can give."""
     if solver not in ("auto", "cholesky", "lanczos"):
         raise unknown(WHERE, "solver", str(solver), ("auto", "cholesky", "lanczos"))
-    if not 0 <= tol < math.inf:
-        raise ConfigError(f"{WHERE}: tol must be at least 0 and finite; got {tol}. Pass a relative width, as 1e-3.")
+    if not isinstance(tol, int | float) or not 0 <= tol < math.inf:
+        raise ConfigError(f"{WHERE}: tol must be at least 0 and finite; got {tol!r}. Pass a relative width, as 1e-3.")
     if max_iter is not None and (not isinstance(max_iter, int) or isinstance(max_iter, bool) or max_iter < 1):
         raise ConfigError(f"{WHERE}: max_iter must be a whole number, at least 1; got {max_iter!r}. Correct it.")
     if solver == "lanczos" and dense:

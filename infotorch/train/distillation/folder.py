@@ -20,6 +20,7 @@ __all__ = [
     "FINGERPRINTS",
     "LOGITS",
     "MANIFEST",
+    "NAME",
     "Kind",
     "Manifest",
     "fingerprints",
@@ -33,6 +34,8 @@ DTYPES = ("float16", "float32", "float64")
 Kind = Literal["weights", "logits"]
 FORMAT = "infotorch TeacherPath 1"
 MANIFEST, LOGITS, FINGERPRINTS = "path.json", "logits.bin", "inputs.npy"
+NAME = re.compile(r"step-(\d{8,})\.pt")
+"""Of a file of weights, with its step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +117,7 @@ def steps_in(where: str, folder: Path, manifest: Manifest | None) -> list[int]:
     Raises:
         StoreError: There is none, or one is missing.
     """
-    found = [re.fullmatch(r"step-(\d{8,})\.pt", path.name) for path in folder.iterdir()]
+    found = [NAME.fullmatch(path.name) for path in folder.iterdir()]
     steps = sorted(int(match[1]) for match in found if match)
     if manifest is None and not steps:
         raise StoreError(

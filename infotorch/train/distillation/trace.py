@@ -4,21 +4,19 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from infotorch.blocks import ntk
-from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError, unknown
-from infotorch.measures import complexity_from_kernel
+from infotorch.errors import ConfigError, DataError, ShapeError, unknown
+from infotorch.measures import ComplexityReports, supervision_complexity
+from infotorch.measures.supervision.of_task import SUM_TOLERANCE
 from infotorch.task import Task
 from infotorch.task.nest import mapped, num_samples
 from infotorch.train.distillation.result import Moment
-from infotorch.train.evaluation import device_of, evaluating
+from infotorch.train.evaluation import device_of
 
 __all__ = ["SupervisionTrace"]
 
 WHERE = "SupervisionTrace"
-FIELDS = ("quad", "complexity", "adjusted", "unit_adjusted", "alignment", "trace", "residual_norm")
 STARTS = ("student", "zero")
 TEACHER = "teacher"
 
@@ -27,7 +25,7 @@ class SupervisionTrace:
     r"""A callback of ``distill``: supervision complexity of targets under the student's own kernel, as it trains.
 
     A row is :math:`r^\top (K + \rho I)^{-1} r` and what follows from it, with K the neural tangent kernel of the logits
-    of the student in eval mode and r the residual targets - f0, as of ``complexity_from_kernel`` (Harutyunyan et al.,
+    of the student in eval mode and r the residual targets - f0, as of ``supervision_complexity`` (Harutyunyan et al.,
     arXiv 2301.12245). It is taken before the first step, after each ``every`` steps and after the last. Measure on held
     out samples. K takes 8 (N C)^2 bytes, and its factor :math:`(NC)^3/3` operations each time.
 
@@ -73,7 +71,8 @@ class SupervisionTrace:
         self.targets = dict(targets) if isinstance(targets, Mapping) else {"targets": targets}
         self.rows: list[dict[str, Any]] = []
         """One dict a row and target: ``step`` (steps done), ``target``, ``tau`` (the distillation's), ``ridge``,
-        ``quad``, ``complexity``, ``adjusted``, ``unit_adjusted``, ``alignment``, ``trace`` and ``residual_norm``."""
+        ``quad``, ``complexity``, ``adjusted``, ``unit_adjusted``, ``alignment``, ``trace`` and ``residual_norm``; None
+        where a measure is not known, as the last ratios of a residual of 0."""
         N = num_samples(self.x)
         if not self.targets:
             raise ConfigError(f"{WHERE}: targets must name at least one; got none. Pass a tensor or a dict.")
@@ -89,45 +88,30 @@ class SupervisionTrace:
         """Adds rows, if this step is one of those.
 
         Raises:
-            NumericsError: The student's outputs aren't finite, or K isn't definite enough for ``ridge``.
+            NumericsError: The student's outputs aren't finite, or K isn't definite enough for ``ridge``, which for a
+                float32 student must be at least 1e-5 of its largest eigenvalue.
             ShapeError: Targets have other classes than the student.
         """
         if moment.step % self.every and moment.step != moment.options.steps:
             return
-        device = device_of(moment.student)
+        student, tau = moment.student, moment.options.tau
+        device = device_of(student)
         x = mapped(lambda part: part.to(device), self.x)
-        tau = moment.options.tau
-        modes = [(module, module.training) for module in moment.student.modules()]
-        moment.student.eval()
+        targets = {
+            name: (moment.teacher(x).double() / tau).softmax(-1) if isinstance(target, str) else target.double()
+            for name, target in self.targets.items()
+        }
+        f0 = self.f0 if isinstance(self.f0, str) else self.f0.double()
+        modes = [(module, module.training) for module in student.modules()]
+        student.eval()
         try:
-            kernel = ntk(Task(moment.student, loss="cross_entropy"), x).values  # [N, C, N, C]
-            with evaluating(moment.student):
-                s = moment.student(x).double()
+            task = Task(student, loss="cross_entropy")
+            reports = supervision_complexity(task, x, targets, f0=f0, tau=tau, ridge=self.ridge)
         finally:
             for module, training in modes:
                 module.training = training
-        N, C = s.shape
-        residuals = {}
-        for name, target in self.targets.items():
-            p = (moment.teacher(x).double() / tau).softmax(-1) if isinstance(target, str) else target.to(s)
-            start = (s / tau).softmax(-1) if isinstance(self.f0, str) else self.f0.to(s)
-            start = torch.zeros_like(s) if isinstance(self.f0, str) and self.f0 == "zero" else start
-            if p.shape != s.shape or start.shape != s.shape:
-                raise ShapeError(
-                    f"{WHERE}: targets and f0 must be [N, C] as the student's outputs, {[N, C]}; got {list(p.shape)} "
-                    f"and {list(start.shape)} for {name!r}. Take targets of the student's classes."
-                )
-            residuals[name] = p - start
-        report = complexity_from_kernel(kernel, residuals, ridge=self.ridge)
-        for name in residuals:
-            found = report[name]
-            numbers = {field: float(getattr(found, field)) for field in FIELDS}
-            if not all(map(math.isfinite, numbers.values())):
-                raise NumericsError(
-                    f"{WHERE}: numbers must be finite; got {numbers} for {name!r} at step {moment.step}. Look at the "
-                    "student's outputs."
-                )
-            self.rows.append({"step": moment.step, "target": name, "tau": tau, "ridge": self.ridge, **numbers})
+        assert isinstance(reports, ComplexityReports)
+        self.rows += [{"step": moment.step, **row} for row in reports.rows()]
 
     def state_dict(self) -> dict[str, Any]:
         """The rows, for the checkpoints of ``distill``."""
@@ -143,10 +127,10 @@ class SupervisionTrace:
             raise DataError(f"{WHERE}: targets[{name!r}] must be finite; got {target[~target.isfinite()][0].item()}. "
                             "Remove that sample.")  # fmt: skip
         sums = target.double().sum(-1)
-        if isinstance(self.f0, str) and self.f0 == "student" and bool((sums - 1).abs().max() > 1e-3):
+        if isinstance(self.f0, str) and self.f0 == "student" and bool((sums - 1).abs().max() > SUM_TOLERANCE):
             wrong = sums[int((sums - 1).abs().argmax())].item()
             raise DataError(
-                f"{WHERE}: rows of targets[{name!r}] must sum to 1 with f0='student'; got {wrong:.4g}. Pass "
+                f"{WHERE}: rows of targets[{name!r}] must sum to 1 with f0='student'; got {wrong:.6g}. Pass "
                 "probabilities, as softmax(t / tau), or f0='zero'."
             )
 

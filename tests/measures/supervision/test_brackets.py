@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from infotorch.errors import NumericsError
 from infotorch.measures.supervision.brackets import Product, by_products
 from infotorch.measures.supervision.inputs import Ridges
 
@@ -51,3 +52,20 @@ def test_a_ridge_that_rounding_would_reach_is_not_preconditioned():
     K, r = problem()
     plain, helped = found(K, r, 1e-8, tol=0.0, max_iter=5)
     assert plain == helped
+
+
+def test_the_largest_eigenvalue_is_found_once_for_all_targets_and_not_from_them():
+    values = torch.tensor([1.0, 1e-7, 1e-7, 1e-7], dtype=torch.float64)
+    calls = []
+
+    def matvec(v):
+        calls.append(v)
+        return values * v
+
+    product = Product(matvec=matvec, trace=float(values.sum()), frobenius=None, eps=2.0**-23)
+    r = torch.tensor([[0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    with pytest.raises(NumericsError, match="for a kernel from float32; got 1e-07 beside 1"):
+        by_products(product, {"r": r}, Ridges.of(1e-7, None), tol=1e-3)
+    known = len(calls)
+    found = by_products(product, {"a": r, "b": 2 * r}, Ridges.of(1.0, None), tol=1e-3)
+    assert len(calls) == 2 * known + found["a"]["iterations"] + found["b"]["iterations"]

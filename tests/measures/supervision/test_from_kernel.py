@@ -240,6 +240,7 @@ BAD = {
     "no ridges": ({"ridge": []}, ConfigError, "ridge must hold a number; got none"),
     "solver": ({"ridge": 1.0, "solver": "cholesk"}, ConfigError, "solver must be one of .*Did you mean 'cholesky'"),
     "tol": ({"ridge": 1.0, "tol": -1.0}, ConfigError, "tol must be at least 0 and finite; got -1.0"),
+    "word for tol": ({"ridge": 1.0, "tol": "a"}, ConfigError, "tol must be at least 0 and finite; got 'a'"),
     "max_iter": ({"ridge": 1.0, "max_iter": 0}, ConfigError, "max_iter must be a whole number, at least 1; got 0"),
     "spectrum": ({"ridge": 1.0, "solver": "lanczos", "spectrum": True}, ConfigError, "a factor.*; got solver"),
     "ridge 0": ({"ridge": 0.0, "solver": "lanczos"}, ConfigError, "ridge=0 need a factorisation"),
@@ -320,3 +321,15 @@ def test_a_kernel_too_large_for_a_factor_is_for_lanczos(monkeypatch):
         with pytest.raises(ConfigError, match=words):
             complexity_from_kernel(K, r, **options)
     assert complexity_from_kernel(K, r, ridge=1.0).solver == "lanczos"
+
+
+def test_the_noise_of_float32_is_that_of_the_kernel_and_not_of_the_residual():
+    K, r = torch.diag(torch.tensor([1.0, 1e-7, 1e-7])), torch.tensor([[0.0], [1.0], [1.0]])
+    for solver in ("cholesky", "lanczos"):
+        with pytest.raises(NumericsError, match="at least 1e-05 of the largest eigenvalue for a kernel from float32"):
+            complexity_from_kernel(K, r, ridge=1e-7, solver=solver)
+
+
+def test_a_residual_that_the_kernel_maps_to_zero_is_bracketed():
+    report = complexity_from_kernel([[1.0, 1.0], [1.0, 1.0]], [[1.0], [-1.0]], ridge=1.0, solver="lanczos")
+    assert report.lower <= 2 <= report.upper and report.quad == pytest.approx(2, rel=1e-12)

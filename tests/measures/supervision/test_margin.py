@@ -118,6 +118,9 @@ NAMED = complexity_from_kernel(K3, {"a": Y3.double()}, ridge=1.0)
 BAD = {
     "gamma": ((R3, Y3.double(), Y3), {"gamma": 0.0}, ConfigError, "gamma must be above 0 and finite; got 0.0"),
     "delta": ((R3, Y3.double(), Y3), {"gamma": 1.0, "delta": 1.0}, ConfigError, "must be between 0 and 1; got 1.0"),
+    "word": ((R3, Y3.double(), Y3), {"gamma": "a"}, ConfigError, "gamma must be above 0 and finite; got 'a'"),
+    "word for delta": ((R3, Y3.double(), Y3), {"gamma": 1.0, "delta": "a"}, ConfigError, "between 0 and 1; got 'a'"),
+    "truths": ((R3, Y3.double(), Y3 > 0), {"gamma": 1.0}, DataError, "must be 1 and -1"),
     "form": ((R3, Y3.double(), Y3), {"gamma": 1.0, "form": "papers"}, ConfigError, "Did you mean 'paper'"),
     "ridges": ((SEVERAL, Y3.double(), Y3), {"gamma": 1.0}, ConfigError, "one set of targets and one ridge"),
     "targets": ((NAMED, Y3.double(), Y3), {"gamma": 1.0}, ConfigError, "got ComplexityReports. Pass reports"),

@@ -206,3 +206,10 @@ def test_a_kernel_beyond_the_budget_is_known_by_its_products(monkeypatch):
         supervision_complexity(task, x, one_hot(y), ridge=1.0, solver="cholesky")
     with pytest.raises(ConfigError, match=r"output='probs' forms a kernel of at most N\*C = 26 rows; got 27"):
         supervision_complexity(task, x, one_hot(y), ridge=1.0, output="probs", kernel="avg")
+
+
+def test_a_mean_kernel_that_is_too_large_is_not_formed(monkeypatch):
+    monkeypatch.setattr("infotorch.measures.supervision.of_task.LARGEST_MEAN", 8)
+    x, y = data()
+    with pytest.raises(ConfigError, match=r"kernel='avg' forms a kernel of at most N = 8 samples; got 9. Pass kernel="):
+        supervision_complexity(Task(conv_net()), x, one_hot(y), ridge=1.0, kernel="avg", solver="lanczos")

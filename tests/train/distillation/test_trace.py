@@ -1,10 +1,12 @@
 """SupervisionTrace: rows by the formula, at the right steps, and refused in words."""
 
+import copy
 import math
 
 import pytest
 import torch
 
+from infotorch import Task, supervision_complexity
 from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError
 from infotorch.train import SupervisionTrace, TeacherPath, distill
 from tests.laws import assert_same_bits
@@ -123,6 +125,7 @@ def test_misuse(held_out):
         ({}, {}, ConfigError, "targets must name at least one; got none"),
         (labels[:3], {}, ShapeError, r"targets\['targets'\] must be \[N, C\], N = 5; got \[3, 4\]"),
         (labels, {"f0": labels[0]}, ShapeError, r"f0 must be \[N, C\], N = 5; got \[4\]"),
+        (1.0005 * labels, {}, DataError, r"rows of targets\['targets'\] must sum to 1 .*; got 1.0005"),
         (2 * labels, {}, DataError, r"rows of targets\['targets'\] must sum to 1 with f0='student'; got 2"),
         (labels / 0, {}, DataError, r"targets\['targets'\] must be finite; got nan"),
     ]:
@@ -138,7 +141,7 @@ def test_misuse_that_a_training_shows(held_out, rng, tmp_path):
         distill(student, data or batches(rng), sgd(student), teacher=teacher or mlp(9), steps=1, callbacks=[trace])
 
     narrow = SupervisionTrace(x, labels[:, :1], every=1, ridge=1.0, f0="zero")
-    with pytest.raises(ShapeError, match=r"must be \[N, C\] as the student's outputs, \[5, 4\]; got \[5, 1\]"):
+    with pytest.raises(ShapeError, match=r"targets must be \[N, C\] = \[5, 4\], a column .*; got \[5, 1\]"):
         run(narrow)
     TeacherPath.record(mlp(9), 1, tmp_path, dtype="float32", what="logits", data=x)
     with pytest.raises(ConfigError, match=r"a callback that runs the teacher needs its weights; got stored logits"):
@@ -149,3 +152,33 @@ def test_misuse_that_a_training_shows(held_out, rng, tmp_path):
     with pytest.raises(NumericsError):
         run(SupervisionTrace(x, labels, every=1, ridge=1.0, f0="zero"), student=student)
     assert len(weights(student)) == 4
+
+
+def test_rows_are_those_of_the_report(held_out, rng):
+    """Of targets of any dtype, as ``supervision_complexity`` has them of the same student."""
+    x, labels = held_out
+    trace = SupervisionTrace(x, labels.int(), every=1, ridge=RIDGE, f0="zero")
+    student = mlp()
+    want = supervision_complexity(Task(copy.deepcopy(student).eval()), x, labels, f0="zero", tau=3.0, ridge=RIDGE)
+    distill(student, batches(rng), sgd(student), teacher=mlp(9), tau=3.0, steps=1, callbacks=[trace])
+    assert trace.rows[0] == {"step": 0, **want.rows()[0]} and student.training
+
+
+def test_no_residual_leaves_its_ratios_unknown_and_the_training_goes_on(held_out, rng):
+    """A student that starts as its teacher."""
+    x, _ = held_out
+    student = mlp(9)
+    trace = SupervisionTrace(x, "teacher", every=1, ridge=RIDGE, f0="student")
+    distill(student, batches(rng), sgd(student), teacher=mlp(9), steps=1, callbacks=[trace])
+    first, last = trace.rows
+    assert (first["quad"], first["residual_norm"], first["unit_adjusted"], first["alignment"]) == (0, 0, None, None)
+    assert last["step"] == 1 and list(first) == COLUMNS
+
+
+def test_a_student_in_float32_needs_a_ridge_above_its_noise(held_out, rng):
+    x, labels = held_out
+    student = mlp(dtype=torch.float32)
+    data = [(x.float(), y, ids) for x, y, ids in batches(rng)]
+    trace = SupervisionTrace(x.float(), labels, every=1, ridge=1e-6, f0="zero")
+    with pytest.raises(NumericsError, match="for a kernel from float32; got 1e-06"):
+        distill(student, data, sgd(student), teacher=mlp(9, dtype=torch.float32), steps=1, callbacks=[trace])

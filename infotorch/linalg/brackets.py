@@ -44,6 +44,7 @@ def inverse_form(
     least: float = 0.0,
     eps: float = EPS,
     scale: float = 0.0,
+    rounding: float = EPS,
     most: Callable[[], float] | None = None,
 ) -> Bracket:
     r"""Bounds of :math:`r^\top (K + \rho I)^{-1} r` from products with a positive semi-definite K.
@@ -52,8 +53,8 @@ def inverse_form(
     zero give too; the upper end is the Gauss-Radau rule with a node at the least that the spectrum can reach (Golub and
     Meurant, "Matrices, moments and quadrature", 1994): T_k is extended by one row, so that the node is an eigenvalue.
     The basis is made orthogonal in every step, and both ends are moved apart by 64 roundings of the largest eigenvalue
-    and the shift over the shift rho + ``least``, the condition of the inverse. Where the Krylov space ends with a residual that is small but no
-    zero, the bracket is as wide as that leaves it. What the Gauss rule lacks is the form
+    and the shift over the shift rho + ``least``, the condition of the inverse. Where the Krylov space ends with a
+    residual that is small but no zero, the bracket is as wide as that leaves it. What the Gauss rule lacks is the form
     of its residual, a multiple of the next basis vector q; where ``most`` bounds that of q, it bounds the upper end.
 
     Args:
@@ -67,6 +68,7 @@ def inverse_form(
         eps: Rounding of the products, relative to the largest eigenvalue: so far below 0 may eigenvalues be.
             The ends are those of the operator as it is, with products in float64.
         scale: K's largest eigenvalue, or what is known of it: r alone may lie where K has none but small ones.
+        rounding: What a rounding counts as in the ends.
         most: What the form is at most for the last vector that ``matvec`` was called with.
 
     Raises:
@@ -100,12 +102,12 @@ def inverse_form(
         if last > 0:
             above = min(above, square * (found + weight / last))
         before = beta
-        rounding = ROUNDINGS * EPS * (1 + reach / (ridge + least))
-        lower = square * found * max(0.0, 1 - rounding)
-        upper = max(square * found, above) * (1 + rounding)  # at the end they differ by rounding
-        if max_iter is None and 2 * rounding > tol:
+        off = ROUNDINGS * rounding * (1 + reach / (ridge + least))
+        lower = square * found * max(0.0, 1 - off)
+        upper = max(square * found, above) * (1 + off)  # at the end they differ by rounding
+        if max_iter is None and 2 * off > tol:
             raise NumericsError(
-                f"{where}: tol must be at least {2 * rounding:.1e}, what rounding leaves open at ridge={ridge:.3g} "
+                f"{where}: tol must be at least {2 * off:.1e}, what rounding leaves open at ridge={ridge:.3g} "
                 f"beside an eigenvalue of {reach:.3g}; got {tol:g}. Raise ridge or tol, or pass max_iter to have the "
                 "bracket as it is."
             )

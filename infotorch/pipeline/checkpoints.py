@@ -5,7 +5,10 @@ import copy
 import dataclasses
 import glob
 import io
+import pickle
 import re
+import struct
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +34,9 @@ OF_A_RUN = ("batch_size", "shard_size", "memory_limit", "group")
 """Options of score that the run of the means has too."""
 SUMMARY = "trajectory"
 """Name of the run with means, standard errors and changes."""
+NO_STATE = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error,
+            zipfile.BadZipFile, pickle.UnpicklingError)  # fmt: skip
+"""What torch.load raises of bytes that it has not written."""
 ENDINGS = (".pt", ".pth", ".ckpt", ".bin")
 Checkpoint = str | Path | Mapping[str, Any] | nn.Module
 
@@ -273,7 +279,7 @@ def read_state(path: Path, where: str = WHERE) -> Any:
     data = io.BytesIO(read_bytes(where, path))
     try:
         return torch.load(data, map_location="cpu", weights_only=True)
-    except Exception as error:  # of bytes that are no pickle it raises nearly anything
+    except NO_STATE as error:
         reason = str(error).partition("\n")[0][:80]
         raise StoreError(
             f"{where}: {path} must be a file of torch.save, with tensors alone; got {reason!r}. "

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ LARGEST_STEPS = 8
 """Products that find the largest eigenvalue of a kernel."""
 LEAST_RIDGE = 1e-6
 """Relative to the largest eigenvalue: below it the rounding of a preconditioned product reaches its spectrum's end."""
+TRIANGULAR = 32 * EPS
+"""Rounding of a preconditioned form: of 1,200 random kernels the worst was off by 732 roundings of
+the largest eigenvalue over the ridge; without a preconditioner by 4."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +50,13 @@ def by_products(
     result = {}
     first = next(iter(residuals.values())).reshape(-1)
     (rho,) = ridges.absolute(product.trace / len(first))
-    largest = _largest(product, first) if product.largest is None else product.largest
+
+    @cache
+    def largest() -> float:  # a preconditioned kernel of float64 needs none
+        return _largest(product, first) if product.largest is None else product.largest
+
     if product.eps > EPS:
-        check_noise(rho, largest)
+        check_noise(rho, largest())
     for name, r in residuals.items():
         v = r.reshape(-1)
         square = float(v @ v)
@@ -58,7 +66,7 @@ def by_products(
         found = _preconditioned(product, v, rho, tol, max_iter)
         if found is None:
             found = inverse_form(
-                WHERE, product.matvec, v, rho, tol=tol, max_iter=max_iter, eps=product.eps, scale=largest
+                WHERE, product.matvec, v, rho, tol=tol, max_iter=max_iter, eps=product.eps, scale=largest()
             )
         alignment = None if product.frobenius is None else found.first / product.frobenius
         result[name] = {
@@ -109,7 +117,7 @@ def _preconditioned(product: Product, v: Tensor, rho: float, tol: float, max_ite
     start = solved(L, v, upper=False)
     return inverse_form(
         WHERE, matvec, start, 0.0, tol=tol, max_iter=max_iter, least=least, eps=EPS / least, scale=1.0,
-        most=lambda: bound,
+        rounding=TRIANGULAR, most=lambda: bound,
     )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Preconditioned brackets hold the truth, and close in fewer products."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -69,3 +71,27 @@ def test_the_largest_eigenvalue_is_found_once_for_all_targets_and_not_from_them(
     known = len(calls)
     found = by_products(product, {"a": r, "b": 2 * r}, Ridges.of(1.0, None), tol=1e-3)
     assert len(calls) == 2 * known + found["a"]["iterations"] + found["b"]["iterations"]
+    calls.clear()
+    product = replace(product, eps=2.0**-52, mean=torch.diag(values[:2]))
+    found = by_products(product, {"a": r, "b": 2 * r}, Ridges.of(1.0, None), tol=1e-3)
+    assert len(calls) == found["a"]["iterations"] + found["b"]["iterations"]
+
+
+@pytest.mark.parametrize("seed", [276, 1195])
+def test_rounding_of_a_preconditioned_product_is_in_the_bracket(seed):
+    """Of random kernels those that are farthest off: a small ridge, and eigenvalues from the singular values of J."""
+    rng = torch.Generator().manual_seed(seed)
+    n, c = (int(torch.randint(low, high, (1,), generator=rng)) for low, high in ((2, 9), (1, 4)))
+    p = int(torch.randint(1, 2 * n * c, (1,), generator=rng))
+    J = torch.randn(n * c, p, dtype=torch.float64, generator=rng)
+    J = J * 10 ** (-5 * torch.rand(p, generator=rng).double())
+    K, (Q, s, _) = J @ J.mT, torch.linalg.svd(J)
+    values = torch.zeros(n * c, dtype=torch.float64)
+    values[: len(s)] = s.square()
+    r = torch.randn(n * c, dtype=torch.float64, generator=rng) if seed % 3 else Q[:, -1].contiguous()
+    mean = K.view(n, c, n, c).diagonal(dim1=1, dim2=3).mean(-1)
+    rho = float(torch.linalg.eigvalsh(mean)[-1]) * float(10 ** (-5.9 * torch.rand(1, generator=rng).double()))
+    product = Product(matvec=lambda v: K @ v, trace=float(K.trace()), frobenius=None, eps=2.0**-52, mean=mean)
+    found = by_products(product, {"r": r.view(n, c)}, Ridges.of(rho, None), tol=0.0, max_iter=200)["r"]
+    exact = float(((Q.mT @ r).square() / (values + rho)).sum())
+    assert found["lower"][0] <= exact <= found["upper"][0] <= found["lower"][0] * (1 + 1e-5)

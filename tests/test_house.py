@@ -119,6 +119,18 @@ def test_file_is_named_for_its_idea(path):
     assert path.stem not in {"utils", "util", "helpers", "misc", "common"}, f"{rel(path)}: name what it is about"
 
 
+@pytest.mark.parametrize("path", files("tests/**/test_*.py"))
+def test_no_test_module_sets_threads_for_all_others(path):
+    """As it is collected, before any test runs: then children that take the default compute other bits."""
+    calls = [
+        node.value.func
+        for node in ast.parse(path.read_text()).body
+        if isinstance(getattr(node, "value", None), ast.Call)
+    ]
+    names = [ast.unparse(call) for call in calls]
+    assert not [name for name in names if name.startswith(("torch.set_", "torch.use_"))], f"{rel(path)}: use a fixture"
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_op_is_whole(op):
     missing = [f.format(op=op) for f in OF_AN_OP if not (HOUSE / f.format(op=op)).exists()]

@@ -16,7 +16,6 @@ from infotorch.pipeline.sweep_cells import SweepRow
 from infotorch.pipeline.sweeping import Sweep
 from infotorch.store.files import locked
 
-torch.set_num_threads(1)
 G = torch.Generator().manual_seed(0)
 X = torch.randn(30, 3, generator=G)
 DATA = (X, (X[:, 0] > 0).long())

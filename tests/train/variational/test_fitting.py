@@ -10,8 +10,6 @@ from torch import nn
 from infotorch import ConfigError, DataError, DivergenceError, StoreError
 from infotorch.train import fit_variational, variational
 
-torch.set_num_threads(1)
-
 
 def data(N=24, dtype=torch.float32):
     g = torch.Generator().manual_seed(0)

@@ -8,8 +8,6 @@ from torch.distributions import MultivariateNormal, kl_divergence
 from infotorch.train import variational
 from tests.train.variational import golden
 
-torch.set_num_threads(1)
-
 
 def made(granularity, model=None, **options):
     """A network whose posterior is anything but round."""

@@ -16,7 +16,6 @@ from infotorch import NotSupported
 from infotorch.train import variational
 
 HOUSE = pathlib.Path(__file__).parents[3]
-torch.set_num_threads(1)
 
 
 def network():

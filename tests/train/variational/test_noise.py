@@ -9,7 +9,6 @@ from infotorch.train import variational
 from tests.train.variational import golden
 from tests.train.variational.test_gaussian import made
 
-torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:variational. local noise")
 
 

@@ -150,13 +150,14 @@ def show(terminal: Terminal, notes: Mapping[str, Any], out: str | None) -> None:
         return
     N = found["num_samples"]
     error = "" if found["stderr"] is None else f" ± {found['stderr']:.2g}"
-    measured = "not measured" if found["measured_rise"] is None else f"measured {found['measured_rise'] / N:.4g}"
+    measured = "" if found["measured_rise"] is None else f", measured {found['measured_rise'] / N:.4g}"
+    unmeasured = "; not measured" if found["measured_rise"] is None else ""
     variance = "by layer" if isinstance(found["prior_var"], dict) else f"{found['prior_var']:.4g}"
     terminal.facts([
         ("information", f"{found['nats']:.5g}{error} nats in {found['num_weights']:,} weights, {found['nats'] / N:.3g} "
                         f"a sample ({found['kind']})"),
         ("directions", f"{found['d_eff']:.4g} held of {found['num_weights']:,}"),
-        ("rise", f"predicted {found['predicted_rise'] / N:.4g}, {measured} nats a sample"),
+        ("rise", f"predicted {found['predicted_rise'] / N:.4g}{measured} nats a sample{unmeasured}"),
         ("prior", f"variance {variance} ({found['prior']}), squared distance of the weights {found['dist2']:.4g}"),
         ("estimator", f"{found['estimator']}, curvature {found['curvature']}, labels {found['labels']}, "
                       f"beta {found['beta']:g}"),

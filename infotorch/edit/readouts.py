@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from infotorch.edit.passes import check_disjoint, parts_of
-from infotorch.edit.weights import Weights, with_weights
+from infotorch.edit.weights import Weights, own_weights, with_weights
 from infotorch.errors import ConfigError
 from infotorch.measures.detection import detection
 from infotorch.task import LOSSES, Task
@@ -85,7 +85,7 @@ def readouts(
             f"{relearn_lr} and {relearn_limit}. Pass the loss before scrubbing as relearn_to."
         )
     check_disjoint(WHERE, task, retain, forget)
-    at = task if weights is None else with_weights(task, weights)
+    at = with_weights(task, own_weights(WHERE, task) if weights is None else weights)
     losses_f, wrong_f = _seen(at, forget)
     losses_r, wrong_r = _seen(at, retain)
     losses_t, wrong_t = (None, None) if test is None else _seen(at, test)

@@ -12,7 +12,7 @@ from infotorch.blocks.fisher import Labels, fisher_parts
 from infotorch.blocks.parts import check_task
 from infotorch.capture import Capture, LayerPair
 from infotorch.capture.run import Fallback
-from infotorch.errors import check_limit
+from infotorch.errors import NumericsError, check_limit
 from infotorch.measures.measure import Progress
 from infotorch.task import Task
 
@@ -71,6 +71,7 @@ def fisher_trace(
         ConfigError: An option is unknown, the model is in train mode, or one sample exceeds ``memory_limit``.
         DataError: A batch is empty, not finite, or of the wrong dtype or device; or the loader fails.
         NotSupported: The loss is a function, whose output Hessian nobody knows.
+        NumericsError: A sample's gradient is not finite.
 
     Example:
         >>> task = Task(torch.nn.Linear(2, 1, bias=False).eval(), loss="mse")
@@ -91,6 +92,12 @@ def fisher_trace(
             samples[-1][part.samples] += squares
             layers[path] += float(squares.sum())
     per_sample = torch.cat(samples)
+    if not bool(per_sample.isfinite().all()):
+        n = int((~per_sample.isfinite()).nonzero()[0])
+        raise NumericsError(
+            f"{WHERE}: gradients must be finite; got {float(per_sample[n])} for sample {n}. Look at the model's "
+            "weights and at that sample."
+        )
     return FisherTraceResult(
         total=float(per_sample.sum()), per_layer=layers if per_layer else None, per_sample=per_sample, labels=labels
     )

@@ -222,7 +222,7 @@ elif sys.argv[1] == "residual":
 else:
     layer = nn.TransformerEncoderLayer(128, 4, 512, 0.0, batch_first=True)
     model = nn.Sequential(nn.TransformerEncoder(layer, 4), nn.Flatten(), nn.Linear(32 * 128, 10))
-    x = torch.randn(32, 32, 128)
+    x = torch.randn(48, 32, 128)
 model.eval()
 batch = x, torch.randint(0, 10, (len(x),))
 def plain():
@@ -250,7 +250,7 @@ def test_norms_take_at_most_a_third_more_memory_than_a_plain_backward(net):
         [sys.executable, "-c", PEAKS, net], capture_output=True, text=True, check=True, env=os.environ | at_once
     )
     plain, norms = map(int, done.stdout.split())
-    assert plain > 2**14 and norms <= 1.3 * plain, f"{norms} against {plain} KiB"
+    assert plain > 2**15 and norms <= 1.3 * plain, f"{norms} against {plain} KiB"
 
 
 GROWTH = """

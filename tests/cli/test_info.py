@@ -43,6 +43,7 @@ def test_numbers_are_printed_with_both_rises(run):
     (rise,) = (line for line in lines if line.startswith("rise"))
     assert "predicted" in rise and "measured" in rise
     assert max(map(len, lines)) <= 80
+    assert "nats a sample; not measured" in run("info", "mine.py:whole", "--draws", "0", "--quiet").out
     assert "Nothing was kept" in lines[-1]
 
 

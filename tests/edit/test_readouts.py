@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from infotorch import edit
-from infotorch.errors import ConfigError, DataError
+from infotorch.errors import ConfigError, DataError, NumericsError
 from infotorch.task import Task
 from tests.edit.problems import classified, net
 
@@ -79,6 +79,10 @@ def test_bad_input_is_refused():
         edit.readouts(task, forget=tuple(t[:0] for t in given["forget"]), retain=given["retain"])
     with pytest.raises(ConfigError, match="relearn_limit at least 1"):
         edit.readouts(task, **given, relearn_to=1.0, relearn_limit=0)
+    with torch.no_grad():
+        next(task.model.parameters())[0, 0] = math.nan
+    with pytest.raises(NumericsError, match=r"readouts: .*finite"):
+        edit.readouts(task, **given)
 
 
 def trained(x, y, ridge):

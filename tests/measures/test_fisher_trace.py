@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import infotorch
 from infotorch.blocks import fisher
 from infotorch.capture import capture
-from infotorch.errors import ConfigError, NotSupported
+from infotorch.errors import ConfigError, NotSupported, NumericsError
 from infotorch.measures.fisher_trace import fisher_trace
 from infotorch.task import Task
 from tests.blocks.cases import Sequence
@@ -103,6 +103,15 @@ def test_one_sample_of_one_output():
     found = fisher_trace(Task(model, loss="mse"), (x, torch.zeros(1, 1).double()), per_layer=False)
     assert found.total == pytest.approx(26) and found.per_sample.tolist() == pytest.approx([26])
     assert found.per_layer is None and found.labels == "exact"
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_told(value):
+    model = nn.Linear(3, 2).eval()
+    with torch.no_grad():
+        model.weight[0, 0] = value
+    with pytest.raises(NumericsError, match=r"fisher_trace: gradients must be finite; got nan for sample 0"):
+        fisher_trace(Task(model), (torch.ones(4, 3), torch.zeros(4, dtype=torch.int64)))
 
 
 def test_misuse():

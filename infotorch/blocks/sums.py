@@ -10,14 +10,14 @@ from torch import Tensor
 from infotorch.blocks.arena import Arena
 from infotorch.blocks.block import Block
 from infotorch.blocks.diagonal import Diagonal
-from infotorch.blocks.factors import sample_slice, second_moments, seed_norms, summed_squares, write_gradients
+from infotorch.blocks.factors import sample_slice, second_moments, seed_squares, squared_products, summed_squares, write_gradients
 from infotorch.blocks.full import Full
 from infotorch.blocks.kfac import Kfac, Kronecker
 from infotorch.blocks.low_rank import LowRank
 from infotorch.blocks.parts import Part, wide
 from infotorch.capture import Capture, LayerPair
 from infotorch.errors import CaptureError, ConfigError, mebibytes
-from infotorch.linalg.symmetric import mirror
+from infotorch.linalg.symmetric import LowerTriangle, mirror
 
 __all__ = ["SUMS", "DiagonalSum", "Sum"]
 
@@ -25,6 +25,8 @@ STRIP = 512
 """Rows of the full matrix that are multiplied at once, up to the diagonal."""
 ROWS_BYTES = 64 * 2**20
 """Of formed gradients, float64, that are multiplied at once."""
+ADDED = 2**17
+"""Numbers that are converted at once."""
 
 
 class Sum(Protocol):
@@ -89,44 +91,43 @@ class DiagonalSum:
         self.shapes = shapes
         self.parts: dict[str, Tensor] = {}
         self.batch: dict[str, Tensor] = {}
-        self.norms: dict[str, LayerPair] = {}
+        self.squares: dict[str, LayerPair] = {}
 
     def each(self, pair: LayerPair) -> None:
         """Add a pair of this batch, or of one seed of it."""
         weight = next(iter(pair.shapes))
         if pair.T == 1 and pair.b.dim() == 4:  # multiplied by the squares of a when all seeds are there
-            norms = seed_norms(pair)
-            if weight in self.norms:
-                self.norms[weight].b.hypot_(norms.b)
+            seeds = seed_squares(pair)
+            if weight in self.squares:
+                self.squares[weight].b.add_(seeds.b)
             else:
-                self.norms[weight] = norms
+                self.squares[weight] = seeds
             return
-        for name, squares in summed_squares(pair).items():
-            if name in self.batch:
-                self.batch[name] += squares
-            else:
-                self.batch[name] = squares
+        self._merge(summed_squares(pair))
 
     def add(self, part: Part) -> None:
         cap = part.cap
         for pair in cap.pairs.values():
             self.each(pair)
-        for pair in self.norms.values():
-            self._merge(summed_squares(pair))
-        self.norms.clear()
-        self._merge(self.batch)
+        for weight in list(self.squares):
+            self._merge(squared_products(self.squares.pop(weight)))
+        self.parts |= self.batch
         self.batch.clear()
         for name in cap.unused:
             if name not in self.parts:
                 self.parts[name] = wide(cap.outputs.new_zeros(self.shapes[name]))
 
-    def _merge(self, batch: dict[str, Tensor]) -> None:
-        """The first batch stays as it came; sums over batches are in float64, in place."""
-        for name, squares in batch.items():
+    def _merge(self, found: dict[str, Tensor]) -> None:
+        """The first batch stays in its dtype; sums over batches are in float64, which no second one is held beside."""
+        for name in list(found):
+            squares = found.pop(name)
             if name in self.parts:
-                self.parts[name] = self.parts[name].double().add_(squares)
+                self.parts[name] = total = self.parts[name].double()
+                _add_wide(total, squares)
+            elif name in self.batch:
+                self.batch[name] += squares
             else:
-                self.parts[name] = squares
+                self.batch[name] = squares
 
     def block(self) -> Block:
         return Diagonal(shapes=self.shapes, values={name: self.parts[name] for name in self.shapes})
@@ -179,9 +180,9 @@ class KfacSum:
             layer, names = _kronecker(pair, again=part.seeds.start > 0), tuple(pair.shapes)
             if names in self.layers:
                 known = self.layers[names]
-                A = known.A if part.seeds.start else known.A.double().add_(layer.A)
-                B = known.B.double().add_(layer.B)
-                layer = replace(known, A=A, B=B, positions=known.positions + layer.positions)
+                A = known.A_held if part.seeds.start else _sum(known.A_held, layer.A)
+                B = _sum(known.B_held, layer.B)
+                layer = replace(known, A_held=A, B_held=B, positions=known.positions + layer.positions)
             self.layers[names] = layer
         rest = {name: pair for name, pair in cap.pairs.items() if name not in factored}
         self.rest.add(replace(part, cap=replace(cap, pairs=rest)))
@@ -218,12 +219,30 @@ def _kronecker(pair: LayerPair, again: bool) -> Kronecker:
     return Kronecker(
         weight=weight,
         bias=bias[0] if bias else None,
-        A=torch.stack(A) if len(A) > 1 else A[0][None],
-        B=torch.stack(B) if len(B) > 1 else B[0][None],
+        A_held=torch.stack(A) if len(A) > 1 else A[0][None],
+        B_held=torch.stack(B) if len(B) > 1 else B[0][None],
         positions=0 if again else pair.N * pair.T,
         transposed=pair.transposed,
         summed_in=A[0].dtype,
     )
+
+
+def _sum(held: Tensor | LowerTriangle, more: Tensor) -> LowerTriangle:
+    """In float64 and in place, but for the first batch's."""
+    total = held if isinstance(held, LowerTriangle) else LowerTriangle(held)
+    total.add_(more)
+    return total
+
+
+def _add_wide(total: Tensor, part: Tensor) -> None:
+    """Add float32 to float64 in place, some rows at a time: torch would convert all of ``part`` first."""
+    rows = total.shape[0] if total.dim() else 0
+    step = max(1, ADDED // max(1, total.numel() // max(1, rows)))
+    if step >= rows:
+        total += part
+        return
+    for mine, theirs in zip(total.split(step), part.split(step), strict=True):
+        mine += theirs
 
 
 SUMS: dict[str, Callable[[dict[str, torch.Size], int], Sum]] = {

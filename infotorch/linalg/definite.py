@@ -75,15 +75,17 @@ def checked_eigenvalues(where: str, values: Tensor, summed_in: torch.dtype = tor
     return values.clamp(min=0)
 
 
-def checked_eigh(where: str, A: Tensor, summed_in: torch.dtype = torch.float64) -> Eigen:
-    """Eigendecomposition of a symmetric float64 matrix that is positive semi-definite.
+def checked_eigh(
+    where: str, A: Tensor, summed_in: torch.dtype = torch.float64, *, overwrite: bool = False
+) -> Eigen:
+    """Eigendecomposition of a symmetric float64 matrix that is positive semi-definite; ``overwrite`` as ``eigh`` does.
 
     Raises:
         NumericsError: It is not, beyond rounding, or not finite.
     """
     if not bool(A.isfinite().all()):
         raise NumericsError(f"{where}: the matrix must be finite; got NaN or infinity. Look at the gradients of it.")
-    found = eigh(A)
+    found = eigh(A, overwrite=overwrite)
     return Eigen(values=checked_eigenvalues(where, found.values, summed_in), vectors=found.vectors)
 
 

@@ -23,8 +23,9 @@ __all__ = [
     "geometry",
     "group",
     "inner_products",
+    "input_moments",
+    "output_moments",
     "sample_slice",
-    "second_moments",
     "seed_cotangents",
     "seed_squares",
     "squared_norms",
@@ -260,13 +261,18 @@ def squared_products(pair: LayerPair) -> dict[str, Tensor]:
     return sums
 
 
-def second_moments(pair: LayerPair, g: int) -> tuple[Tensor, Tensor]:
-    """A [I (+ 1), I (+ 1)], summed over samples and positions, and B [O, O], summed over seeds too, of one group."""
+def input_moments(pair: LayerPair, g: int) -> Tensor:
+    """A [I (+ 1), I (+ 1)] of one group, summed over samples and positions."""
     one = group(pair, g)
-    if one.b.dim() == 3 or one.b.shape[1] == 1:
-        return ops.kron(one.a, one.b if one.b.dim() == 3 else one.b[:, 0], **pair.geometry)
-    N, K, T, _ = one.b.shape
-    once = one.b.new_ones(1, 1, 1)  # a second side that costs nothing
-    A, _ = ops.kron(one.a, once.expand(N, T, 1), **pair.geometry)
-    B, _ = ops.kron(one.b, once.expand(N, K * T, 1), t_dims=2)
-    return A, B
+    return ops.kron(one.a, _nothing(pair.N, pair.T, one.b), **pair.geometry)[0]
+
+
+def output_moments(pair: LayerPair, g: int) -> Tensor:
+    """B [O, O] of one group, summed over samples, positions and seeds."""
+    b = group(pair, g).b
+    return ops.kron(b, _nothing(pair.N, b.shape[1:-1].numel(), b), t_dims=b.dim() - 2)[0]
+
+
+def _nothing(N: int, T: int, like: Tensor) -> Tensor:
+    """The other side of ``kron``, which costs nothing."""
+    return like.new_ones(1, 1, 1).expand(N, T, 1)

@@ -75,9 +75,7 @@ def checked_eigenvalues(where: str, values: Tensor, summed_in: torch.dtype = tor
     return values.clamp(min=0)
 
 
-def checked_eigh(
-    where: str, A: Tensor, summed_in: torch.dtype = torch.float64, *, overwrite: bool = False
-) -> Eigen:
+def checked_eigh(where: str, A: Tensor, summed_in: torch.dtype = torch.float64, *, overwrite: bool = False) -> Eigen:
     """Eigendecomposition of a symmetric float64 matrix that is positive semi-definite; ``overwrite`` as ``eigh`` does.
 
     Raises:

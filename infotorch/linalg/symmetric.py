@@ -59,9 +59,7 @@ def mirror(matrix: Tensor, step: int = 128) -> None:
 
 
 class LowerTriangle:
-    """Symmetric matrices [groups, n, n] in float64, at little more than half of the memory: a strip of rows at a time,
-    up to the diagonal.
-    """
+    """Symmetric matrices [groups, n, n] in float64 at half of their memory: strips of rows, up to the diagonal."""
 
     def __init__(self, matrices: Tensor) -> None:
         """A copy of matrices [groups, n, n] of any dtype, symmetric to the bit."""

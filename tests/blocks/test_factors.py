@@ -113,7 +113,7 @@ def test_factors_of_a_kronecker_product(pair):
     if pair.bias:
         a = torch.nn.functional.pad(a, (0, 1), value=1.0)
     for g in range(pair.groups):
-        A, B = factors.second_moments(pair, g)
+        A, B = factors.input_moments(pair, g), factors.output_moments(pair, g)
         assert_same(A, torch.einsum("nti,ntj->ij", a[g :: pair.groups], a[g :: pair.groups]))
         assert_same(B, torch.einsum("nkto,nktp->op", b[g :: pair.groups], b[g :: pair.groups]))
 

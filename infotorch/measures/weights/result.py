@@ -68,17 +68,17 @@ class WeightsInformation:
     @property
     def nats(self) -> float:
         """[|w - w0|^2 / lambda^2 + log|I + sF| - d_eff] / 2, with s = lambda^2 / beta."""
-        return 0.5 * self._distance + self._family.spectrum.information(self._s)
+        return 0.5 * self._distance + self._family.information(self._s)
 
     @property
     def logdet(self) -> float:
         """log|I + sF|."""
-        return self._family.spectrum.logdet(self._s)
+        return self._family.logdet(self._s)
 
     @property
     def d_eff(self) -> float:
         """tr[sF (I + sF)^-1], the effective number of weights."""
-        return self._family.spectrum.d_eff(self._s)
+        return self._family.d_eff(self._s)
 
     @property
     def stderr(self) -> float | None:
@@ -108,7 +108,7 @@ class WeightsInformation:
             NumericsError: The Hessian plus 1 over the prior variance is not positive definite.
         """
         self._family.check(self._scale, 1.0)
-        return -self.loss - 0.5 * (self._distance + self._family.spectrum.logdet(self._scale))
+        return -self.loss - 0.5 * (self._distance + self._family.logdet(self._scale))
 
     @cached_property
     def per_layer(self) -> dict[str, float] | None:

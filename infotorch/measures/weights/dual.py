@@ -117,6 +117,12 @@ class Dual(Family):
     def information(self, s: float) -> float:
         return self._at(s).information
 
+    def stderr(self, s: float) -> None:
+        return None
+
+    def layer_parts(self, s: float) -> None:
+        return None
+
     def _at(self, s: float) -> "_Numbers":
         if self._numbers is not None and self._numbers.s == s:
             return self._numbers

@@ -83,7 +83,7 @@ class WeightsInformation:
     @property
     def stderr(self) -> float | None:
         """Of ``nats``, over probes; None for exact estimators."""
-        return self._family.spectrum.stderr(self._s)
+        return self._family.stderr(self._s)
 
     @property
     def quadrature_error(self) -> float | None:
@@ -116,7 +116,7 @@ class WeightsInformation:
 
         An eigenvector runs through all layers, so that only the trace divides among them. None where it was not kept.
         """
-        parts = self._family.spectrum.per_layer(self._s)
+        parts = self._family.layer_parts(self._s)
         if parts is None:
             return self._family.layer_traces(self._s)
         return {path: part + 0.5 * self._distances[path] / self._scale for path, part in parts.items()}

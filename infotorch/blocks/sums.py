@@ -197,14 +197,11 @@ class _Factors:
             if again and i == 0:
                 continue
             more, held = _grouped(pair, moments), self.held[i]
-            if isinstance(held, LowerTriangle):
-                held.add_(more)
-            else:
-                total = LowerTriangle(held)
-                total.add_(more)
-                self.held[i] = total
-                del held, more
-                _released(total.shape)
+            total = held if isinstance(held, LowerTriangle) else LowerTriangle(held)
+            total.add_(more)
+            self.held[i] = total
+            del held, more
+            _released(total.shape)
         self.positions += 0 if again else pair.N * pair.T
 
 
@@ -275,7 +272,7 @@ def _grouped(pair: LayerPair, moments: Callable[[LayerPair, int], Tensor]) -> Te
 
 
 def _released(shape: torch.Size) -> None:
-    """After a first batch's part has given way to its sum: what is free fits nothing that follows."""
+    """After a batch's part has gone into its sum: what is free does not fit what follows."""
     if shape.numel() >= RELEASED:
         give_back_memory()
 

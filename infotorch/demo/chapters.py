@@ -27,7 +27,7 @@ from infotorch.train.options import default_optimizer
 __all__ = ["bounded", "supervised", "trained_by_limit", "weighed"]
 
 BATCH, LR = 64, 3e-3
-K1, K2, BOUND_EPOCHS = 2, 20, 30
+K1, K2, BOUND_EPOCHS = 2, 20, 80
 WEIGHED_EPOCHS, NUM_SEEN = 30, 200
 TEACHER_EPOCHS, EVERY, NUM_HELD_OUT, RIDGE = 30, 3, 256, 1.0
 
@@ -45,7 +45,7 @@ def trained_by_limit(out: pathlib.Path, samples: Samples, true: Tensor, seed: in
 
 
 def bounded(out: pathlib.Path, samples: Samples, hidden: int, seed: int, progress: Progress | None) -> Run:
-    """f-CMI of networks with so many hidden units on halves of the samples; each sample, but an odd one, is in a pair."""
+    """f-CMI of networks with so many hidden units on halves of the samples; each but an odd one is in a pair."""
     x, y = samples.all_inputs("demo"), samples.y
     ensemble = bounds.mlp_ensemble(
         x, y, hidden=hidden, num_classes=NUM_CLASSES, optimizer="adam", lr=LR, batch_size=BATCH,

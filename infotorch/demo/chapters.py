@@ -86,8 +86,8 @@ def weighed(out: pathlib.Path, samples: Samples, network: nn.Module, seed: int, 
         }
         seen = {"layers": ["0", "1", "2"], "tau": 0.1, "num_samples": NUM_SEEN, "tangents": tangents}
         return weigh(
-            Task(model.eval(), loss="cross_entropy"), samples, out=out, estimator="kfac", activations=seen, seed=seed,
-            progress=progress,
+            Task(model.eval(), loss="cross_entropy"), samples, out=out, estimator="kfac", prior_var="evidence",
+            activations=seen, seed=seed, progress=progress,
         )  # fmt: skip
 
 

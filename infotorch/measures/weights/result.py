@@ -165,7 +165,7 @@ class WeightsInformation:
         return self._scale / self.beta
 
     def curve(self, betas: Sequence[float]) -> Curve:
-        """The same numbers at other betas, from the same eigenvalues; at the prior variance of this result.
+        """The same numbers at other betas, from one set of eigenvalues; at the prior variance of this result.
 
         Raises:
             ConfigError: A beta is not above 0.

@@ -1,0 +1,31 @@
+"""Docstrings as the site reads them: formulas, names and examples in reStructuredText become Markdown."""
+
+import re
+from typing import Any
+
+from griffe import Extension, Object
+
+
+def display(found: re.Match[str]) -> str:
+    """A formula on lines of its own; several lines are aligned, as Sphinx has it."""
+    tex = " ".join(line.strip() for line in found["tex"].splitlines()).strip()
+    if "\\\\" in tex:
+        tex = rf"\begin{{aligned}} {tex} \end{{aligned}}"
+    return f"$${tex}$$\n\n"
+
+
+def markdown(text: str) -> str:
+    """The docstring with the roles and directives that infotorch uses in Markdown."""
+    text = re.sub(r"^\.\. math::(?P<tex>.*\n?(?:[ ]+.*\n?|\n(?=[ ]))*)", display, text, flags=re.M)
+    text = re.sub(r":math:`([^`]+)`", lambda found: f"${' '.join(found[1].split())}$", text)
+    text = re.sub(r":(?:class|data|func|meth|mod):`~?([^`]+)`", r"`\1`", text)
+    return re.sub(r"^Example:$", "Examples:", text, flags=re.M)
+
+
+class Docstrings(Extension):
+    """Rewrites every docstring before its sections are read."""
+
+    def on_object(self, *, obj: Object, **_: Any) -> None:
+        """Of modules, classes, functions and attributes alike."""
+        if obj.docstring is not None:
+            obj.docstring.value = markdown(obj.docstring.value)

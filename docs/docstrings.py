@@ -11,7 +11,7 @@ def display(found: re.Match[str]) -> str:
     tex = " ".join(line.strip() for line in found["tex"].splitlines()).strip()
     if "\\\\" in tex:
         tex = rf"\begin{{aligned}} {tex} \end{{aligned}}"
-    return f"$${tex}$$\n\n"
+    return f"$${tex}$$\n"
 
 
 def markdown(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What MkDocs does beyond its plugins: public names of infotorch are documented as such, and formulas need no script."""
+"""What MkDocs does beyond its plugins: public names of infotorch are found, and formulas need no script."""
 
 import ast
 import html
@@ -57,8 +57,9 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def on_page_content(content: str, **_: Any) -> str:
     """Formulas become MathML, which browsers draw on their own."""
 
-    def drawn(found: re.Match[str]) -> str:
+    def mathml(found: re.Match[str]) -> str:
         tag, tex = found[1], html.unescape(found[2].strip())
-        return convert(tex[2:-2], display="block" if tag == "div" else "inline")
+        drawn = convert(tex[2:-2], display="block" if tag == "div" else "inline")
+        return drawn.replace(r">\{<", ">{<").replace(r">\}<", ">}<")  # it leaves the backslash of a sized brace
 
-    return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', drawn, content, flags=re.S)
+    return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', mathml, content, flags=re.S)

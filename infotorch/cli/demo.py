@@ -13,7 +13,7 @@ from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number
 
 OUT_HELP = "Folder for run and report. \\[default: infotorch-demo, or infotorch-demo-all, …-limit, …-bounds, …-distill]"
-ALL_HELP = "Score all 1,797 digits, by sketched gradients, beside the exact scores of some."
+ALL_HELP = "Every chapter on all 1,797 digits, in one report that joins them by sample."
 
 
 def command(
@@ -111,6 +111,7 @@ def show_all(terminal: Terminal, found: demo.AllDemoResult) -> None:
         *ranked(found),
         ("fidelity", f"{rank} with exact information in weights, on {found.num_compared} digits"),
         ("sketch", f"{found.dim:,} numbers, for {use} by {found.num_samples:,} digits"),
+        *found.chapters.items(),
         ("run", str(found.run)),
         ("report", str(found.report)),
     ])  # fmt: skip

@@ -35,8 +35,8 @@ SHORT_NETS = ("mlp", "cnn", "resnet18", "tfm", "gpt")
 """And its networks."""
 HEAD = """# Per-sample gradients and what stands on them: what was measured
 
-For whoever asks what [gradients of single samples](gradients.md) cost here and elsewhere, in time and memory. Written by
-`python -m benchmarks.engine.page` from the lines in `benchmarks/results/engine-cpu.jsonl`, which
+For whoever asks what [gradients of single samples](gradients.md) cost here and elsewhere, in time and memory. Written
+by `python -m benchmarks.engine.page` from the lines in `benchmarks/results/engine-cpu.jsonl`, which
 `make bench-engine` appends; not to be edited.
 
 Every number of time is a multiple of a plain forward and backward of the same batch, measured in the same process:

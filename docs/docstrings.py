@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from griffe import Extension, Object
+from griffe import Attribute, Extension, Function, Object
 
 
 def display(found: re.Match[str]) -> str:
@@ -14,11 +14,19 @@ def display(found: re.Match[str]) -> str:
     return f"$${tex}$$\n"
 
 
-def markdown(text: str) -> str:
-    """The docstring with the roles and directives that infotorch uses in Markdown."""
+def markdown(text: str, returns: object = None) -> str:
+    """The docstring with the roles and directives that infotorch uses in Markdown.
+
+    Args:
+        text: The docstring.
+        returns: The annotation of what comes back. It is written before its description, for of a first line with a
+            colon the sections' reader would make a type and a description.
+    """
     text = re.sub(r"^\.\. math::(?P<tex>.*\n?(?:[ ]+.*\n?|\n(?=[ ]))*)", display, text, flags=re.M)
     text = re.sub(r":math:`([^`]+)`", lambda found: f"${' '.join(found[1].split())}$", text)
     text = re.sub(r":(?:class|data|func|meth|mod):`~?([^`]+)`", r"`\1`", text)
+    if returns is not None:
+        text = re.sub(r"^(Returns:\n +)", lambda found: f"{found[1]}{returns}: ", text, flags=re.M)
     return re.sub(r"^Example:$", "Examples:", text, flags=re.M)
 
 
@@ -28,4 +36,5 @@ class Docstrings(Extension):
     def on_object(self, *, obj: Object, **_: Any) -> None:
         """Of modules, classes, functions and attributes alike."""
         if obj.docstring is not None:
-            obj.docstring.value = markdown(obj.docstring.value)
+            returns = obj.annotation if isinstance(obj, Attribute | Function) else None
+            obj.docstring.value = markdown(obj.docstring.value, returns)

@@ -168,6 +168,11 @@ def test_docstrings_become_markdown(text, wanted):
     assert docstrings.markdown(text) == wanted
 
 
+def test_what_comes_back_keeps_its_first_line_whole():
+    text = docstrings.markdown("Rows.\n\nReturns:\n    {name: rows}, in order.", "dict[str, int]")
+    assert text == "Rows.\n\nReturns:\n    dict[str, int]: {name: rows}, in order."
+
+
 def test_formulas_become_mathml():
     drawn = hooks.on_page_content(r'<p><span class="arithmatex">\(a &lt; b\)</span></p>')
     assert drawn.startswith("<p><math") and "<mo>&#x0003C;</mo>" in drawn and "arithmatex" not in drawn

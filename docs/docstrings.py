@@ -19,12 +19,13 @@ def markdown(text: str, returns: object = None) -> str:
 
     Args:
         text: The docstring.
-        returns: The annotation of what comes back. It is written before its description, for of a first line with a
-            colon the sections' reader would make a type and a description.
+        returns: The annotation of what comes back, to stand before its description: a first line with a colon would be
+            split there otherwise.
     """
     text = re.sub(r"^\.\. math::(?P<tex>.*\n?(?:[ ]+.*\n?|\n(?=[ ]))*)", display, text, flags=re.M)
     text = re.sub(r":math:`([^`]+)`", lambda found: f"${' '.join(found[1].split())}$", text)
     text = re.sub(r":(?:class|data|func|meth|mod):`~?([^`]+)`", r"`\1`", text)
+    text = re.sub(r"(: |^ *)>(?!>>)", r"\1\\>", text, flags=re.M)  # "beta: > 0" quotes nobody
     if returns is not None:
         text = re.sub(r"^(Returns:\n +)", lambda found: f"{found[1]}{returns}: ", text, flags=re.M)
     return re.sub(r"^Example:$", "Examples:", text, flags=re.M)

@@ -14,7 +14,7 @@ HOUSE = pathlib.Path(__file__).parents[1]
 
 @cache
 def imports(module: str) -> dict[str, str]:
-    """Where each name that the module imports comes from, and an empty text for a module that is none."""
+    """Where each name that ``module`` imports comes from; nothing for what is no module."""
     path = HOUSE.joinpath(*module.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     if not path.exists():

@@ -161,6 +161,7 @@ def test_page_links_within_the_site(page):
             ".. math::\n    a &= b \\\\\n    c &= d\n\nNext.",
             "$$\\begin{aligned} a &= b \\\\ c &= d \\end{aligned}$$\n\nNext.",
         ),
+        ("Args:\n    beta: > 0.", "Args:\n    beta: \\> 0."),
         ("Example:\n    >>> 1", "Examples:\n    >>> 1"),
     ],
 )

@@ -1,12 +1,13 @@
 """The trace of the Fisher information along a training."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from infotorch.capture.heap import give_back_memory
-from infotorch.errors import ConfigError
+from infotorch.errors import ConfigError, NumericsError
 from infotorch.measures.fisher_trace import fisher_trace
 from infotorch.measures.measure import each_batch
 from infotorch.task import LOSSES, Task
@@ -63,9 +64,14 @@ class FisherTrace:
         if step % self.every or (self.rows and self.rows[-1]["step"] == step):
             return
         with evaluating(self.task.model), rng.unchanged(self.data):
+            loss, accuracy = _fit(self.task, self.data)
+            if not math.isfinite(loss):  # a squared error's Fisher matrix may be finite beside it
+                raise NumericsError(
+                    f"{WHERE}: the loss must be finite; got {loss:g} at step {step}. Look at the weights: the training "
+                    "has diverged, or the data are not finite."
+                )
             found = fisher_trace(self.task, self.data, labels=self.labels, per_layer=self.per_layer)
             unit = fisher_trace(_unit_outputs(self.task), self.data, labels=self.labels, per_layer=False)
-            loss, accuracy = _fit(self.task, self.data)
         give_back_memory()  # beside a training's own tensors the process would grow by MiB a record
         row = {
             "step": step,

@@ -196,7 +196,7 @@ class _Training:
         model.train()
         self._drawn_from = device_states(y.device)
         loss = self.task.losses(_rows(model(x)), y).double().sum() * (N / self.batch)
-        kl = model.kl()
+        kl = model.kl_as_it_is()
         total = loss + beta * kl.to(loss.device)
         self._check_finite("loss", total, x)
         self.optimizer.zero_grad()

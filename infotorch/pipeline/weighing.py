@@ -173,6 +173,7 @@ def _of_weights(found: WeightsInformation, traces: FisherTraceResult, betas: Seq
         "loss": found.loss, "lagrangian": found.lagrangian(found.loss),
         "learning_capacity": found.learning_capacity, "log_evidence": _where_defined(lambda: found.log_evidence),
         "predicted_rise": found.predicted_rise, "measured_rise": found.measured_rise,
+        "quadratic_holds": found.quadratic_holds,
         "measured_rise_stderr": None if measured is None else measured.stderr,
         "measured_risk": found.measured_risk, "draws": 0 if measured is None else measured.draws,
         "curve": {"beta": list(curves)} | {name: [float(getattr(curve, name)[0]) for curve in curves.values()]
@@ -237,6 +238,7 @@ def _told(notes: Mapping[str, Any], samples: Samples) -> dict[str, Any]:
             "text": f"The weights hold {note['nats']:.4g} nats ({note['nats'] / note['num_samples']:.3g} a sample) in "
             f"about {note['d_eff']:.3g} directions at β = {note['beta']:g} ({note['kind']}). Noise of that precision "
             f"raises the loss by a predicted {note['predicted_rise'] / note['num_samples']:.3g} nats a sample{rise}."
+            + (" The quadratic model does not hold here." if note["quadratic_holds"] is False else "")
         },
         "figures": [figure.to_dict() for figure in figures],
     }

@@ -47,6 +47,20 @@ def test_numbers_are_printed_with_both_rises(run):
     assert "Nothing was kept" in lines[-1]
 
 
+def test_what_does_not_hold_and_what_a_bound_pays_are_said(run):
+    done = run("info", "mine.py:whole", "--beta", "3", "--prior-var", "grid", "--quiet")
+    lines = done.out.splitlines()
+    (at,) = (i for i, line in enumerate(lines) if line.startswith("warning"))
+    assert lines[at].startswith("warning      the quadratic model does not hold here") and lines[at + 2][:13].isspace()
+    (line,) = (line for line in lines if line.startswith("lagrangian"))
+    found = json.loads(run("info", "mine.py:whole", "--beta", "3", "--prior-var", "grid", "--json").out)
+    assert f" {found['lagrangian']:.5g}: loss {found['loss']:.4g}, rise {found['predicted_rise']:.4g}, beta" in line
+    assert found["lagrangian"] == pytest.approx(found["loss"] + found["predicted_rise"] + 3 * found["nats"])
+    assert found["quadratic_holds"] is False
+    assert f"union cost   {found['union_cost']:.3g} nats more in a bound" in done.out and max(map(len, lines)) <= 80
+    assert "union cost" not in run("info", "mine.py:whole", "--quiet").out
+
+
 def test_a_run_is_kept_and_read(run, folder):
     line = ["info", "mine.py:whole", "--layers", "0,3", "--tau", "0.1", "--tangents", "rotation,shift", "--rows", "8",
             "--out", "runs/a", "--quiet"]  # fmt: skip

@@ -19,6 +19,8 @@ from infotorch.table import Kind
 __all__ = ["WeightsInformation", "check_beta"]
 
 WHERE = "weights_information"
+FAR = 2.0
+"""How many times the predicted rise the measured one may be, or the other way round, where the model is said to hold."""
 
 
 def check_beta(beta: object) -> float:
@@ -132,6 +134,17 @@ class WeightsInformation:
         return None if self.measured is None else self.measured.rise
 
     @property
+    def quadratic_holds(self) -> bool | None:
+        """Whether the measured rise is within a factor of two of the predicted one, give or take two standard errors.
+
+        None where nothing was drawn. Where it is False, neither ``nats`` nor ``lagrangian`` is what the loss would pay.
+        """
+        if self.measured is None:
+            return None
+        error = 2 * (self.measured.stderr or 0.0)
+        return self.measured.rise - error <= FAR * self.predicted_rise <= FAR**2 * (self.measured.rise + error)
+
+    @property
     def measured_risk(self) -> float | None:
         """The 0-1 error of the drawn weights on the data, where labels are classes."""
         return None if self.measured is None else self.measured.risk
@@ -229,12 +242,21 @@ class WeightsInformation:
                 f"information in the weights: {self.nats:.6g}{spread} nats, {self.nats / self.N:.4g} a sample "
                 f"({self.kind}: local, no certificate)",
                 f"  rise of the summed loss under Q*: predicted {self.predicted_rise:.4g}, measured {self._rise()}",
+                *self._warning(),
                 f"  log-determinant {self.logdet:.6g}, effective dimension {self.d_eff:.6g} of {self.P}, "
                 f"squared distance from the prior's mean {self.dist2:.4g}",
                 f"  beta {self.beta:g}, prior variance {prior} ({self.prior}{union}), curvature {self.curvature}, "
                 f"labels {self.labels}, estimator {self.estimator}, N = {self.N}",
             ]
         )
+
+    def _warning(self) -> list[str]:
+        if self.quadratic_holds is not False:
+            return []
+        return [
+            "  the quadratic model does not hold here: the two rises differ by more than a factor of two, so the nats "
+            "are no cost that this loss would pay; a smaller beta keeps to where it holds"
+        ]
 
     def _rise(self) -> str:
         if self.measured is None:

@@ -1,5 +1,6 @@
 """What a result says of itself, and what it refuses to be taken for."""
 
+import dataclasses
 import re
 
 import pytest
@@ -20,6 +21,39 @@ def test_both_rises_are_printed_side_by_side(rng):
     without = repr(weights_information(task, data, draws=0, prior_var={"": 1.0}))
     assert re.search(r"predicted [\d.]+, measured not \(no draws\)", without) and "prior variance by layer" in without
     assert "nats more" in str(weights_information(task, data, draws=0, prior_var="grid"))
+
+
+def test_the_quadratic_model_holds_for_a_squared_error_of_a_linear_net(rng):
+    x = torch.randn(40, 3, generator=rng, dtype=torch.float64)
+    task = Task(nn.Linear(3, 2).double().eval(), loss="mse")
+    y = x @ torch.linalg.lstsq(x, x[:, :2]).solution
+    found = weights_information(task, (x, y), draws=400)
+    assert found.quadratic_holds is True and "does not hold" not in str(found)
+    assert weights_information(task, (x, y), draws=0).quadratic_holds is None
+
+
+def test_a_model_that_is_not_quadratic_is_warned_of(rng):
+    """Outputs that are saturated and right, whose curvature is next to none."""
+    task, (x, _) = net(rng)
+    last = [m for m in task.model.modules() if isinstance(m, nn.Linear)][-1]
+    last.weight.data *= 100
+    found = weights_information(task, (x, task.outputs(x).argmax(1)), prior_var=100.0)
+    assert found.measured_rise > 10 * found.predicted_rise and found.quadratic_holds is False
+    assert "  the quadratic model does not hold here: the two rises differ by more than a factor of two" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "spread", "holds"),
+    [(1.0, 0.0, True), (1.99, 0.0, True), (2.01, 0.0, False), (2.3, 0.2, True), (2.3, 0.1, False), (0.51, 0.0, True),
+     (0.49, 0.0, False), (0.3, 0.2, True), (0.3, 0.05, False), (-1.0, 0.0, False), (float("nan"), 0.0, False),
+     (float("inf"), float("nan"), False)],
+)  # fmt: skip
+def test_two_standard_errors_are_given(weighed, ratio, spread, holds):
+    """All in units of the predicted rise."""
+    found = weights_information(*weighed)
+    unit = found.predicted_rise
+    measured = dataclasses.replace(found.measured, rise=ratio * unit, stderr=spread * unit)
+    assert dataclasses.replace(found, measured=measured).quadratic_holds is holds
 
 
 def test_lagrangian_and_evidence(rng):

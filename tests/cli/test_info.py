@@ -107,12 +107,23 @@ def test_the_prior_may_be_another_state(run, folder):
         (["--prior-var", "-1"], 1, "prior_var must be > 0"),
         (["--prior-var", "evidense"], 1, "evidence"),
         (["--estimator", "kfca"], 1, "kfac"),
-        (["--layers", "9", "--tau", "0.1"], 1, "layers"),
+        (["--layers", "9", "--tau", "0.1"], 1, "layers must be one of '0', '1', '2', '3'; got '9'"),
+        (["--layers", "0", "--tau", "-1"], 1, "tau must be finite and above 0"),
+        (["--layers", "0", "--tau", "0.1", "--tangents", "rotate"], 1, "'rotation'"),
     ],
 )
 def test_bad_options_are_told(run, options, code, told):
     done = run("info", "mine.py:whole", *options, "--quiet")
     assert done.code == code and told in done.err and "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("wrong", [["--layers", "9", "--tau", "1"], ["--layers", "0", "--tau", "nan"]])
+def test_what_cannot_be_looked_at_is_refused_before_the_weighing(run, monkeypatch, wrong):
+    def weighed(*args, **options):
+        raise AssertionError("weighed first")
+
+    monkeypatch.setattr("infotorch.pipeline.weighing.weights_information", weighed)
+    assert run("info", "mine.py:whole", *wrong, "--quiet").code == 1
 
 
 def test_samples_must_come_from_somewhere(run):

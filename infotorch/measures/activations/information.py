@@ -32,9 +32,10 @@ from infotorch.measures.activations.result import (
 )
 from infotorch.measures.activations.slopes import covariance_slopes
 from infotorch.measures.activations.tangents import Tangent, tangents_of
+from infotorch.measures.measure import Progress
 from infotorch.task import Task
 
-__all__ = ["activations_information"]
+__all__ = ["activations_information", "check_asked"]
 
 WHERE = "activations_information"
 BATCH = 64
@@ -54,6 +55,7 @@ def activations_information(
     draws: int = 8,
     seed: int = 0,
     memory_limit: int = MEMORY_LIMIT,
+    progress: Progress | None = None,
 ) -> ActivationsInformation:
     r"""Fisher information of every layer's output about the input, and the local information that follows, by sample.
 
@@ -93,6 +95,7 @@ def activations_information(
         draws: Draws of the weights for ``noisy_loss``.
         seed: Of rows and draws.
         memory_limit: Bytes of Jacobians and pairs: samples are taken some at a time, at most 64.
+        progress: Called with ("activations", done, total) as samples of a layer are done; total is 0 for a loader.
 
     Returns:
         An :class:`ActivationsInformation`: ``result[path]`` has ``I_tau``, ``trace``, ``rank`` and ``dropped``, each
@@ -119,7 +122,7 @@ def activations_information(
     weights = noise.sample(draws, seed) if draws else torch.zeros(0, noise.P)
     readings: list[_Read] = []
     pieces: dict[str, list[LayerInformation]] = {}
-    start, plain, labelled = 0, 0.0, True
+    start, done, plain, labelled = 0, 0, 0.0, True
     noisy = torch.zeros(draws, dtype=torch.float64)
     for batch in batches(WHERE, task, data) if loader else [data]:
         x = task.inputs(batch)
@@ -135,6 +138,9 @@ def activations_information(
                 pieces.setdefault(read.layer.path, []).append(
                     _information(read, x[few], noise, own, tau, covariance_term, start + few.start)
                 )
+                done += few.stop - few.start
+                if progress is not None:
+                    progress("activations", done, 0 if loader else N * len(readings))
         y = task.labels(batch)
         labelled = labelled and y is not None
         if labelled:
@@ -159,6 +165,24 @@ def activations_information(
         noisy_loss_stderr=float(noisy.std()) / start / math.sqrt(draws) if known and draws > 1 else None,
         draws=draws,
     )
+
+
+def check_asked(
+    task: Task, x: Tensor, *, layers: Any, tau: Any, tangents: Any = None, draws: Any = 8, **others: Any
+) -> list[Layer]:
+    """The layers that would be looked at; what can be refused without a posterior is refused, on one sample of x.
+
+    Raises:
+        ConfigError: An option is out of range or unknown.
+        DataError: x is no tensor of floats.
+        ShapeError: A tangent is of other inputs.
+    """
+    _check_options(tau, draws, others.get("memory_limit", MEMORY_LIMIT))
+    task.check_mode()
+    _check_inputs(task, x[:1])
+    found = layers_of(task, layers, x[:1])
+    tangents_of(tangents, x[:1], slice(0, 1), None)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

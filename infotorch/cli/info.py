@@ -211,12 +211,22 @@ def show_activations(terminal: Terminal, seen: Mapping[str, Any]) -> None:
     terminal.table(
         ["layer", "information, nats", "rank", "outputs", *(f"index of {name}" for name in names)],
         [[layer["name"], f"{layer['mean']:.4g}", f"{layer['rank']:.1f}", f"{layer['rows']}/{layer['width']}",
-          *(f"{layer['tangents'][name]['index']:.3g}" for name in names)] for layer in seen["layers"]],
+          *(index_of(layer["tangents"][name]) for name in names)] for layer in seen["layers"]],
         right=list(range(1, 4 + len(names))),
     )  # fmt: skip
     noisy = seen["noisy_loss"]
+    dead = [layer["name"] for layer in seen["layers"] if any(layer["tangents"][name]["undefined"] for name in names)]
     told = f"A mean over {seen['num_samples']:,} samples, of a jitter of {seen['tau']:g}; index 0: not seen, 1: as any."
     if noisy is not None:
         told += f" Loss a sample {seen['loss']:.4g}, under the noise {noisy:.4g}."
+    if dead:
+        told += (
+            f" No index: the layer tells nothing of the input, or the change is zero; so at some samples of "
+            f"{', '.join(dead)}, which the mean leaves out."
+        )
     for part in textwrap.wrap(told, WIDTH):
         terminal.say(part)
+
+
+def index_of(along: Mapping[str, Any]) -> str:
+    return "none" if along["index"] is None else f"{along['index']:.3g}"

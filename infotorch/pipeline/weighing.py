@@ -209,7 +209,9 @@ def _of_activations(seen: ActivationsInformation, num: int) -> dict[str, Any]:
                 "width": one.width,
                 "rows": one.read,
                 "tangents": {
-                    name: {"index": float(along.index.mean()), "nats": float(along.I_tau.mean())}
+                    name: {
+                        "index": along.mean_index, "nats": float(along.I_tau.mean()), "undefined": along.undefined,
+                    }  # fmt: skip
                     for name, along in one.tangents.items()
                 },
             }

@@ -238,7 +238,7 @@ def _information(
         if root is not None:
             moved += (root @ nu).square().sum((1, 2))
         whole = nu.square().sum((1, 2)) * trace
-        index = torch.where(whole > 0, I * moved / whole, 0.0)
+        index = torch.where(whole > 0, I * moved / whole, torch.nan)  # a dead layer is not an invariant one
         tangents[name] = TangentInformation(index=index.cpu(), I_tau=0.5 * torch.log1p(tau**2 * moved).cpu())
     return LayerInformation(
         I_tau=local_information(values, tau).cpu(),

@@ -32,6 +32,12 @@ def test_it_prints_in_80_columns_by_depth(rng):
     assert "covariance part" in repr(found(rng, covariance_term=True))
 
 
+def test_a_layer_without_an_index_is_told(rng):
+    lines = repr(found(rng, tangents={"still": torch.zeros_like})).splitlines()
+    assert lines[5].split()[1:] == ["none", "0", "(none", "at", "5", "of", "5)"] and max(map(len, lines)) <= 80
+    assert lines[7].startswith("  none: the layer tells nothing of x there") and "none" not in repr(found(rng))
+
+
 def test_layers_are_found_by_path(rng):
     result = found(rng)
     assert list(result) == ["a_layer_with_a_name_that_is_longer_than_a_column", "head"] and len(result) == 2

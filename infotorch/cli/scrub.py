@@ -181,9 +181,7 @@ def told(scrubbed: edit.Scrubbed) -> str:
     if not bool(scrubbed.cov.any()):
         return "The table is measured. There is no bound on what others may read out: without noise nothing hides it."
     if scrubbed.holds:
-        said = (
-            "The table is measured. The bound below is of a quadratic loss, and at these weights this loss is nearly one."
-        )
+        said = "The table is measured. The bound below is of a quadratic loss, and at these weights this loss is nearly one."
     else:
         said = (
             "The table is measured, and all that holds here: it says what these attackers see. The bound assumes a loss "

@@ -12,8 +12,8 @@ from infotorch.capture.run import Fallback
 from infotorch.edit.curvature import Curvature, Full, Structure, curvature, whole_curvature
 from infotorch.edit.passes import check_disjoint, check_one_batch, gradient
 from infotorch.edit.retraining import finite_time_target, ntk_step
-from infotorch.edit.weights import Weights, own_weights, vector_of, with_weights
-from infotorch.errors import ConfigError, NumericsError, unknown
+from infotorch.edit.weights import Weights, check_task, own_weights, vector_of, with_weights
+from infotorch.errors import ConfigError, NumericsError, check_number, check_seed, unknown
 from infotorch.linalg.definite import check_shift
 from infotorch.table import Kind
 from infotorch.task import LOSSES, Task, select
@@ -174,6 +174,14 @@ def scrub(
         >>> scrub(task, (x, y), method="newton", noise=0.0).weights
         tensor([3.], dtype=torch.float64)
     """
+    check_task("scrub", task)
+    todo, seed = "Pass a number.", check_seed("scrub", seed)
+    noise, power, time, damping, ridge = (
+        check_number("scrub", what, value, todo)
+        for what, value in (
+            ("noise", noise), ("power", power), ("time", time), ("damping", damping), ("ridge", ridge),
+        )
+    )  # fmt: skip
     _check_options(task, method, noise, power, structure, time)
     shift = check_shift("scrub", "damping", damping) + check_shift("scrub", "ridge", ridge)
     if forget is None and (method == "ntk" or time < math.inf):

@@ -13,7 +13,8 @@ from infotorch.blocks.parts import parts
 from infotorch.capture import LayerPair
 from infotorch.capture.run import Fallback
 from infotorch.edit.passes import parts_of
-from infotorch.errors import ConfigError
+from infotorch.edit.weights import check_task
+from infotorch.errors import ConfigError, check_number
 from infotorch.task import Task
 
 __all__ = ["Sensitivity", "sensitivity"]
@@ -68,8 +69,15 @@ def sensitivity(
         >>> sensitivity(task, (torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1))).trace
         {'': 10.0}
     """
+    check_task("sensitivity", task)
+    if not isinstance(quantiles, (list, tuple)):
+        raise ConfigError(
+            f"sensitivity: quantiles must be a list of numbers; got {type(quantiles).__name__}. Pass such as [0.5, 0.9]."
+        )
+    todo = "Pass shares of samples."
+    quantiles = [check_number("sensitivity", "every quantile", q, todo) for q in quantiles]
     if not quantiles or not all(0 <= q <= 1 for q in quantiles):
-        raise ConfigError(f"sensitivity: quantiles must be in [0, 1]; got {list(quantiles)}. Pass shares of samples.")
+        raise ConfigError(f"sensitivity: quantiles must be in [0, 1]; got {quantiles}. {todo}")
     squares: dict[str, list[Tensor]] = {}
     outputs: dict[str, list[Tensor]] = {}
     trace: dict[str, float] = {}

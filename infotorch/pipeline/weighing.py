@@ -210,7 +210,9 @@ def _of_activations(seen: ActivationsInformation, num: int) -> dict[str, Any]:
                 "rows": one.read,
                 "tangents": {
                     name: {
-                        "index": along.mean_index, "nats": float(along.I_tau.mean()), "undefined": along.undefined,
+                        "index": along.mean_index,
+                        "nats": float(along.I_tau.mean()),
+                        "undefined": along.undefined,
                     }  # fmt: skip
                     for name, along in one.tangents.items()
                 },

@@ -53,6 +53,8 @@ class FisherTrace:
     def __init__(self, task: Task, data: Any, *, every: int, per_layer: bool = True, labels: Any = "exact") -> None:
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise ConfigError(f"{WHERE}: every must be a whole number of at least 1; got {every!r}. Correct every.")
+        if not isinstance(task, Task):
+            raise ConfigError(f"{WHERE}: task must be a Task; got {type(task).__name__}. Pass Task(model, loss=...).")
         self.task, self.data, self.every, self.per_layer, self.labels = task, data, every, per_layer, labels
         self.rows: list[dict[str, Any]] = []
         """A record each: ``step``; ``fisher_trace`` and ``loss``, summed over samples; ``accuracy`` in [0, 1], None
@@ -61,6 +63,8 @@ class FisherTrace:
 
     def __call__(self, step: int) -> None:
         """Add a record, if the step is one of those to count and has none yet."""
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            raise ConfigError(f"{WHERE}: step must be a whole number of at least 0; got {step!r}. Pass the steps done.")
         if step % self.every or (self.rows and self.rows[-1]["step"] == step):
             return
         with evaluating(self.task.model), rng.unchanged(self.data):

@@ -11,7 +11,16 @@ from torch import Tensor
 from infotorch.blocks.loading import batches, is_loader
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.capture import capture
-from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError, check_limit, mebibytes
+from infotorch.errors import (
+    ConfigError,
+    DataError,
+    NumericsError,
+    ShapeError,
+    check_limit,
+    check_seed,
+    mebibytes,
+    plain_number,
+)
 from infotorch.measures.activations.channel import (
     covariance_root,
     local_information,
@@ -31,7 +40,7 @@ from infotorch.measures.activations.result import (
     joined,
 )
 from infotorch.measures.activations.slopes import covariance_slopes
-from infotorch.measures.activations.tangents import Tangent, tangents_of
+from infotorch.measures.activations.tangents import Tangent, named, tangents_of
 from infotorch.measures.measure import Progress
 from infotorch.task import Task
 
@@ -49,12 +58,12 @@ def activations_information(
     layers: str | Sequence[str],
     posterior: Posterior | Tensor | Any,
     tau: float,
-    tangents: Mapping[str, Tangent] | None = None,
+    tangents: Mapping[str, Tangent] | Sequence[str] | None = None,
     rows: int | Mapping[str, int] | None = None,
     covariance_term: bool = False,
     draws: int = 8,
     seed: int = 0,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = MEMORY_LIMIT,
     progress: Progress | None = None,
 ) -> ActivationsInformation:
     r"""Fisher information of every layer's output about the input, and the local information that follows, by sample.
@@ -88,7 +97,7 @@ def activations_information(
         tau: Deviation of the jitter, in units of x.
         tangents: {name: tangent}, directions in which x is changed: a tensor like x, a function of x, or for images
             [N, C, H, W] ``"rotation"`` (a radian about the centre), ``"shift"`` (a pixel to the right) or
-            ``"brightness"`` (a unit of x, everywhere).
+            ``"brightness"`` (a unit of x, everywhere). A list of these three words names each by itself.
         rows: How many random rows of z to read of each layer, or {path: count} for the wide ones alone. What z tells
             is at least what some of its rows do.
         covariance_term: Also the second part of F, at d_z² double backwards a sample.
@@ -115,6 +124,13 @@ def activations_information(
         >>> found[""].rank
         tensor([2, 2, 2, 2, 2])
     """
+    memory_limit = MEMORY_LIMIT if memory_limit is None else memory_limit
+    if not isinstance(task, Task):
+        raise ConfigError(
+            f"{WHERE}: task must be a Task; got {type(task).__name__}. Pass Task(model, loss=...), and the data."
+        )
+    tau, seed = plain_number(tau), check_seed(WHERE, seed)
+    tangents = named(tangents)
     _check_options(tau, draws, memory_limit)
     task.check_mode()
     noise = weight_noise(task, posterior)
@@ -149,7 +165,7 @@ def activations_information(
             plain += loss
             noisy += drawn_losses.cpu()
         start += N
-    for name, tangent in (tangents or {}).items():
+    for name, tangent in tangents.items():
         if isinstance(tangent, Tensor) and len(tangent) != start:
             raise ShapeError(
                 f"{WHERE}: tangents[{name!r}] must be one tangent a sample, {start}; got {len(tangent)}. Lay them "
@@ -181,7 +197,7 @@ def check_asked(
     task.check_mode()
     _check_inputs(task, x[:1])
     found = layers_of(task, layers, x[:1])
-    tangents_of(tangents, x[:1], slice(0, 1), None)
+    tangents_of(named(tangents), x[:1], slice(0, 1), None)
     return found
 
 

@@ -104,7 +104,7 @@ def _weights(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _patterns(probe_layers: str | Sequence[str]) -> tuple[str, ...]:
-    patterns = (probe_layers,) if isinstance(probe_layers, str) else tuple(probe_layers)
+    patterns = tuple(probe_layers) if isinstance(probe_layers, (list, tuple)) else (probe_layers,)
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise ConfigError(
             f"task_embedding: probe_layers must be paths of layers or globs; got {probe_layers!r}. "

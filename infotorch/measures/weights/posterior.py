@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infotorch.blocks.kfac import Kfac
 from infotorch.blocks.plan import MEMORY_LIMIT
-from infotorch.errors import ConfigError, NotSupported, ShapeError, mebibytes
+from infotorch.errors import ConfigError, NotSupported, ShapeError, check_seed, mebibytes
 from infotorch.linalg.eigen import Eigen
 
 __all__ = ["BlockPosterior", "DiagonalPosterior", "KfacPosterior", "Posterior", "deviation"]
@@ -40,6 +40,8 @@ class Posterior(ABC):
         Raises:
             ShapeError: V has another size.
         """
+        if not isinstance(V, Tensor):
+            raise ShapeError(f"posterior.times: V must be a tensor; got {type(V).__name__}. Pass one [P, J] or [P].")
         if V.dim() not in (1, 2) or len(V) != self.P:
             raise ShapeError(
                 f"posterior.times: V must be [P, J] or [P] with P = {self.P}; got {list(V.shape)}. "
@@ -71,7 +73,7 @@ class Posterior(ABC):
         """
         if not isinstance(K, int) or isinstance(K, bool) or K < 1:
             raise ConfigError(f"posterior.sample: K must be a whole number above 0; got {K!r}. Pass how many draws.")
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(check_seed("posterior.sample", seed))
         return self.mean + self.deviation * self._drawn(K, generator).mT
 
     def _normal(self, rows: int, K: int, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from infotorch.errors import ConfigError
+from infotorch.errors import ConfigError, check_number, plain_number
 from infotorch.measures.pac_bayes import Form, PacBayesBound, pac_bayes
 from infotorch.measures.weights.family import Family
 from infotorch.measures.weights.posterior import Posterior
@@ -24,6 +24,7 @@ FAR = 2.0
 
 
 def check_beta(beta: object) -> float:
+    beta = plain_number(beta)
     number = isinstance(beta, (int, float)) and not isinstance(beta, bool)
     if not number or not 0 < beta < math.inf:  # type: ignore[operator]  # a number
         raise ConfigError(
@@ -184,6 +185,8 @@ class WeightsInformation:
             ConfigError: A beta is not above 0.
             NumericsError: The Hessian plus beta over the prior variance is not positive definite.
         """
+        if not hasattr(betas, "__iter__") or getattr(betas, "ndim", 1) == 0:
+            raise ConfigError(f"{WHERE}: betas must be a list of numbers; got {betas!r}. Pass [{betas!r}] for one.")
         checked = [check_beta(beta) for beta in betas]
         for beta in checked:
             self._family.check(self._scale, beta)
@@ -191,6 +194,7 @@ class WeightsInformation:
 
     def lagrangian(self, loss: float) -> float:
         """C_beta = loss + predicted_rise + beta nats, for the summed loss L(w): what to compare families by."""
+        loss = check_number(WHERE, "loss", loss, "Pass the summed loss, such as result.loss.")
         return loss + self.predicted_rise + self.beta * self.nats
 
     def posterior(self) -> Posterior:
@@ -208,18 +212,24 @@ class WeightsInformation:
 
         Args:
             risk: Of Q* on the n samples, in [0, 1], as ``measured_risk`` estimates it.
-            n: Samples that the risk was measured on; N where not given.
+            n: Samples that the risk was measured on, which must be those of this result, N; or leave it out.
             delta: The bound fails with at most this probability.
             form: ``"catoni"``, ``"mcallester"`` or ``"seeger"``.
 
         Raises:
-            ConfigError: There is no measured risk, the KL is estimated by probes, or the prior's variance was read off
+            ConfigError: There is no measured risk, n is not N, the KL is estimated by probes, or the prior's variance was read off
                 the data.
         """
         if risk is None:
             raise ConfigError(
                 f"{WHERE}: pac_bayes must have the measured risk of the drawn weights; got none. Pass "
                 "risk=result.measured_risk: the risk of the weights themselves is no risk of Q*."
+            )
+        if n is not None and plain_number(n) != self.N:
+            raise ConfigError(
+                f"{WHERE}: n of pac_bayes must be the {self.N} samples that this result is of; got {n!r}. Leave n out; a "
+                "risk measured on other samples goes to infotorch.pac_bayes(risk, result.nats + result.union_cost, n, "
+                "delta)."
             )
         if self.stderr is not None:
             raise ConfigError(
@@ -231,7 +241,7 @@ class WeightsInformation:
                 f'{WHERE}: the prior of a bound must be fixed before the data; got prior_var="evidence". Pass a '
                 'number chosen beforehand, or "grid".'
             )
-        return pac_bayes(risk, self.nats + self.union_cost, self.N if n is None else n, delta, form=form)
+        return pac_bayes(risk, self.nats + self.union_cost, self.N, delta, form=form)
 
     def __repr__(self) -> str:
         spread = "" if self.stderr is None else f" ± {self.stderr:.2g}"

@@ -207,7 +207,8 @@ def _prior_vars(prior_var: Any, paths: list[str]) -> dict[str, float] | None:
         if path not in prior_var:
             raise ConfigError(f"{WHERE}: prior_var must name every layer; got none for {path!r}. Add it.")
         value = prior_var[path]
-        value = value.item() if hasattr(value, "item") else value  # a tensor or an array of one number
+        one = getattr(value, "shape", None) in ((), (1,))
+        value = value.item() if one and hasattr(value, "item") else value  # a tensor or an array of one number
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 < value < math.inf:
             raise ConfigError(
@@ -224,6 +225,11 @@ def _by_name(option: str, value: Any, shapes: dict[str, torch.Size]) -> dict[str
     if isinstance(value, int | float):
         value = {name: torch.full(shape, float(value), dtype=torch.float64) for name, shape in shapes.items()}
     elif not isinstance(value, Mapping):
+        if not isinstance(value, Tensor) and not hasattr(value, "__array__"):
+            raise ConfigError(
+                f"{WHERE}: {option} must be a number, a flat tensor or tensors by name; got {type(value).__name__}. "
+                "Convert it with torch.tensor."
+            )
         value, P = torch.as_tensor(value), sum(shape.numel() for shape in shapes.values())
         if value.shape != (P,):
             raise ShapeError(

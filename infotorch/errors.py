@@ -8,6 +8,7 @@ import importlib
 import math
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 
 class InfotorchError(Exception):
@@ -105,7 +106,7 @@ def check_limit(where: str, memory_limit: object) -> None:
         )
 
 
-def plain_number(value: object) -> object:
+def plain_number(value: Any) -> Any:
     """What a tensor or an array without axes holds; anything else as it is."""
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 

@@ -181,12 +181,13 @@ def told(scrubbed: edit.Scrubbed) -> str:
     if not bool(scrubbed.cov.any()):
         return "The table is measured. There is no bound on what others may read out: without noise nothing hides it."
     if scrubbed.holds:
-        said = "The table is measured. The bound below is of a quadratic loss, and at these weights this loss is nearly one."
+        said = "The table is measured. The bound is of a quadratic loss, and at these weights this loss is nearly one."
     else:
         said = (
-            "The table is measured, and all that holds here: it says what these attackers see. The bound assumes a loss "
-            "that is quadratic in the weights. This one is not, or --damping shortens the step: past the weights for "
-            f"which the bound is made, the next step is {number(scrubbed.quadratic_error)} nats long. Do not quote it."
+            "The table is measured, and all that holds here: it says what these attackers see. The bound assumes a "
+            "loss that is quadratic in the weights. This one is not, or --damping shortens the step: past the weights "
+            f"for which the bound is made, the next step is {number(scrubbed.quadratic_error)} nats long. Do not quote "
+            "it."
         )
     return said if not scrubbed.frozen else (
         f"{said} Frozen weights, and the statistics of normalization layers, may tell of the samples as before."

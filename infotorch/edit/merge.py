@@ -112,7 +112,8 @@ def matching(where: str, option: str, patterns: Sequence[str], names: Iterable[s
         raise ConfigError(f"{where}: {option} must be a list of names or globs; got {patterns!r}. Pass [{patterns!r}].")
     if not isinstance(patterns, (list, tuple, set, frozenset)) or not all(isinstance(one, str) for one in patterns):
         raise ConfigError(
-            f'{where}: {option} must be a list of names or globs; got {type(patterns).__name__}. Pass such as ["head.*"].'
+            f"{where}: {option} must be a list of names or globs; got {type(patterns).__name__}. Pass such as "
+            '["head.*"].'
         )
     found: set[str] = set()
     for pattern in patterns:

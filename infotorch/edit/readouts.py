@@ -86,7 +86,8 @@ def readouts(
         relearn_lr = check_number(WHERE, "relearn_lr", relearn_lr, todo)
         if not isinstance(relearn_limit, int) or isinstance(relearn_limit, bool):
             raise ConfigError(
-                f"{WHERE}: relearn_limit must be a whole number; got {type(relearn_limit).__name__}. Pass how many steps."
+                f"{WHERE}: relearn_limit must be a whole number; got {type(relearn_limit).__name__}. Pass how many "
+                "steps."
             )
     if relearn_to is not None and not (math.isfinite(relearn_to) and 0 < relearn_lr < math.inf and relearn_limit >= 1):
         raise ConfigError(

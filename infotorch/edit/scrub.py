@@ -42,8 +42,9 @@ class Scrubbed:
     newton: Tensor | None
     """The weights after a Newton step on the retained loss, [P]; None for ``"ntk"`` without noise, which needs none."""
     quadratic_error: float
-    """What ``bound`` leaves out: the same distance from the Newton step to the next one, by the retained loss's gradient
-    there, in nats; 0 where that loss is quadratic, inf without noise or where the step leads to no finite gradient."""
+    """What ``bound`` leaves out: the same distance from the Newton step to the next one, by the retained loss's
+    gradient there, in nats; 0 where that loss is quadratic, inf without noise or where there is no finite
+    gradient."""
     frozen: int
     """Weights of the model that are not selected: they are as they were, and no bound is of what they tell."""
     method: str

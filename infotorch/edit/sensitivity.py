@@ -72,7 +72,8 @@ def sensitivity(
     check_task("sensitivity", task)
     if not isinstance(quantiles, (list, tuple)):
         raise ConfigError(
-            f"sensitivity: quantiles must be a list of numbers; got {type(quantiles).__name__}. Pass such as [0.5, 0.9]."
+            f"sensitivity: quantiles must be a list of numbers; got {type(quantiles).__name__}. Pass such as "
+            "[0.5, 0.9]."
         )
     todo = "Pass shares of samples."
     quantiles = [check_number("sensitivity", "every quantile", q, todo) for q in quantiles]

@@ -50,7 +50,7 @@ def lognormal_bound(alpha: float | Sequence[float], dim: int | Sequence[int]) ->
 def _each(what: str, given: Any) -> list[float]:
     many = (
         list(given)
-        if hasattr(given, "__iter__") and getattr(given, "ndim", 1) and not isinstance(given, str)
+        if hasattr(given, "__iter__") and getattr(given, "ndim", 1) != 0 and not isinstance(given, str)
         else [given]
     )
     return [check_number(WHERE, what, one, "Pass a number, or one a layer.") for one in many]

@@ -78,7 +78,7 @@ def pac_bayes(
     risk, kl, delta = (
         float(check_number(WHERE, what, value, todo)) for what, value in (("risk", risk), ("kl", kl), ("delta", delta))
     )
-    n = plain_number(n)  # type: ignore[assignment]  # checked below
+    n = plain_number(n)
     if parameter is not None:
         parameter = float(check_number(WHERE, "parameter", parameter, todo))
     _check(risk, kl, n, delta, form, parameter)

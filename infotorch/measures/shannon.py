@@ -78,8 +78,8 @@ def _table(what: str, given: Any) -> Tensor:
         return torch.as_tensor(given, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ShapeError(
-            f"{WHERE}: {what} must be a table of numbers; got {type(given).__name__}. Pass a tensor, an array or nested "
-            "lists of one length."
+            f"{WHERE}: {what} must be a table of numbers; got {type(given).__name__}. Pass a tensor, an array or "
+            "nested lists of one length."
         ) from error
 
 

@@ -213,7 +213,7 @@ def _of_activations(seen: ActivationsInformation, num: int) -> dict[str, Any]:
                         "index": along.mean_index,
                         "nats": float(along.I_tau.mean()),
                         "undefined": along.undefined,
-                    }  # fmt: skip
+                    }
                     for name, along in one.tangents.items()
                 },
             }

@@ -80,9 +80,7 @@ def _invariance(note: Mapping[str, Any], tangents: list[str]) -> Figure:
     ]  # fmt: skip
     last = note["layers"][-1]
     told = ", ".join(f"{name} {_index(last, name)}" for name in tangents)
-    dead = [
-        layer["name"] for layer in note["layers"] if any(layer["tangents"][name]["index"] is None for name in tangents)
-    ]
+    dead = list(dict.fromkeys(row["row"] for row in rows if row["x"] is None))
     gaps = f" A gap at {', '.join(dead)}: nothing of the input is told there, or the change is zero." if dead else ""
     return Figure(
         id="activations-invariance",

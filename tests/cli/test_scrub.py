@@ -103,7 +103,7 @@ def linear():
 """
     (folder / "mine.py").write_text(TASK + more)
     done = run("scrub", "mine.py:linear", "--noise", "0.01", "--method", "newton", "--forget", "3")
-    assert "The bound below is of a quadratic loss, and at these weights this loss is nearly one." in " ".join(
+    assert "The bound is of a quadratic loss, and at these weights this loss is nearly one." in " ".join(
         done.out.splitlines()
     )
     assert "bound     0 nats that the weights may still tell\n" in done.out

@@ -56,7 +56,7 @@ def layers_of(task: Task, layers: str | Sequence[str], x: Any) -> list[Layer]:
     Raises:
         ConfigError: A path names no module, or one that doesn't run once and return one floating tensor [N, ...].
     """
-    paths = [layers] if isinstance(layers, str) else list(layers) if isinstance(layers, (list, tuple)) else [layers]
+    paths: list[Any] = list(layers) if isinstance(layers, (list, tuple)) else [layers]
     if not all(isinstance(path, str) for path in paths):
         got = ", ".join(sorted({type(path).__name__ for path in paths}))
         raise ConfigError(f'{WHERE}: layers must be paths of modules; got {got}. Pass such as ["0", "head"].')

@@ -20,8 +20,8 @@ class TangentInformation:
     """What a layer's noisy output tells of a change of the input along one direction nu."""
 
     index: Tensor
-    """I nu^T F nu / (|nu|^2 tr F), float64 [N]: 0 invariant, 1 no preference, at most I; NaN where it is undefined, since
-    the layer tells nothing of the input at all (F is zero, as of dead units), or nu is zero."""
+    """I nu^T F nu / (|nu|^2 tr F), float64 [N]: 0 invariant, 1 no preference, at most I; NaN where it is undefined,
+    since the layer tells nothing of the input at all (F is zero, as of dead units), or nu is zero."""
     I_tau: Tensor
     """1/2 log(1 + tau^2 nu^T F nu), float64 [N], nats: of a change by a normal multiple of deviation tau of nu."""
 

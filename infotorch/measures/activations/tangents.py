@@ -86,8 +86,8 @@ def tangents_of(
         elif isinstance(tangent, Tensor):
             if not tangent.dim() or (total is not None and len(tangent) != total):
                 raise ShapeError(
-                    f"{where} must have the inputs' shape {[total or len(x), *x.shape[1:]]}; got {list(tangent.shape)}. Give one "
-                    "tangent a sample."
+                    f"{where} must have the inputs' shape {[total or len(x), *x.shape[1:]]}; got "
+                    f"{list(tangent.shape)}. Give one tangent a sample."
                 )
             value = select(tangent, samples)
         elif callable(tangent):

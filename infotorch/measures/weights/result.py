@@ -20,7 +20,7 @@ __all__ = ["WeightsInformation", "check_beta"]
 
 WHERE = "weights_information"
 FAR = 2.0
-"""How many times the predicted rise the measured one may be, or the other way round, where the model is said to hold."""
+"""How many times the predicted rise the measured one may be, or the other way round, where the model holds."""
 
 
 def check_beta(beta: object) -> float:
@@ -217,8 +217,8 @@ class WeightsInformation:
             form: ``"catoni"``, ``"mcallester"`` or ``"seeger"``.
 
         Raises:
-            ConfigError: There is no measured risk, n is not N, the KL is estimated by probes, or the prior's variance was read off
-                the data.
+            ConfigError: There is no measured risk, n is not N, the KL is estimated by probes, or the prior's variance
+                was read off the data.
         """
         if risk is None:
             raise ConfigError(
@@ -227,9 +227,8 @@ class WeightsInformation:
             )
         if n is not None and plain_number(n) != self.N:
             raise ConfigError(
-                f"{WHERE}: n of pac_bayes must be the {self.N} samples that this result is of; got {n!r}. Leave n out; a "
-                "risk measured on other samples goes to infotorch.pac_bayes(risk, result.nats + result.union_cost, n, "
-                "delta)."
+                f"{WHERE}: n of pac_bayes must be the {self.N} samples that this result is of; got {n!r}. Leave n out; "
+                "a risk measured on others goes to infotorch.pac_bayes(risk, result.nats + result.union_cost, n, delta)."
             )
         if self.stderr is not None:
             raise ConfigError(

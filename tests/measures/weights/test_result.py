@@ -3,12 +3,13 @@
 import dataclasses
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import infotorch
-from infotorch import ConfigError, NumericsError, Task, weights_information
+from infotorch import ConfigError, NumericsError, ShapeError, Task, weights_information
 from tests.measures.weights.truths import fisher_rows, net
 
 
@@ -71,17 +72,55 @@ def test_lagrangian_and_evidence(rng):
 def test_a_bound_takes_the_measured_risk_and_this_kl(rng):
     task, data = net(rng)
     got = weights_information(task, data, prior_var="grid")
-    bound = got.pac_bayes(0.2, 50, 0.1, "seeger")
-    assert bound.value == infotorch.pac_bayes(0.2, got.nats + got.union_cost, 50, 0.1, form="seeger").value
+    bound = got.pac_bayes(0.2, got.N, 0.1, "seeger")
+    assert bound.value == infotorch.pac_bayes(0.2, got.nats + got.union_cost, got.N, 0.1, form="seeger").value
     assert got.pac_bayes(0.2).value == infotorch.pac_bayes(0.2, got.nats + got.union_cost, got.N, 0.05).value
+
+
+@pytest.mark.parametrize("n", [1, 10**6, 0, "9", 12.5])
+def test_a_bound_is_of_the_samples_that_were_weighed(n, rng):
+    task, data = net(rng)
+    got = weights_information(task, data)
+    words = f"n of pac_bayes must be the {got.N} samples that this result is of; got {n!r}. Leave n out"
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        got.pac_bayes(0.2, n)
+
+
+@pytest.mark.parametrize("as_given", [np.float32, torch.tensor, np.asarray])
+def test_numbers_of_numpy_and_torch_are_numbers(as_given, rng):
+    task, data = net(rng)
+    one = weights_information(task, data, beta=0.5, prior_var=0.25, draws=0)
+    same = weights_information(task, data, beta=as_given(0.5), prior_var=as_given(0.25), draws=0)
+    assert same.nats == one.nats and type(same.prior_var) is float
+    by_layer = weights_information(task, data, beta=0.5, prior_var={"": as_given(0.25)}, draws=0)
+    assert by_layer.nats == pytest.approx(one.nats, rel=1e-12)
+    assert one.lagrangian(as_given(2.0)) == one.lagrangian(2.0)
+
+
+def test_wrong_types_are_told(rng):
+    task, data = net(rng)
+    found = weights_information(task, data, draws=0)
+    for call, words in (
+        (lambda: weights_information(task, data, seed=None), "seed must be a whole number below 2**64; got None"),
+        (lambda: weights_information(task, data, seed=1.5), "seed must be a whole number below 2**64; got 1.5"),
+        (lambda: found.curve(0.5), "betas must be a list of numbers; got 0.5. Pass [0.5] for one"),
+        (lambda: found.lagrangian(None), "loss must be a number; got NoneType"),
+        (lambda: found.pac_bayes("a"), "risk must be a number; got str 'a'"),
+        (lambda: found.pac_bayes(0.1, delta=[0.1]), "delta must be a number; got list"),
+        (lambda: found.posterior().sample(1, seed="a"), "posterior.sample: seed must be a whole number"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            call()
+    with pytest.raises(ShapeError, match=r"posterior\.times: V must be a tensor; got list"):
+        found.posterior().times([1.0])
 
 
 def test_a_bound_is_refused_without_a_measured_risk_or_a_prior_of_its_own(rng):
     task, data = net(rng)
     with pytest.raises(ConfigError, match="pac_bayes must have the measured risk of the drawn weights; got none"):
-        weights_information(task, data).pac_bayes(None, 9, 0.05, "catoni")
+        weights_information(task, data).pac_bayes(None, None, 0.05, "catoni")
     with pytest.raises(ConfigError, match='prior of a bound must be fixed before the data; got prior_var="evidence"'):
-        weights_information(task, data, prior_var="evidence").pac_bayes(0.5, 9, 0.05, "catoni")
+        weights_information(task, data, prior_var="evidence").pac_bayes(0.5, None, 0.05, "catoni")
 
 
 @pytest.mark.parametrize("beta", [0.0, -1.0, float("inf"), float("nan"), True, "1"])

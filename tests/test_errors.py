@@ -41,6 +41,6 @@ def test_what_is_no_number_is_refused(value):
 
 @pytest.mark.parametrize("seed", [None, "1", 1.0, True, 2**64, [1], torch.ones(2)])
 def test_a_seed_is_a_whole_number(seed):
-    with pytest.raises(ConfigError, match="^info: seed must be a whole number below 2"):
+    with pytest.raises(ConfigError, match=r"^info: seed must be a whole number below 2"):
         check_seed("info", seed)
     assert check_seed("info", np.int64(3)) == check_seed("info", torch.tensor(3)) == 3

@@ -228,7 +228,7 @@ class WeightsInformation:
         if n is not None and plain_number(n) != self.N:
             raise ConfigError(
                 f"{WHERE}: n of pac_bayes must be the {self.N} samples that this result is of; got {n!r}. Leave n out; "
-                "a risk measured on others goes to infotorch.pac_bayes(risk, result.nats + result.union_cost, n, delta)."
+                "a risk of others goes to infotorch.pac_bayes(risk, result.nats + result.union_cost, n, delta)."
             )
         if self.stderr is not None:
             raise ConfigError(

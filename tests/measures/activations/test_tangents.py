@@ -83,9 +83,7 @@ def test_a_list_of_words_names_each_by_itself():
     assert named(["rotation", "shift"]) == named(("rotation", "shift")) == {"rotation": "rotation", "shift": "shift"}
     assert named(None) == {} == named({})
     for wrong in ("rotation", torch.ones(2), 3, [torch.ones(2)], [1]):
-        with pytest.raises(
-            ConfigError, match="tangents must be a dict of tangents by name, or a list of 'rotation', 's"
-        ):
+        with pytest.raises(ConfigError, match="tangents must be a dict of tangents by name, or a list of"):
             named(wrong)
 
 

@@ -81,8 +81,9 @@ def log_variances(model: nn.Module, probe_layers: str | Sequence[str]) -> dict[s
 
 
 def by_output(values: Tensor, module: nn.Module) -> Tensor:
-    """What a layer's weight has for entries, the output channels first, [O, ...]: a transposed convolution's, [I, O / G,
-    ...] over G groups, are turned; those of one number a channel are as they are.
+    """Entries of a layer's weight with the output channels first, [O, ...]; one number a channel is as it is.
+
+    Those of a transposed convolution come as [I, O / G, ...] for G groups.
     """
     if not isinstance(module, nn.modules.conv._ConvTransposeNd) or values.dim() < 3:
         return values

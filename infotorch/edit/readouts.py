@@ -11,6 +11,7 @@ from infotorch.edit.passes import check_disjoint, parts_of
 from infotorch.edit.weights import Weights, check_task, own_weights, with_weights
 from infotorch.errors import ConfigError, check_number
 from infotorch.measures.detection import detection
+from infotorch.table import Kind
 from infotorch.task import LOSSES, Task
 
 __all__ = ["Readouts", "readouts"]
@@ -38,6 +39,11 @@ class Readouts:
     """Chance that a sample to forget has a lower loss than a test sample, ties counting half: 0.5 tells nothing."""
     relearn_steps: float | None
     """Steps of training on the samples to forget until their mean loss is at most ``relearn_to``; inf: not reached."""
+
+    @property
+    def kind(self) -> Kind:
+        """``diagnostic``: what these attackers see; another may see more."""
+        return "diagnostic"
 
 
 def readouts(

@@ -15,6 +15,7 @@ from infotorch.capture.run import Fallback
 from infotorch.edit.passes import parts_of
 from infotorch.edit.weights import check_task
 from infotorch.errors import ConfigError, check_number
+from infotorch.table import Kind
 from infotorch.task import Task
 
 __all__ = ["Sensitivity", "sensitivity"]
@@ -23,7 +24,7 @@ Found = tuple[str, Tensor, Tensor | None]
 """Layer; squared norms [N] or [N, K] of its gradients; those of the gradients at its outputs, where it is a matrix."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Sensitivity:
     """By layer, which is the path of a module. Norms are not squared; everything is float64 on the CPU."""
 
@@ -40,6 +41,18 @@ class Sensitivity:
     threshold: Tensor
     """Quantiles of ``norm``, [Q]."""
     quantiles: tuple[float, ...]
+
+    @property
+    def kind(self) -> Kind:
+        """``diagnostic``: it says what samples do to gradients at these weights."""
+        return "diagnostic"
+
+    def __repr__(self) -> str:
+        at = ", ".join(f"{100 * q:g} %" for q in self.quantiles)
+        whole = _listed(self.threshold)
+        lines = [f"sensitivity over N = {len(self.norm)} ({self.kind}): norms of gradients at {at}, trace of F"]
+        lines += [f"  {path or '(model)'}: {_listed(self.thresholds[path])}; {t:.4g}" for path, t in self.trace.items()]
+        return "\n".join([*lines, f"  all: {whole}; {sum(self.trace.values()):.4g}"])
 
 
 @torch.no_grad()
@@ -111,6 +124,10 @@ def sensitivity(
         threshold=norm.quantile(at),
         quantiles=tuple(quantiles),
     )
+
+
+def _listed(values: Tensor) -> str:
+    return ", ".join(f"{value:.3g}" for value in values.tolist())
 
 
 def _layer(name: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from infotorch.errors import ConfigError, ShapeError
 from infotorch.measures.kernel_input import Array
+from infotorch.table import Kind
 
 __all__ = ["ShannonInformation", "shannon_information"]
 
@@ -25,6 +26,11 @@ class ShannonInformation:
     """I(w; D), the mean divergence of the posteriors from their own mean."""
     mean_kl: float
     """The mean divergence from the prior: I(w; D) plus that of the posteriors' mean from the prior."""
+
+    @property
+    def kind(self) -> Kind:
+        """``estimate``: exact for these tables; ``mean_kl`` bounds ``information`` from above."""
+        return "estimate"
 
 
 @torch.no_grad()

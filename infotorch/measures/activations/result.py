@@ -15,7 +15,7 @@ __all__ = ["ActivationsInformation", "LayerInformation", "TangentInformation"]
 WHERE = "activations_information"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TangentInformation:
     """What a layer's noisy output tells of a change of the input along one direction nu."""
 
@@ -24,6 +24,10 @@ class TangentInformation:
     since the layer tells nothing of the input at all (F is zero, as of dead units), or nu is zero."""
     I_tau: Tensor
     """1/2 log(1 + tau^2 nu^T F nu), float64 [N], nats: of a change by a normal multiple of deviation tau of nu."""
+
+    def __repr__(self) -> str:
+        index = "none" if self.mean_index is None else f"{self.mean_index:.3g}"
+        return f"TangentInformation(N = {len(self.index)}: mean index {index}, I_tau {_mean(self.I_tau):.4g} nats)"
 
     @property
     def undefined(self) -> int:
@@ -36,7 +40,7 @@ class TangentInformation:
         return None if self.undefined == len(self.index) else float(self.index.nanmean())
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LayerInformation:
     """What a layer's noisy output z tells of its input x, of every sample."""
 
@@ -61,6 +65,13 @@ class LayerInformation:
     """Which of z were read, increasing; None for all."""
     tangents: Mapping[str, TangentInformation] = field(default_factory=dict)
     """By name."""
+
+    def __repr__(self) -> str:
+        means = f"I_tau {_mean(self.I_tau):.4g} nats, trace {_mean(self.trace):.4g}, rank {_mean(self.rank):.4g}"
+        return (
+            f"LayerInformation(N = {len(self.trace)}, {self.read}/{self.width} outputs read; means: {means}, dropped "
+            f"{_mean(self.dropped):.4g})"
+        )
 
     @property
     def read(self) -> int:

@@ -110,7 +110,7 @@ class Dual(Family):
         return LowRankPosterior(rows=self.rows, root=self.problem.relative.sqrt(), factor=self.factor(s), s=s, **around)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LowRankPosterior(Posterior):
     r"""The prior less what the rows tell, :math:`\Sigma = D [I - s G^\top (I + s G G^\top)^{-1} G] D`.
 

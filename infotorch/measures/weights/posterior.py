@@ -16,7 +16,7 @@ from infotorch.linalg.eigen import Eigen
 __all__ = ["BlockPosterior", "DiagonalPosterior", "KfacPosterior", "Posterior", "deviation"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Posterior(ABC):
     r"""N(mean, Sigma) with :math:`\Sigma = D (I + s H)^{-1} D`, H the curvature relative to the prior of variance D^2.
 
@@ -33,6 +33,9 @@ class Posterior(ABC):
     @property
     def P(self) -> int:
         return len(self.mean)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.P:,} weights of {len(self.shapes)} parameters)"
 
     def times(self, V: Tensor) -> Tensor:
         """Sigma V for V [P, J], or [P]; float64 of V's shape.
@@ -88,7 +91,7 @@ class Posterior(ABC):
         """[P, K], columns of N(0, (I + s H)^-1)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class DiagonalPosterior(Posterior):
     """Independent weights."""
 
@@ -102,7 +105,7 @@ class DiagonalPosterior(Posterior):
         return self._normal(self.P, K, generator) / self.precision.sqrt()[:, None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BlockPosterior(Posterior):
     """Independent blocks of weights, each with its full covariance; one block for all is the dense form."""
 
@@ -125,7 +128,7 @@ class BlockPosterior(Posterior):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class KfacPosterior(Posterior):
     """Independent layers with Kronecker-factored covariances, and the diagonal of what has no factors."""
 

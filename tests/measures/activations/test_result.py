@@ -65,3 +65,9 @@ def test_shannon_form_of_a_singular_layer_is_refused():
     layer = activations_information(Task(model, loss="mse"), x, layers="", posterior=torch.ones(4), tau=1.0)[""]
     with pytest.raises(ConfigError, match="needs F of full rank at every sample; got a singular one at sample 0"):
         layer.shannon(0.0)
+
+
+def test_a_layer_prints_in_a_line(rng):
+    head = found(rng)["head"]
+    assert repr(head).startswith("LayerInformation(N = 5, 2/2 outputs read; means: I_tau ") and len(repr(head)) < 150
+    assert repr(head.tangents["x"]).startswith("TangentInformation(N = 5: mean index ")

@@ -32,11 +32,10 @@ def command(
             f"report: a run must be what others stand beside; got {run}, which infotorch sweep or embed wrote. Call it "
             "alone: its page is its own."
         )
-    opened = None if again else store.open(folder)
     named = folder if folder.name not in ("", "..") else folder.resolve()
     file = pathlib.Path(html) if html is not None else named.with_name(f"{named.name}.html")
     if again is None:
-        written = report.build(opened, file, beside=beside or ())
+        written = report.build(store.open(folder), file, beside=beside or ())
     else:  # its page is in the folder, where the command that made it says
         written = again(None if html is None else file)
     if terminal.json:

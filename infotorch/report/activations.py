@@ -131,8 +131,9 @@ def _ranges(rows: list[dict[str, Any]]) -> Any:
 def _dots(rows: list[dict[str, Any]], order: list[str]) -> Any:
     alt = require("report", "altair", "report")
     named = list({row["line"]: row for row in reversed(rows) if row["x"] is not None}.values())  # where each begins
-    for row in named:
-        row["name"] = row["line"]
+    named.sort(key=lambda row: row["x"])
+    for place, row in enumerate(named):  # names of points that are near each other go to both sides
+        row["name"], row["side"] = row["line"], "right" if 2 * place + 1 < len(named) else "left"
     for row in rows:
         row["place"] = order.index(row["row"])
     high = max(1.0, *(row["x"] for row in rows if row["x"] is not None))
@@ -150,6 +151,11 @@ def _dots(rows: list[dict[str, Any]], order: list[str]) -> Any:
             x=x, stroke=alt.Stroke("color:N", scale=None), detail="line:N", order=alt.Order("place:Q")
         ),
         base.mark_point(filled=True, opacity=1, size=60).encode(x=x, fill=alt.Fill("color:N", scale=None)),
-        base.transform_filter("isValid(datum.name)").mark_text(dy=-12, fill="var(--ink)").encode(x=x, text="name:N"),
+        *(
+            base.transform_filter(f"datum.side == '{side}'")
+            .mark_text(dy=-12, align=side, fill="var(--ink)")
+            .encode(x=x, text="name:N")
+            for side in ("right", "left")
+        ),
     ]
     return alt.layer(*layers).properties(width="container", height=max(110, 48 * len(order)))

@@ -262,17 +262,6 @@ def test_a_constant_layer_tells_nothing(rng):
     assert found.tangents["v"].mean_index is None and found.tangents["v"].undefined == 5
 
 
-def test_a_change_of_nothing_has_no_index(rng):
-    x = torch.randn(5, 4, dtype=torch.float64, generator=rng)
-    along = torch.ones_like(x)
-    along[2] = 0
-    task = Task(mlp())
-    found = activations_information(task, x, layers="2", posterior=torch.ones(51), tau=0.2, tangents={"v": along})["2"]
-    v = found.tangents["v"]
-    assert v.index.isnan().tolist() == [False, False, True, False, False] and v.undefined == 1
-    assert v.mean_index == pytest.approx(float(v.index[[0, 1, 3, 4]].mean()))
-
-
 def test_rows_are_drawn_once_and_their_share_is_told(rng):
     model = mlp()
     x = torch.randn(5, 4, dtype=torch.float64, generator=rng)

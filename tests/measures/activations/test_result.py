@@ -71,3 +71,11 @@ def test_a_layer_prints_in_a_line(rng):
     head = found(rng)["head"]
     assert repr(head).startswith("LayerInformation(N = 5, 2/2 outputs read; means: I_tau ") and len(repr(head)) < 150
     assert repr(head.tangents["x"]).startswith("TangentInformation(N = 5: mean index ")
+
+
+def test_a_change_of_nothing_has_no_index(rng):
+    along = torch.ones(5, 3).double()
+    along[2] = 0
+    v = found(rng, tangents={"v": along})["head"].tangents["v"]
+    assert v.index.isnan().tolist() == [False, False, True, False, False] and v.undefined == 1
+    assert v.mean_index == pytest.approx(float(v.index[[0, 1, 3, 4]].mean()))

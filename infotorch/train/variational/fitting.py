@@ -139,7 +139,7 @@ def fit_variational(
     x, y = _pair(task, "data", data)
     test = None if test_data is None else _pair(task, "test_data", test_data)
     for name, (inputs, labels) in (("data", (x, y)), *([] if test is None else [("test_data", test)])):
-        _check_fits(task, name, inputs[:1], labels[:1])
+        _check_fits(task, name, inputs[:2], labels[:2])
     N = len(y)
     training = _Training(
         model=model, task=task, x=x, y=y, beta=float(beta), steps=steps, batch=min(batch_size or N, N), lr=lr,
@@ -304,12 +304,12 @@ def _pair(task: Task, name: str, data: Any) -> tuple[Tensor, Tensor]:
 
 
 def _check_fits(task: Task, name: str, x: Tensor, y: Tensor) -> None:
-    """One sample through the network, which may have been made for inputs of another shape or dtype."""
+    """Two samples through the network, which may have been made for inputs of another shape or dtype."""
     modes = [(module, module.training) for module in task.model.modules()]
     task.model.eval()
     try:
         with torch.no_grad():
-            task.losses(task.outputs(x), y)
+            task.losses(_rows(task.model(x)), y)
     except (RuntimeError, TypeError) as error:
         if isinstance(error, InfotorchError):
             raise

@@ -8,6 +8,7 @@ import importlib
 import math
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 
 class InfotorchError(Exception):
@@ -103,3 +104,33 @@ def check_limit(where: str, memory_limit: object) -> None:
             f"{where}: memory_limit must be a whole number of bytes above 0; got {memory_limit!r}. "
             "Pass an int, as 2**30 for 1 GiB."
         )
+
+
+def plain_number(value: Any) -> Any:
+    """What a tensor or an array without axes holds; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def check_number(where: str, what: str, value: object, todo: str) -> float:
+    """The number, of Python, NumPy or a tensor without axes; its range is the caller's to check.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    number = plain_number(value)
+    if not isinstance(number, (int, float)) or isinstance(number, bool):
+        got = f"{type(value).__name__} {str(value)[:30]!r}" if isinstance(value, str) else type(value).__name__
+        raise ConfigError(f"{where}: {what} must be a number; got {got}. {todo}")
+    return number
+
+
+def check_seed(where: str, seed: object) -> int:
+    """The seed, a whole number of at most 64 bits.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    number = plain_number(seed)
+    if not isinstance(number, int) or isinstance(number, bool) or not -(2**63) <= number < 2**64:
+        raise ConfigError(f"{where}: seed must be a whole number below 2**64; got {seed!r}. Pass an int, such as 0.")
+    return number

@@ -1,8 +1,10 @@
 """The two refusals that every room words alike."""
 
+import numpy as np
 import pytest
+import torch
 
-from infotorch.errors import ConfigError, MissingExtraError, require, unknown
+from infotorch.errors import ConfigError, MissingExtraError, check_number, check_seed, require, unknown
 
 
 @pytest.mark.parametrize(
@@ -23,3 +25,22 @@ def test_unknown_names_the_nearest(got, todo):
 def test_a_missing_extra_says_what_to_run():
     with pytest.raises(MissingExtraError, match=r'report: needs no_such; .*Run: pip install "infotorch\[report\]"'):
         require("report", "no_such", "report")
+
+
+@pytest.mark.parametrize("value", [2, 2.0, np.float32(2), np.float64(2), torch.tensor(2.0), np.asarray(2)])
+def test_numbers_may_come_from_numpy_and_torch(value):
+    found = check_number("scrub", "noise", value, "Pass one.")
+    assert found == 2 and type(found) in (int, float)
+
+
+@pytest.mark.parametrize("value", [None, "2", [2.0], (), True, torch.ones(1), np.ones(2), object(), 1j])
+def test_what_is_no_number_is_refused(value):
+    with pytest.raises(ConfigError, match=rf"^scrub: noise must be a number; got {type(value).__name__}.* Pass one\.$"):
+        check_number("scrub", "noise", value, "Pass one.")
+
+
+@pytest.mark.parametrize("seed", [None, "1", 1.0, True, 2**64, [1], torch.ones(2)])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(ConfigError, match=r"^info: seed must be a whole number below 2"):
+        check_seed("info", seed)
+    assert check_seed("info", np.int64(3)) == check_seed("info", torch.tensor(3)) == 3

@@ -33,7 +33,7 @@ class Route(Protocol):
     """A way to add one layer to the matrix."""
 
     def add(self, K: Tensor, rows: Sequence[LayerPair], cols: Sequence[LayerPair], symmetric: bool) -> None:
-        """Add to K [n, C, m, C], in its lower triangle of tiles where ``symmetric``."""
+        """Add to K [n, C, m, C'], in its lower triangle of tiles where ``symmetric``."""
 
     def work(self, pair: LayerPair, num_rows: int, num_cols: int, batch: int) -> int:
         """Bytes beside the pairs and the matrix, for so many samples of either side; ``pair`` is of one sample."""
@@ -107,14 +107,14 @@ class Formed:
         """Output features of a group that are formed at once."""
 
     def add(self, K: Tensor, rows: Sequence[LayerPair], cols: Sequence[LayerPair], symmetric: bool) -> None:
-        n_total, C, m_total, _ = K.shape
-        matrix = K.view(n_total * C, m_total * C)
+        n_total, C, m_total, C2 = K.shape
+        matrix = K.view(n_total * C, m_total * C2)
         for start in range(0, rows[0].O, self.step):
             part = slice(start, start + self.step)
             G = [self._rows(block, part) for block in rows]
             G2 = G if rows is cols else [self._rows(block, part) for block in cols]
             for i, j, n, m in tiles(rows, cols, symmetric):
-                tile = matrix[n.start * C : n.stop * C, m.start * C : m.stop * C]
+                tile = matrix[n.start * C : n.stop * C, m.start * C2 : m.stop * C2]
                 if symmetric and i == j:
                     _add_lower(tile, _square(G[i]))
                 else:

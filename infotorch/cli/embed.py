@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -12,17 +11,16 @@ from infotorch import pipeline
 from infotorch.cli.failures import Usage
 from infotorch.cli.flags import whole
 from infotorch.cli.load import load
+from infotorch.cli.pages import DISTANCES, distances_page, short
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number, plain
 from infotorch.errors import ConfigError
 from infotorch.measures import Embedding, task_distance
-from infotorch.report.distances import Tree, distances, tree
-from infotorch.report.standalone import write_figures
+from infotorch.report.distances import Tree, tree
 from infotorch.store.files import write_bytes
 
 WIDTH, CELL, NAME = 80, 7, 16
 """Columns of the screen, of a distance, and that a task's name has at least."""
-DISTANCES = "distances"
 TASK_HELP = (
     "package.module:callable or path/to/file.py:callable, one for each task. The callable returns (task, data), the "
     "task with one probe and a head of its own, trained."
@@ -73,7 +71,7 @@ def command(
                        for a in found.values()])  # fmt: skip
     shape = tree(values) if len(tasks) > 1 else None
     if out is not None and shape is not None:
-        keep(pathlib.Path(out), tasks, names, values, kind, shape)
+        keep(pathlib.Path(out), tasks, values, kind, shape)
     if terminal.json:
         terminal.result({
             "tasks": tasks, "names": names, "kind": kind, "probe_layers": layers, "read": list(there),
@@ -97,27 +95,15 @@ def loaded(spec: str) -> tuple[Any, Any]:
     return found.task, found.data
 
 
-def short(tasks: Sequence[str]) -> list[str]:
-    """The names of the functions, where they tell the tasks apart."""
-    names = [spec.rpartition(":")[2] for spec in tasks]
-    return names if len(set(names)) == len(names) else list(tasks)
-
-
 def merges(shape: Tree) -> list[dict[str, Any]]:
     return [{"distance": height, "left": list(left), "right": list(right)} for height, left, right in shape.merges]
 
 
-def keep(folder: pathlib.Path, tasks: list[str], names: list[str], values: np.ndarray, kind: str, shape: Tree) -> None:
-    title = f"Distances of {len(tasks)} tasks ({kind})"
-    caption = (
-        "Rows and columns are in the order of the tree, which joins tasks at their mean distance. It tells which tasks "
-        "need the same filters of this probe, not how well one learns from another."
-    )
-    figure = distances(names, values, title="Distances", caption=caption)
-    write_figures(title, [figure], folder / f"{DISTANCES}.html")
+def keep(folder: pathlib.Path, tasks: list[str], values: np.ndarray, kind: str, shape: Tree) -> None:
     entries = {
         "kind": kind, "tasks": tasks, "distances": values.tolist(), "order": list(shape.order), "merges": merges(shape),
     }  # fmt: skip
+    distances_page(entries, folder / f"{DISTANCES}.html")
     write_bytes(folder / f"{DISTANCES}.json", json.dumps(entries).encode())
 
 

@@ -150,7 +150,8 @@ def show(terminal: Terminal, notes: Mapping[str, Any], out: str | None) -> None:
         return
     N = found["num_samples"]
     error = "" if found["stderr"] is None else f" ± {found['stderr']:.2g}"
-    measured = "" if found["measured_rise"] is None else f", measured {found['measured_rise'] / N:.4g}"
+    spread = "" if not found["measured_rise_stderr"] else f" ± {found['measured_rise_stderr'] / N:.2g}"
+    measured = "" if found["measured_rise"] is None else f", measured {found['measured_rise'] / N:.4g}{spread}"
     unmeasured = "; not measured" if found["measured_rise"] is None else ""
     variance = "by layer" if isinstance(found["prior_var"], dict) else f"{found['prior_var']:.4g}"
     terminal.facts([
@@ -158,6 +159,11 @@ def show(terminal: Terminal, notes: Mapping[str, Any], out: str | None) -> None:
                         f"a sample ({found['kind']})"),
         ("directions", f"{found['d_eff']:.4g} held of {found['num_weights']:,}"),
         ("rise", f"predicted {found['predicted_rise'] / N:.4g}{measured} nats a sample{unmeasured}"),
+        *warned(found),
+        ("lagrangian", f"{found['lagrangian']:.5g}: loss {found['loss']:.4g}, rise {found['predicted_rise']:.4g}, "
+                       f"beta times nats {found['beta'] * found['nats']:.4g}, all summed"),
+        *([("union cost", f"{found['union_cost']:.3g} nats more in a bound, for the choice from the grid")]
+          if found["union_cost"] else []),
         ("prior", f"variance {variance} ({found['prior']}), squared distance of the weights {found['dist2']:.4g}"),
         ("estimator", f"{found['estimator']}, curvature {found['curvature']}, labels {found['labels']}, "
                       f"beta {found['beta']:g}"),
@@ -188,17 +194,39 @@ def show(terminal: Terminal, notes: Mapping[str, Any], out: str | None) -> None:
         terminal.facts([("run", out), ("report", f"infotorch report {shlex.quote(out)} --open")])
 
 
+def warned(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Lines of a warning where both rises tell of another loss than a quadratic one."""
+    if found["quadratic_holds"] is not False:
+        return []
+    text = (
+        "the quadratic model does not hold here: the rises differ by more than a factor of two. The nats are no cost "
+        "that this loss would pay; a smaller --beta keeps to where it holds."
+    )
+    first, *rest = textwrap.wrap(text, WIDTH - len("information  "))
+    return [("warning", first), *(("", line) for line in rest)]
+
+
 def show_activations(terminal: Terminal, seen: Mapping[str, Any]) -> None:
     names = list(seen["layers"][0]["tangents"])
     terminal.table(
         ["layer", "information, nats", "rank", "outputs", *(f"index of {name}" for name in names)],
         [[layer["name"], f"{layer['mean']:.4g}", f"{layer['rank']:.1f}", f"{layer['rows']}/{layer['width']}",
-          *(f"{layer['tangents'][name]['index']:.3g}" for name in names)] for layer in seen["layers"]],
+          *(index_of(layer["tangents"][name]) for name in names)] for layer in seen["layers"]],
         right=list(range(1, 4 + len(names))),
     )  # fmt: skip
     noisy = seen["noisy_loss"]
+    dead = [layer["name"] for layer in seen["layers"] if any(layer["tangents"][name]["undefined"] for name in names)]
     told = f"A mean over {seen['num_samples']:,} samples, of a jitter of {seen['tau']:g}; index 0: not seen, 1: as any."
     if noisy is not None:
         told += f" Loss a sample {seen['loss']:.4g}, under the noise {noisy:.4g}."
+    if dead:
+        told += (
+            f" No index: the layer tells nothing of the input, or the change is zero; so at some samples of "
+            f"{', '.join(dead)}, which the mean leaves out."
+        )
     for part in textwrap.wrap(told, WIDTH):
         terminal.say(part)
+
+
+def index_of(along: Mapping[str, Any]) -> str:
+    return "none" if along["index"] is None else f"{along['index']:.3g}"

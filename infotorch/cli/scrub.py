@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import pathlib
+import textwrap
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from infotorch.pipeline.checkpoints import read_state
 from infotorch.train import checkpoint
 
 WHERE = "scrub"
+WIDTH = 80
 FORGET_HELP = (
     "Samples to forget: ids with commas between, or a file of ids, one a line, or an .npy of places; the others are "
     "retained."
@@ -108,7 +110,9 @@ def command(
     if terminal.json:
         terminal.result({
             "out": out, "method": method, "structure": structure, "noise": noise, "bound": scrubbed.bound,
-            "residual": scrubbed.residual, "num_forgotten": int(gone.sum()), "num_retained": int((~gone).sum()),
+            "residual": scrubbed.residual, "quadratic_error": scrubbed.quadratic_error, "holds": scrubbed.holds,
+            "kind": scrubbed.kind, "num_weights": len(scrubbed.weights), "num_frozen": scrubbed.frozen,
+            "num_forgotten": int(gone.sum()), "num_retained": int((~gone).sum()),
             "before": dataclasses.asdict(before), "after": dataclasses.asdict(after),
         })  # fmt: skip
     else:
@@ -158,11 +162,36 @@ def show(
     ]
     terminal.table(["", "before", "after"], rows, right=[1, 2])
     terminal.say()
+    for part in textwrap.wrap(told(scrubbed), WIDTH):
+        terminal.say(part)
+    terminal.say()
+    bound = f"{number(scrubbed.bound)} nats"
+    held = f"{bound} that the weights may still tell" if scrubbed.holds else f"none that holds; {bound} by the formula"
     terminal.facts([
-        ("bound", f"{number(scrubbed.bound)} nats that the weights may still tell, if the loss is quadratic"),
-        ("residual", f"{number(scrubbed.residual)} nats, the same at the weights found: 0 if it is"),
+        ("bound", held),
+        ("left out", f"{number(scrubbed.quadratic_error)} nats, by the next step: 0 for a quadratic loss"),
+        ("edited", f"{len(scrubbed.weights):,} weights"),
+        *([("frozen", f"{scrubbed.frozen:,} weights, as they were: no bound is of them")] if scrubbed.frozen else []),
         ("weights", "not kept. Add --out FILE.pt" if out is None else out),
     ])  # fmt: skip
+
+
+def told(scrubbed: edit.Scrubbed) -> str:
+    """What may be concluded, before any bound."""
+    if not bool(scrubbed.cov.any()):
+        return "The table is measured. There is no bound on what others may read out: without noise nothing hides it."
+    if scrubbed.holds:
+        said = "The table is measured. The bound is of a quadratic loss, and at these weights this loss is nearly one."
+    else:
+        said = (
+            "The table is measured, and all that holds here: it says what these attackers see. The bound assumes a "
+            "loss that is quadratic in the weights. This one is not, or --damping shortens the step: past the weights "
+            f"for which the bound is made, the next step is {number(scrubbed.quadratic_error)} nats long. Do not quote "
+            "it."
+        )
+    return said if not scrubbed.frozen else (
+        f"{said} Frozen weights, and the statistics of normalization layers, may tell of the samples as before."
+    )  # fmt: skip
 
 
 def text_of(name: str, value: float | None) -> str:

@@ -14,6 +14,7 @@ from infotorch.cli.chart import drawn
 from infotorch.cli.failures import Usage
 from infotorch.cli.flags import whole
 from infotorch.cli.load import called, function_of, load
+from infotorch.cli.pages import TRANSITION
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number
 from infotorch.errors import ConfigError
@@ -21,7 +22,6 @@ from infotorch.report.sweep import transition
 
 WHERE = "sweep beta"
 WIDTH = 79
-CHART = "transition.html"
 TASK_HELP = (
     "package.module:callable or path/to/file.py:callable. The callable returns a Task, (task, loader) or "
     "(task, loader, test_loader)."
@@ -151,7 +151,7 @@ def show(terminal: Terminal, sweep: pipeline.Sweep, out: str) -> None:
             low = "3/4" if sweep.num_classes == 2 else "2/C"
             facts.append((f"{100 * level:g} % random", f"training accuracy below {low} {text}"))
     rows_of_all = [row.as_dict() for row in sweep.rows]
-    path = pathlib.Path(out) / CHART
+    path = pathlib.Path(out) / TRANSITION
     chart = drawn("Information in the weights against the price of a nat", lambda: transition(rows_of_all), path)
     terminal.facts([*facts, ("cells", out), ("chart", chart)])
 

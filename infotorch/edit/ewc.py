@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.blocks import Diagonal
-from infotorch.errors import ConfigError, NumericsError, ShapeError
+from infotorch.errors import ConfigError, NumericsError, ShapeError, check_number
 
 __all__ = ["ewc"]
 
@@ -40,6 +40,7 @@ def ewc(weights: Vectors | nn.Module, anchor: Vectors, fisher: Vectors | Diagona
         >>> ewc(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 2.0]), torch.tensor([3.0, 5.0]), 2.0)
         tensor(3.)
     """
+    strength = check_number("ewc", "strength", strength, "Pass lambda of the penalty.")
     if not 0 <= strength < math.inf:
         raise ConfigError(f"ewc: strength must be finite and at least 0; got {strength}. Pass lambda of the penalty.")
     if isinstance(weights, nn.Module):

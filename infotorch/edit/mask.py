@@ -40,8 +40,9 @@ def mask(
         {'w': tensor([False,  True, False, False])}
     """
     parts = scores.values if isinstance(scores, Diagonal) else scores
-    if not isinstance(parts, Mapping) or not parts:
-        got = type(scores).__name__ if parts else "an empty one"
+    tensors = isinstance(parts, Mapping) and all(isinstance(part, Tensor) for part in parts.values())
+    if not tensors or not parts:
+        got = "an empty one" if tensors else type(scores).__name__
         raise ConfigError(f"mask: scores must be a dict of tensors; got {got}. Pass one score an entry of a parameter.")
     for name, part in parts.items():
         if bool(part.isnan().any()):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from infotorch.blocks import Diagonal
 from infotorch.edit.weights import check_finite
-from infotorch.errors import ConfigError, NumericsError, ShapeError
+from infotorch.errors import ConfigError, NumericsError, ShapeError, check_number
 
 __all__ = ["matching", "merge"]
 
@@ -60,10 +60,15 @@ def merge(
         >>> merge([one, two], [{"w": torch.tensor([1.0, 3.0])}, {"w": torch.tensor([1.0, 1.0])}], normalize=False)
         {'w': tensor([2., 1.])}
     """
+    if not isinstance(models, (list, tuple)):
+        raise ConfigError(f"merge: models must be a list; got {type(models).__name__}. Pass [one, other].")
+    floor = check_number("merge", "floor", floor, "Pass the least Fisher of an entry.")
+    if not isinstance(normalize, bool):
+        raise ConfigError(f"merge: normalize must be True or False; got {type(normalize).__name__}. Pass one of them.")
     states = [_state(place, model) for place, model in enumerate(models)]
     if len(states) < 2:
         raise ConfigError(f"merge: there must be at least two models; got {len(states)}. Pass a list of them.")
-    if favor is not None and not 0 <= favor < len(states):
+    if favor is not None and not (type(favor) is int and 0 <= favor < len(states)):
         raise ConfigError(
             f"merge: favor must be a number of a model, 0 to {len(states) - 1}; got {favor}. Count from 0."
         )
@@ -105,6 +110,11 @@ def matching(where: str, option: str, patterns: Sequence[str], names: Iterable[s
     """
     if isinstance(patterns, str):
         raise ConfigError(f"{where}: {option} must be a list of names or globs; got {patterns!r}. Pass [{patterns!r}].")
+    if not isinstance(patterns, (list, tuple, set, frozenset)) or not all(isinstance(one, str) for one in patterns):
+        raise ConfigError(
+            f"{where}: {option} must be a list of names or globs; got {type(patterns).__name__}. Pass such as "
+            '["head.*"].'
+        )
     found: set[str] = set()
     for pattern in patterns:
         hits = [name for name in names if fnmatch.fnmatchcase(name, pattern)]
@@ -139,7 +149,10 @@ def _check_alike(states: Sequence[Mapping[str, Tensor]], names: Iterable[str]) -
 
 
 def _coefficients(given: Sequence[float] | None, M: int) -> list[float]:
-    c = [1 / M] * M if given is None else [float(value) for value in given]
+    if given is not None and (not hasattr(given, "__iter__") or getattr(given, "ndim", 1) != 1):
+        raise ConfigError(f"merge: coefficients must be {M} numbers; got {type(given).__name__}. Pass one a model.")
+    todo = "Pass one a model."
+    c = [1 / M] * M if given is None else [float(check_number("merge", "a coefficient", v, todo)) for v in given]
     if len(c) != M or not all(0 <= value < float("inf") for value in c) or not any(c):
         raise ConfigError(
             f"merge: coefficients must be {M} finite numbers, at least 0 and not all 0; got {c}. Pass one a model."
@@ -160,6 +173,8 @@ def _weights(
     """c_m F_m of every entry to merge, float64, in the order of the models."""
     if fishers is None:
         return {name: [torch.full_like(states[0][name], value, dtype=torch.float64) for value in c] for name in names}
+    if not isinstance(fishers, (list, tuple)):
+        raise ConfigError(f"merge: fishers must be a list; got {type(fishers).__name__}. Pass one a model.")
     if len(fishers) != len(states):
         raise ConfigError(
             f"merge: fishers must be one a model; got {len(fishers)} for {len(states)}. Pass a list of them."

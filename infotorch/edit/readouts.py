@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from infotorch.edit.passes import check_disjoint, parts_of
-from infotorch.edit.weights import Weights, own_weights, with_weights
-from infotorch.errors import ConfigError
+from infotorch.edit.weights import Weights, check_task, own_weights, with_weights
+from infotorch.errors import ConfigError, check_number
 from infotorch.measures.detection import detection
+from infotorch.table import Kind
 from infotorch.task import LOSSES, Task
 
 __all__ = ["Readouts", "readouts"]
@@ -38,6 +39,11 @@ class Readouts:
     """Chance that a sample to forget has a lower loss than a test sample, ties counting half: 0.5 tells nothing."""
     relearn_steps: float | None
     """Steps of training on the samples to forget until their mean loss is at most ``relearn_to``; inf: not reached."""
+
+    @property
+    def kind(self) -> Kind:
+        """``diagnostic``: what these attackers see; another may see more."""
+        return "diagnostic"
 
 
 def readouts(
@@ -79,6 +85,16 @@ def readouts(
         >>> readouts(task, torch.tensor([0.0, 0.0, 1.0, 0.0]), retain=kept, forget=gone).forget_error
         1.0
     """
+    check_task(WHERE, task)
+    if relearn_to is not None:
+        todo = "Pass a number."
+        relearn_to = check_number(WHERE, "relearn_to", relearn_to, todo)
+        relearn_lr = check_number(WHERE, "relearn_lr", relearn_lr, todo)
+        if not isinstance(relearn_limit, int) or isinstance(relearn_limit, bool):
+            raise ConfigError(
+                f"{WHERE}: relearn_limit must be a whole number; got {type(relearn_limit).__name__}. Pass how many "
+                "steps."
+            )
     if relearn_to is not None and not (math.isfinite(relearn_to) and 0 < relearn_lr < math.inf and relearn_limit >= 1):
         raise ConfigError(
             f"{WHERE}: relearn_to must be finite, relearn_lr above 0 and relearn_limit at least 1; got {relearn_to}, "

@@ -12,9 +12,10 @@ from infotorch.capture.run import Fallback
 from infotorch.edit.curvature import Curvature, Full, Structure, curvature, whole_curvature
 from infotorch.edit.passes import check_disjoint, check_one_batch, gradient
 from infotorch.edit.retraining import finite_time_target, ntk_step
-from infotorch.edit.weights import Weights, own_weights, vector_of, with_weights
-from infotorch.errors import ConfigError, NumericsError, unknown
+from infotorch.edit.weights import Weights, check_task, own_weights, vector_of, with_weights
+from infotorch.errors import ConfigError, NumericsError, check_number, check_seed, unknown
 from infotorch.linalg.definite import check_shift
+from infotorch.table import Kind
 from infotorch.task import LOSSES, Task, select
 
 __all__ = ["Scrubbed", "scrub"]
@@ -24,7 +25,7 @@ QUERY_BYTES = 256 * 2**20
 """Of the outputs' Jacobian, float64, that is held at once."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Scrubbed:
     """Scrubbed weights, the noise in them, and how much they may still tell. All float64, [P] in parameter order."""
 
@@ -40,8 +41,34 @@ class Scrubbed:
     """The weights before the noise, [P]."""
     newton: Tensor | None
     """The weights after a Newton step on the retained loss, [P]; None for ``"ntk"`` without noise, which needs none."""
+    quadratic_error: float
+    """What ``bound`` leaves out: the same distance from the Newton step to the next one, by the retained loss's
+    gradient there, in nats; 0 where that loss is quadratic, inf without noise or where there is no finite
+    gradient."""
+    frozen: int
+    """Weights of the model that are not selected: they are as they were, and no bound is of what they tell."""
     method: str
     structure: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether ``bound`` may be read: what it leaves out is at most a tenth of it, or of a nat."""
+        return self.quadratic_error <= max(0.1, 0.1 * self.bound)
+
+    @property
+    def kind(self) -> Kind:
+        """``estimate``, which is a bound for a quadratic loss alone; ``diagnostic`` where it does not hold."""
+        return "estimate" if self.holds else "diagnostic"
+
+    def __repr__(self) -> str:
+        off = f"{self.quadratic_error:.4g} nats left out"
+        told = f"about {self.bound:.4g} nats ({off})" if self.holds else (
+            f"does not hold, for the loss is not quadratic there: {self.bound:.4g} nats, {off}"
+        )  # fmt: skip
+        return (
+            f"Scrubbed({self.method}, {self.structure} curvature, {len(self.weights):,} weights, {self.frozen:,} more "
+            f"frozen; bound {told}; residual {self.residual:.4g} nats; kind {self.kind})"
+        )
 
     def query_bound(self, task: Task, x: Any, *, fallback: Fallback | None = None) -> Tensor:
         r"""What outputs of single queries may still tell, :math:`\frac12 \Delta f^\top(J\Sigma J^\top)^{-1}\Delta f`.
@@ -148,6 +175,14 @@ def scrub(
         >>> scrub(task, (x, y), method="newton", noise=0.0).weights
         tensor([3.], dtype=torch.float64)
     """
+    check_task("scrub", task)
+    todo, seed = "Pass a number.", check_seed("scrub", seed)
+    noise, power, time, damping, ridge = (
+        check_number("scrub", what, value, todo)
+        for what, value in (
+            ("noise", noise), ("power", power), ("time", time), ("damping", damping), ("ridge", ridge),
+        )
+    )  # fmt: skip
     _check_options(task, method, noise, power, structure, time)
     shift = check_shift("scrub", "damping", damping) + check_shift("scrub", "ridge", ridge)
     if forget is None and (method == "ntk" or time < math.inf):
@@ -162,6 +197,7 @@ def scrub(
         check_one_batch("scrub", "retain", retain)
         check_one_batch("scrub", "forget", forget)
     w = own_weights("scrub", task)
+    frozen = sum(p.numel() for p in task.model.parameters()) - len(w)
     start = None if initial is None else vector_of("scrub", "initial", initial, task)
     anchor = torch.zeros_like(w) if start is None else start
     check_disjoint("scrub", task, retain, forget)
@@ -173,8 +209,8 @@ def scrub(
         if noise == 0:
             cov = w.new_zeros((len(w),) * (2 if structure == "full" else 1))
             return Scrubbed(
-                weights=mean, cov=cov, bound=math.inf, residual=math.inf, mean=mean, newton=None, method=method,
-                structure=structure,
+                weights=mean, cov=cov, bound=math.inf, residual=math.inf, mean=mean, newton=None,
+                quadratic_error=math.inf, frozen=frozen, method=method, structure=structure,
             )  # fmt: skip
     H = curvature(task, retain, structure, shift=shift, damping=damping, fallback=fallback)
     newton = w - H.solve(gradient(task, retain) + ridge * (w - anchor))
@@ -193,10 +229,16 @@ def scrub(
         )
     elif method == "newton":
         mean = newton
+
+    def left(at: Tensor) -> float:
+        """The Newton step from there, in nats."""
+        g = gradient(with_weights(task, at), retain) + ridge * (at - anchor)
+        return _divergence(H, H.solve(g), noise, power) if bool(g.isfinite().all()) else math.inf
+
     bound = residual = _divergence(H, mean - newton, noise, power)
+    quadratic_error = left(newton)
     if mean is not w:  # at w the step to the minimum is Newton's
-        g = gradient(with_weights(task, mean), retain) + ridge * (mean - anchor)
-        residual = _divergence(H, H.solve(g), noise, power)
+        residual = quadratic_error if mean is newton else left(mean)
     rng = torch.Generator().manual_seed(seed)
     drawn = torch.randn(len(w), dtype=torch.float64, generator=rng).to(w.device)
     return Scrubbed(
@@ -206,6 +248,8 @@ def scrub(
         residual=residual,
         mean=mean,
         newton=newton,
+        quadratic_error=quadratic_error,
+        frozen=frozen,
         method=method,
         structure=structure,
     )

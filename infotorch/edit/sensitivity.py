@@ -13,7 +13,9 @@ from infotorch.blocks.parts import parts
 from infotorch.capture import LayerPair
 from infotorch.capture.run import Fallback
 from infotorch.edit.passes import parts_of
-from infotorch.errors import ConfigError
+from infotorch.edit.weights import check_task
+from infotorch.errors import ConfigError, check_number
+from infotorch.table import Kind
 from infotorch.task import Task
 
 __all__ = ["Sensitivity", "sensitivity"]
@@ -22,7 +24,7 @@ Found = tuple[str, Tensor, Tensor | None]
 """Layer; squared norms [N] or [N, K] of its gradients; those of the gradients at its outputs, where it is a matrix."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Sensitivity:
     """By layer, which is the path of a module. Norms are not squared; everything is float64 on the CPU."""
 
@@ -39,6 +41,18 @@ class Sensitivity:
     threshold: Tensor
     """Quantiles of ``norm``, [Q]."""
     quantiles: tuple[float, ...]
+
+    @property
+    def kind(self) -> Kind:
+        """``diagnostic``: it says what samples do to gradients at these weights."""
+        return "diagnostic"
+
+    def __repr__(self) -> str:
+        at = ", ".join(f"{100 * q:g} %" for q in self.quantiles)
+        whole = _listed(self.threshold)
+        lines = [f"sensitivity over N = {len(self.norm)} ({self.kind}): norms of gradients at {at}, trace of F"]
+        lines += [f"  {path or '(model)'}: {_listed(self.thresholds[path])}; {t:.4g}" for path, t in self.trace.items()]
+        return "\n".join([*lines, f"  all: {whole}; {sum(self.trace.values()):.4g}"])
 
 
 @torch.no_grad()
@@ -68,8 +82,16 @@ def sensitivity(
         >>> sensitivity(task, (torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1))).trace
         {'': 10.0}
     """
+    check_task("sensitivity", task)
+    if not isinstance(quantiles, (list, tuple)):
+        raise ConfigError(
+            f"sensitivity: quantiles must be a list of numbers; got {type(quantiles).__name__}. Pass such as "
+            "[0.5, 0.9]."
+        )
+    todo = "Pass shares of samples."
+    quantiles = [check_number("sensitivity", "every quantile", q, todo) for q in quantiles]
     if not quantiles or not all(0 <= q <= 1 for q in quantiles):
-        raise ConfigError(f"sensitivity: quantiles must be in [0, 1]; got {list(quantiles)}. Pass shares of samples.")
+        raise ConfigError(f"sensitivity: quantiles must be in [0, 1]; got {quantiles}. {todo}")
     squares: dict[str, list[Tensor]] = {}
     outputs: dict[str, list[Tensor]] = {}
     trace: dict[str, float] = {}
@@ -102,6 +124,10 @@ def sensitivity(
         threshold=norm.quantile(at),
         quantiles=tuple(quantiles),
     )
+
+
+def _listed(values: Tensor) -> str:
+    return ", ".join(f"{value:.3g}" for value in values.tolist())
 
 
 def _layer(name: str) -> str:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.blocks.layout import flattened, split, vectors_of
-from infotorch.errors import NumericsError
+from infotorch.errors import ConfigError, NumericsError
 from infotorch.task import Task
 
-__all__ = ["Weights", "check_finite", "own_weights", "vector_of", "with_weights"]
+__all__ = ["Weights", "check_finite", "check_task", "own_weights", "vector_of", "with_weights"]
 
 Weights = Tensor | Mapping[str, Tensor] | nn.Module
 """A vector [P] in ``named_parameters`` order, a state dict, or a module."""
@@ -35,12 +35,19 @@ def with_weights(task: Task, weights: Weights) -> Task:
         >>> with_weights(task, torch.tensor([1.0, 2.0, 3.0])).outputs(torch.ones(1, 2))
         tensor([[6.]], grad_fn=<AddmmBackward0>)
     """
+    check_task("with_weights", task)
     values = split(vector_of("with_weights", "weights", weights, task), task.shapes)
     moved = replace(task, model=copy.deepcopy(task.model))
     with torch.no_grad():
         for name, parameter in moved.parameters().items():
             parameter.copy_(values[name])
     return moved
+
+
+def check_task(where: str, task: Any) -> None:
+    """Refuse what is no task."""
+    if not isinstance(task, Task):
+        raise ConfigError(f"{where}: task must be a Task; got {type(task).__name__}. Pass Task(model, loss=...).")
 
 
 def own_weights(where: str, task: Task) -> Tensor:

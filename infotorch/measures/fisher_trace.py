@@ -14,6 +14,7 @@ from infotorch.capture import Capture, LayerPair
 from infotorch.capture.run import Fallback
 from infotorch.errors import NumericsError, check_limit
 from infotorch.measures.measure import Progress
+from infotorch.table import Kind
 from infotorch.task import Task
 
 __all__ = ["FisherTraceResult", "fisher_trace"]
@@ -21,7 +22,7 @@ __all__ = ["FisherTraceResult", "fisher_trace"]
 WHERE = "fisher_trace"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FisherTraceResult:
     """Traces in squared units of the loss over squared units of the parameters, summed over samples."""
 
@@ -33,6 +34,16 @@ class FisherTraceResult:
     """Those of each sample's Fisher information, float64 [N], in the data's order, which add up to the total."""
     labels: Labels
     """What labels the gradients are of."""
+
+    @property
+    def kind(self) -> Kind:
+        """``diagnostic``: it falls where outputs saturate, whatever was learnt."""
+        return "diagnostic"
+
+    def __repr__(self) -> str:
+        N = len(self.per_sample)
+        lines = [f"trace of the Fisher information: {self.total:.6g} over N = {N}, labels {self.labels} ({self.kind})"]
+        return "\n".join(lines + [f"  {path or '(model)'} {part:.6g}" for path, part in (self.per_layer or {}).items()])
 
 
 @torch.no_grad()

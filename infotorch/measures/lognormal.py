@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
-from infotorch.errors import ConfigError, ShapeError
+from infotorch.errors import ConfigError, ShapeError, check_number
 
 __all__ = ["lognormal_bound"]
 
@@ -33,8 +34,7 @@ def lognormal_bound(alpha: float | Sequence[float], dim: int | Sequence[int]) ->
         >>> round(lognormal_bound(math.log(2), 10), 6)  # 10 (log(2) / 2 + 1)
         13.465736
     """
-    alphas = list(alpha) if hasattr(alpha, "__iter__") else [alpha]
-    dims = list(dim) if hasattr(dim, "__iter__") else [dim]
+    alphas, dims = _each("alpha", alpha), _each("dim", dim)
     if not alphas or len(alphas) != len(dims):
         raise ShapeError(
             f"{WHERE}: alpha and dim must have one entry a layer; got {len(alphas)} and {len(dims)}. Pass both alike."
@@ -45,3 +45,12 @@ def lognormal_bound(alpha: float | Sequence[float], dim: int | Sequence[int]) ->
         if not 1 <= d < math.inf:
             raise ConfigError(f"{WHERE}: dim must be at least 1; got {d}. Pass the number of units.")
     return min(float(d) * (1 - math.log(-math.expm1(-float(a))) / 2) for a, d in zip(alphas, dims, strict=True))
+
+
+def _each(what: str, given: Any) -> list[float]:
+    many = (
+        list(given)
+        if hasattr(given, "__iter__") and getattr(given, "ndim", 1) != 0 and not isinstance(given, str)
+        else [given]
+    )
+    return [check_number(WHERE, what, one, "Pass a number, or one a layer.") for one in many]

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from infotorch.errors import ConfigError, unknown
+from infotorch.errors import ConfigError, check_number, plain_number, unknown
 from infotorch.measures.kl_inverse import kl_gap
 from infotorch.table import Estimate
 
@@ -74,7 +74,13 @@ def pac_bayes(
         >>> round(bound.value, 4), bound.vacuous
         (0.0862, False)
     """
-    risk, kl, delta = float(risk), float(kl), float(delta)
+    todo = "Pass a float."
+    risk, kl, delta = (
+        float(check_number(WHERE, what, value, todo)) for what, value in (("risk", risk), ("kl", kl), ("delta", delta))
+    )
+    n = plain_number(n)
+    if parameter is not None:
+        parameter = float(check_number(WHERE, "parameter", parameter, todo))
     _check(risk, kl, n, delta, form, parameter)
     parts = {"risk": risk, "kl": kl, "n": float(n), "delta": delta}
     if form == "seeger":
@@ -103,7 +109,7 @@ def _check(risk: float, kl: float, n: object, delta: float, form: str, parameter
         raise ConfigError(f"{WHERE}: kl must be at least 0; got {kl}. Pass nats of KL(Q‖P).")
     if not 0 < delta < 1:
         raise ConfigError(f"{WHERE}: delta must lie between 0 and 1; got {delta}. Pass the probability of failure.")
-    if isinstance(n, bool) or not hasattr(n, "__index__") or n.__index__() < 1:
+    if isinstance(n, bool) or not isinstance(n, int) or n.__index__() < 1:
         raise ConfigError(f"{WHERE}: n must be a whole number of samples, at least 1; got {n!r}. Correct n.")
     if form == "seeger":
         if n.__index__() < 8:

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from infotorch.errors import ConfigError, ShapeError
 from infotorch.measures.kernel_input import Array
+from infotorch.table import Kind
 
 __all__ = ["ShannonInformation", "shannon_information"]
 
@@ -24,6 +26,11 @@ class ShannonInformation:
     """I(w; D), the mean divergence of the posteriors from their own mean."""
     mean_kl: float
     """The mean divergence from the prior: I(w; D) plus that of the posteriors' mean from the prior."""
+
+    @property
+    def kind(self) -> Kind:
+        """``estimate``: exact for these tables; ``mean_kl`` bounds ``information`` from above."""
+        return "estimate"
 
 
 @torch.no_grad()
@@ -52,7 +59,7 @@ def shannon_information(posteriors: Array, probabilities: Array, *, prior: Array
         >>> round(found.information, 6)
         0.693147
     """
-    Q, p = (torch.as_tensor(given, dtype=torch.float64) for given in (posteriors, probabilities))
+    Q, p = (_table(what, given) for what, given in (("posteriors", posteriors), ("probabilities", probabilities)))
     if Q.dim() != 2 or p.shape != Q.shape[:1]:
         raise ShapeError(
             f"{WHERE}: posteriors must be [D, W] with probabilities [D]; got {list(Q.shape)} and {list(p.shape)}. "
@@ -61,7 +68,7 @@ def shannon_information(posteriors: Array, probabilities: Array, *, prior: Array
     _check("each posterior", Q)
     _check("probabilities", p)
     center = p @ Q  # [W]
-    P = center if prior is None else torch.as_tensor(prior, dtype=torch.float64)
+    P = center if prior is None else _table("prior", prior)
     if P.shape != center.shape:
         raise ShapeError(
             f"{WHERE}: prior must be [W] = {list(center.shape)}; got {list(P.shape)}. Give one probability a weight."
@@ -70,6 +77,16 @@ def shannon_information(posteriors: Array, probabilities: Array, *, prior: Array
     drawn = p > 0  # what is never drawn may be infinitely far
     information, mean_kl = (float(p[drawn] @ _divergences(Q[drawn], base)) for base in (center, P))
     return ShannonInformation(information=information, mean_kl=mean_kl)
+
+
+def _table(what: str, given: Any) -> Tensor:
+    try:
+        return torch.as_tensor(given, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ShapeError(
+            f"{WHERE}: {what} must be a table of numbers; got {type(given).__name__}. Pass a tensor, an array or "
+            "nested lists of one length."
+        ) from error
 
 
 def _divergences(Q: Tensor, base: Tensor) -> Tensor:

@@ -15,13 +15,15 @@ from infotorch.measures import Embedding, Progress, task_embedding
 from infotorch.measures.digest import digest_of_model
 from infotorch.pipeline.keeping import near
 from infotorch.pipeline.provenance import outputs_digest, task_facts
-from infotorch.store.files import locked, read_bytes, write_bytes
+from infotorch.store.files import LOCK, TEMPORARY, locked, read_bytes, write_bytes
 from infotorch.task import Task
 
 __all__ = ["embed_tasks"]
 
 SCHEMA = 1
 BATCH = 256
+NAMED = re.compile(r"\.[0-9a-f]{8}\.json$")
+"""What the file of an embedding ends with."""
 
 
 def embed_tasks(
@@ -46,8 +48,10 @@ def embed_tasks(
         The embeddings by name, and the names of those that were there.
 
     Raises:
-        StoreError: The folder is another writer's, or can't be written.
+        StoreError: The folder is another writer's, or holds something else, or can't be written.
     """
+    if out is not None:
+        _check_folder(Path(out))
     found: dict[str, Embedding] = {}
     there: list[str] = []
     for number, (name, make) in enumerate(tasks.items()):
@@ -77,6 +81,19 @@ def file_name(name: str) -> str:
     """A file's name that no other task has, with what a file's name may hold of the task's."""
     plain = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip(".-")[-60:]
     return f"{plain}.{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}.json"
+
+
+def _check_folder(path: Path) -> None:
+    """Refuse a folder that holds something else and no embedding."""
+    if path.exists() and not path.is_dir():
+        raise StoreError(f"embed: out must be a folder; got the file {path}. Choose another path.")
+    names = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    foreign = sorted(name for name in names if name != LOCK and not name.endswith(TEMPORARY))
+    if foreign and not any(NAMED.search(name) for name in foreign):
+        raise StoreError(
+            f"embed: out must be a new or empty folder, or one of embeddings; got {path}, which holds {foreign[0]!r} "
+            "and no embedding. Choose another folder."
+        )
 
 
 def _batches(x: Tensor, y: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -21,7 +21,7 @@ from infotorch.measures import (
     fisher_trace,
     weights_information,
 )
-from infotorch.measures.activations.reading import layers_of
+from infotorch.measures.activations.information import check_asked
 from infotorch.measures.digest import digest, digest_of_code, digest_of_model
 from infotorch.measures.measure import Progress
 from infotorch.pipeline.keeping import keep_samples, with_classes
@@ -79,6 +79,13 @@ def weighed(
     x, y = samples.all_inputs(WHERE), samples.y
     tell = progress or (lambda stage, done, total: None)
     steps = 2 + (activations is not None)
+    asked = dict(activations or {})
+    num = min(len(samples), asked.pop("num_samples", NUM_ACTIVATIONS))
+    most = asked.pop("rows", None)
+    if activations is not None:  # a layer's name is not to be refused after minutes of weighing
+        known = check_asked(task, x, **asked)
+        if most is not None:
+            asked["rows"] = {layer.path: most for layer in known if layer.width > most}
     tell("information in the weights", 0, steps)
     found = weights_information(task, (x, y), **options)
     tell("information in the weights", 1, steps)
@@ -91,15 +98,9 @@ def weighed(
     tell("information in the weights", 2, steps)
     notes: dict[str, Any] = {"weights": _of_weights(found, traces, betas)}
     if activations is not None:
-        asked = dict(activations)
-        num = min(len(samples), asked.pop("num_samples", NUM_ACTIVATIONS))
-        most = asked.pop("rows", None)
-        if most is not None:
-            known = layers_of(task, asked.get("layers", ()), x[:1])
-            asked["rows"] = {layer.path: most for layer in known if layer.width > most}
         if "memory_limit" in held:
             asked.setdefault("memory_limit", held["memory_limit"])
-        seen = activations_information(task, (x[:num], y[:num]), posterior=found, **asked)
+        seen = activations_information(task, (x[:num], y[:num]), posterior=found, progress=progress, **asked)
         notes["activations"] = _of_activations(seen, num)
         tell("information in the weights", 3, steps)
     notes |= _told(notes, samples)
@@ -173,6 +174,7 @@ def _of_weights(found: WeightsInformation, traces: FisherTraceResult, betas: Seq
         "loss": found.loss, "lagrangian": found.lagrangian(found.loss),
         "learning_capacity": found.learning_capacity, "log_evidence": _where_defined(lambda: found.log_evidence),
         "predicted_rise": found.predicted_rise, "measured_rise": found.measured_rise,
+        "quadratic_holds": found.quadratic_holds,
         "measured_rise_stderr": None if measured is None else measured.stderr,
         "measured_risk": found.measured_risk, "draws": 0 if measured is None else measured.draws,
         "curve": {"beta": list(curves)} | {name: [float(getattr(curve, name)[0]) for curve in curves.values()]
@@ -207,7 +209,11 @@ def _of_activations(seen: ActivationsInformation, num: int) -> dict[str, Any]:
                 "width": one.width,
                 "rows": one.read,
                 "tangents": {
-                    name: {"index": float(along.index.mean()), "nats": float(along.I_tau.mean())}
+                    name: {
+                        "index": along.mean_index,
+                        "nats": float(along.I_tau.mean()),
+                        "undefined": along.undefined,
+                    }
                     for name, along in one.tangents.items()
                 },
             }
@@ -237,6 +243,7 @@ def _told(notes: Mapping[str, Any], samples: Samples) -> dict[str, Any]:
             "text": f"The weights hold {note['nats']:.4g} nats ({note['nats'] / note['num_samples']:.3g} a sample) in "
             f"about {note['d_eff']:.3g} directions at β = {note['beta']:g} ({note['kind']}). Noise of that precision "
             f"raises the loss by a predicted {note['predicted_rise'] / note['num_samples']:.3g} nats a sample{rise}."
+            + (" The quadratic model does not hold here." if note["quadratic_holds"] is False else "")
         },
         "figures": [figure.to_dict() for figure in figures],
     }

@@ -24,8 +24,8 @@ def activations(view: View) -> Chapter | None:
         return None
     layers = note["layers"]
     first, last = layers[0], layers[-1]
-    along = f"from {quantity(first['median'], 'nats')} at {first['name']} to {quantity(last['median'], 'nats')} at "
-    told = f"{along}{last['name']}" if len(layers) > 1 else f"{quantity(first['median'], 'nats')} at {first['name']}"
+    ends = [f"{quantity(layer['median'], 'nats')} at {layer['name']}" for layer in (first, last)]
+    told = f"in the median from {ends[0]} to {ends[1]}" if len(layers) > 1 else f"a median of {ends[0]}"
     tangents = list(first["tangents"])
     noisy = note.get("noisy_loss")
     heard = "" if noisy is None else f" Under this noise the loss is {number(noisy)} a sample."
@@ -33,7 +33,7 @@ def activations(view: View) -> Chapter | None:
     return Chapter(
         id="activations",
         title="Information in the activations",
-        says=f"With noise in the weights of the variance that the loss allows, a layer’s output tells a median of "
+        says=f"With noise in the weights of the variance that the loss allows, a layer’s output tells "
         f"{told} of a jitter of the input of standard deviation {number(note['tau'])} (estimate, "
         f"{count(note['num_samples'])} samples).{heard}",
         figures=tuple(figures),
@@ -74,30 +74,39 @@ def _invariance(note: Mapping[str, Any], tangents: list[str]) -> Figure:
     colors = dict(zip(tangents, (CLASSES[k] for k in (4, 2, 5, 6, 0, 1, 3)), strict=False))
     rows = [
         {"row": layer["name"], "x": layer["tangents"][name]["index"], "line": name, "color": colors[name],
-         "shown": number(layer["tangents"][name]["index"])}
+         "shown": _index(layer, name)}
         for layer in note["layers"]
         for name in tangents
     ]  # fmt: skip
     last = note["layers"][-1]
-    told = ", ".join(f"{name} {number(last['tangents'][name]['index'])}" for name in tangents)
+    told = ", ".join(f"{name} {_index(last, name)}" for name in tangents)
+    dead = list(dict.fromkeys(row["row"] for row in rows if row["x"] is None))
+    gaps = f" A gap at {', '.join(dead)}: nothing of the input is told there, or the change is zero." if dead else ""
     return Figure(
         id="activations-invariance",
         title="What layers do not see",
         kind="diagnostic",
         alt=f"Invariance index by layer and change. At {last['name']}: {told}.",
         caption=f"Index of a change of the input: 0, not seen; 1, seen as much as any. At {last['name']}: {told}. "
-        "Mean over samples.",
+        f"Mean over samples that have one.{gaps}",
         spec=specification(_dots(rows, [layer["name"] for layer in note["layers"]]), rows=rows),
         table=Table(
             caption="Invariance index and local information of a change",
             header=("Layer", *(f"{name}{what}" for name in tangents for what in (", index", ", nats"))),
             rows=tuple(
                 (layer["name"],
-                 *(number(layer["tangents"][name][key]) for name in tangents for key in ("index", "nats")))
+                 *(told for name in tangents
+                   for told in (_index(layer, name), number(layer["tangents"][name]["nats"]))))
                 for layer in note["layers"]
             ),
         ),
     )  # fmt: skip
+
+
+def _index(layer: Mapping[str, Any], name: str) -> str:
+    """None where the layer tells nothing of the input: that is no invariance."""
+    index = layer["tangents"][name]["index"]
+    return "none" if index is None else number(index)
 
 
 def _ranges(rows: list[dict[str, Any]]) -> Any:
@@ -121,12 +130,13 @@ def _ranges(rows: list[dict[str, Any]]) -> Any:
 
 def _dots(rows: list[dict[str, Any]], order: list[str]) -> Any:
     alt = require("report", "altair", "report")
-    named = list({row["line"]: row for row in rows if row["row"] == order[0]}.values())
-    for row in named:
-        row["name"] = row["line"]
+    named = list({row["line"]: row for row in reversed(rows) if row["x"] is not None}.values())  # where each begins
+    named.sort(key=lambda row: row["x"])
+    for place, row in enumerate(named):  # names of points that are near each other go to both sides
+        row["name"], row["side"] = row["line"], "right" if 2 * place + 1 < len(named) else "left"
     for row in rows:
         row["place"] = order.index(row["row"])
-    high = max(1.0, *(row["x"] for row in rows))
+    high = max(1.0, *(row["x"] for row in rows if row["x"] is not None))
     scale = alt.Scale(domain=[0, 1.04 * high], nice=False)
     x = alt.X("x:Q", title="Invariance index", axis=alt.Axis(tickCount=6), scale=scale)
     y = alt.Y("row:N", sort=order, title=None, axis=alt.Axis(grid=True, labelLimit=150))
@@ -141,6 +151,11 @@ def _dots(rows: list[dict[str, Any]], order: list[str]) -> Any:
             x=x, stroke=alt.Stroke("color:N", scale=None), detail="line:N", order=alt.Order("place:Q")
         ),
         base.mark_point(filled=True, opacity=1, size=60).encode(x=x, fill=alt.Fill("color:N", scale=None)),
-        base.transform_filter("isValid(datum.name)").mark_text(dy=-12, fill="var(--ink)").encode(x=x, text="name:N"),
+        *(
+            base.transform_filter(f"datum.side == '{side}'")
+            .mark_text(dy=-12, align=side, fill="var(--ink)")
+            .encode(x=x, text="name:N")
+            for side in ("right", "left")
+        ),
     ]
     return alt.layer(*layers).properties(width="container", height=max(110, 48 * len(order)))

@@ -31,6 +31,8 @@ def softmax_factor(p: Tensor) -> Tensor:
         tensor([[ 0.5000],
                 [-0.5000]])
     """
+    if not isinstance(p, Tensor):
+        raise ShapeError(f"softmax_factor: p must be a tensor; got {type(p).__name__}. Pass probabilities [N, C].")
     if p.dim() == 0 or p.shape[-1] == 0:
         raise ShapeError(f"softmax_factor: p must be [..., C]; got {list(p.shape)}. Pass one probability a class.")
     sums = p.flip(-1).cumsum(-1).flip(-1)  # q_{j-1}

@@ -1,12 +1,13 @@
 """The trace of the Fisher information along a training."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from infotorch.capture.heap import give_back_memory
-from infotorch.errors import ConfigError
+from infotorch.errors import ConfigError, NumericsError
 from infotorch.measures.fisher_trace import fisher_trace
 from infotorch.measures.measure import each_batch
 from infotorch.task import LOSSES, Task
@@ -52,6 +53,8 @@ class FisherTrace:
     def __init__(self, task: Task, data: Any, *, every: int, per_layer: bool = True, labels: Any = "exact") -> None:
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise ConfigError(f"{WHERE}: every must be a whole number of at least 1; got {every!r}. Correct every.")
+        if not isinstance(task, Task):
+            raise ConfigError(f"{WHERE}: task must be a Task; got {type(task).__name__}. Pass Task(model, loss=...).")
         self.task, self.data, self.every, self.per_layer, self.labels = task, data, every, per_layer, labels
         self.rows: list[dict[str, Any]] = []
         """A record each: ``step``; ``fisher_trace`` and ``loss``, summed over samples; ``accuracy`` in [0, 1], None
@@ -60,12 +63,19 @@ class FisherTrace:
 
     def __call__(self, step: int) -> None:
         """Add a record, if the step is one of those to count and has none yet."""
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            raise ConfigError(f"{WHERE}: step must be a whole number of at least 0; got {step!r}. Pass the steps done.")
         if step % self.every or (self.rows and self.rows[-1]["step"] == step):
             return
         with evaluating(self.task.model), rng.unchanged(self.data):
+            loss, accuracy = _fit(self.task, self.data)
+            if not math.isfinite(loss):  # a squared error's Fisher matrix may be finite beside it
+                raise NumericsError(
+                    f"{WHERE}: the loss must be finite; got {loss:g} at step {step}. Look at the weights: the training "
+                    "has diverged, or the data are not finite."
+                )
             found = fisher_trace(self.task, self.data, labels=self.labels, per_layer=self.per_layer)
             unit = fisher_trace(_unit_outputs(self.task), self.data, labels=self.labels, per_layer=False)
-            loss, accuracy = _fit(self.task, self.data)
         give_back_memory()  # beside a training's own tensors the process would grow by MiB a record
         row = {
             "step": step,

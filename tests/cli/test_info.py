@@ -47,6 +47,20 @@ def test_numbers_are_printed_with_both_rises(run):
     assert "Nothing was kept" in lines[-1]
 
 
+def test_what_does_not_hold_and_what_a_bound_pays_are_said(run):
+    done = run("info", "mine.py:whole", "--beta", "3", "--prior-var", "grid", "--quiet")
+    lines = done.out.splitlines()
+    (at,) = (i for i, line in enumerate(lines) if line.startswith("warning"))
+    assert lines[at].startswith("warning      the quadratic model does not hold here") and lines[at + 2][:13].isspace()
+    (line,) = (line for line in lines if line.startswith("lagrangian"))
+    found = json.loads(run("info", "mine.py:whole", "--beta", "3", "--prior-var", "grid", "--json").out)
+    assert f" {found['lagrangian']:.5g}: loss {found['loss']:.4g}, rise {found['predicted_rise']:.4g}, beta" in line
+    assert found["lagrangian"] == pytest.approx(found["loss"] + found["predicted_rise"] + 3 * found["nats"])
+    assert found["quadratic_holds"] is False
+    assert f"union cost   {found['union_cost']:.3g} nats more in a bound" in done.out and max(map(len, lines)) <= 80
+    assert "union cost" not in run("info", "mine.py:whole", "--quiet").out
+
+
 def test_a_run_is_kept_and_read(run, folder):
     line = ["info", "mine.py:whole", "--layers", "0,3", "--tau", "0.1", "--tangents", "rotation,shift", "--rows", "8",
             "--out", "runs/a", "--quiet"]  # fmt: skip
@@ -93,12 +107,23 @@ def test_the_prior_may_be_another_state(run, folder):
         (["--prior-var", "-1"], 1, "prior_var must be > 0"),
         (["--prior-var", "evidense"], 1, "evidence"),
         (["--estimator", "kfca"], 1, "kfac"),
-        (["--layers", "9", "--tau", "0.1"], 1, "layers"),
+        (["--layers", "9", "--tau", "0.1"], 1, "layers must be one of '0', '1', '2', '3'; got '9'"),
+        (["--layers", "0", "--tau", "-1"], 1, "tau must be finite and above 0"),
+        (["--layers", "0", "--tau", "0.1", "--tangents", "rotate"], 1, "'rotation'"),
     ],
 )
 def test_bad_options_are_told(run, options, code, told):
     done = run("info", "mine.py:whole", *options, "--quiet")
     assert done.code == code and told in done.err and "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("wrong", [["--layers", "9", "--tau", "1"], ["--layers", "0", "--tau", "nan"]])
+def test_what_cannot_be_looked_at_is_refused_before_the_weighing(run, monkeypatch, wrong):
+    def weighed(*args, **options):
+        raise AssertionError("weighed first")
+
+    monkeypatch.setattr("infotorch.pipeline.weighing.weights_information", weighed)
+    assert run("info", "mine.py:whole", *wrong, "--quiet").code == 1
 
 
 def test_samples_must_come_from_somewhere(run):

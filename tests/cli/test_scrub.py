@@ -65,7 +65,9 @@ def test_table_of_before_and_after_in_80_columns(run, folder):
         "wrong, forgotten", "wrong, retained", "wrong, test", "loss, forgotten", "loss, retained", "loss, test",
         "membership attack, AUC", "steps to relearn",
     ]  # fmt: skip
-    assert [line.split()[0] for line in lines[-3:]] == ["bound", "residual", "weights"]
+    assert lines[13].startswith("The table is measured, and all that holds here")  # before any bound
+    assert [line[:10].strip() for line in lines[-4:]] == ["bound", "left out", "edited", "weights"]
+    assert lines[-4][10:] == "none that holds; 0 nats by the formula" and "26 weights" in lines[-2]
     assert lines[-1].split() == ["weights", "new.pt"]
 
 
@@ -82,11 +84,39 @@ def test_the_file_is_the_state_dict_of_the_function(run, folder):
     torch.set_rng_state(before)
 
 
+def test_frozen_weights_are_counted(run, folder):
+    (folder / "mine.py").write_text(TASK + "\ndef head():\n    return Task(net(), params=['2.*']), made(30, 1)\n")
+    words = ["scrub", "mine.py:head", "--noise", "0.01", "--damping", "0.1", "--forget", "0,4,7"]
+    done = run(*words)
+    lines = done.out.splitlines()
+    assert lines[-3:-1] == ["edited    10 weights", "frozen    16 weights, as they were: no bound is of them"]
+    assert "Frozen weights, and the statistics of normalization layers, may tell" in " ".join(lines)
+    found = json.loads(run(*words, "--json").out)
+    assert found["num_weights"] == 10 and found["num_frozen"] == 16
+
+
+def test_a_bound_of_a_quadratic_loss_is_said_to_hold(run, folder):
+    more = """
+def linear():
+    x, y = made(12, 1)
+    return Task(nn.Linear(3, 1).double().eval(), loss="mse"), (x.double(), y[:, None].double())
+"""
+    (folder / "mine.py").write_text(TASK + more)
+    done = run("scrub", "mine.py:linear", "--noise", "0.01", "--method", "newton", "--forget", "3")
+    assert "The bound is of a quadratic loss, and at these weights this loss is nearly one." in " ".join(
+        done.out.splitlines()
+    )
+    assert "bound     0 nats that the weights may still tell\n" in done.out
+    done = run("scrub", "mine.py:linear", "--noise", "0", "--method", "newton", "--forget", "3")
+    assert "without noise nothing hides it" in " ".join(done.out.splitlines())
+
+
 def test_json_has_all_numbers(run):
     done = run(*SCRUB, "--forget", "1,2", "--json")
     found = json.loads(done.out)
     assert found["num_forgotten"] == 2 and found["num_retained"] == 28 and found["out"] is None
     assert found["bound"] == 0 and found["residual"] == pytest.approx(expected([1, 2]).residual, rel=1e-5)
+    assert found["quadratic_error"] == found["residual"] > 1 and not found["holds"] and found["kind"] == "diagnostic"
     assert set(found["before"]) == set(found["after"]) == {f.name for f in edit.Readouts.__dataclass_fields__.values()}
     assert found["before"]["relearn_steps"] is None
 

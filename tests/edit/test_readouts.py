@@ -123,3 +123,8 @@ def test_scrubbed_digits_look_like_those_never_seen():
     assert after.retain_error < 0.05
     assert hidden.forget_error > before.forget_error and hidden.membership_auc < before.membership_auc
     assert newton.bound == 0 and newton.residual > 100 and noisy.bound > 100
+
+
+def test_they_are_diagnostics():
+    task, x, y = classified()
+    assert edit.readouts(task, retain=(x[:10], y[:10]), forget=(x[10:], y[10:])).kind == "diagnostic"

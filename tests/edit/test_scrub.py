@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import infotorch
 from infotorch import edit
 from infotorch.errors import ConfigError, DataError, NotSupported, NumericsError, ShapeError
 from infotorch.task import Task
@@ -160,6 +161,44 @@ def test_residual_is_zero_at_the_minimum_alone():
     assert found.residual < 1e-20
     task, x, y = classified()
     assert edit.scrub(task, (x, y), method="newton", noise=0.03, damping=0.1).residual > 1
+
+
+@pytest.mark.parametrize("structure", ["full", "diagonal"])
+def test_the_bound_holds_where_the_loss_is_quadratic_alone(structure):
+    """For noise alone too, whose residual is the bound whatever the loss is: the check is at the Newton step."""
+    task, retain, _, mu = ridge_regression()
+    options = {"noise": 0.03, "structure": structure}
+    for method in ("fisher", "newton"):
+        found = edit.scrub(task, retain, method=method, ridge=mu, **options)
+        assert found.quadratic_error < 1e-12 and found.holds and found.kind == "estimate"
+    assert found.bound == 0 and "bound about 0 nats" in repr(found)
+    task, x, y = classified()
+    for method in ("fisher", "newton"):
+        found = edit.scrub(task, (x, y), method=method, damping=0.1, **options)
+        at = edit.with_weights(task, found.newton)
+        nn.functional.cross_entropy(at.model(x), y, reduction="sum").backward()
+        g = torch.cat([p.grad.flatten() for p in at.model.parameters()])
+        H = infotorch.fisher(task, (x, y)).dense() + 0.1 * torch.eye(len(g), dtype=g.dtype)
+        left, cov = torch.linalg.solve(H, g), found.cov if structure == "full" else found.cov.diag()
+        want = 0.5 * left @ torch.linalg.solve(cov, left)
+        assert found.quadratic_error == pytest.approx(float(want), rel=1e-5)
+        assert found.quadratic_error > 1 and not found.holds and found.kind == "diagnostic"
+        assert "bound does not hold, for the loss is not quadratic" in repr(found) and len(repr(found)) < 300
+
+
+def test_frozen_weights_are_counted():
+    task, x, y = classified()
+    found = edit.scrub(Task(task.model, params=["2.*"]), (x, y), noise=0.1, damping=0.1)
+    assert len(found.weights) + found.frozen == sum(p.numel() for p in task.model.parameters())
+    assert found.frozen == sum(p.numel() for p in task.model[0].parameters()) and f"{found.frozen} more" in repr(found)
+
+
+def test_a_step_to_weights_without_a_finite_gradient_is_told_not_raised():
+    model = nn.Linear(1, 1, bias=False)
+    model.weight.data.fill_(1e-19)
+    task = Task(model.eval(), loss="mse")
+    found = edit.scrub(task, (torch.full((2, 1), 1e-19), torch.full((2, 1), 1e25)), noise=1.0)
+    assert found.quadratic_error == math.inf and not found.holds
 
 
 def test_a_seed_is_a_draw_and_the_model_is_untouched():

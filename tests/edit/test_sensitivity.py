@@ -74,3 +74,12 @@ def test_bad_input_is_refused():
             edit.sensitivity(task, (x, y), quantiles=quantiles)
     with pytest.raises(NotSupported, match="output Hessian must be known"):
         edit.sensitivity(Task(problems.net(), loss=lambda f, y: f.sum(1)), (x, y))
+
+
+def test_it_prints_thresholds_and_traces_alone():
+    task, x, y = classified()
+    found = edit.sensitivity(task, (x, y), quantiles=(0.5, 0.9))
+    lines = repr(found).splitlines()
+    assert lines[0].startswith(f"sensitivity over N = {len(x)} (diagnostic): norms of gradients at 50 %, 90 %")
+    assert [line.split(":")[0].strip() for line in lines[1:]] == ["0", "2", "all"] and max(map(len, lines)) < 100
+    assert f"{sum(found.trace.values()):.4g}" in lines[-1] and found.kind == "diagnostic"

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from infotorch import edit
 from infotorch.edit.weights import own_weights, with_weights
-from infotorch.errors import NumericsError, ShapeError
+from infotorch.errors import ConfigError, NumericsError, ShapeError
 from infotorch.task import Task
-from tests.edit.problems import flat, net
+from tests.edit.problems import classified, flat, net
 
 
 @pytest.mark.parametrize("form", ["vector", "state dict", "module"])
@@ -39,3 +40,39 @@ def test_misfits_are_refused():
         with_weights(task, {n: p for n, p in net().state_dict().items() if n != "2.weight"})
     with pytest.raises(NumericsError, match=r"got inf in '0.weight' of weights"):
         with_weights(task, flat(task.model).index_fill(0, torch.tensor(2), math.inf))
+
+
+WRONG = {
+    "task": lambda task, data: edit.scrub(None, data, noise=0.1),
+    "noise": lambda task, data: edit.scrub(task, data, noise=None),
+    "damping": lambda task, data: edit.scrub(task, data, noise=0.1, damping="a"),
+    "seed": lambda task, data: edit.scrub(task, data, noise=0.1, damping=0.1, seed=None),
+    "time": lambda task, data: edit.scrub(task, data, noise=0.1, time=[1]),
+    "readouts": lambda task, data: edit.readouts("task", retain=data, forget=data),
+    "relearn_lr": lambda task, data: edit.readouts(task, retain=data, forget=data, relearn_to=0.1, relearn_lr=None),
+    "relearn_limit": lambda task, data: edit.readouts(
+        task, retain=data, forget=data, relearn_to=0.1, relearn_limit=1.5
+    ),
+    "sensitivity": lambda task, data: edit.sensitivity(None, data),
+    "quantiles": lambda task, data: edit.sensitivity(task, data, quantiles=0.5),
+    "models": lambda task, data: edit.merge(task.model),
+    "fishers": lambda task, data: edit.merge([task.model, task.model], 3),
+    "coefficients": lambda task, data: edit.merge([task.model, task.model], coefficients=0.5),
+    "a coefficient": lambda task, data: edit.merge([task.model, task.model], coefficients="ab"),
+    "favor": lambda task, data: edit.merge([task.model, task.model], favor="0"),
+    "floor": lambda task, data: edit.merge([task.model, task.model], floor=None),
+    "exclude": lambda task, data: edit.merge([task.model, task.model], exclude=None),
+    "normalize": lambda task, data: edit.merge([task.model, task.model], normalize=torch.ones(2)),
+    "scores": lambda task, data: edit.mask(torch.ones(3, 3), keep=1),
+    "a score": lambda task, data: edit.mask({"a": [1.0]}, keep=1),
+    "always": lambda task, data: edit.mask({"a": torch.ones(2)}, keep=1, always=3),
+    "strength": lambda task, data: edit.ewc(torch.ones(2), torch.ones(2), torch.ones(2), "1"),
+    "with_weights": lambda task, data: edit.with_weights(task.model, torch.ones(3)),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_types_are_told_in_the_houses_words(what):
+    task, x, y = classified()
+    with pytest.raises(ConfigError, match=r"^\w+: .* must .*; got .*\. [A-Z].*\.$"):
+        WRONG[what](task, (x, y))

@@ -123,3 +123,10 @@ def test_misuse():
     with pytest.raises(NotSupported, match="output Hessian must be known"):
         fisher_trace(Task(task.model, loss=lambda f, y: f[:, 0]), (x, arrays["y"]))
     assert infotorch.fisher_trace is fisher_trace
+
+
+def test_it_prints_its_sums_alone():
+    task = Task(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)).double().eval())
+    found = fisher_trace(task, (torch.ones(5000, 2).double(), torch.zeros(5000, dtype=torch.int64)))
+    assert len(repr(found)) < 200 and f"{found.total:.6g} over N = 5000, labels exact (diagnostic)" in repr(found)
+    assert [line.split()[0] for line in repr(found).splitlines()[1:]] == ["0", "1"] and found.kind == "diagnostic"

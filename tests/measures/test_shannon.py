@@ -84,3 +84,7 @@ def test_misuse():
         shannon_information([[0.5, 0.5]] * 2, [1.5, -0.5])
     with pytest.raises(ConfigError, match=r"^shannon_information: prior must be at least 0 and sum to 1; got"):
         shannon_information([[0.5, 0.5]], [1.0], prior=[math.nan, 1.0])
+
+
+def test_it_says_what_it_is():
+    assert shannon_information(torch.eye(2), torch.tensor([0.5, 0.5])).kind == "estimate"

@@ -60,6 +60,18 @@ def test_layers_of_activations_stand_in_the_order_of_the_forward():
     assert invariance.table.header == ("Layer", "rotation, index", "rotation, nats", "shift, index", "shift, nats")
 
 
+def test_a_layer_without_an_index_is_a_gap():
+    note = activations_note()
+    note["layers"][0]["tangents"]["shift"] |= {"index": None, "undefined": 7}
+    noted = {"activations": note}
+    invariance = activations(view(dataclasses.replace(digits_run(), noted=noted))).figures[1]
+    drawn = {(row["row"], row["line"]): row for row in invariance.spec["datasets"]["rows"]}
+    assert drawn[("0", "shift")]["x"] is None and "name" not in drawn[("0", "shift")]
+    assert [row["line"] for row in drawn.values() if "name" in row] == ["rotation", "shift"]
+    assert "A gap at 0: nothing of the input is told there" in invariance.caption
+    assert invariance.table.rows[0][3] == "none"
+
+
 def test_one_layer_without_tangents_is_drawn():
     note = activations_note()
     layer = note["layers"][0] | {"tangents": {}}

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from infotorch.errors import ConfigError
+from infotorch.errors import ConfigError, NumericsError
 from infotorch.measures import fisher_trace
 from infotorch.task import Task
 from infotorch.train import FisherTrace
@@ -131,6 +131,19 @@ def test_positions_without_labels_and_soft_labels_count_right(rng):
     soft = FisherTrace(Task(model), (x[:, 0], F.one_hot(y[:, 0], 4).double()), every=1)
     soft(0)
     assert soft.rows[0]["accuracy"] == pytest.approx(4 / 5)
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_a_network_that_has_diverged_is_refused(loss):
+    """The Fisher matrix of one linear layer and a squared error is finite whatever its weights are."""
+    model = nn.Linear(2, 2).double()
+    y = torch.zeros(3, 2).double() if loss == "mse" else torch.tensor([0, 1, 1])
+    trace = FisherTrace(Task(model, loss=loss), (torch.ones(3, 2).double(), y), every=2)
+    trace(0)
+    model.weight.data[0, 0] = float("nan")
+    with pytest.raises(NumericsError, match=r"^FisherTrace: the loss must be finite; got nan at step 2\. Look at the"):
+        trace(2)
+    assert [row["step"] for row in trace.rows] == [0]
 
 
 @pytest.mark.parametrize("every", [0, -1, 2.5, True])

@@ -11,7 +11,16 @@ from torch import Tensor
 from infotorch.blocks.loading import batches, is_loader
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.capture import capture
-from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError, check_limit, mebibytes
+from infotorch.errors import (
+    ConfigError,
+    DataError,
+    NumericsError,
+    ShapeError,
+    check_limit,
+    check_seed,
+    mebibytes,
+    plain_number,
+)
 from infotorch.measures.activations.channel import (
     covariance_root,
     local_information,
@@ -31,10 +40,11 @@ from infotorch.measures.activations.result import (
     joined,
 )
 from infotorch.measures.activations.slopes import covariance_slopes
-from infotorch.measures.activations.tangents import Tangent, tangents_of
+from infotorch.measures.activations.tangents import Tangent, named, tangents_of
+from infotorch.measures.measure import Progress
 from infotorch.task import Task
 
-__all__ = ["activations_information"]
+__all__ = ["activations_information", "check_asked"]
 
 WHERE = "activations_information"
 BATCH = 64
@@ -48,12 +58,13 @@ def activations_information(
     layers: str | Sequence[str],
     posterior: Posterior | Tensor | Any,
     tau: float,
-    tangents: Mapping[str, Tangent] | None = None,
+    tangents: Mapping[str, Tangent] | Sequence[str] | None = None,
     rows: int | Mapping[str, int] | None = None,
     covariance_term: bool = False,
     draws: int = 8,
     seed: int = 0,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = MEMORY_LIMIT,
+    progress: Progress | None = None,
 ) -> ActivationsInformation:
     r"""Fisher information of every layer's output about the input, and the local information that follows, by sample.
 
@@ -86,13 +97,14 @@ def activations_information(
         tau: Deviation of the jitter, in units of x.
         tangents: {name: tangent}, directions in which x is changed: a tensor like x, a function of x, or for images
             [N, C, H, W] ``"rotation"`` (a radian about the centre), ``"shift"`` (a pixel to the right) or
-            ``"brightness"`` (a unit of x, everywhere).
+            ``"brightness"`` (a unit of x, everywhere). A list of these three words names each by itself.
         rows: How many random rows of z to read of each layer, or {path: count} for the wide ones alone. What z tells
             is at least what some of its rows do.
         covariance_term: Also the second part of F, at d_z² double backwards a sample.
         draws: Draws of the weights for ``noisy_loss``.
         seed: Of rows and draws.
         memory_limit: Bytes of Jacobians and pairs: samples are taken some at a time, at most 64.
+        progress: Called with ("activations", done, total) as samples of a layer are done; total is 0 for a loader.
 
     Returns:
         An :class:`ActivationsInformation`: ``result[path]`` has ``I_tau``, ``trace``, ``rank`` and ``dropped``, each
@@ -112,6 +124,13 @@ def activations_information(
         >>> found[""].rank
         tensor([2, 2, 2, 2, 2])
     """
+    memory_limit = MEMORY_LIMIT if memory_limit is None else memory_limit
+    if not isinstance(task, Task):
+        raise ConfigError(
+            f"{WHERE}: task must be a Task; got {type(task).__name__}. Pass Task(model, loss=...), and the data."
+        )
+    tau, seed = plain_number(tau), check_seed(WHERE, seed)
+    tangents = named(tangents)
     _check_options(tau, draws, memory_limit)
     task.check_mode()
     noise = weight_noise(task, posterior)
@@ -119,7 +138,7 @@ def activations_information(
     weights = noise.sample(draws, seed) if draws else torch.zeros(0, noise.P)
     readings: list[_Read] = []
     pieces: dict[str, list[LayerInformation]] = {}
-    start, plain, labelled = 0, 0.0, True
+    start, done, plain, labelled = 0, 0, 0.0, True
     noisy = torch.zeros(draws, dtype=torch.float64)
     for batch in batches(WHERE, task, data) if loader else [data]:
         x = task.inputs(batch)
@@ -135,6 +154,9 @@ def activations_information(
                 pieces.setdefault(read.layer.path, []).append(
                     _information(read, x[few], noise, own, tau, covariance_term, start + few.start)
                 )
+                done += few.stop - few.start
+                if progress is not None:
+                    progress("activations", done, 0 if loader else N * len(readings))
         y = task.labels(batch)
         labelled = labelled and y is not None
         if labelled:
@@ -143,7 +165,7 @@ def activations_information(
             plain += loss
             noisy += drawn_losses.cpu()
         start += N
-    for name, tangent in (tangents or {}).items():
+    for name, tangent in tangents.items():
         if isinstance(tangent, Tensor) and len(tangent) != start:
             raise ShapeError(
                 f"{WHERE}: tangents[{name!r}] must be one tangent a sample, {start}; got {len(tangent)}. Lay them "
@@ -159,6 +181,24 @@ def activations_information(
         noisy_loss_stderr=float(noisy.std()) / start / math.sqrt(draws) if known and draws > 1 else None,
         draws=draws,
     )
+
+
+def check_asked(
+    task: Task, x: Tensor, *, layers: Any, tau: Any, tangents: Any = None, draws: Any = 8, **others: Any
+) -> list[Layer]:
+    """The layers that would be looked at; what can be refused without a posterior is refused, on one sample of x.
+
+    Raises:
+        ConfigError: An option is out of range or unknown.
+        DataError: x is no tensor of floats.
+        ShapeError: A tangent is of other inputs.
+    """
+    _check_options(tau, draws, others.get("memory_limit", MEMORY_LIMIT))
+    task.check_mode()
+    _check_inputs(task, x[:1])
+    found = layers_of(task, layers, x[:1])
+    tangents_of(named(tangents), x[:1], slice(0, 1), None)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -214,7 +254,7 @@ def _information(
         if root is not None:
             moved += (root @ nu).square().sum((1, 2))
         whole = nu.square().sum((1, 2)) * trace
-        index = torch.where(whole > 0, I * moved / whole, 0.0)
+        index = torch.where(whole > 0, I * moved / whole, torch.nan)  # a dead layer is not an invariant one
         tangents[name] = TangentInformation(index=index.cpu(), I_tau=0.5 * torch.log1p(tau**2 * moved).cpu())
     return LayerInformation(
         I_tau=local_information(values, tau).cpu(),

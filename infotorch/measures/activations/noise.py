@@ -13,6 +13,7 @@ from infotorch.blocks.per_sample import written
 from infotorch.capture import Capture, LayerPair
 from infotorch.errors import ConfigError, ShapeError
 from infotorch.linalg.definite import checked_eigh
+from infotorch.measures.weights.dual import LowRankPosterior
 from infotorch.task import Task
 
 __all__ = ["Posterior", "WeightNoise", "output_covariance", "weight_noise"]
@@ -48,11 +49,15 @@ class WeightNoise:
 
     shapes: Mapping[str, torch.Size]
     variances: Tensor | None
-    """[P], where Sigma_w is diagonal; float64."""
+    """[P], where Sigma_w is diagonal, or so but for what is ``taken``; float64."""
     times: Callable[[Tensor], Tensor]
     """Sigma_w V for V [P, J]."""
     sample: Callable[[int, int], Tensor]
     """Draws of the weights, [K, P], for K and a seed."""
+    taken: Callable[[Capture], Tensor] | None = None
+    """J (diag(variances) - Sigma_w) J^T of a capture with unit seeds, [N, K, K]: what data took of a prior."""
+    taken_bytes: Callable[[int], int] = lambda K: 0
+    """Bytes of that for a sample of K rows."""
 
     @property
     def P(self) -> int:
@@ -60,7 +65,7 @@ class WeightNoise:
 
     def nbytes(self, cap: Capture) -> int:
         """Bytes for a sample's rows beside its pairs."""
-        return 0 if self.variances is not None else 24 * cap.K * self.P
+        return self.taken_bytes(cap.K) if self.variances is not None else 24 * cap.K * self.P
 
 
 def weight_noise(task: Task, posterior: Any) -> WeightNoise:
@@ -105,9 +110,12 @@ def weight_noise(task: Task, posterior: Any) -> WeightNoise:
             f"{type(posterior).__name__}. Pass weights_information(task, data).posterior(), or variances [P]."
         )
     _check_parameters(known, shapes, weights)
+    factored = isinstance(known, LowRankPosterior)
     return WeightNoise(
         shapes=shapes,
-        variances=_variances(known, weights),
+        variances=known.deviation.square().to(weights) if factored else _variances(known, weights),
+        taken=known.taken if factored else None,
+        taken_bytes=known.taken_bytes if factored else lambda K: 0,
         times=lambda V: known.times(V.to(known.mean.device)).to(V),
         sample=lambda K, seed: known.sample(K, seed=seed).to(weights),
     )
@@ -147,7 +155,7 @@ def output_covariance(cap: Capture, noise: WeightNoise) -> Tensor:
             total += _by_inputs(pair, variances)
         else:
             _add_by_gradients(total, pair, variances)
-    return total
+    return total if noise.taken is None else total - noise.taken(cap)
 
 
 def _by_inputs(pair: LayerPair, variances: Mapping[str, Tensor]) -> Tensor:

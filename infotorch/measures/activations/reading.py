@@ -56,7 +56,10 @@ def layers_of(task: Task, layers: str | Sequence[str], x: Any) -> list[Layer]:
     Raises:
         ConfigError: A path names no module, or one that doesn't run once and return one floating tensor [N, ...].
     """
-    paths = [layers] if isinstance(layers, str) else list(layers)
+    paths: list[Any] = list(layers) if isinstance(layers, (list, tuple)) else [layers]
+    if not all(isinstance(path, str) for path in paths):
+        got = ", ".join(sorted({type(path).__name__ for path in paths}))
+        raise ConfigError(f'{WHERE}: layers must be paths of modules; got {got}. Pass such as ["0", "head"].')
     modules = dict(task.model.named_modules())
     if not paths or len(set(paths)) < len(paths):
         raise ConfigError(f"{WHERE}: layers must name modules, each once; got {paths}. Pass paths of named_modules().")

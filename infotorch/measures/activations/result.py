@@ -15,17 +15,32 @@ __all__ = ["ActivationsInformation", "LayerInformation", "TangentInformation"]
 WHERE = "activations_information"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TangentInformation:
     """What a layer's noisy output tells of a change of the input along one direction nu."""
 
     index: Tensor
-    """I nu^T F nu / (|nu|^2 tr F), float64 [N]: 0 invariant, 1 no preference, at most I; 0 where nu or F is zero."""
+    """I nu^T F nu / (|nu|^2 tr F), float64 [N]: 0 invariant, 1 no preference, at most I; NaN where it is undefined,
+    since the layer tells nothing of the input at all (F is zero, as of dead units), or nu is zero."""
     I_tau: Tensor
     """1/2 log(1 + tau^2 nu^T F nu), float64 [N], nats: of a change by a normal multiple of deviation tau of nu."""
 
+    def __repr__(self) -> str:
+        index = "none" if self.mean_index is None else f"{self.mean_index:.3g}"
+        return f"TangentInformation(N = {len(self.index)}: mean index {index}, I_tau {_mean(self.I_tau):.4g} nats)"
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+    @property
+    def undefined(self) -> int:
+        """Samples without an index."""
+        return int(self.index.isnan().sum())
+
+    @property
+    def mean_index(self) -> float | None:
+        """Over the samples that have an index; None where none has."""
+        return None if self.undefined == len(self.index) else float(self.index.nanmean())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class LayerInformation:
     """What a layer's noisy output z tells of its input x, of every sample."""
 
@@ -50,6 +65,13 @@ class LayerInformation:
     """Which of z were read, increasing; None for all."""
     tangents: Mapping[str, TangentInformation] = field(default_factory=dict)
     """By name."""
+
+    def __repr__(self) -> str:
+        means = f"I_tau {_mean(self.I_tau):.4g} nats, trace {_mean(self.trace):.4g}, rank {_mean(self.rank):.4g}"
+        return (
+            f"LayerInformation(N = {len(self.trace)}, {self.read}/{self.width} outputs read; means: {means}, dropped "
+            f"{_mean(self.dropped):.4g})"
+        )
 
     @property
     def read(self) -> int:
@@ -130,7 +152,11 @@ class ActivationsInformation(Mapping[str, LayerInformation]):
             lines.append(f"along {_short(name, 30)}: index (0 invariant, 1 no preference), I_tau nats")
             for path, one in self.layers.items():
                 along = one.tangents[name]
-                lines.append(f"  {names[path]} {_mean(along.index):>10.3g} {_mean(along.I_tau):>10.4g}")
+                index = "none" if along.mean_index is None else f"{along.mean_index:.3g}"
+                mark = f" (none at {along.undefined} of {len(along.index)})" if along.undefined else ""
+                lines.append(f"  {names[path]} {index:>10} {_mean(along.I_tau):>10.4g}{mark}")
+            if any(one.tangents[name].undefined for one in self.layers.values()):
+                lines.append("  none: the layer tells nothing of x there, as a dead one, or the change is zero")
         if any(one.noiseless.any() for one in self.layers.values()):
             lines.append("* z follows x in directions without noise too, which are left out")
         if self.noisy_loss is not None:

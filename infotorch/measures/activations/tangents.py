@@ -10,7 +10,7 @@ from torch import Tensor
 from infotorch.errors import ConfigError, DataError, ShapeError, unknown
 from infotorch.task import select
 
-__all__ = ["GENERATORS", "tangents_of"]
+__all__ = ["GENERATORS", "named", "tangents_of"]
 
 WHERE = "activations_information"
 
@@ -37,6 +37,22 @@ def brightness(x: Tensor) -> Tensor:
 
 
 GENERATORS = {"rotation": rotation, "shift": shift, "brightness": brightness}
+
+
+def named(tangents: Any) -> dict[str, Tangent]:
+    """By name; a list of words names each by itself.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if tangents is None or isinstance(tangents, Mapping):
+        return dict(tangents or {})
+    if isinstance(tangents, (list, tuple)) and all(isinstance(one, str) for one in tangents):
+        return {one: one for one in tangents}
+    raise ConfigError(
+        f"{WHERE}: tangents must be a dict of tangents by name, or a list of {', '.join(map(repr, GENERATORS))}; got "
+        f'{type(tangents).__name__}. Pass {{"turn": "rotation"}}, or tensors of the shape of x.'
+    )
 
 
 def tangents_of(
@@ -68,10 +84,10 @@ def tangents_of(
                 )
             value: Any = GENERATORS[tangent](x)
         elif isinstance(tangent, Tensor):
-            if total is not None and len(tangent) != total:
+            if not tangent.dim() or (total is not None and len(tangent) != total):
                 raise ShapeError(
-                    f"{where} must have the inputs' shape {[total, *x.shape[1:]]}; got {list(tangent.shape)}. Give one "
-                    "tangent a sample."
+                    f"{where} must have the inputs' shape {[total or len(x), *x.shape[1:]]}; got "
+                    f"{list(tangent.shape)}. Give one tangent a sample."
                 )
             value = select(tangent, samples)
         elif callable(tangent):

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from infotorch.errors import DataError, NumericsError, ShapeError
+from infotorch.table import Kind
 
 __all__ = ["Embedding", "filter_means"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Embedding:
     """One number a filter of a probe network, as :func:`infotorch.task_embedding` makes them.
 
@@ -57,6 +58,18 @@ class Embedding:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def kind(self) -> Kind:
+        """``diagnostic``: it compares tasks on one probe, and bounds nothing."""
+        return "diagnostic"
+
+    def __repr__(self) -> str:
+        low, high = (f"{float(v):.3g}" for v in torch.aminmax(self.values)) if len(self) else ("", "")
+        return (
+            f"Embedding({len(self):,} filters of {len(self.layers)} layers, {low} to {high}, "
+            f"{self.meta.get('method', 'values')} on {self.num_samples:,} samples, kind {self.kind})"
+        )
 
     @classmethod
     def from_variances(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from infotorch.errors import ConfigError
 from infotorch.task import Task, select
 
-__all__ = ["log_variances", "probe_weights", "requiring_grad"]
+__all__ = ["by_output", "log_variances", "probe_weights", "requiring_grad"]
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 LOG_VARIANCE = "logvar"
@@ -64,7 +64,7 @@ def log_variances(model: nn.Module, probe_layers: str | Sequence[str]) -> dict[s
         for name, p in module._parameters.items():
             weight = name.removesuffix(LOG_VARIANCE).rstrip("_.") or "weight"
             if p is not None and name.endswith(LOG_VARIANCE) and (weight in own or name == LOG_VARIANCE):
-                found.setdefault(path.removeprefix(wrapper), {})[weight] = p.detach()
+                found.setdefault(path.removeprefix(wrapper), {})[weight] = by_output(p.detach(), module)
     if not found:
         raise ConfigError(
             f'task_embedding: method="variational" must have a model whose weights have parameters ...{LOG_VARIANCE}; '
@@ -78,6 +78,17 @@ def log_variances(model: nn.Module, probe_layers: str | Sequence[str]) -> dict[s
         if path in layers
         for name, variance in each.items()
     }
+
+
+def by_output(values: Tensor, module: nn.Module) -> Tensor:
+    """Entries of a layer's weight with the output channels first, [O, ...]; one number a channel is as it is.
+
+    Those of a transposed convolution come as [I, O / G, ...] for G groups.
+    """
+    if not isinstance(module, nn.modules.conv._ConvTransposeNd) or values.dim() < 3:
+        return values
+    grouped = values.unflatten(0, (module.groups, -1))  # [G, I / G, O / G, ...]
+    return grouped.transpose(1, 2).flatten(0, 1)
 
 
 @contextmanager
@@ -104,7 +115,7 @@ def _weights(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _patterns(probe_layers: str | Sequence[str]) -> tuple[str, ...]:
-    patterns = (probe_layers,) if isinstance(probe_layers, str) else tuple(probe_layers)
+    patterns = tuple(probe_layers) if isinstance(probe_layers, (list, tuple)) else (probe_layers,)
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise ConfigError(
             f"task_embedding: probe_layers must be paths of layers or globs; got {probe_layers!r}. "

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, NumericsError, ShapeError, unknown
+from infotorch.errors import ConfigError, NumericsError, ShapeError, check_number, unknown
 from infotorch.measures.embedding.embedding import Embedding
 
 __all__ = ["KINDS", "task_distance"]
@@ -69,7 +69,10 @@ def task_distance(
             f"{'alpha' if trivial is None else 'trivial'} alone. Pass both, or neither for the distance itself."
         )
     for name, number in (("alpha", alpha), ("floor", floor)):
-        if number is not None and not (math.isfinite(number) and (number > 0 or name == "alpha")):
+        if number is None:
+            continue
+        number = check_number("task_distance", name, number, f"Correct {name}.")
+        if not (math.isfinite(number) and (number > 0 or name == "alpha")):
             must = "finite and above 0" if name == "floor" else "finite"
             raise ConfigError(f"task_distance: {name} must be {must}; got {number}. Correct {name}.")
     given = {"a": a, "b": b} if trivial is None else {"a": a, "b": b, "trivial": trivial}

@@ -12,7 +12,7 @@ from infotorch.blocks.fisher import Labels, fisher
 from infotorch.blocks.loading import Progress, batches, is_loader, of_batch, seeds_of_batch
 from infotorch.errors import ConfigError, DataError, unknown
 from infotorch.measures.embedding.embedding import Embedding, filter_means
-from infotorch.measures.embedding.probe import log_variances, probe_weights, requiring_grad
+from infotorch.measures.embedding.probe import by_output, log_variances, probe_weights, requiring_grad
 from infotorch.task import Task, num_samples, select
 
 __all__ = ["task_embedding"]
@@ -151,6 +151,7 @@ class _Totals:
         if not self.weights:
             self.weights = probe_weights(self.task, self.task.inputs(batch), probe_layers)
         names = {id(p): name for name, p in self.task.model.named_parameters()}
+        owners = {id(p): module for module in self.task.model.modules() for p in module._parameters.values()}
         chosen = {layer: names[id(weight)] for layer, weight in self.weights.items()}
         labels = self.labels if isinstance(self.labels, str) else seeds_of_batch(self.labels, number)
         options: dict[str, Any] = {"labels": labels, "memory_limit": self.memory_limit}
@@ -159,7 +160,8 @@ class _Totals:
             for label, part in self._classes(batch):
                 found = fisher(probe, part, structure="diagonal", **options)
                 assert isinstance(found, Diagonal)
-                means, self.filters = filter_means({layer: found.values[name] for layer, name in chosen.items()})
+                values = {k: by_output(found.values[name], owners[id(self.weights[k])]) for k, name in chosen.items()}
+                means, self.filters = filter_means(values)
                 self.sums[label] = self.sums[label] + means if label in self.sums else means
                 self.counts[label] = self.counts.get(label, 0) + num_samples(self.task.inputs(part))
 

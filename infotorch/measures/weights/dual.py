@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infotorch.capture import Capture
 from infotorch.errors import ConfigError, mebibytes
 from infotorch.linalg.definite import Cholesky, checked_eigenvalues
 from infotorch.linalg.symmetric import mirror
@@ -171,7 +172,7 @@ class Dual(Family):
         return LowRankPosterior(rows=self.rows, root=self.problem.relative.sqrt(), factor=self.factor(s), s=s, **around)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LowRankPosterior(Posterior):
     r"""The prior less what the rows tell, :math:`\Sigma = D [I - s G^\top (I + s G G^\top)^{-1} G] D`.
 
@@ -188,6 +189,21 @@ class LowRankPosterior(Posterior):
     def _shrunk(self, V: Tensor) -> Tensor:
         root = self.root[:, None]
         return V - self.s * root * self.rows.back(self.factor.solve(self.rows.times(root * V)))
+
+    def taken(self, cap: Capture) -> Tensor:
+        """J (D^2 - Sigma) J^T for the Jacobian J of captured outputs, unit seeds on them; float64 [N, K, K].
+
+        A product J Sigma would take a vector [P] through all data for every row of J; this takes inner products alone.
+        """
+        across = self.rows.across(cap, self.root * self.deviation)  # J D (G's units), [N*K, M]
+        W = torch.linalg.solve_triangular(self.factor.L, across.mT, upper=False)  # [M, N*K]
+        W = W.mT.reshape(cap.N, cap.K, -1)
+        return self.s * (W @ W.mT)
+
+    def taken_bytes(self, K: int) -> int:
+        """Bytes of it for a sample of K rows."""
+        N, C, _ = self.rows.root.shape
+        return 8 * K * (2 * N * C + 3 * len(self.factor.L))
 
     def _drawn(self, K: int, generator: torch.Generator) -> Tensor:
         """A draw e of the prior, moved by what data at e with noise z say: e - s G^T (I + s K)^-1 (G e + z / sqrt(s)).

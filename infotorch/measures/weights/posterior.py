@@ -10,13 +10,13 @@ from torch import Tensor
 
 from infotorch.blocks.kfac import Kfac
 from infotorch.blocks.plan import MEMORY_LIMIT
-from infotorch.errors import ConfigError, NotSupported, ShapeError, mebibytes
+from infotorch.errors import ConfigError, NotSupported, ShapeError, check_seed, mebibytes
 from infotorch.linalg.eigen import Eigen
 
 __all__ = ["BlockPosterior", "DiagonalPosterior", "KfacPosterior", "Posterior", "deviation"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Posterior(ABC):
     r"""N(mean, Sigma) with :math:`\Sigma = D (I + s H)^{-1} D`, H the curvature relative to the prior of variance D^2.
 
@@ -34,12 +34,17 @@ class Posterior(ABC):
     def P(self) -> int:
         return len(self.mean)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.P:,} weights of {len(self.shapes)} parameters)"
+
     def times(self, V: Tensor) -> Tensor:
         """Sigma V for V [P, J], or [P]; float64 of V's shape.
 
         Raises:
             ShapeError: V has another size.
         """
+        if not isinstance(V, Tensor):
+            raise ShapeError(f"posterior.times: V must be a tensor; got {type(V).__name__}. Pass one [P, J] or [P].")
         if V.dim() not in (1, 2) or len(V) != self.P:
             raise ShapeError(
                 f"posterior.times: V must be [P, J] or [P] with P = {self.P}; got {list(V.shape)}. "
@@ -71,7 +76,7 @@ class Posterior(ABC):
         """
         if not isinstance(K, int) or isinstance(K, bool) or K < 1:
             raise ConfigError(f"posterior.sample: K must be a whole number above 0; got {K!r}. Pass how many draws.")
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(check_seed("posterior.sample", seed))
         return self.mean + self.deviation * self._drawn(K, generator).mT
 
     def _normal(self, rows: int, K: int, generator: torch.Generator) -> Tensor:
@@ -86,7 +91,7 @@ class Posterior(ABC):
         """[P, K], columns of N(0, (I + s H)^-1)."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class DiagonalPosterior(Posterior):
     """Independent weights."""
 
@@ -100,7 +105,7 @@ class DiagonalPosterior(Posterior):
         return self._normal(self.P, K, generator) / self.precision.sqrt()[:, None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class BlockPosterior(Posterior):
     """Independent blocks of weights, each with its full covariance; one block for all is the dense form."""
 
@@ -123,7 +128,7 @@ class BlockPosterior(Posterior):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class KfacPosterior(Posterior):
     """Independent layers with Kronecker-factored covariances, and the diagonal of what has no factors."""
 

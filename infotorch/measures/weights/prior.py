@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.layout import flattened
-from infotorch.errors import ConfigError, NumericsError, ShapeError, unknown
+from infotorch.errors import ConfigError, NumericsError, ShapeError, plain_number, unknown
 from infotorch.measures.weights.spectrum import Spectrum
 from infotorch.task import Task
 
@@ -77,6 +77,7 @@ def prior_of(task: Task, variance: Any, mean: Any, device: torch.device) -> Prio
 
 
 def _variance(what: str, value: Any) -> float:
+    value = plain_number(value)
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not 0 < value < math.inf:
         raise ConfigError(

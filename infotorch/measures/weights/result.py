@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from infotorch.errors import ConfigError
+from infotorch.errors import ConfigError, check_number, plain_number
 from infotorch.measures.pac_bayes import Form, PacBayesBound, pac_bayes
 from infotorch.measures.weights.family import Family
 from infotorch.measures.weights.posterior import Posterior
@@ -19,9 +19,12 @@ from infotorch.table import Kind
 __all__ = ["WeightsInformation", "check_beta"]
 
 WHERE = "weights_information"
+FAR = 2.0
+"""How many times the predicted rise the measured one may be, or the other way round, where the model holds."""
 
 
 def check_beta(beta: object) -> float:
+    beta = plain_number(beta)
     number = isinstance(beta, (int, float)) and not isinstance(beta, bool)
     if not number or not 0 < beta < math.inf:  # type: ignore[operator]  # a number
         raise ConfigError(
@@ -132,6 +135,17 @@ class WeightsInformation:
         return None if self.measured is None else self.measured.rise
 
     @property
+    def quadratic_holds(self) -> bool | None:
+        """Whether the measured rise is within a factor of two of the predicted one, give or take two standard errors.
+
+        None where nothing was drawn. Where it is False, neither ``nats`` nor ``lagrangian`` is what the loss would pay.
+        """
+        if self.measured is None:
+            return None
+        error = 2 * (self.measured.stderr or 0.0)
+        return self.measured.rise - error <= FAR * self.predicted_rise <= FAR**2 * (self.measured.rise + error)
+
+    @property
     def measured_risk(self) -> float | None:
         """The 0-1 error of the drawn weights on the data, where labels are classes."""
         return None if self.measured is None else self.measured.risk
@@ -171,6 +185,8 @@ class WeightsInformation:
             ConfigError: A beta is not above 0.
             NumericsError: The Hessian plus beta over the prior variance is not positive definite.
         """
+        if not hasattr(betas, "__iter__") or getattr(betas, "ndim", 1) == 0:
+            raise ConfigError(f"{WHERE}: betas must be a list of numbers; got {betas!r}. Pass [{betas!r}] for one.")
         checked = [check_beta(beta) for beta in betas]
         for beta in checked:
             self._family.check(self._scale, beta)
@@ -178,6 +194,7 @@ class WeightsInformation:
 
     def lagrangian(self, loss: float) -> float:
         """C_beta = loss + predicted_rise + beta nats, for the summed loss L(w): what to compare families by."""
+        loss = check_number(WHERE, "loss", loss, "Pass the summed loss, such as result.loss.")
         return loss + self.predicted_rise + self.beta * self.nats
 
     def posterior(self) -> Posterior:
@@ -195,18 +212,23 @@ class WeightsInformation:
 
         Args:
             risk: Of Q* on the n samples, in [0, 1], as ``measured_risk`` estimates it.
-            n: Samples that the risk was measured on; N where not given.
+            n: Samples that the risk was measured on, which must be those of this result, N; or leave it out.
             delta: The bound fails with at most this probability.
             form: ``"catoni"``, ``"mcallester"`` or ``"seeger"``.
 
         Raises:
-            ConfigError: There is no measured risk, the KL is estimated by probes, or the prior's variance was read off
-                the data.
+            ConfigError: There is no measured risk, n is not N, the KL is estimated by probes, or the prior's variance
+                was read off the data.
         """
         if risk is None:
             raise ConfigError(
                 f"{WHERE}: pac_bayes must have the measured risk of the drawn weights; got none. Pass "
                 "risk=result.measured_risk: the risk of the weights themselves is no risk of Q*."
+            )
+        if n is not None and plain_number(n) != self.N:
+            raise ConfigError(
+                f"{WHERE}: n of pac_bayes must be the {self.N} samples that this result is of; got {n!r}. Leave n out; "
+                "a risk of others goes to infotorch.pac_bayes(risk, result.nats + result.union_cost, n, delta)."
             )
         if self.stderr is not None:
             raise ConfigError(
@@ -218,7 +240,7 @@ class WeightsInformation:
                 f'{WHERE}: the prior of a bound must be fixed before the data; got prior_var="evidence". Pass a '
                 'number chosen beforehand, or "grid".'
             )
-        return pac_bayes(risk, self.nats + self.union_cost, self.N if n is None else n, delta, form=form)
+        return pac_bayes(risk, self.nats + self.union_cost, self.N, delta, form=form)
 
     def __repr__(self) -> str:
         spread = "" if self.stderr is None else f" ± {self.stderr:.2g}"
@@ -229,12 +251,21 @@ class WeightsInformation:
                 f"information in the weights: {self.nats:.6g}{spread} nats, {self.nats / self.N:.4g} a sample "
                 f"({self.kind}: local, no certificate)",
                 f"  rise of the summed loss under Q*: predicted {self.predicted_rise:.4g}, measured {self._rise()}",
+                *self._warning(),
                 f"  log-determinant {self.logdet:.6g}, effective dimension {self.d_eff:.6g} of {self.P}, "
                 f"squared distance from the prior's mean {self.dist2:.4g}",
                 f"  beta {self.beta:g}, prior variance {prior} ({self.prior}{union}), curvature {self.curvature}, "
                 f"labels {self.labels}, estimator {self.estimator}, N = {self.N}",
             ]
         )
+
+    def _warning(self) -> list[str]:
+        if self.quadratic_holds is not False:
+            return []
+        return [
+            "  the quadratic model does not hold here: the two rises differ by more than a factor of two, so the nats "
+            "are no cost that this loss would pay; a smaller beta keeps to where it holds"
+        ]
 
     def _rise(self) -> str:
         if self.measured is None:

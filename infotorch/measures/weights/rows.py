@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,11 +11,15 @@ from torch import Tensor
 from infotorch.blocks.directional import jvp, vjp
 from infotorch.blocks.kernel import BATCH_SIZE
 from infotorch.blocks.layout import flattened, split
-from infotorch.capture import Capture, capture
+from infotorch.blocks.products import route_of
+from infotorch.capture import Capture, LayerPair, capture
 from infotorch.capture.run import Fallback
 from infotorch.task import Task, select
 
 __all__ = ["Rows", "weights_at"]
+
+KEPT_BYTES = 512 * 2**20
+"""Of the data's factors that are kept from one product to the next."""
 
 
 @contextmanager
@@ -43,6 +47,7 @@ class Rows:
     w: Tensor
     """The weights of the Jacobian, [P]: the model may have others by now."""
     fallback: Fallback | None
+    _kept: list[tuple[slice, dict[str, LayerPair]]] = field(default_factory=list, repr=False, compare=False)
 
     def times(self, V: Tensor) -> Tensor:
         """G V, float64 [N*K, J], for V [P, J]."""
@@ -58,6 +63,47 @@ class Rows:
             for batch, cap in self._captures():
                 total += flattened(vjp(cap, u[:, batch]), self.task.shapes)
         return total.mT
+
+    def across(self, cap: Capture, variances: Tensor) -> Tensor:
+        """J diag(variances) G^T, float64 [n*K, N*K'], for the Jacobian J of a capture of n samples and K unit seeds.
+
+        By products of layers' factors, as the tangent kernel is: neither side's rows are formed where that is dearer.
+
+        Args:
+            cap: Of the same parameters, at weights that differ by rounding at most.
+            variances: [P], one number a layer.
+        """
+        N, C, _ = self.root.shape
+        scales = split(variances, self.task.shapes)
+        values = self.root.new_zeros(cap.N, cap.K, N, C, dtype=torch.float64)
+        with torch.no_grad():
+            for batch, columns in self._columns():
+                for name in cap.pairs.keys() & columns.keys():
+                    pair, other = (replace(side[name], unit=False) for side in (cap.pairs, columns))
+                    part = values.new_zeros(cap.N, cap.K, other.N, C)
+                    route_of(pair, cap.N * cap.K, other.N * C).add(part, [pair], [other], False)
+                    scale = float(scales[next(iter(pair.shapes))].flatten()[0])
+                    values[:, :, batch].add_(part, alpha=scale)
+        return torch.einsum("nkmc,mcr->nkmr", values, self.root.double()).reshape(cap.N * cap.K, -1)
+
+    def _columns(self) -> Iterator[tuple[slice, dict[str, LayerPair]]]:
+        """Layers' factors of the outputs, batch by batch: kept where all of them fit, else captured again."""
+        if self._kept:
+            yield from self._kept
+            return
+        found, nbytes = [], 0
+        for start in range(0, len(self.root), BATCH_SIZE):
+            batch = slice(start, min(start + BATCH_SIZE, len(self.root)))
+            with weights_at(self.task, self.w):
+                few = select(self.x, batch), None
+                with capture(self.task, few, seeds="logits", fallback=self.fallback, check=False) as cap:
+                    pairs = dict(cap.pairs)
+            nbytes += sum(pair.nbytes() for pair in pairs.values())
+            if nbytes <= KEPT_BYTES:
+                found.append((batch, pairs))
+            yield batch, pairs
+        if nbytes <= KEPT_BYTES:
+            self._kept.extend(found)
 
     def _captures(self) -> Iterator[tuple[slice, Capture]]:
         for start in range(0, len(self.root), BATCH_SIZE):

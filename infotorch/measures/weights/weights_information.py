@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from infotorch.capture.run import Fallback
-from infotorch.errors import ConfigError, check_limit, unknown
+from infotorch.errors import ConfigError, check_limit, check_seed, unknown
 from infotorch.measures.weights.dual import Dual
 from infotorch.measures.weights.family import Family, layer_sums
 from infotorch.measures.weights.full_matrix import Blocks, Dense, DenseHessian
@@ -124,6 +124,7 @@ def weights_information(
     curvature, labels = _checked(task, estimator, curvature, labels, prior_var)
     beta = check_beta(beta)
     check_limit(WHERE, memory_limit)
+    seed = check_seed(WHERE, seed)
     for what, number, least in (("passes", passes, 1), ("draws", draws, 0)):
         if not isinstance(number, int) or isinstance(number, bool) or number < least:
             raise ConfigError(

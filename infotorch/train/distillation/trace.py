@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from infotorch.errors import ConfigError, DataError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, ShapeError, check_number, unknown
 from infotorch.measures import ComplexityReports, supervision_complexity
 from infotorch.measures.supervision.of_task import SUM_TOLERANCE
 from infotorch.task import Task
@@ -62,11 +62,17 @@ class SupervisionTrace:
             raise ConfigError(
                 f"{WHERE}: every must be a whole number of steps, at least 1; got {every}. Correct every."
             )
+        ridge = check_number(WHERE, "ridge", ridge, "Correct ridge.")
         if not 0 <= ridge < math.inf:
             raise ConfigError(f"{WHERE}: ridge must be finite and at least 0; got {ridge}. Correct ridge.")
-        if not isinstance(f0, Tensor) and f0 not in STARTS:
+        if not isinstance(f0, Tensor) and (not isinstance(f0, str) or f0 not in STARTS):
             raise unknown(WHERE, "f0", str(f0), STARTS)
-        self.x = data[0] if isinstance(data, (tuple, list)) else data
+        self.x = data[0] if isinstance(data, (tuple, list)) and data else data
+        if not isinstance(self.x, (Tensor, Mapping)):
+            raise DataError(
+                f"{WHERE}: data must be inputs, a tensor or a dict of them, or (inputs, labels); got "
+                f"{type(self.x).__name__}. Pass tensors, of a loader one batch."
+            )
         self.every, self.ridge, self.f0 = every, ridge, f0
         self.targets = dict(targets) if isinstance(targets, Mapping) else {"targets": targets}
         self.rows: list[dict[str, Any]] = []
@@ -79,7 +85,7 @@ class SupervisionTrace:
         for name, target in self.targets.items():
             if isinstance(target, Tensor):
                 self._check_target(name, target, N)
-            elif target != TEACHER:
+            elif not isinstance(target, str) or target != TEACHER:
                 raise unknown(WHERE, f"targets[{name!r}]", str(target), (TEACHER,))
         if isinstance(f0, Tensor):
             self._check_shape("f0", f0, N)
@@ -136,7 +142,7 @@ class SupervisionTrace:
 
     @staticmethod
     def _check_shape(name: str, target: Tensor, N: int) -> None:
-        if target.dim() != 2 or len(target) != N:
+        if target.dim() != 2 or len(target) != N or target.is_complex():
             raise ShapeError(
                 f"{WHERE}: {name} must be [N, C], N = {N}; got {list(target.shape)}. Pass a row a sample; one-hot rows "
                 "of labels."

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from infotorch.errors import ConfigError, DataError, DivergenceError
+from infotorch.errors import (
+    ConfigError,
+    DataError,
+    DivergenceError,
+    InfotorchError,
+    check_number,
+    check_seed,
+    plain_number,
+)
 from infotorch.measures.digest import digest, digest_of_code
 from infotorch.task import Task
 from infotorch.train import checkpoint as checkpoints
@@ -120,11 +128,18 @@ def fit_variational(
         DivergenceError: The loss or a gradient is not finite; the weights are as before the step.
         StoreError: The checkpoint is none, or can't be written.
     """
+    beta, lr, seed = plain_number(beta), plain_number(lr), check_seed(WHERE, seed)
+    if not (checkpoint is None or isinstance(checkpoint, (str, Path))):
+        raise ConfigError(f"{WHERE}: checkpoint must be a path; got {type(checkpoint).__name__}. Pass a file's name.")
+    if progress is not None and not callable(progress):
+        raise ConfigError(f"{WHERE}: progress must be a function; got {type(progress).__name__}. Leave it out.")
     _check(model, beta=beta, steps=steps, lr=lr, warmup=warmup, num_draws=num_draws, batch_size=batch_size,
            checkpoint_every=checkpoint_every)  # fmt: skip
     task = Task(model.network, loss=loss)
     x, y = _pair(task, "data", data)
     test = None if test_data is None else _pair(task, "test_data", test_data)
+    for name, (inputs, labels) in (("data", (x, y)), *([] if test is None else [("test_data", test)])):
+        _check_fits(task, name, inputs[:2], labels[:2])
     N = len(y)
     training = _Training(
         model=model, task=task, x=x, y=y, beta=float(beta), steps=steps, batch=min(batch_size or N, N), lr=lr,
@@ -196,7 +211,7 @@ class _Training:
         model.train()
         self._drawn_from = device_states(y.device)
         loss = self.task.losses(_rows(model(x)), y).double().sum() * (N / self.batch)
-        kl = model.kl()
+        kl = model.kl_as_it_is()
         total = loss + beta * kl.to(loss.device)
         self._check_finite("loss", total, x)
         self.optimizer.zero_grad()
@@ -288,6 +303,25 @@ def _pair(task: Task, name: str, data: Any) -> tuple[Tensor, Tensor]:
     return x, y
 
 
+def _check_fits(task: Task, name: str, x: Tensor, y: Tensor) -> None:
+    """Two samples through the network, which may have been made for inputs of another shape or dtype."""
+    modes = [(module, module.training) for module in task.model.modules()]
+    task.model.eval()
+    try:
+        with torch.no_grad():
+            task.losses(_rows(task.model(x)), y)
+    except (RuntimeError, TypeError) as error:
+        if isinstance(error, InfotorchError):
+            raise
+        raise DataError(
+            f"{WHERE}: {name} must be what the network takes; got inputs {x.dtype} {list(x.shape[1:])} a sample, and "
+            f"{str(error).splitlines()[0]}. Give them the dtype and shape that it was made for."
+        ) from error
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def _check(
     model: Any, *, beta: Any, steps: Any, lr: Any, warmup: Any, num_draws: Any, batch_size: Any, checkpoint_every: Any
 ) -> None:
@@ -299,7 +333,7 @@ def _check(
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 < value < math.inf:
             raise ConfigError(f"{WHERE}: {option} must be > 0 and finite; got {value!r}. Correct {option}.")
-    if not 0 <= warmup <= 1:
+    if not 0 <= check_number(WHERE, "warmup", warmup, "It is a share of the steps.") <= 1:
         raise ConfigError(f"{WHERE}: warmup must lie in [0, 1]; got {warmup!r}. It is a share of the steps.")
     for option, value, least in (
         ("steps", steps, 1), ("num_draws", num_draws, 2), ("batch_size", 1 if batch_size is None else batch_size, 1),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from infotorch.errors import NotSupported
+from infotorch.errors import NotSupported, NumericsError
 from infotorch.train.variational.gaussian import (
     divergence,
     draw,
@@ -93,12 +93,44 @@ class VariationalModel(nn.Module):
             yield
 
     def kl(self) -> Tensor:
-        """KL of the posterior from the prior, in nats, float64 [], with a gradient."""
-        return torch.stack([value.to(self._device) for value in self.kl_by_layer().values()]).sum()
+        """KL of the posterior from the prior, in nats, float64 [], with a gradient.
+
+        Raises:
+            NumericsError: A mean, a log-variance or a prior is not finite; the text names the layer.
+        """
+        return self._added(self.kl_by_layer())
+
+    def kl_as_it_is(self) -> Tensor:
+        """``kl()``, finite or not: a training that checks its whole objective tells more."""
+        return self._added(self._divergences())
+
+    def _added(self, parts: dict[str, Tensor]) -> Tensor:
+        return torch.stack([value.to(self._device) for value in parts.values()]).sum()
+
+    def _divergences(self) -> dict[str, Tensor]:
+        return {layer.path: divergence(self._module(layer), layer) for layer in self.layers}
 
     def kl_by_layer(self) -> dict[str, Tensor]:
-        """The same for each layer, by module path, in nats, float64 []; they add up to ``kl()``."""
-        return {layer.path: divergence(self._module(layer), layer) for layer in self.layers}
+        """The same for each layer, by module path, in nats, float64 []; they add up to ``kl()``.
+
+        Raises:
+            NumericsError: As there.
+        """
+        found = self._divergences()
+        for path, value in found.items():
+            if not value.isfinite():
+                raise NumericsError(
+                    f"kl: the KL of every layer must be finite; got {value.item():g} at {path!r}"
+                    f"{self._not_finite(path)}. Look at the training, or load a checkpoint."
+                )
+        return found
+
+    def _not_finite(self, path: str) -> str:
+        """The tensor of a layer that is not finite, in words."""
+        module = self.network.get_submodule(path)
+        tensors = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
+        bad = [name for name, value in tensors.items() if not value.isfinite().all()]
+        return f", for {bad[0]!r} is not" if bad else ", for its variances overflow"
 
     @property
     def prior_var(self) -> dict[str, float]:

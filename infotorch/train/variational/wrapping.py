@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from infotorch.errors import ConfigError, NotSupported, ShapeError, unknown
+from infotorch.errors import ConfigError, NotSupported, NumericsError, ShapeError, unknown
 from infotorch.train.variational.gaussian import holder, parameter_names, prior_means, spread_of
 from infotorch.train.variational.layers import CONVOLUTIONS, Granularity, Noise, NoisyLayer, noisy_layers, num_units
 from infotorch.train.variational.model import VariationalModel
@@ -68,6 +68,7 @@ def variational(
         ConfigError: An option is unknown or out of range, or no parameter requires grad.
         ShapeError: prior_mean or fisher has another shape than the parameters.
         NotSupported: Complex weights, or flipout of Kronecker noise.
+        NumericsError: A weight is not finite.
 
     Example:
         >>> q = variational(nn.Linear(3, 2), prior_var=0.1)
@@ -153,6 +154,11 @@ def _check(model: nn.Module, granularity: str, noise: str) -> None:
     for name, p in model.named_parameters():
         if is_lazy(p):
             raise ConfigError(f"{WHERE}: weights must be there; got the lazy {name!r}. Run the network once before.")
+        if not p.is_meta and not bool(p.isfinite().all()):
+            raise NumericsError(
+                f"{WHERE}: weights must be finite; got {p[~p.isfinite()][0].item()} in {name!r}. Look at the training, "
+                "or load a checkpoint."
+            )
         if p.requires_grad and not p.is_floating_point():
             raise NotSupported(f"{WHERE}: weights must be real; got {p.dtype} at {name!r}. Freeze it.")
 
@@ -201,7 +207,8 @@ def _prior_vars(prior_var: Any, paths: list[str]) -> dict[str, float] | None:
         if path not in prior_var:
             raise ConfigError(f"{WHERE}: prior_var must name every layer; got none for {path!r}. Add it.")
         value = prior_var[path]
-        value = value.item() if hasattr(value, "item") else value  # a tensor or an array of one number
+        one = getattr(value, "shape", None) in ((), (1,))
+        value = value.item() if one and hasattr(value, "item") else value  # a tensor or an array of one number
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 < value < math.inf:
             raise ConfigError(
@@ -218,6 +225,11 @@ def _by_name(option: str, value: Any, shapes: dict[str, torch.Size]) -> dict[str
     if isinstance(value, int | float):
         value = {name: torch.full(shape, float(value), dtype=torch.float64) for name, shape in shapes.items()}
     elif not isinstance(value, Mapping):
+        if not isinstance(value, Tensor) and not hasattr(value, "__array__"):
+            raise ConfigError(
+                f"{WHERE}: {option} must be a number, a flat tensor or tensors by name; got {type(value).__name__}. "
+                "Convert it with torch.tensor."
+            )
         value, P = torch.as_tensor(value), sum(shape.numel() for shape in shapes.values())
         if value.shape != (P,):
             raise ShapeError(

@@ -252,13 +252,14 @@ def test_a_layer_without_selected_weights_below_tells_nothing(rng):
 
 
 def test_a_constant_layer_tells_nothing(rng):
-    """Weights that don't read x: no information, and an index of 0."""
+    """Weights that don't read x: no information, and no index, which would be 0 of a layer that is invariant."""
     model = mlp()
     model[0].weight.data.zero_()
     x = torch.randn(5, 4, dtype=torch.float64, generator=rng)
     given = {"v": torch.ones_like(x)}
     found = activations_information(Task(model), x, layers="2", posterior=torch.ones(51), tau=0.2, tangents=given)["2"]
-    assert not found.I_tau.any() and not found.trace.any() and not found.tangents["v"].index.any()
+    assert not found.I_tau.any() and not found.trace.any() and found.tangents["v"].index.isnan().all()
+    assert found.tangents["v"].mean_index is None and found.tangents["v"].undefined == 5
 
 
 def test_rows_are_drawn_once_and_their_share_is_told(rng):

@@ -3,10 +3,12 @@ import torch
 from torch import nn
 from torch.func import functional_call, vmap
 
-from infotorch import Task, capture
+from infotorch import Task, capture, weights_information
 from infotorch.errors import ConfigError, NumericsError, ShapeError
 from infotorch.measures.activations import noise as noise_module
 from infotorch.measures.activations.noise import output_covariance, weight_noise
+from infotorch.measures.activations.reading import Reading
+from infotorch.measures.weights import rows as rows_module
 from tests.laws import assert_same
 from tests.measures.activations.truth import Gaussian, spd
 from tests.oracles import jacobian
@@ -54,6 +56,36 @@ def test_truth(kind, form, rng, monkeypatch):
     noise = weight_noise(task, given)
     with capture(task, (x, None), seeds="logits") as cap:
         assert_same(output_covariance(cap, noise), J @ Sigma @ J.mT)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("kind", NETS)
+def test_a_low_rank_posterior_is_taken_through_inner_products(kind, kept, rng, monkeypatch):
+    """The product with its dense covariance, at each layer in turn, which has other seeds than the outputs."""
+    monkeypatch.setattr(rows_module, "KEPT_BYTES", 2**29 if kept else 0)
+    monkeypatch.setattr(rows_module, "BATCH_SIZE", 2)
+    model, x = make(kind, rng)
+    task = Task(model, loss="mse")
+    y = torch.zeros_like(model(x).detach())
+    variances = {path: 0.5 + k for k, path in enumerate(dict.fromkeys(n.rpartition(".")[0] for n in task.shapes))}
+    found = weights_information(task, (x, y), estimator="gram", prior_var=variances, beta=0.2, draws=0)
+    Sigma, noise = found.posterior().covariance(), weight_noise(task, found)
+    assert noise.taken is not None
+    paths = [path for path, module in model.named_modules() if path and not list(module.children())]
+    for path in paths:
+        read = Reading(task, path, None).task(task)
+        z = read.outputs(x)
+        if z.requires_grad:
+            J = torch.stack([
+                torch.cat([
+                    torch.zeros_like(p).flatten() if g is None else g.flatten()
+                    for g, p in zip(torch.autograd.grad(one, list(model.parameters()), retain_graph=True,
+                                                        allow_unused=True), model.parameters(), strict=True)
+                ]) for one in z.flatten()
+            ]).view(*z.shape, -1)  # fmt: skip
+            for _ in range(2):  # the second time from what is kept
+                with capture(read, (x, None), seeds="logits") as cap:
+                    assert_same(output_covariance(cap, noise), J @ Sigma @ J.mT)
 
 
 def test_it_is_the_covariance_of_outputs_under_small_noise(rng):

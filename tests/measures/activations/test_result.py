@@ -32,6 +32,12 @@ def test_it_prints_in_80_columns_by_depth(rng):
     assert "covariance part" in repr(found(rng, covariance_term=True))
 
 
+def test_a_layer_without_an_index_is_told(rng):
+    lines = repr(found(rng, tangents={"still": torch.zeros_like})).splitlines()
+    assert lines[5].split()[1:] == ["none", "0", "(none", "at", "5", "of", "5)"] and max(map(len, lines)) <= 80
+    assert lines[7].startswith("  none: the layer tells nothing of x there") and "none" not in repr(found(rng))
+
+
 def test_layers_are_found_by_path(rng):
     result = found(rng)
     assert list(result) == ["a_layer_with_a_name_that_is_longer_than_a_column", "head"] and len(result) == 2
@@ -59,3 +65,17 @@ def test_shannon_form_of_a_singular_layer_is_refused():
     layer = activations_information(Task(model, loss="mse"), x, layers="", posterior=torch.ones(4), tau=1.0)[""]
     with pytest.raises(ConfigError, match="needs F of full rank at every sample; got a singular one at sample 0"):
         layer.shannon(0.0)
+
+
+def test_a_layer_prints_in_a_line(rng):
+    head = found(rng)["head"]
+    assert repr(head).startswith("LayerInformation(N = 5, 2/2 outputs read; means: I_tau ") and len(repr(head)) < 150
+    assert repr(head.tangents["x"]).startswith("TangentInformation(N = 5: mean index ")
+
+
+def test_a_change_of_nothing_has_no_index(rng):
+    along = torch.ones(5, 3).double()
+    along[2] = 0
+    v = found(rng, tangents={"v": along})["head"].tangents["v"]
+    assert v.index.isnan().tolist() == [False, False, True, False, False] and v.undefined == 1
+    assert v.mean_index == pytest.approx(float(v.index[[0, 1, 3, 4]].mean()))

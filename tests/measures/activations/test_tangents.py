@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from infotorch.errors import ConfigError, DataError, ShapeError
-from infotorch.measures.activations.tangents import tangents_of
+from infotorch.measures.activations.tangents import named, tangents_of
 
 
 def sampled(x, angle=0.0, pixels=0.0):
@@ -77,3 +77,16 @@ def test_refusals(tangent, error, text):
     x = torch.ones(3, 4)
     with pytest.raises(error, match="activations_information: " + text):
         tangents_of({"v": tangent}, x, slice(0, 3), 3)
+
+
+def test_a_list_of_words_names_each_by_itself():
+    assert named(["rotation", "shift"]) == named(("rotation", "shift")) == {"rotation": "rotation", "shift": "shift"}
+    assert named(None) == {} == named({})
+    for wrong in ("rotation", torch.ones(2), 3, [torch.ones(2)], [1]):
+        with pytest.raises(ConfigError, match="tangents must be a dict of tangents by name, or a list of"):
+            named(wrong)
+
+
+def test_a_tangent_without_axes_is_refused():
+    with pytest.raises(ShapeError, match=r"must have the inputs' shape \[2, 3\]; got \[\]"):
+        tangents_of({"v": torch.tensor(1.0)}, torch.ones(2, 3), slice(0, 2), None)

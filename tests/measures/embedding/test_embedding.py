@@ -57,3 +57,9 @@ def test_sizes_that_disagree_are_refused():
         Embedding.from_variances({})
     with pytest.raises(ShapeError, match="got none of a"):
         Embedding.from_variances({"a": torch.ones(2)}, prior_var={})
+
+
+def test_it_prints_in_a_line():
+    values = torch.linspace(0, 1, 1000, dtype=torch.float64)
+    found = Embedding(values=values, filters=tuple(map(str, range(1000))), layers=("a", "b"), num_samples=7)
+    assert repr(found) == "Embedding(1,000 filters of 2 layers, 0 to 1, values on 7 samples, kind diagnostic)"

@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import infotorch
 from infotorch import Task, task_embedding
 from infotorch.errors import ConfigError, DataError, NumericsError
+from infotorch.measures.embedding.probe import by_output
 from tests.laws import assert_golden, assert_same, assert_same_bits
 from tests.measures.embedding.probes import GOLDEN, Net, enumerated, golden_net
 
@@ -199,3 +200,27 @@ def test_data_and_modes_that_mislead_are_refused(made):
 
 def test_public_names():
     assert infotorch.task_embedding is task_embedding and infotorch.Embedding.__name__ == "Embedding"
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_filters_of_a_transposed_convolution_are_its_output_channels(groups, rng):
+    """A plain loop over samples, labels, and the weights that reach an output channel: its first axis is the inputs."""
+    torch.manual_seed(0)
+    turned = nn.ConvTranspose2d(4, 6, 2, groups=groups)  # weight [4, 6 / groups, 2, 2]
+    model = nn.Sequential(turned, nn.Tanh(), nn.Flatten(), nn.Linear(54, 3)).double().eval()
+    x = torch.randn(5, 4, 2, 2, dtype=torch.float64, generator=rng)
+    total = torch.zeros_like(turned.weight)
+    for one in x:
+        log_p = model(one[None]).log_softmax(1)[0]
+        for c in range(3):
+            (g,) = torch.autograd.grad(-log_p[c], [turned.weight], retain_graph=True)
+            total += log_p[c].detach().exp() * g.square() / len(x)
+    wide, deep = 6 // groups, 4 // groups
+    want = [total[deep * (o // wide) : deep * (o // wide + 1), o % wide].mean() for o in range(6)]
+    found = task_embedding(Task(model), x, probe_layers="0")
+    assert found.filters == tuple(f"0[{o}]" for o in range(6))
+    torch.testing.assert_close(found.values, torch.stack(want), rtol=1e-10, atol=0)
+    logvar = torch.randn(turned.weight.shape, dtype=torch.float64, generator=rng)
+    by_loop = torch.stack([logvar[deep * (o // wide) : deep * (o // wide + 1), o % wide] for o in range(6)])
+    assert torch.equal(by_output(logvar, turned), by_loop)  # of every weight; one a channel is as it is
+    assert torch.equal(by_output(logvar.flatten()[:6], turned), logvar.flatten()[:6])

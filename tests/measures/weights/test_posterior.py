@@ -121,3 +121,10 @@ def test_misuse(rng):
         NotSupported, match=r"posterior.covariance: a matrix \[P, P\] must fit in 2048 MiB; got P = 20000"
     ):
         DiagonalPosterior(mean=large, shapes={}, deviation=large, precision=large).covariance()
+
+
+def test_a_posterior_prints_in_a_line(rng):
+    task, data = net(rng)
+    for estimator in ("gram", "diag", "kfac", "block", "dense"):
+        text = repr(weights_information(task, data, estimator=estimator, draws=0).posterior())
+        assert text.endswith("Posterior(43 weights of 4 parameters)"), text

@@ -1,13 +1,15 @@
 """What a result says of itself, and what it refuses to be taken for."""
 
+import dataclasses
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import infotorch
-from infotorch import ConfigError, NumericsError, Task, weights_information
+from infotorch import ConfigError, NumericsError, ShapeError, Task, weights_information
 from tests.measures.weights.truths import fisher_rows, net
 
 
@@ -20,6 +22,39 @@ def test_both_rises_are_printed_side_by_side(rng):
     without = repr(weights_information(task, data, draws=0, prior_var={"": 1.0}))
     assert re.search(r"predicted [\d.]+, measured not \(no draws\)", without) and "prior variance by layer" in without
     assert "nats more" in str(weights_information(task, data, draws=0, prior_var="grid"))
+
+
+def test_the_quadratic_model_holds_for_a_squared_error_of_a_linear_net(rng):
+    x = torch.randn(40, 3, generator=rng, dtype=torch.float64)
+    task = Task(nn.Linear(3, 2).double().eval(), loss="mse")
+    y = x @ torch.linalg.lstsq(x, x[:, :2]).solution
+    found = weights_information(task, (x, y), draws=400)
+    assert found.quadratic_holds is True and "does not hold" not in str(found)
+    assert weights_information(task, (x, y), draws=0).quadratic_holds is None
+
+
+def test_a_model_that_is_not_quadratic_is_warned_of(rng):
+    """Outputs that are saturated and right, whose curvature is next to none."""
+    task, (x, _) = net(rng)
+    last = [m for m in task.model.modules() if isinstance(m, nn.Linear)][-1]
+    last.weight.data *= 100
+    found = weights_information(task, (x, task.outputs(x).argmax(1)), prior_var=100.0)
+    assert found.measured_rise > 10 * found.predicted_rise and found.quadratic_holds is False
+    assert "  the quadratic model does not hold here: the two rises differ by more than a factor of two" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "spread", "holds"),
+    [(1.0, 0.0, True), (1.99, 0.0, True), (2.01, 0.0, False), (2.3, 0.2, True), (2.3, 0.1, False), (0.51, 0.0, True),
+     (0.49, 0.0, False), (0.3, 0.2, True), (0.3, 0.05, False), (-1.0, 0.0, False), (float("nan"), 0.0, False),
+     (float("inf"), float("nan"), False)],
+)  # fmt: skip
+def test_two_standard_errors_are_given(weighed, ratio, spread, holds):
+    """All in units of the predicted rise."""
+    found = weights_information(*weighed)
+    unit = found.predicted_rise
+    measured = dataclasses.replace(found.measured, rise=ratio * unit, stderr=spread * unit)
+    assert dataclasses.replace(found, measured=measured).quadratic_holds is holds
 
 
 def test_lagrangian_and_evidence(rng):
@@ -37,17 +72,55 @@ def test_lagrangian_and_evidence(rng):
 def test_a_bound_takes_the_measured_risk_and_this_kl(rng):
     task, data = net(rng)
     got = weights_information(task, data, prior_var="grid")
-    bound = got.pac_bayes(0.2, 50, 0.1, "seeger")
-    assert bound.value == infotorch.pac_bayes(0.2, got.nats + got.union_cost, 50, 0.1, form="seeger").value
+    bound = got.pac_bayes(0.2, got.N, 0.1, "seeger")
+    assert bound.value == infotorch.pac_bayes(0.2, got.nats + got.union_cost, got.N, 0.1, form="seeger").value
     assert got.pac_bayes(0.2).value == infotorch.pac_bayes(0.2, got.nats + got.union_cost, got.N, 0.05).value
+
+
+@pytest.mark.parametrize("n", [1, 10**6, 0, "9", 12.5])
+def test_a_bound_is_of_the_samples_that_were_weighed(n, rng):
+    task, data = net(rng)
+    got = weights_information(task, data)
+    words = f"n of pac_bayes must be the {got.N} samples that this result is of; got {n!r}. Leave n out"
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        got.pac_bayes(0.2, n)
+
+
+@pytest.mark.parametrize("as_given", [np.float32, torch.tensor, np.asarray])
+def test_numbers_of_numpy_and_torch_are_numbers(as_given, rng):
+    task, data = net(rng)
+    one = weights_information(task, data, beta=0.5, prior_var=0.25, draws=0)
+    same = weights_information(task, data, beta=as_given(0.5), prior_var=as_given(0.25), draws=0)
+    assert same.nats == one.nats and type(same.prior_var) is float
+    by_layer = weights_information(task, data, beta=0.5, prior_var={"": as_given(0.25)}, draws=0)
+    assert by_layer.nats == pytest.approx(one.nats, rel=1e-12)
+    assert one.lagrangian(as_given(2.0)) == one.lagrangian(2.0)
+
+
+def test_wrong_types_are_told(rng):
+    task, data = net(rng)
+    found = weights_information(task, data, draws=0)
+    for call, words in (
+        (lambda: weights_information(task, data, seed=None), "seed must be a whole number below 2**64; got None"),
+        (lambda: weights_information(task, data, seed=1.5), "seed must be a whole number below 2**64; got 1.5"),
+        (lambda: found.curve(0.5), "betas must be a list of numbers; got 0.5. Pass [0.5] for one"),
+        (lambda: found.lagrangian(None), "loss must be a number; got NoneType"),
+        (lambda: found.pac_bayes("a"), "risk must be a number; got str 'a'"),
+        (lambda: found.pac_bayes(0.1, delta=[0.1]), "delta must be a number; got list"),
+        (lambda: found.posterior().sample(1, seed="a"), "posterior.sample: seed must be a whole number"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            call()
+    with pytest.raises(ShapeError, match=r"posterior\.times: V must be a tensor; got list"):
+        found.posterior().times([1.0])
 
 
 def test_a_bound_is_refused_without_a_measured_risk_or_a_prior_of_its_own(rng):
     task, data = net(rng)
     with pytest.raises(ConfigError, match="pac_bayes must have the measured risk of the drawn weights; got none"):
-        weights_information(task, data).pac_bayes(None, 9, 0.05, "catoni")
+        weights_information(task, data).pac_bayes(None, None, 0.05, "catoni")
     with pytest.raises(ConfigError, match='prior of a bound must be fixed before the data; got prior_var="evidence"'):
-        weights_information(task, data, prior_var="evidence").pac_bayes(0.5, 9, 0.05, "catoni")
+        weights_information(task, data, prior_var="evidence").pac_bayes(0.5, None, 0.05, "catoni")
 
 
 @pytest.mark.parametrize("beta", [0.0, -1.0, float("inf"), float("nan"), True, "1"])

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import pytest
 import torch
@@ -182,3 +183,24 @@ def test_a_student_in_float32_needs_a_ridge_above_its_noise(held_out, rng):
     trace = SupervisionTrace(x.float(), labels, every=1, ridge=1e-6, f0="zero")
     with pytest.raises(NumericsError, match="for a kernel from float32; got 1e-06"):
         distill(student, data, sgd(student), teacher=mlp(9, dtype=torch.float32), steps=1, callbacks=[trace])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": None}, "data must be inputs, a tensor or a dict of them, or (inputs, labels); got NoneType"),
+        ({"data": "x"}, "data must be inputs, a tensor or a dict of them, or (inputs, labels); got str"),
+        ({"data": []}, "data must be inputs, a tensor or a dict of them, or (inputs, labels); got list"),
+        ({"ridge": None}, "ridge must be a number; got NoneType"),
+        ({"ridge": "a"}, "ridge must be a number; got str"),
+        ({"f0": None}, "f0 must be one of"),
+        ({"f0": [1]}, "f0 must be one of"),
+        ({"targets": None}, "targets['targets'] must be one of 'teacher'; got 'None'"),
+        ({"targets": {"a": [1]}}, "targets['a'] must be one of 'teacher'"),
+        ({"every": "2"}, "every must be a whole number of steps"),
+    ],
+)
+def test_wrong_types_are_told(changes, words):
+    given = {"data": torch.ones(2, 3), "targets": torch.eye(2), "every": 1, "ridge": 0.1, "f0": "zero"} | changes
+    with pytest.raises((ConfigError, DataError), match=re.escape(words)):
+        SupervisionTrace(given.pop("data"), given.pop("targets"), **given)

@@ -243,6 +243,15 @@ REFUSED = {
     "no pair": (dict(data=torch.zeros(3, 3)), DataError, "data must be (x, y), two tensors; got Tensor."),
     "lengths": (dict(data=(torch.zeros(3, 3), torch.zeros(2).long())), DataError, "x and y must have one length"),
     "nan": (dict(data=(torch.full((2, 3), math.nan), torch.zeros(2).long())), DataError, "finite"),
+    "ids": (dict(data=(torch.ones(4, 3).long(), torch.zeros(4).long())), DataError, "data must be what the network"),
+    "width": (dict(data=(torch.ones(4, 5), torch.zeros(4).long())), DataError, "data must be what the network takes"),
+    "width of test": (
+        dict(test_data=(torch.ones(4, 5), torch.zeros(4).long())), DataError, "test_data must be what the network takes"
+    ),
+    "warmup word": (dict(warmup="a"), ConfigError, "warmup must be a number; got str 'a'. It is a share of the steps."),
+    "seed": (dict(seed=None), ConfigError, "seed must be a whole number below 2**64; got None."),
+    "checkpoint": (dict(checkpoint=3), ConfigError, "checkpoint must be a path; got int."),
+    "progress": (dict(progress=3), ConfigError, "progress must be a function; got int."),
     "plain": (dict(model=net()), ConfigError, "model must be what variational() returns; got Sequential."),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 import pathlib
 import pickle
 import subprocess
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from infotorch import NotSupported
+from infotorch import NotSupported, NumericsError
 from infotorch.train import variational
 
 HOUSE = pathlib.Path(__file__).parents[3]
@@ -174,3 +175,24 @@ def test_replicas_of_several_processes_stay_the_same(tmp_path):
     for noise in NOISES:
         assert torch.equal(first[noise], second[noise])
         assert ((first[noise] - start).abs() > 0).all()
+
+
+@pytest.mark.parametrize("granularity", ["weight", "filter", "kron"])
+@pytest.mark.parametrize("spoiled", ["weight", "logvar"])
+def test_weights_that_are_not_finite_have_no_kl(granularity, spoiled):
+    q = variational(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)), prior_var=1.0, granularity=granularity)
+    name, p = next((n, p) for n, p in q.network[1].named_parameters() if spoiled in n)
+    with torch.no_grad():
+        p.view(-1)[0] = math.nan
+    for call in (q.kl, q.kl_by_layer):
+        with pytest.raises(NumericsError, match=rf"^kl: the KL of every layer must be .* got nan at '1', for '{name}'"):
+            call()
+    assert q.kl_as_it_is().isnan()
+
+
+def test_variances_that_overflow_are_told():
+    q = variational(nn.Linear(3, 2), prior_var=1.0)
+    with torch.no_grad():
+        q.network.weight_logvar.fill_(1e4)
+    with pytest.raises(NumericsError, match="got inf at '', for its variances overflow"):
+        q.kl()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import infotorch
-from infotorch import ConfigError, NotSupported, ShapeError, Task
+from infotorch import ConfigError, NotSupported, NumericsError, ShapeError, Task
 from infotorch.train import variational
 
 
@@ -119,3 +119,12 @@ def test_networks_without_weights_to_draw_are_refused(case):
 def test_local_noise_of_convolutions_is_said():
     with pytest.warns(UserWarning, match=r"apart, and '0' share their weights .* Use noise=\"flipout\"."):
         variational(nn.Sequential(nn.Conv2d(1, 2, 3)), prior_var=1.0, noise="local")
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_network_whose_weights_are_not_finite_is_refused(frozen):
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    model[1].requires_grad_(not frozen)
+    model[1].bias.data[1] = math.inf
+    with pytest.raises(NumericsError, match=r"^variational: weights must be finite; got inf in '1.bias'\. Look at the"):
+        variational(model, prior_var=1.0)

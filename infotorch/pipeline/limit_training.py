@@ -25,6 +25,7 @@ from infotorch.pipeline.limit_notes import notes_of
 from infotorch.pipeline.provenance import data_facts, environment, outputs_digest, task_facts
 from infotorch.table import Column, Scores
 from infotorch.task import Task
+from infotorch.task.classes import predicted_classes
 from infotorch.train import LimitResult, LimitTrainer, rng
 from infotorch.train.evaluation import evaluating, outputs
 from infotorch.train.options import LimitOptions, check_apart
@@ -294,8 +295,7 @@ class _Training:
         found = []
         with evaluating(self.classifier):
             for batch, (logits,) in outputs(WHERE, self._in_order(self.splits.train), self.classifier):
-                single = logits.dim() == 1 or logits.shape[-1] == 1
-                found.append((logits.reshape(len(batch)) > 0).long() if single else logits.argmax(-1))
+                found.append(predicted_classes(logits, batch.labels))
         values = torch.cat(found).cpu().numpy()
         suggested = Column(values=values, unit="1", source="the classifier's prediction", kind="heuristic")
         columns = {**result.scores.columns, "suggested_label": suggested}

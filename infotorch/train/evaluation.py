@@ -11,16 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.errors import DataError
-from infotorch.train.batch import (
-    IGNORED_LABEL,
-    Batch,
-    batch_of,
-    given_classes,
-    is_single,
-    labelled,
-    out_of_range,
-    predicted_classes,
-)
+from infotorch.task.classes import is_single, missed, out_of_range
+from infotorch.task.targets import IGNORED_LABEL
+from infotorch.train.batch import Batch, batch_of
 from infotorch.train.ranks import dealt_out, real_rows, share_buffers, total, unwrapped, world_size
 
 __all__ = ["Accuracy", "accuracy", "device_of", "evaluating", "outputs"]
@@ -116,10 +109,9 @@ def accuracy(
     right, count = 0, 0
     with evaluating(network):
         for batch, (logits,) in outputs(where, loader, network, autocast=autocast):
-            there = labelled(logits, batch.labels)
-            fits = predicted_classes(logits, batch.labels) == given_classes(logits, batch.labels)
-            right += int((fits & there).sum())
-            count += int(there.sum())
+            wrong = missed(logits, batch.labels)
+            right += int((~wrong).sum())
+            count += len(wrong)
     shares = 1 if dealt_out(loader) else world_size()
     right, count = (round(sum_ / shares) for sum_ in total([float(right), float(count)], device_of(network)))
     if not count:

@@ -10,9 +10,9 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
 from infotorch.errors import ConfigError, DataError, NotSupported
+from infotorch.task.classes import is_single
 from infotorch.train.adapters import lightning_callback
 from infotorch.train.auxiliary import Auxiliary
-from infotorch.train.batch import is_single
 from infotorch.train.injection import check_cross_entropy, inject, label_gradient
 from infotorch.train.limit_gradient import check_class_dim
 from infotorch.train.options import LimitOptions, check_apart

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from infotorch.errors import ConfigError
+from infotorch.task.classes import labelled
 from infotorch.train import checkpoint
-from infotorch.train.batch import labelled
 from infotorch.train.distillation.loss import DistillLoss, distill_loss
 from infotorch.train.distillation.options import DistillOptions, Match, Mode, as_path, check_student
 from infotorch.train.distillation.teacher import TeacherPath

@@ -15,6 +15,7 @@ from torch.func import functional_call
 from infotorch.errors import ConfigError, DataError, DivergenceError
 from infotorch.measures.digest import digest, digest_of_code
 from infotorch.task import Task
+from infotorch.task.classes import all_missed, missed_by
 from infotorch.train import checkpoint as checkpoints
 from infotorch.train.divergence import first_bad_gradient, first_bad_output
 from infotorch.train.rng import device_states, restore_device, unchanged
@@ -241,18 +242,16 @@ def _measured(
     model: VariationalModel, task: Task, x: Tensor, y: Tensor, num_draws: int
 ) -> tuple[np.ndarray, float | None]:
     """The summed loss of each draw of the weights, [K], and the mean accuracy."""
-    losses, right = np.zeros(num_draws), 0
-    classes = False
+    losses, missed = np.zeros(num_draws), []
     for k in range(num_draws):
         weights = model.drawn_weights()
         for rows in range(0, len(y), ROWS):
             own = y[rows : rows + ROWS]
             outputs = _rows(functional_call(model.network, weights, (x[rows : rows + ROWS],)))
             losses[k] += task.losses(outputs, own).double().sum().item()
-            classes = own.dim() == 1 and not own.is_floating_point() and outputs.dim() == 2 and outputs.shape[1] > 1
-            if classes:
-                right += int((outputs.argmax(1) == own).sum())
-    return losses, right / (num_draws * len(y)) if classes else None
+            missed.append(missed_by(task, outputs, own))
+    wrong = all_missed(missed)
+    return losses, None if wrong is None else float((1 - wrong).mean())
 
 
 def _rows(outputs: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from infotorch.task.targets import IGNORED_LABEL
 from infotorch.train.batch import Batch, batch_of
 from infotorch.train.ranks import dealt_out, real_rows, share_buffers, total, unwrapped, world_size
 
-__all__ = ["Accuracy", "accuracy", "device_of", "evaluating", "outputs"]
+__all__ = ["Accuracy", "accuracy", "device_of", "evaluating", "modes_kept", "outputs"]
 
 Autocast = Callable[[], contextlib.AbstractContextManager[Any]]
 
@@ -37,17 +37,23 @@ class Accuracy:
 
 
 @contextlib.contextmanager
-def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; every module's own mode is restored."""
+def modes_kept(*networks: nn.Module) -> Iterator[None]:
+    """Every module is in the mode it was in afterwards."""
     modes = [(module, module.training) for network in networks for module in network.modules()]
-    for network in networks:
-        network.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextlib.contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; every module's own mode is restored."""
+    with modes_kept(*networks), torch.no_grad():
+        for network in networks:
+            network.eval()
+        yield
 
 
 def device_of(network: nn.Module) -> torch.device:

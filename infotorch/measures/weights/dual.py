@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infotorch.blocks.layout import layer_of
 from infotorch.errors import ConfigError, mebibytes
 from infotorch.linalg.definite import Cholesky, checked_eigenvalues
 from infotorch.linalg.symmetric import mirror
@@ -13,7 +14,6 @@ from infotorch.measures.cross_entropy import between
 from infotorch.measures.weights.family import Family
 from infotorch.measures.weights.kernels import LayerKernels
 from infotorch.measures.weights.posterior import Posterior
-from infotorch.measures.weights.prior import layer_of
 from infotorch.measures.weights.problem import Problem, flat_weights
 from infotorch.measures.weights.rows import Rows, weights_at
 from infotorch.measures.weights.spectrum import Spectrum

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from infotorch.blocks.factors import sample_slice, write_gradients
 from infotorch.blocks.fisher import fisher, fisher_parts
+from infotorch.blocks.layout import layer_of
 from infotorch.blocks.parts import Part
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.errors import ConfigError, mebibytes
@@ -17,7 +18,6 @@ from infotorch.linalg.eigen import Eigen, eigh
 from infotorch.measures.weights.family import Family, layer_sums
 from infotorch.measures.weights.hessian import hessian
 from infotorch.measures.weights.posterior import BlockPosterior, Posterior
-from infotorch.measures.weights.prior import layer_of
 from infotorch.measures.weights.problem import Problem
 from infotorch.measures.weights.spectrum import Spectrum
 

@@ -8,11 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from infotorch.blocks.kernel import layer_kernels, ntk
-from infotorch.blocks.layout import split
+from infotorch.blocks.layout import layer_of, split
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.capture import LayerPair
 from infotorch.errors import NotSupported
-from infotorch.measures.weights.prior import layer_of
 from infotorch.measures.weights.problem import Problem
 
 __all__ = ["LayerKernels"]

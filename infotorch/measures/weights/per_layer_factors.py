@@ -8,10 +8,9 @@ from torch import Tensor
 
 from infotorch.blocks.fisher import fisher
 from infotorch.blocks.kfac import Kfac, Kronecker
-from infotorch.blocks.layout import split
+from infotorch.blocks.layout import layer_of, split
 from infotorch.measures.weights.family import Family
 from infotorch.measures.weights.posterior import KfacPosterior, Posterior
-from infotorch.measures.weights.prior import layer_of
 from infotorch.measures.weights.problem import Problem
 from infotorch.measures.weights.spectrum import Spectrum
 

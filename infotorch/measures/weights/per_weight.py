@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.blocks.fisher import fisher
+from infotorch.blocks.layout import layer_of
 from infotorch.measures.weights.family import Family
 from infotorch.measures.weights.posterior import DiagonalPosterior, Posterior
-from infotorch.measures.weights.prior import layer_of
 from infotorch.measures.weights.problem import Problem
 from infotorch.measures.weights.spectrum import Spectrum
 from infotorch.task import Task

@@ -12,7 +12,7 @@ from infotorch.measures.supervision.of_task import SUM_TOLERANCE
 from infotorch.task import Task
 from infotorch.task.nest import mapped, num_samples
 from infotorch.train.distillation.result import Moment
-from infotorch.train.evaluation import device_of
+from infotorch.train.evaluation import device_of, modes_kept
 
 __all__ = ["SupervisionTrace"]
 
@@ -102,14 +102,9 @@ class SupervisionTrace:
             for name, target in self.targets.items()
         }
         f0 = self.f0 if isinstance(self.f0, str) else self.f0.double()
-        modes = [(module, module.training) for module in student.modules()]
-        student.eval()
-        try:
-            task = Task(student, loss="cross_entropy")
+        with modes_kept(student):
+            task = Task(student.eval(), loss="cross_entropy")
             reports = supervision_complexity(task, x, targets, f0=f0, tau=tau, ridge=self.ridge)
-        finally:
-            for module, training in modes:
-                module.training = training
         assert isinstance(reports, ComplexityReports)
         self.rows += [{"step": moment.step, **row} for row in reports.rows()]
 

@@ -1,8 +1,7 @@
 """The training of a variational network, and the trade-off that it reached."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from infotorch.task import Task
 from infotorch.task.classes import all_missed, missed_by
 from infotorch.train import checkpoint as checkpoints
 from infotorch.train.divergence import first_bad_gradient, first_bad_output
-from infotorch.train.rng import device_states, restore_device, unchanged
+from infotorch.train.evaluation import evaluating, modes_kept
+from infotorch.train.rng import device_states, restore_device, seeded
 from infotorch.train.variational.model import VariationalModel
 
 __all__ = ["VariationalFit", "fit_variational"]
@@ -132,7 +132,7 @@ def fit_variational(
         warmup=warmup, seed=seed,
     )  # fmt: skip
     path = None if checkpoint is None else Path(checkpoint)
-    with _own_draws(seed), _modes(model):
+    with seeded(seed), modes_kept(model):
         if path is not None and path.exists():
             training.load(path)
         while training.step < steps:
@@ -141,8 +141,7 @@ def fit_variational(
                 training.save(path)
             if progress is not None:
                 progress("training", training.step, steps)
-    with _own_draws(seed + MEASURE), _modes(model), torch.no_grad():
-        model.eval()
+    with seeded(seed + MEASURE), evaluating(model):
         losses, train_accuracy = _measured(model, task, x, y, num_draws)
         test_losses, test_accuracy = (None, None) if test is None else _measured(model, task, *test, num_draws)
         kl = float(model.kl())
@@ -257,25 +256,6 @@ def _measured(
 def _rows(outputs: Tensor) -> Tensor:
     """[N, ...] with an axis behind the first, as a Task's outputs have."""
     return outputs[:, None] if outputs.dim() == 1 else outputs
-
-
-@contextmanager
-def _own_draws(seed: int) -> Iterator[None]:
-    """Torch's global generators begin at ``seed`` inside, and are as before afterwards, on every device."""
-    with unchanged():
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _modes(model: VariationalModel) -> Iterator[None]:
-    """Every module is in the mode it was in afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _pair(task: Task, name: str, data: Any) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infotorch.blocks.weights import Weights, own_weights, with_weights
 from infotorch.edit.passes import check_disjoint, parts_of
-from infotorch.edit.weights import Weights, own_weights, with_weights
 from infotorch.errors import ConfigError
 from infotorch.measures.detection import detection
 from infotorch.task import Task

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from infotorch.blocks.weights import check_finite
 from infotorch.data import samples_of
 from infotorch.errors import ConfigError, NumericsError, StoreError
 from infotorch.measures.digest import digest_of_model
@@ -27,7 +28,7 @@ from infotorch.table import Scores
 from infotorch.task import Task
 from infotorch.train.checkpoint import check_tensors
 
-__all__ = ["SUMMARY", "read_state", "score_checkpoints"]
+__all__ = ["DIVERGED", "SUMMARY", "read_state", "score_checkpoints"]
 
 WHERE = "score_checkpoints"
 OF_A_RUN = ("batch_size", "shard_size", "memory_limit", "group")
@@ -37,6 +38,7 @@ SUMMARY = "trajectory"
 NO_STATE = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error,
             zipfile.BadZipFile, pickle.UnpicklingError)  # fmt: skip
 """What torch.load raises of bytes that it has not written."""
+DIVERGED = "Leave this checkpoint out: its training has diverged."
 ENDINGS = (".pt", ".pth", ".ckpt", ".bin")
 Checkpoint = str | Path | Mapping[str, Any] | nn.Module
 
@@ -233,18 +235,12 @@ def _check(task: Task, name: str, checkpoint: Checkpoint, key: str | None, overw
         check_tensors(f"the task's model at {name!r}", state, own, where=WHERE)
     mine = {value.data_ptr() for value in own.values() if isinstance(value, Tensor) and value.numel()}
     for tensor, value in state.items():
-        if not isinstance(value, Tensor):
-            continue
-        if overwritten and value.numel() and value.data_ptr() in mine:
+        if overwritten and isinstance(value, Tensor) and value.numel() and value.data_ptr() in mine:
             raise ConfigError(
                 f"{WHERE}: checkpoints must be copies, as the task's model is overwritten; got its own {tensor!r} as "
                 f"that of {name!r}. Pass copy.deepcopy(model.state_dict())."
             )
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise NumericsError(
-                f"{WHERE}: weights must be finite; got {float(value[~value.isfinite()][0])} in {tensor!r} of {name!r}. "
-                "Leave this checkpoint out: its training has diverged."
-            )
+    check_finite(WHERE, repr(name), state, DIVERGED)
 
 
 def _state(name: str, checkpoint: Checkpoint, key: str | None) -> Mapping[str, Any]:

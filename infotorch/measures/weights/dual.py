@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.layout import layer_of
+from infotorch.blocks.weights import own_weights, weights_at
 from infotorch.errors import ConfigError, mebibytes
 from infotorch.linalg.definite import Cholesky, checked_eigenvalues
 from infotorch.linalg.symmetric import mirror
@@ -14,8 +15,8 @@ from infotorch.measures.cross_entropy import between
 from infotorch.measures.weights.family import Family
 from infotorch.measures.weights.kernels import LayerKernels
 from infotorch.measures.weights.posterior import Posterior
-from infotorch.measures.weights.problem import Problem, flat_weights
-from infotorch.measures.weights.rows import Rows, weights_at
+from infotorch.measures.weights.problem import Problem
+from infotorch.measures.weights.rows import Rows
 from infotorch.measures.weights.spectrum import Spectrum
 
 __all__ = ["Dual", "LowRankPosterior"]
@@ -53,7 +54,8 @@ class Dual(Family):
         mirror(self.K)
         values = checked_eigenvalues("weights_information", torch.linalg.eigvalsh(self.K))
         self.spectrum = Spectrum(theta=values, weight=torch.ones_like(values))
-        self.rows = Rows(task=problem.task, x=x, root=root, w=flat_weights(problem.task), fallback=problem.fallback)
+        w = own_weights(WHERE, problem.task)
+        self.rows = Rows(task=problem.task, x=x, root=root, w=w, fallback=problem.fallback)
 
     @classmethod
     def of(cls, problem: Problem) -> "Dual":

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+from infotorch.blocks.weights import weights_at
 from infotorch.measures.weights.posterior import Posterior
 from infotorch.measures.weights.problem import Problem
-from infotorch.measures.weights.rows import weights_at
 from infotorch.task.classes import all_missed, missed_by
 
 __all__ = ["MeasuredRise", "SummedLoss", "measured_rise", "summed_loss"]

@@ -1,7 +1,6 @@
 """The rows G = R^T J of a Gauss-Newton matrix G^T G as an operator: never held, captured batch by batch."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,26 +9,13 @@ from torch import Tensor
 
 from infotorch.blocks.directional import jvp, vjp
 from infotorch.blocks.kernel import BATCH_SIZE
-from infotorch.blocks.layout import flattened, split
+from infotorch.blocks.layout import flattened
+from infotorch.blocks.weights import weights_at
 from infotorch.capture import Capture, capture
 from infotorch.capture.run import Fallback
 from infotorch.task import Task, select
 
-__all__ = ["Rows", "weights_at"]
-
-
-@contextmanager
-def weights_at(task: Task, w: Tensor) -> Iterator[None]:
-    """The model with the selected parameters at w [P]; its own tensors are back afterwards, whatever happens."""
-    parameters = task.parameters()
-    own = {name: p.data for name, p in parameters.items()}
-    try:
-        for name, part in split(w, task.shapes).items():
-            parameters[name].data = part.to(own[name])
-        yield
-    finally:
-        for name, p in parameters.items():
-            p.data = own[name]
+__all__ = ["Rows"]
 
 
 @dataclass(frozen=True, kw_only=True)

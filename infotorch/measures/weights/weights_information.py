@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
+from infotorch.blocks.weights import own_weights
 from infotorch.capture.run import Fallback
 from infotorch.errors import ConfigError, check_limit, unknown
 from infotorch.measures.weights.dual import Dual
@@ -14,7 +15,7 @@ from infotorch.measures.weights.per_layer_factors import PerLayerFactors
 from infotorch.measures.weights.per_weight import PerUnit, PerWeight
 from infotorch.measures.weights.posterior import deviation
 from infotorch.measures.weights.prior import PriorVariance, chosen, prior_of
-from infotorch.measures.weights.problem import Labels, Problem, flat_weights
+from infotorch.measures.weights.problem import Labels, Problem
 from infotorch.measures.weights.result import WeightsInformation, check_beta
 from infotorch.measures.weights.rise import measured_rise, summed_loss
 from infotorch.measures.weights.stochastic import Stochastic
@@ -130,7 +131,7 @@ def weights_information(
                 f"{WHERE}: {what} must be a whole number, at least {least}; got {number!r}. Pass how many."
             )
     task.check_mode()
-    w = flat_weights(task)
+    w = own_weights(WHERE, task)
     prior = prior_of(task, prior_var, prior_mean, w.device)
     problem = Problem(
         task=task,

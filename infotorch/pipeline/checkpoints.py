@@ -4,16 +4,11 @@ import contextlib
 import copy
 import dataclasses
 import glob
-import io
-import pickle
 import re
-import struct
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from infotorch.blocks.weights import check_finite
@@ -23,10 +18,9 @@ from infotorch.measures.digest import digest_of_model
 from infotorch.measures.measure import Measure, Progress
 from infotorch.pipeline.scoring import chosen_measures, score
 from infotorch.pipeline.trajectory import Trajectory
-from infotorch.store.files import read_bytes
 from infotorch.table import Scores
 from infotorch.task import Task
-from infotorch.train.checkpoint import check_tensors
+from infotorch.train.checkpoint import check_tensors, load
 
 __all__ = ["DIVERGED", "SUMMARY", "read_state", "score_checkpoints"]
 
@@ -35,9 +29,6 @@ OF_A_RUN = ("batch_size", "shard_size", "memory_limit", "group")
 """Options of score that the run of the means has too."""
 SUMMARY = "trajectory"
 """Name of the run with means, standard errors and changes."""
-NO_STATE = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error,
-            zipfile.BadZipFile, pickle.UnpicklingError)  # fmt: skip
-"""What torch.load raises of bytes that it has not written."""
 DIVERGED = "Leave this checkpoint out: its training has diverged."
 ENDINGS = (".pt", ".pth", ".ckpt", ".bin")
 Checkpoint = str | Path | Mapping[str, Any] | nn.Module
@@ -272,12 +263,5 @@ def read_state(path: Path, where: str = WHERE) -> Any:
     Raises:
         StoreError: There is none, or it isn't one.
     """
-    data = io.BytesIO(read_bytes(where, path))
-    try:
-        return torch.load(data, map_location="cpu", weights_only=True)
-    except NO_STATE as error:
-        reason = str(error).partition("\n")[0][:80]
-        raise StoreError(
-            f"{where}: {path} must be a file of torch.save, with tensors alone; got {reason!r}. "
-            "Save model.state_dict()."
-        ) from error
+    must = "a file of torch.save, with tensors alone"
+    return load(where, path, must, todo="Save model.state_dict().", archive=False)

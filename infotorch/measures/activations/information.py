@@ -139,7 +139,7 @@ def activations_information(
         labelled = labelled and y is not None
         if labelled:
             x, y = task.split(batch)
-            loss, drawn_losses = summed_losses(task, x, y, noise, weights)
+            loss, drawn_losses = summed_losses(task, x, y, weights)
             plain += loss
             noisy += drawn_losses.cpu()
         start += N

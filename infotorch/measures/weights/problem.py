@@ -8,7 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from infotorch.blocks.block import Block
 from infotorch.blocks.fisher import Labels as FisherLabels
+from infotorch.blocks.fisher import Structure, fisher
 from infotorch.blocks.loading import batches, is_loader, seeds_of_batch
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.capture.run import Fallback
@@ -57,6 +59,14 @@ class Problem:
         """The labels as ``fisher`` takes them."""
         kinds = {"sketch": "sketch", "sampled": "mc"}
         return (kinds[self.labels], self.passes, self.seed) if self.labels in kinds else self.labels  # type: ignore[return-value]  # the two words that fisher knows are left
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those that ``fisher`` and ``ntk`` share."""
+        return {"memory_limit": self.memory_limit, "fallback": self.fallback}
+
+    def fisher(self, structure: Structure) -> Block:
+        return fisher(self.task, self.data, structure=structure, labels=self.drawn, **self.options)
 
     def batches(self) -> Iterator[tuple[Any, Tensor]]:
         """(x, y), checked, at most ``FORWARD_SIZE`` samples at a time."""

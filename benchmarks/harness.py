@@ -5,6 +5,7 @@ machine's pace, and the caches that the call before leaves behind, meet all of t
 baseline.
 """
 
+import contextlib
 import json
 import math
 import pathlib
@@ -36,7 +37,7 @@ class Float64(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = {name: value for name, value in (kwargs or {}).items() if name != "out"}
-        if func is not torch.autograd.grad and func.__name__ != "__get__":  # the graph's own tensors; their attributes
+        if func.__name__ != "__get__":  # attributes, as the dtype, are asked of the tensor as it is
             args, kwargs = tree_map_only(Tensor, _widened, (args, kwargs))
         return func(*args, **kwargs)
 
@@ -86,9 +87,10 @@ def _fastest(times: dict[str, list[float]]) -> str:
 
 
 def compare(
-    op: str, layer: Layer, ours: Call, baselines: dict[str, Call], *, work: float, moved: float, **sizes: int
-) -> float:
-    """Check all against the first baseline in float64, race them, print a row, append the record.
+    op: str, layer: Layer, ours: Call, baselines: dict[str, Call], *, work: float, moved: float,
+    truth: Call | None = None, **sizes: int,
+) -> float:  # fmt: skip
+    """Check all against the truth in float64, race them, print a row, append the record.
 
     Args:
         op: The op's name.
@@ -97,18 +99,19 @@ def compare(
         baselines: What a good PyTorch user would write, by name.
         work: Multiply-adds that the op cannot avoid.
         moved: Bytes that it cannot avoid to read and write; the floor is the longer of both times.
+        truth: The result in float64. Default: the first baseline's, its torch functions in float64.
         sizes: What else there is a size of, by the letters of the docs.
 
     Returns:
         The fastest baseline's median time over ours.
     """
     meter, sizes = meter_of(layer.device), {**sizes, **layer.sizes}
-    with Float64():
-        truth = _flat(next(iter(baselines.values()))())
+    with Float64() if truth is None else contextlib.nullcontext():
+        expected = _flat((truth or next(iter(baselines.values())))())
     inexact: dict[str, float] = {}
 
     def agreeing(name: str, call: Call) -> Call:
-        error = float((_flat(call()) - truth).norm() / truth.norm())
+        error = float((_flat(call()) - expected).norm() / expected.norm())
         exact = AGREE[layer.dtype]
         most = exact if name == "ours" or layer.dtype == torch.float64 else max(exact, INEXACT)
         assert error <= most, f"{op} {layer.name}: {name} differs by {error:.1e}"

@@ -1,6 +1,7 @@
 """10,000 pictures of CIFAR-10: a teacher, and a small student without it, offline and online, at temperatures 1 and 4.
 
-python -m benchmarks.distill.cifar10 --out DIR [--seeds 3] [--train 10000] [--epochs 20] [--width 64] [--threads 2]
+python -m benchmarks.distill.cifar10 --out DIR [--seeds 3] [--train 10000] [--epochs 20] [--width 16] [--student 8]
+    [--threads 2]
 
 Each training is a file in DIR; the same command goes on where it was ended, within a student's training too.
 """
@@ -84,6 +85,7 @@ class Trial:
     seed: int
     epochs: int
     width: int
+    student: int
     data: noisy_data.NoisyData
     x_test: Tensor
     y_test: Tensor
@@ -107,7 +109,7 @@ class Trial:
     def learn(self, name: str) -> dict[str, float]:
         """Trains a student, or goes on with it, and measures it."""
         torch.manual_seed(100 + self.seed)
-        student, data = net(max(self.width // 4, 1), 1), self.batches()
+        student, data = net(self.student, 1), self.batches()
         distill(
             student, data, default_optimizer(student, LR), teacher=self.teacher, steps=self.epochs * len(data),
             checkpoint=self.folder / f"{name}.pt", checkpoint_every=len(data), **STUDENTS[name],
@@ -118,17 +120,18 @@ class Trial:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    for name, default in {"seeds": 3, "train": 10_000, "test": 10_000, "epochs": 20, "width": 64, "threads": 2}.items():
+    sizes = {"train": 10_000, "test": 10_000, "epochs": 20, "width": 16, "student": 8}
+    for name, default in {**sizes, "seeds": 3, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    settings = {name: getattr(given, name) for name in ("train", "test", "epochs", "width")}
+    settings = {name: getattr(given, name) for name in sizes}
     table: dict[str, list[dict[str, float]]] = {name: [] for name in ("teacher", *STUDENTS)}
     for seed in range(given.seeds):
         data = noisy_data.cifar10(noisy_data.folder(), 0.0, seed, n_train=given.train, n_val=0)
         trial = Trial(
-            folder=given.out / f"seed-{seed}", seed=seed, epochs=given.epochs, width=given.width, data=data,
-            x_test=data.x_test[: given.test], y_test=data.y_test[: given.test],
+            folder=given.out / f"seed-{seed}", seed=seed, epochs=given.epochs, width=given.width, student=given.student,
+            data=data, x_test=data.x_test[: given.test], y_test=data.y_test[: given.test],
         )  # fmt: skip
         for name in table:
             train = trial.teach if name == "teacher" else functools.partial(trial.learn, name)

@@ -79,7 +79,10 @@ def race(rows: Rows) -> float:
     ours: Any = lambda z, v, y: limit_gradient(z, v, y, beta=BETA)  # noqa: E731  (a name for one argument)
     # Both logits are read once and both gradients written; these are scaled by 1/N on the way back.
     moved = 6 * rows.N * rows.C * rows.dtype.itemsize
-    return compare("limit", replace(rows, compiled=False), step(ours, *tensors), baselines, work=0, moved=moved)
+    truth = step(plain, *(t.detach().double().requires_grad_() if t.is_floating_point() else t for t in tensors))
+    return compare(
+        "limit", replace(rows, compiled=False), step(ours, *tensors), baselines, work=0, moved=moved, truth=truth
+    )
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import textwrap
 from typing import Annotated, Literal
 
 import typer
@@ -13,7 +14,9 @@ from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number
 
 OUT_HELP = "Folder for run and report. \\[default: infotorch-demo, or infotorch-demo-all, …-limit, …-bounds, …-distill]"
-ALL_HELP = "Score all 1,797 digits, by sketched gradients, beside the exact scores of some."
+WIDE = 68
+"""Of a chapter's finding, beside its name."""
+ALL_HELP = "Every chapter on all 1,797 digits, in one report that joins them by sample."
 
 
 def command(
@@ -111,6 +114,8 @@ def show_all(terminal: Terminal, found: demo.AllDemoResult) -> None:
         *ranked(found),
         ("fidelity", f"{rank} with exact information in weights, on {found.num_compared} digits"),
         ("sketch", f"{found.dim:,} numbers, for {use} by {found.num_samples:,} digits"),
+        *((name if not i else "", line) for name, text in found.chapters.items()
+          for i, line in enumerate(textwrap.wrap(text, WIDE))),
         ("run", str(found.run)),
         ("report", str(found.report)),
     ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""``infotorch report``: a run as one HTML file."""
+"""``infotorch report``: one run, or several of the same samples, as one HTML file."""
 
 import pathlib
 import webbrowser
@@ -10,10 +10,15 @@ from infotorch import report, store
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number
 
+BESIDE_HELP = (
+    "Other runs of the same samples and labels, and folders of infotorch complexity, to stand on the same page."
+)
+
 
 def command(
     terminal: Terminal,
     run: Annotated[str, typer.Argument(metavar="RUN", help="Folder of the run.")],
+    beside: Annotated[list[str] | None, typer.Argument(metavar="[OTHER]...", help=BESIDE_HELP)] = None,
     html: Annotated[str | None, typer.Option(metavar="FILE", help="File to write; default RUN.html.")] = None,
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
@@ -22,7 +27,7 @@ def command(
     opened = store.open(folder)
     named = folder if folder.name not in ("", "..") else folder.resolve()
     file = pathlib.Path(html) if html is not None else named.with_name(f"{named.name}.html")
-    written = pathlib.Path(report.build(opened, file))
+    written = report.build(opened, file, beside=beside or ())
     if terminal.json:
         terminal.result({"html": str(written), "bytes": written.stat().st_size})
     else:

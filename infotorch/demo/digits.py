@@ -9,9 +9,9 @@ from torch import Tensor
 from infotorch.data import Samples
 from infotorch.errors import require
 
-__all__ = ["NUM_DIGITS", "parts", "split"]
+__all__ = ["NUM_CLASSES", "NUM_DIGITS", "parts", "split"]
 
-NUM_DIGITS = 1797
+NUM_DIGITS, NUM_CLASSES = 1797, 10
 
 
 def split(num_train: int, num_test: int, rng: torch.Generator) -> tuple[Samples, Samples]:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from infotorch.data import Samples
 from infotorch.demo.digits import parts
 from infotorch.demo.folder import free_folder
+from infotorch.demo.single import one_thread
 from infotorch.store.files import write_bytes
 from infotorch.train import TeacherPath, distill
 from infotorch.train.evaluation import evaluating
@@ -123,25 +124,20 @@ def run_distill(
     """
     out = free_folder(out)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in (TEACHER, *STUDENTS)}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            for k in range(NUM_SEEDS):
-                train, test = parts([NUM_TRAIN, NUM_TEST], torch.Generator().manual_seed(seed + k))
-                path = taught(out / f"teacher-{seed + k}", train, seed + k)
-                teacher = path.module(len(path) - 1)
-                found[TEACHER].append(measured(teacher, teacher, test))
-                for n, (name, options) in enumerate(STUDENTS.items(), 1):
-                    torch.manual_seed(1000 + seed + k)
-                    student = network(16)
-                    optimizer = default_optimizer(student, LR)
-                    distill(student, batches(train, seed + k), optimizer, teacher=path, steps=STEPS, **options)
-                    found[name].append(measured(student, path.module(len(path) - 1), test))
-                    if progress is not None:
-                        progress("distilling", k * len(STUDENTS) + n, NUM_SEEDS * len(STUDENTS))
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread():
+        for k in range(NUM_SEEDS):
+            train, test = parts([NUM_TRAIN, NUM_TEST], torch.Generator().manual_seed(seed + k))
+            path = taught(out / f"teacher-{seed + k}", train, seed + k)
+            teacher = path.module(len(path) - 1)
+            found[TEACHER].append(measured(teacher, teacher, test))
+            for n, (name, options) in enumerate(STUDENTS.items(), 1):
+                torch.manual_seed(1000 + seed + k)
+                student = network(16)
+                optimizer = default_optimizer(student, LR)
+                distill(student, batches(train, seed + k), optimizer, teacher=path, steps=STEPS, **options)
+                found[name].append(measured(student, path.module(len(path) - 1), test))
+                if progress is not None:
+                    progress("distilling", k * len(STUDENTS) + n, NUM_SEEDS * len(STUDENTS))
     rows = [row(name, figures) for name, figures in found.items()]
     results = out / "distill.json"
     write_bytes(results, (json.dumps([dataclasses.asdict(each) for each in rows], indent=1) + "\n").encode())

@@ -10,6 +10,7 @@ from torch import nn
 
 from infotorch.demo.digits import split
 from infotorch.demo.folder import free_folder
+from infotorch.demo.single import one_thread
 from infotorch.pipeline import train_limit
 from infotorch.report import build
 from infotorch.store import Run
@@ -73,19 +74,14 @@ def run_limit(
     """
     out = free_folder(out)
     train, test = split(NUM_TRAIN, NUM_TEST, torch.Generator().manual_seed(seed))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            classifier, aux = network(), network()
+    with one_thread():
+        torch.manual_seed(seed)
+        classifier, aux = network(), network()
         found = train_limit(
             Task(classifier), train, aux=aux, out=out / "run", noise=NOISE, q="laplace", beta=10.0, epochs=EPOCHS,
             batch_size=BATCH, seed=seed, test_data=test, compare=True, progress=progress,
             command={"command": "demo", "argv": f"infotorch demo limit --seed {seed}"},
         )  # fmt: skip
-    finally:
-        torch.set_num_threads(threads)
     note = found.notes()["limit"]
     return LimitDemoResult(
         accuracy_limit=note["history"][-1]["test_acc"],

@@ -26,6 +26,7 @@ __all__ = ["DemoResult", "run"]
 
 NUM_TRAIN, NUM_TEST, NUM_RETRAINED = 320, 200, 10
 FLIPPED = 0.1
+HIDDEN = 128
 LR, STEPS, L2 = 0.05, 300, 1e-2
 
 
@@ -71,7 +72,7 @@ def flipped(samples: Samples, rng: torch.Generator) -> Samples:
 def network(seed: int) -> nn.Module:
     """64-128-10, tanh, at its initial weights."""
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(64, 128), nn.Tanh(), nn.Linear(128, 10)).eval()
+    return nn.Sequential(nn.Linear(64, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 10)).eval()
 
 
 def train(model: nn.Module, x: Tensor, y: Tensor, kept: Tensor, progress: Progress | None = None) -> Tensor:

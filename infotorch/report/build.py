@@ -13,6 +13,7 @@ from typing import Any
 
 from infotorch import store
 from infotorch.errors import StoreError, require
+from infotorch.report.joined import joined, opened
 from infotorch.report.page import content
 from infotorch.report.view import Run, view
 
@@ -23,7 +24,12 @@ STYLES = ("style.css", "parts.css", "print.css")
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def build(run: Run | str | pathlib.Path, html: str | os.PathLike[str]) -> pathlib.Path:
+def build(
+    run: Run | str | pathlib.Path,
+    html: str | os.PathLike[str],
+    *,
+    beside: Sequence[Run | str | pathlib.Path | Mapping[str, Any]] = (),
+) -> pathlib.Path:
     """Writes one HTML file that shows ``run`` from disk, without a network; the same run gives the same bytes.
 
     The page holds its styles, scripts and data; its Content-Security-Policy forbids every request. With more than
@@ -32,18 +38,23 @@ def build(run: Run | str | pathlib.Path, html: str | os.PathLike[str]) -> pathli
     Args:
         run: A run's folder, or an open run.
         html: The file to write; a file of this name is replaced once the new one is whole.
+        beside: Other runs of the same samples and labels, whose scores and chapters are shown too, so that a sample's
+            panel has all of its scores; folders of ``infotorch complexity --out``; or notes alone, by name.
 
     Returns:
         The file.
 
     Raises:
         MissingExtraError: A library of the extra ``report`` is not installed.
+        ConfigError: A score stands in two of the runs.
+        DataError: Runs beside have no sample in common with the run, or other labels.
         StoreError: There is no run, it is damaged or empty, or the file can't be written.
     """
     for module in ("jinja2", "altair", "vl_convert", "PIL"):
         require("report", module, "report")
-    opened: Run = store.open(run) if isinstance(run, str | pathlib.Path) else run
-    text = render(content(view(opened)))
+    first = store.open(run) if isinstance(run, str | pathlib.Path) else run
+    others = [opened(each) if isinstance(each, str | pathlib.Path) else each for each in beside]
+    text = render(content(view(joined(first, others))))
     html = pathlib.Path(html)
     part = html.with_name(html.name + ".tmp")
     try:

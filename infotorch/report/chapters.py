@@ -1,6 +1,6 @@
 """Chapters that only some runs have. Each is a function from the run to a chapter, or None."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from infotorch.report.activations import activations
 from infotorch.report.bounds import bounds
@@ -9,10 +9,11 @@ from infotorch.report.fidelity import fidelity
 from infotorch.report.figure import Chapter
 from infotorch.report.limit import limit
 from infotorch.report.numbers import count, number
+from infotorch.report.supervision import supervision
 from infotorch.report.view import View
 from infotorch.report.weights import weights
 
-__all__ = ["CHAPTERS", "chapters", "retraining"]
+__all__ = ["CHAPTERS", "chapter_of", "chapters", "retraining"]
 
 
 def retraining(view: View) -> Chapter | None:
@@ -45,8 +46,19 @@ def retraining(view: View) -> Chapter | None:
 
 
 CHAPTERS: tuple[Callable[[View], Chapter | None], ...] = (
-    retraining, fidelity, limit, weights, activations, bounds,
+    retraining, fidelity, limit, weights, activations, bounds, supervision,
 )  # fmt: skip
+SCORES = {
+    "limit": ("limit_",),
+    "weights": ("leverage", "fisher_trace"),
+    "bounds": ("membership_information", "memorization"),
+}
+"""Beginnings of the names of the scores that a chapter is about, by its id."""
+
+
+def chapter_of(name: str, present: Iterable[str]) -> str | None:
+    """The id of the chapter, among those present, that is about the score of this name."""
+    return next((id for id in present if name.startswith(SCORES.get(id, ()))), None)
 
 
 def chapters(view: View) -> list[Chapter]:

@@ -41,7 +41,9 @@ def _says(note: Mapping[str, Any]) -> str:
     counts, found, plain = note["memorised"], note["detection"], note["compared"]
     parts = [
         f"Trained on {count(note['num_train'])} labels"
-        + ("" if note["noise"] == "none" else f" under the noise “{note['noise']}”")
+        + {"none": "", "labels": ", some of them known to be wrong"}.get(
+            note["noise"], f" under the noise “{note['noise']}”"
+        )
         + ": the classifier gets predicted gradients in place of those made from labels."
     ]
     if counts["count"] is not None and counts["mislabelled"]:

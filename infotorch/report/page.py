@@ -10,7 +10,7 @@ import numpy as np
 
 from infotorch.report import believe
 from infotorch.report.axes import of_range, of_score
-from infotorch.report.chapters import chapters
+from infotorch.report.chapters import chapter_of, chapters
 from infotorch.report.figure import Figure
 from infotorch.report.numbers import count, number, percent, quantity
 from infotorch.report.plots import Group, distribution, scatter, spread
@@ -72,6 +72,8 @@ def content(view: View) -> dict[str, Any]:
     suspicion = view.scores.index(view.suspicion)
     ends = MAIN_IS.get(main.name.partition("_")[0], "informative")
     sections = _figures(view)
+    present = [chapter.id for chapter in parts]
+    about = [chapter_of(score.name, present) for score in view.scores]
     figures = [figure for group in sections.values() for figure in group] + [f for c in parts for f in c.figures]
     return {
         "sentence": visible(_sentence(view)),
@@ -93,6 +95,10 @@ def content(view: View) -> dict[str, Any]:
         "least": cards(least, view.main),
         **sections,
         "chapters": parts,
+        "scores_of": {
+            id: [(view.scores[i].title, f"distribution-{i}") for i, of in enumerate(about) if of == id]
+            for id in present
+        },
         "row_of": row_of,
         "pictured": frozenset(pictures.uris),
         "checks": believe.checks(view, near),
@@ -112,6 +118,7 @@ def content(view: View) -> dict[str, Any]:
                 "least": [row_of[int(i)] for i in least],
             },
             "samples": _samples(view, row_of, clipped, pictures, near),
+            "about": [id or f"distribution-{i}" for i, id in enumerate(about)],
         },
     }
 

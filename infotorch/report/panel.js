@@ -34,7 +34,7 @@ function showSample(position) {
   history.replaceState(null, "", link);
   showLabels(position);
   showInput(position);
-  find("#panel-scores").replaceChildren(...samples.scores.map((score) => scoreRow(score, position)));
+  find("#panel-scores").replaceChildren(...samples.scores.map((score, place) => scoreRow(score, position, data.about[place])));
   find("#percentile-head").textContent = samples.classes ? "Percentile in its class" : "Percentile";
   find("#panel-reliable").textContent =
     samples.reliable && !samples.reliable[position] ? "Marked not reliable: leaving it out is ill-conditioned." : "";
@@ -75,14 +75,22 @@ function showInput(position) {
   }
 }
 
-function scoreRow(score, position) {
+// about is the address of what explains the score: its name leads there.
+function scoreRow(score, position, about) {
   const value = score.values[position];
   const bits = inBits(value, score.unit);
   const cell = element("td", { text: quantity(value, score.unit) });
   if (bits) cell.title = bits;
   if (score.stderr) cell.append(element("small", { text: `± ${quantity(score.stderr[position], score.unit)}` }));
   const percentile = score.percentiles[position];
-  const name = element("th", { text: score.title, children: [element("small", { text: score.kind })] });
+  const link = element("a", { text: score.title });
+  link.href = `#${about}`;
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    opener = find(`#${about}`);
+    panel.close();
+  });
+  const name = element("th", { children: [link, element("small", { text: score.kind })] });
   name.scope = "row";
   const share = element("td", { text: `${percentile.toFixed(0)} %`, children: [bar(percentile)] });
   return element("tr", { children: [name, cell, share] });

@@ -1,17 +1,18 @@
-"""Curves along a training: complexity of targets, similarity of kernels, agreement of a student with its teacher."""
+"""How hard targets are for a student: the chapter, and curves along a training."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infotorch.errors import DataError, require, unknown
-from infotorch.report.figure import Figure, Table
+from infotorch.report.figure import Chapter, Figure, Table
 from infotorch.report.lines import line_names, room
 from infotorch.report.numbers import count, number
 from infotorch.report.plots import ABOVE, specification
 from infotorch.report.theme import CLASSES
+from infotorch.report.view import View
 
-__all__ = ["complexity", "fidelity", "similarity"]
+__all__ = ["complexity", "fidelity", "similarity", "supervision"]
 
 WHERE = "report"
 MEASURES = {
@@ -21,6 +22,40 @@ MEASURES = {
     "quad": "Squared supervision complexity",
     "alignment": "Kernel-target alignment",
 }
+
+
+def supervision(view: View) -> Chapter | None:
+    """Complexity of targets along a training, and what became of the student; needs the note "supervision".
+
+    The note has ``complexity``, rows of a ``SupervisionTrace`` or of :func:`infotorch.pipeline.complexity_along`, and
+    may have the rows of :func:`similarity` and :func:`fidelity` by these names.
+    """
+    note = view.notes.get("supervision")
+    if not note:
+        return None
+    rows = note["complexity"]
+    drawn = {"similarity": similarity, "fidelity": fidelity}
+    return Chapter(
+        id="supervision",
+        title="Supervision complexity",
+        says=_says(rows),
+        figures=(complexity(rows), *(draw(note[name]) for name, draw in drawn.items() if note.get(name))),
+        does_not_say="It is a number of these samples and of the kernel at each step, which training changes; only of "
+        "a kernel that was chosen without the samples does it bound an error.",
+    )
+
+
+def _says(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the targets' complexity is at the last step, the easiest first."""
+    last = max(row["step"] for row in rows)
+    known = [(row["unit_adjusted"], str(row["target"])) for row in rows if row["step"] == last]
+    found = sorted((value, name) for value, name in known if value is not None and math.isfinite(value))
+    text = "How far the network’s weights would have to move, as its kernel sees it, to fit targets beyond what it says"
+    text += " already: large where the targets are of directions that it learns last."
+    if not found:
+        return text
+    said = ", ".join(f"{name} {number(value)}" for value, name in found)
+    return f"{text} At step {count(last)}, adjusted for the scales of kernel and targets: {said} (diagnostic)."
 
 
 def complexity(rows: Sequence[Mapping[str, Any]], measure: str = "unit_adjusted") -> Figure:

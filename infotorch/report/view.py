@@ -180,9 +180,12 @@ class View:
 
     @functools.cached_property
     def suspicion(self) -> Score:
-        """The score that orders the samples to look at first: own residual, memorization, or the asked score."""
-        own = [score for score in self.scores if score.name.startswith(("own_residual", MEMORIZATION))]
-        return own[-1] if own else self.scores[self.main]
+        """The score that orders the samples to look at first: own residual, else memorization, else the asked score."""
+        for name in ("own_residual", MEMORIZATION):
+            own = [score for score in self.scores if score.name.startswith(name)]
+            if own:
+                return own[-1]
+        return self.scores[self.main]
 
     @functools.cached_property
     def suspicious(self) -> np.ndarray:

@@ -122,6 +122,10 @@ ALL = demo.AllDemoResult(
     spearman=0.9812,
     stderr=0.001,
     suspicious=FOUND.suspicious,
+    chapters={
+        "limit": "197 of 1,797 labels differ from what the network predicts; of the 180 wrong ones 179 are among them.",
+        "weights": "The weights hold 728.3 nats.",
+    },
     run=pathlib.Path("here/run"),
     report=pathlib.Path("here/report.html"),
 )
@@ -134,9 +138,12 @@ def test_all_digits_are_scored_on_demand(run, monkeypatch, asked):
     assert calls == [(pathlib.Path("infotorch-demo-all"), 3)] and asked == [] and done.code == 0
     lines = done.out.splitlines()
     assert max(map(len, lines)) <= 80 and sum(line.startswith("digit-") for line in lines) == 10
-    assert lines[-4:] == [
+    assert lines[-7:] == [
         "fidelity   Spearman 0.981 with exact information in weights, on 150 digits",
         "sketch     1,024 numbers, for 205 directions in use by 1,797 digits",
+        "limit      197 of 1,797 labels differ from what the network predicts; of the",
+        "           180 wrong ones 179 are among them.",
+        "weights    The weights hold 728.3 nats.",
         "run        here/run",
         "report     here/report.html",
     ]

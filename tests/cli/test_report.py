@@ -16,6 +16,19 @@ def test_the_page_is_written_where_it_was_asked_for(run, tmp_path, finished_run)
     assert page.read_text().lower().startswith("<!doctype html>")
 
 
+def test_other_runs_stand_on_the_same_page(run, tmp_path, finished_run):
+    kept, page = finished_run(tmp_path / "a"), tmp_path / "page.html"
+    (tmp_path / "table").mkdir()
+    row = {"step": 0, "target": "labels", "unit_adjusted": 2.5}
+    table = {"settings": {}, "checkpoints": {"step-00000000": {"sha256": "", "rows": [row]}}}
+    (tmp_path / "table/complexity.json").write_text(json.dumps(table))
+    done = run("report", kept, tmp_path / "table", "--html", page)
+    assert done.code == 0, done.err
+    assert "Supervision complexity" in page.read_text()
+    done = run("report", kept, kept, "--html", page)
+    assert done.code == 1 and "a score must stand in one of the runs" in done.err and done.err.count("\n") == 1
+
+
 def test_the_page_stands_beside_the_run_where_nothing_was_asked(run, tmp_path, finished_run):
     kept = finished_run(tmp_path / "a")
     before = sorted(kept.rglob("*"))

@@ -1,4 +1,7 @@
-"""All digits by sketched gradients: the flipped labels are found, and the report holds the exact scores of some."""
+"""All digits, every chapter: the flipped labels are found, and one report has all that is known of each digit."""
+
+import json
+import re
 
 import numpy as np
 import pytest
@@ -23,11 +26,27 @@ def figures_follow(found, num_samples, num_flipped, num_compared):
     assert note["effective_dimension"] == found.directions == run.notes()["fidelity"][0]["effective_dimension"]
     store.verify(found.run)
     page = found.report.read_text()
-    assert "Sketched against exact scores" in page and all(row["id"] in page for row in found.suspicious)
+    assert all(row["id"] in page for row in found.suspicious)
+    for chapter in ("fidelity", "limit", "weights", "activations", "bounds", "supervision"):
+        assert f'<section id="{chapter}"' in page
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    samples = json.loads(data)["samples"]
+    names = [score["name"] for score in samples["scores"]]
+    assert {"unique_information_weights", "limit_ema", "membership_information", "fisher_trace"} <= set(names)
+    for folder, name in (("limit", "limit_ema"), ("bounds", "membership_information"), ("weights", "fisher_trace")):
+        kept = store.open(found.run.parent / folder)
+        own = dict(zip(kept.samples()["id"].to_pylist(), kept.scores()[name].values, strict=True))
+        assert len(own) == len(samples["id"]) == num_samples
+        shown = samples["scores"][names.index(name)]["values"]
+        assert shown == pytest.approx([own[id] for id in samples["id"]], rel=1e-5)
+    assert set(found.chapters) == {"limit", "bounds", "weights"} and all(found.chapters.values())
 
 
 @pytest.mark.filterwarnings("ignore:UniqueInformation")
 def test_some_digits_go_the_same_way(tmp_path, monkeypatch):
+    for name, few in {"BOUND_EPOCHS": 3, "WEIGHED_EPOCHS": 3, "NUM_SEEN": 8, "TEACHER_EPOCHS": 6}.items():
+        monkeypatch.setattr(demo.chapters, name, few)
+    monkeypatch.setattr(demo.limit, "EPOCHS", 3)
     found = demo.run_all(tmp_path, **SMALL)
     figures_follow(found, 120, 12, 24)
     assert found.auroc > 0.8

@@ -2,9 +2,10 @@
 
 import dataclasses
 
-from infotorch.report.chapters import chapters, retraining
+from infotorch.report.chapters import chapter_of, chapters, retraining
+from infotorch.report.page import content
 from infotorch.report.view import view
-from tests.report.double import digits_run
+from tests.report.double import digits_run, weights_note
 
 
 def test_a_run_without_the_note_has_no_chapter():
@@ -25,3 +26,14 @@ def test_retraining_states_both_correlations():
     chapter = retraining(view(digits_run()))
     assert "Pearson 0.991, Spearman 0.985 (diagnostic)" in chapter.says
     assert chapter.does_not_say
+
+
+def test_scores_know_their_chapter_and_chapters_their_scores():
+    assert chapter_of("limit_ema", ["weights", "limit"]) == "limit"
+    assert chapter_of("limit_ema", ["weights"]) is None and chapter_of("loss", ["weights", "limit"]) is None
+    run = digits_run()
+    table = dataclasses.replace(run.table, columns={**run.table.columns, "leverage": run.table["own_residual"]})
+    page = content(view(dataclasses.replace(run, table=table, noted={"weights": weights_note()})))
+    place = len(page["data"]["about"]) - 1
+    assert page["data"]["about"][0] == "distribution-0" and page["data"]["about"][place] == "weights"
+    assert page["scores_of"] == {"weights": [("Leverage", f"distribution-{place}")]}

@@ -182,6 +182,16 @@ def test_keyboard_goes_from_the_grid_to_the_panel_along_it_and_back(browser, dig
     assert browser.errors() == []
 
 
+def test_the_name_of_a_score_leads_from_the_panel_to_what_explains_it(browser, digits):
+    browser.open(digits)
+    browser(f"document.querySelector('{SELECT_FIRST}').click()")
+    browser.wait("return document.querySelector('#panel').open")
+    name = browser("const a = document.querySelector('#panel-scores a'); a.click(); return a.textContent")
+    browser.wait("return !document.querySelector('#panel').open && document.activeElement.id === 'distribution-0'")
+    assert browser("return document.activeElement.querySelector('h3').textContent").startswith(name)
+    assert browser.errors() == []
+
+
 def test_every_control_can_have_the_focus(browser, digits):
     browser.open(digits)
     browser('document.querySelectorAll("details").forEach((d) => (d.open = true))')

@@ -4,7 +4,9 @@ import pytest
 
 from infotorch.errors import ConfigError, DataError
 from infotorch.report import theme
-from infotorch.report.supervision import complexity, fidelity, similarity
+from infotorch.report.supervision import complexity, fidelity, similarity, supervision
+from infotorch.report.view import view
+from tests.report.double import digits_run
 
 ROWS = [
     {"step": step, "target": target, "unit_adjusted": value * (1 + step / 100), "alignment": None}
@@ -54,3 +56,14 @@ def test_bad_input_is_refused():
         complexity(ROWS, "alignmen")
     with pytest.raises(DataError, match="report: a curve needs a row with a number; got none of 9"):
         complexity(ROWS, "alignment")
+
+
+def test_the_chapter_needs_its_note_and_says_the_last_step():
+    run = digits_run(20)
+    assert supervision(view(run)) is None
+    alike = [{"step": 0, "line": "teacher", "similarity": 0.5}]
+    run.noted["supervision"] = {"complexity": [*ROWS, {"step": 1000, "target": "x", "unit_adjusted": None}],
+                                "similarity": alike}  # fmt: skip
+    chapter = supervision(view(run))
+    assert [figure.id for figure in chapter.figures] == ["complexity-unit_adjusted", "ntk-similarity"]
+    assert "At step 1,000" in chapter.says and "online teacher 11.0, offline teacher 22.0, labels 33.0" in chapter.says

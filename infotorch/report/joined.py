@@ -1,0 +1,132 @@
+"""Several runs of the same samples as one, so that a page shows all that is known of each sample."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from infotorch import store
+from infotorch.errors import ConfigError, DataError
+from infotorch.report.view import Run
+from infotorch.store.manifest import decoded
+from infotorch.table import Column, Scores
+
+__all__ = ["Joined", "joined", "opened"]
+
+WHERE = "report"
+COMPLEXITY = "complexity.json"
+"""In the folder of ``infotorch complexity --out``."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Joined:
+    """Several runs as one, with the interface of a stored one."""
+
+    manifest: Mapping[str, Any]
+    table: Scores
+    rows: pa.Table
+    noted: Mapping[str, Any]
+
+    def scores(self) -> Scores:
+        return self.table
+
+    def samples(self) -> pa.Table:
+        return self.rows
+
+    def notes(self) -> dict[str, Any]:
+        return dict(self.noted)
+
+
+def opened(path: str | pathlib.Path) -> Run | dict[str, Any]:
+    """The run at ``path``, or the notes that the table of ``infotorch complexity`` there makes.
+
+    Raises:
+        StoreError: There is neither.
+    """
+    path = pathlib.Path(path)
+    if not (path / COMPLEXITY).is_file():
+        return store.open(path)
+    table = decoded(WHERE, path / COMPLEXITY)
+    rows = [row for name in sorted(table["checkpoints"]) for row in table["checkpoints"][name]["rows"]]
+    return {"supervision": {"complexity": rows}}
+
+
+def joined(first: Run, others: Sequence[Run | Mapping[str, Any]]) -> Run:
+    """``first`` with the scores and the chapters of ``others``, matched by the samples' ids.
+
+    Samples that a run lacks are left out, which a warning says. Title, finding, suggested labels and data are those of
+    ``first``.
+
+    Args:
+        first: The run that is asked for.
+        others: Runs of the same samples and labels, or notes alone.
+
+    Raises:
+        ConfigError: A score stands in two runs.
+        DataError: The runs have no sample in common, or give one other labels.
+    """
+    if not others:
+        return first
+    runs = [first, *(other for other in others if not isinstance(other, Mapping))]
+    tables, samples = [run.scores() for run in runs], [run.samples() for run in runs]
+    places = [dict(zip(_ids(each), range(len(each)), strict=True)) for each in samples]
+    ids = [id for id in places[0] if all(id in place for place in places)]
+    if not ids:
+        raise DataError(
+            f"{WHERE}: runs must have samples in common; got none of the same id. Join runs of one data set."
+        )
+    rows = [np.array([place[id] for id in ids]) for place in places]
+    _check_labels(ids, samples, rows)
+    columns: dict[str, Column] = {}
+    for table, own in zip(tables, rows, strict=True):
+        for name, column in table.columns.items():
+            if table is not tables[0] and name.startswith("suggested_label"):
+                continue  # those of the first are what its own scores mean
+            if name in columns:
+                raise ConfigError(
+                    f"{WHERE}: a score must stand in one of the runs; got {name!r} in two. Leave one of them out."
+                )
+            columns[name] = dataclasses.replace(column, values=column.values[own])
+    noted: dict[str, Any] = {}
+    for other in (first, *others):
+        noted = (dict(other) if isinstance(other, Mapping) else other.notes()) | noted
+    return Joined(
+        manifest={**first.manifest, "rows": len(ids), "joined": [_facts(run) for run in runs[1:]]},
+        table=Scores(index=tables[0].index[rows[0]], columns=columns, main=tables[0].main),
+        rows=samples[0].take(rows[0]),
+        noted=noted | {"warnings": [*_warnings(runs), *_left_out(len(ids), max(map(len, tables)))]},
+    )
+
+
+def _ids(samples: pa.Table) -> list[str]:
+    return list(map(str, samples["id" if "id" in samples.column_names else "index"].to_pylist()))
+
+
+def _check_labels(ids: Sequence[str], samples: Sequence[pa.Table], rows: Sequence[np.ndarray]) -> None:
+    labels = [each["label"].take(own).to_pylist() for each, own in zip(samples, rows, strict=True)
+              if "label" in each.column_names]  # fmt: skip
+    for other in labels[1:]:
+        differ = [id for id, one, two in zip(ids, labels[0], other, strict=True) if one != two]
+        if differ:
+            raise DataError(
+                f"{WHERE}: runs must give a sample one label; got others for {len(differ)} of {len(ids)}, the first "
+                f"{differ[0][:40]!r}. Join runs that were made with the same labels."
+            )
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    return {"name": run.manifest.get("run", "another run"), "command": (run.manifest.get("command") or {}).get("argv")}
+
+
+def _warnings(runs: Sequence[Run]) -> list[str]:
+    noted = [run.notes().get("warnings") or [] for run in runs]
+    return [str(text) for each in noted for text in (each if isinstance(each, list) else [each])]
+
+
+def _left_out(kept: int, most: int) -> list[str]:
+    if kept == most:
+        return []
+    return [f"{most - kept:,} of {most:,} samples are not in all of the runs that are joined here, and are left out."]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.capture.heap import give_back_memory
-from infotorch.errors import ConfigError
+from infotorch.errors import check_whole
 from infotorch.measures.fisher_trace import fisher_trace
 from infotorch.measures.measure import each_batch
 from infotorch.task import Task
@@ -50,8 +50,7 @@ class FisherTrace:
     """
 
     def __init__(self, task: Task, data: Any, *, every: int, per_layer: bool = True, labels: Any = "exact") -> None:
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ConfigError(f"{WHERE}: every must be a whole number of at least 1; got {every!r}. Correct every.")
+        check_whole(WHERE, "every", every, 1)
         self.task, self.data, self.every, self.per_layer, self.labels = task, data, every, per_layer, labels
         self.rows: list[dict[str, Any]] = []
         """A record each: ``step``; ``fisher_trace`` and ``loss``, summed over samples; ``accuracy`` in [0, 1], None

@@ -11,7 +11,7 @@ from torch import Tensor
 from infotorch.blocks.loading import batches, is_loader
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.capture import capture
-from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError, check_limit, mebibytes
+from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError, check_limit, check_whole, mebibytes
 from infotorch.measures.activations.channel import (
     covariance_root,
     local_information,
@@ -252,10 +252,7 @@ def _check_options(tau: Any, draws: Any, memory_limit: int) -> None:
             f"{WHERE}: tau must be finite and above 0; got {tau!r}. Pass the deviation of a small change of x, in its "
             "units."
         )
-    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 0:
-        raise ConfigError(
-            f"{WHERE}: draws must be a whole number of at least 0; got {draws!r}. Pass 0 for no noisy loss."
-        )
+    check_whole(WHERE, "draws", draws, 0, "Pass 0 for no noisy loss.")
     check_limit(WHERE, memory_limit)
 
 

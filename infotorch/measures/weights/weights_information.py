@@ -7,7 +7,7 @@ from torch import nn
 
 from infotorch.blocks.weights import own_weights
 from infotorch.capture.run import Fallback
-from infotorch.errors import ConfigError, check_limit, unknown
+from infotorch.errors import ConfigError, check_limit, check_whole, unknown
 from infotorch.measures.weights.dual import Dual
 from infotorch.measures.weights.family import Family, layer_sums
 from infotorch.measures.weights.full_matrix import Blocks, Dense, DenseHessian
@@ -125,11 +125,8 @@ def weights_information(
     curvature, labels = _checked(task, estimator, curvature, labels, prior_var)
     beta = check_beta(beta)
     check_limit(WHERE, memory_limit)
-    for what, number, least in (("passes", passes, 1), ("draws", draws, 0)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise ConfigError(
-                f"{WHERE}: {what} must be a whole number, at least {least}; got {number!r}. Pass how many."
-            )
+    check_whole(WHERE, "passes", passes, 1)
+    check_whole(WHERE, "draws", draws, 0)
     task.check_mode()
     w = own_weights(WHERE, task)
     prior = prior_of(task, prior_var, prior_mean, w.device)

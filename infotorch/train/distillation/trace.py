@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from infotorch.errors import ConfigError, DataError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, ShapeError, check_whole, unknown
 from infotorch.measures import ComplexityReports, supervision_complexity
 from infotorch.measures.supervision.of_task import SUM_TOLERANCE
 from infotorch.task import Task
@@ -58,10 +58,7 @@ class SupervisionTrace:
         ridge: float,
         f0: Literal["student", "zero"] | Tensor,
     ) -> None:
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ConfigError(
-                f"{WHERE}: every must be a whole number of steps, at least 1; got {every}. Correct every."
-            )
+        check_whole(WHERE, "every", every, 1)
         if not 0 <= ridge < math.inf:
             raise ConfigError(f"{WHERE}: ridge must be finite and at least 0; got {ridge}. Correct ridge.")
         if not isinstance(f0, Tensor) and f0 not in STARTS:

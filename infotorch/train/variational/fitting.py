@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from infotorch.errors import ConfigError, DataError, DivergenceError
+from infotorch.errors import ConfigError, DataError, DivergenceError, check_whole
 from infotorch.measures.digest import digest, digest_of_code
 from infotorch.task import Task
 from infotorch.task.classes import all_missed, missed_by
@@ -284,7 +284,4 @@ def _check(
         ("steps", steps, 1), ("num_draws", num_draws, 2), ("batch_size", 1 if batch_size is None else batch_size, 1),
         ("checkpoint_every", checkpoint_every, 1),
     ):  # fmt: skip
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(
-                f"{WHERE}: {option} must be a whole number of at least {least}; got {value!r}. Correct {option}."
-            )
+        check_whole(WHERE, option, value, least)

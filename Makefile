@@ -15,6 +15,8 @@ demo: .built
 	$(PY) -m infotorch demo
 test: .built
 	$(PY) -m pytest
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 bench: .built
 	$(PY) -m benchmarks.ops
 	$(PY) -m benchmarks.blocks.kernel
@@ -48,5 +50,5 @@ bench-engine: .built $(PEERS)
 	$(PY) setup.py -q build_ext --inplace
 	touch $@
 clean:
-	rm -rf build .built .peers .ready .venv infotorch/*.so
-.PHONY: demo test bench bench-engine clean
+	rm -rf build site .built .peers .ready .venv infotorch/*.so
+.PHONY: demo test docs bench bench-engine clean

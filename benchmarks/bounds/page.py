@@ -15,6 +15,7 @@ PUBLISHED = {75: (0.0892, 0.2427), 250: (0.0363, 0.1073), 1000: (0.0155, 0.0467)
 RATIOS = (1.5, 5)
 HEAD = """# Bounds from real runs: what was measured
 
+For whoever asks how near [bounds from runs](bounds.md) come to the gap, and how long they take.
 Written by `python -m benchmarks.bounds.page` from the lines in `benchmarks/results/bounds-*.jsonl`; not to be edited.
 Every bound here is an estimate from runs, not a certified bound; gaps and errors are those of the same runs.
 

@@ -40,6 +40,7 @@ FORMS = {
 }
 HEAD = """# Which layers, in which configurations
 
+For whoever wants to know whether gradients of a layer can be trusted, here ([capture](capture.md)) and elsewhere.
 Written by `python -m benchmarks.engine.coverage`, which builds each model below (float64, 4 samples, random weights),
 asks every library for the gradient of each sample's loss, and compares with autograd, one sample's loss at a time; not
 to be edited.
@@ -52,7 +53,8 @@ to be edited.
 * crashes: any other error
 
 `fallback="func"` hands to torch.func the parameters that infotorch has no rule for, and those alone; it is never taken
-unless asked for. Opacus' ghost form gives norms alone, which are compared as such. Of a layer that mixes samples (batch
+unless asked for. Opacus has four forms: hooks, expanded weights (ewf), functorch, and ghost, which
+gives norms alone and is compared as such. Of a layer that mixes samples (batch
 normalization in train mode) there is no gradient of one sample by itself; what is compared is the gradient of its loss
 in the batch.
 

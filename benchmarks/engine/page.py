@@ -35,7 +35,8 @@ SHORT_NETS = ("mlp", "cnn", "resnet18", "tfm", "gpt")
 """And its networks."""
 HEAD = """# Per-sample gradients and what stands on them: what was measured
 
-Written by `python -m benchmarks.engine.page` from the lines in `benchmarks/results/engine-cpu.jsonl`, which
+For whoever asks what [gradients of single samples](gradients.md) cost here and elsewhere, in time and memory. Written
+by `python -m benchmarks.engine.page` from the lines in `benchmarks/results/engine-cpu.jsonl`, which
 `make bench-engine` appends; not to be edited.
 
 Every number of time is a multiple of a plain forward and backward of the same batch, measured in the same process:
@@ -225,8 +226,9 @@ def text() -> str:
     peers = ", ".join(f"{name} {number}" for name, number in sorted(last["peers"].items()))
     head = ["workload", "network", "N", OURS, HOOKS, "fastest library", "ahead by", "goal"]
     head += ["MiB", "MiB plain", "MiB fastest library"]
+    names = f"Workloads by their short names: {'; '.join(f'`{key}` {w.title}' for key, w in WORKLOADS.items())}.\n\n"
     parts = [HEAD, f"{last['machine']}, one thread; {peers}.\n\n", "## In short\n\n", short()]
-    parts += [f"![Times of all forms]({PLOT.name})\n\n", "## Where somebody is ahead\n\n"]
+    parts += [f"![Times of all forms]({PLOT.name})\n\n", names, "## Where somebody is ahead\n\n"]
     rows = [[workload, net, name, f"{ratio:.2f}"] for workload, net, name, ratio in behind()]
     parts.append(table(["workload", "network", "who", "infotorch takes, of theirs"], rows) if rows else "Nowhere.\n\n")
     parts.append(fixed())

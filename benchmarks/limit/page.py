@@ -13,7 +13,12 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "limit-results.md"
 ORDER = ["ce", "gce", "mae", str(mnist.LIMIT_G), str(mnist.LIMIT_L)]
 HEAD = """# LIMIT on wrong labels: what was measured
 
-Written by `python -m benchmarks.limit` from the lines in `benchmarks/results/limit-*.jsonl`; not to be edited.
+For whoever asks what [LIMIT](limit.md) gains on wrong labels, and what an epoch of it costs. Written by
+`python -m benchmarks.limit` from the lines in `benchmarks/results/limit-*.jsonl`; not to be edited.
+
+Methods: `ce` is cross-entropy, `gce` generalized cross-entropy and `mae` the mean absolute error
+([losses](reference/noise.md#losses-to-compare-with) that label noise harms less), `limit_g` and `limit_l` LIMIT with
+`q="gaussian"` and `q="laplace"`.
 
 ## MNIST
 

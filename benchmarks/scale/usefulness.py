@@ -237,8 +237,9 @@ def goals() -> Iterator[tuple[str, bool]]:
 
 HEAD = f"""# What unique information is good for: what was measured
 
-Written by `python -m benchmarks.scale.usefulness --page` from the lines in `benchmarks/results/scale-*.jsonl`; not to
-be edited. In the first two parts, means over {len(SEEDS)} seeds (flips, initial weights and order of training) ±
+For whoever asks whether [scores](start.md) find wrong labels, how near sketched ones come, and what they cost. Written
+by `python -m benchmarks.scale.usefulness --page` from the lines in `benchmarks/results/scale-*.jsonl`; not to be
+edited. In the first two parts, means over {len(SEEDS)} seeds (flips, initial weights and order of training) ±
 standard errors.
 
 ## Finding flipped labels

@@ -23,11 +23,13 @@ __all__ = [
     "geometry",
     "group",
     "inner_products",
+    "input_moments",
+    "output_moments",
     "sample_slice",
-    "second_moments",
     "seed_cotangents",
-    "seed_norms",
+    "seed_squares",
     "squared_norms",
+    "squared_products",
     "summed_squares",
     "weight_rows",
     "weighted_sums",
@@ -36,6 +38,8 @@ __all__ = [
 
 FORMED_BYTES = 16 * 2**20
 """Of gradients that are formed on their way into another layout."""
+NARROW = 64
+"""Features up to which the ops multiply squares as fast as torch, which then has no exact sums for them."""
 
 
 def group(pair: LayerPair, g: int) -> LayerPair:
@@ -202,36 +206,73 @@ def _matrices(pair: LayerPair, V: Tensor) -> Tensor:
 
 def summed_squares(pair: LayerPair) -> dict[str, Tensor]:
     """sum_r G[r]^2 over rows, element by element: {parameter name: [*shape]}."""
-    pair = seed_norms(pair) if pair.b.dim() == 4 and pair.T == 1 else pair
+    if pair.T == 1 and pair.b.dim() == 4:
+        return squared_products(seed_squares(pair))
     weight, *bias = pair.shapes
+    # Patches are packed in any case, a bias with them; beside plain matrices its own sums cost less.
+    together = bool(bias) and pair.in_features is None and pair.a.dim() > 3
+    options = pair.geometry if together else geometry(pair)
     squares = []
     for g in range(pair.groups):
         one = group(pair, g)
-        rows = ops.fisher(one.a, weight_rows(one), **geometry(pair))  # [K * O, I]
-        squares.append(rows.view(-1, pair.O, pair.I).sum(0) if pair.b.dim() == 4 else rows)
+        rows = ops.fisher(one.a, weight_rows(one), **options)  # [K * O, I (+ 1)]
+        squares.append(rows if len(rows) == pair.O else rows.view(-1, pair.O, rows.shape[1]).sum(0))
     W = squares[0] if pair.groups == 1 else torch.cat(squares)
-    sums = {weight: (W.mT if pair.transposed else W).reshape(pair.shapes[weight])}
+    sums = {weight: _as_parameter(pair, W[:, : pair.I])}
     for name in bias:
-        sums[name] = biases(pair).flatten(0, -2).square().sum(0).view(pair.shapes[name])
+        own = W[:, pair.I] if together else biases(pair).flatten(0, -2).square().sum(0)
+        sums[name] = own.reshape(pair.shapes[name])
     return sums
 
 
-def seed_norms(pair: LayerPair) -> LayerPair:
-    """One seed whose squares at the one position are those of all: they share the squares of a."""
+def _as_parameter(pair: LayerPair, W: Tensor) -> Tensor:
+    """A matrix [groups * O, I] of the weight in the weight's shape."""
+    return (W.mT if pair.transposed else W).reshape(pair.shapes[next(iter(pair.shapes))])
+
+
+def seed_squares(pair: LayerPair) -> LayerPair:
+    """The squares of b, summed over seeds, in its place: at one position all of them share the squares of a."""
     first, *others = pair.b.unbind(1)
     squares = first.square()
     for b in others:  # squares of all seeds at once would be K times as large, and torch's norm is 100 times as slow
         squares.addcmul_(b, b)
-    return replace(pair, b=squares.sqrt_())
+    return replace(pair, b=squares)
 
 
-def second_moments(pair: LayerPair, g: int) -> tuple[Tensor, Tensor]:
-    """A [I (+ 1), I (+ 1)], summed over samples and positions, and B [O, O], summed over seeds too, of one group."""
+def squared_products(pair: LayerPair) -> dict[str, Tensor]:
+    """As :func:`summed_squares`, of a pair at one position whose b has been squared."""
+    plain = pair.in_features is None and min(pair.I, pair.O) > NARROW and pair.b.device.type == "cpu"
+    if not plain:
+        return summed_squares(replace(pair, b=pair.b.sqrt()))
+    weight, *bias = pair.shapes
+    step = max(1, FORMED_BYTES // (pair.b.element_size() * pair.I))
+    squares = []
+    with no_autocast(pair.b):
+        for g in range(pair.groups):
+            one = group(pair, g)
+            a, b = one.a.reshape(len(one.b), pair.I), one.b[:, 0]
+            W = b.new_zeros(pair.O, pair.I)
+            for start in range(0, len(b), step):
+                W.addmm_(b[start : start + step].mT, a[start : start + step].square())
+            squares.append(W)
+    sums = {weight: _as_parameter(pair, squares[0] if pair.groups == 1 else torch.cat(squares))}
+    for name in bias:
+        sums[name] = biases(pair).sum(0).view(pair.shapes[name])
+    return sums
+
+
+def input_moments(pair: LayerPair, g: int) -> Tensor:
+    """A [I (+ 1), I (+ 1)] of one group, summed over samples and positions."""
     one = group(pair, g)
-    if one.b.dim() == 3 or one.b.shape[1] == 1:
-        return ops.kron(one.a, one.b if one.b.dim() == 3 else one.b[:, 0], **pair.geometry)
-    N, K, T, _ = one.b.shape
-    once = one.b.new_ones(1, 1, 1)  # a second side that costs nothing
-    A, _ = ops.kron(one.a, once.expand(N, T, 1), **pair.geometry)
-    B, _ = ops.kron(one.b, once.expand(N, K * T, 1), t_dims=2)
-    return A, B
+    return ops.kron(one.a, _nothing(pair.N, pair.T, one.b), **pair.geometry)[0]
+
+
+def output_moments(pair: LayerPair, g: int) -> Tensor:
+    """B [O, O] of one group, summed over samples, positions and seeds."""
+    b = group(pair, g).b
+    return ops.kron(b, _nothing(pair.N, b.shape[1:-1].numel(), b), t_dims=b.dim() - 2)[0]
+
+
+def _nothing(N: int, T: int, like: Tensor) -> Tensor:
+    """The other side of ``kron``, which costs nothing."""
+    return like.new_ones(1, 1, 1).expand(N, T, 1)

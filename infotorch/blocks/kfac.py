@@ -12,6 +12,7 @@ from infotorch.blocks.layout import flattened, split
 from infotorch.errors import ShapeError
 from infotorch.linalg.definite import checked_eigenvalues, checked_eigh, log_sum
 from infotorch.linalg.eigen import Eigen
+from infotorch.linalg.symmetric import LowerTriangle
 
 __all__ = ["Kfac", "Kronecker"]
 
@@ -27,10 +28,10 @@ class Kronecker:
 
     weight: str
     bias: str | None
-    A: Tensor
-    """Sum of a a^T over samples and positions, [groups, I (+ 1), I (+ 1)]."""
-    B: Tensor
-    """Sum of b b^T over samples, positions and seeds, [groups, O, O]."""
+    A_held: Tensor | LowerTriangle
+    """``A`` as it lies in memory."""
+    B_held: Tensor | LowerTriangle
+    """``B``, likewise."""
     positions: int
     """N T: how many samples and positions A was summed over."""
     transposed: bool
@@ -39,16 +40,26 @@ class Kronecker:
     summed_in: torch.dtype
     """The dtype of the sums over one batch."""
 
-    def _eigh(self, factor: Tensor) -> Eigen:
-        return checked_eigh("block.eigh", factor, self.summed_in)
+    @property
+    def A(self) -> Tensor:
+        """Sum of a a^T over samples and positions, [groups, I (+ 1), I (+ 1)]; of a triangle written out anew."""
+        return _written(self.A_held)
+
+    @property
+    def B(self) -> Tensor:
+        """Sum of b b^T over samples, positions and seeds, [groups, O, O]; likewise."""
+        return _written(self.B_held)
+
+    def _eighs(self, factors: Tensor, divisor: int) -> list[Eigen]:
+        return [
+            checked_eigh("block.eigh", factor.double() / divisor, self.summed_in, overwrite=True) for factor in factors
+        ]
 
     @cached_property
     def spectra(self) -> list[tuple[Eigen, Eigen]]:
         """Eigendecompositions of A / (N T) and B, a group each."""
-        return [
-            (self._eigh(A.double() / self.positions), self._eigh(B.double()))
-            for A, B in zip(self.A, self.B, strict=True)
-        ]
+        inputs = self._eighs(self.A, self.positions)  # before B is written out
+        return list(zip(inputs, self._eighs(self.B, 1), strict=True))
 
     @cached_property
     def eigenvalues(self) -> Tensor:
@@ -57,7 +68,7 @@ class Kronecker:
 
     def join(self, V: dict[str, Tensor]) -> Tensor:
         """Parameters [J, *shape] as matrices [J, groups, O, I (+ 1)]."""
-        groups, O = self.B.shape[:2]
+        groups, O = self.B_held.shape[:2]
         W = V[self.weight].flatten(1)
         if self.transposed:
             W = W.view(len(W), -1, groups * O).mT.reshape(len(W), -1)
@@ -66,7 +77,7 @@ class Kronecker:
 
     def part(self, M: Tensor, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
         """The inverse of :meth:`join`."""
-        I = self.A.shape[1] - (self.bias is not None)
+        I = self.A_held.shape[1] - (self.bias is not None)
         W = M[..., :I].reshape(len(M), -1, I)
         parts = {self.weight: (W.mT if self.transposed else W).reshape(len(M), *shapes[self.weight])}
         if self.bias is not None:
@@ -90,6 +101,10 @@ class Kronecker:
         left = torch.stack([b.vectors for _, b in self.spectra])  # an eigenvector is a row
         right = torch.stack([a.vectors for a, _ in self.spectra])
         return left.mT @ (left @ M @ right.mT * fn(self.eigenvalues)) @ right
+
+
+def _written(held: Tensor | LowerTriangle) -> Tensor:
+    return held.full() if isinstance(held, LowerTriangle) else held
 
 
 @dataclass(frozen=True, kw_only=True)

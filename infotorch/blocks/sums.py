@@ -1,7 +1,7 @@
 """Curvature matrices as sums over batches, one class a structure."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -10,14 +10,23 @@ from torch import Tensor
 from infotorch.blocks.arena import Arena
 from infotorch.blocks.block import Block
 from infotorch.blocks.diagonal import Diagonal
-from infotorch.blocks.factors import sample_slice, second_moments, seed_norms, summed_squares, write_gradients
+from infotorch.blocks.factors import (
+    input_moments,
+    output_moments,
+    sample_slice,
+    seed_squares,
+    squared_products,
+    summed_squares,
+    write_gradients,
+)
 from infotorch.blocks.full import Full
 from infotorch.blocks.kfac import Kfac, Kronecker
 from infotorch.blocks.low_rank import LowRank
 from infotorch.blocks.parts import Part, wide
 from infotorch.capture import Capture, LayerPair
+from infotorch.capture.heap import give_back_memory
 from infotorch.errors import CaptureError, ConfigError, mebibytes
-from infotorch.linalg.symmetric import mirror
+from infotorch.linalg.symmetric import LowerTriangle, mirror
 
 __all__ = ["SUMS", "DiagonalSum", "Sum"]
 
@@ -25,6 +34,10 @@ STRIP = 512
 """Rows of the full matrix that are multiplied at once, up to the diagonal."""
 ROWS_BYTES = 64 * 2**20
 """Of formed gradients, float64, that are multiplied at once."""
+ADDED = 2**17
+"""Numbers that are converted at once."""
+RELEASED = 2**18
+"""Numbers of a part whose memory is handed back."""
 
 
 class Sum(Protocol):
@@ -89,44 +102,46 @@ class DiagonalSum:
         self.shapes = shapes
         self.parts: dict[str, Tensor] = {}
         self.batch: dict[str, Tensor] = {}
-        self.norms: dict[str, LayerPair] = {}
+        self.squares: dict[str, LayerPair] = {}
 
     def each(self, pair: LayerPair) -> None:
         """Add a pair of this batch, or of one seed of it."""
         weight = next(iter(pair.shapes))
         if pair.T == 1 and pair.b.dim() == 4:  # multiplied by the squares of a when all seeds are there
-            norms = seed_norms(pair)
-            if weight in self.norms:
-                self.norms[weight].b.hypot_(norms.b)
+            seeds = seed_squares(pair)
+            if weight in self.squares:
+                self.squares[weight].b.add_(seeds.b)
             else:
-                self.norms[weight] = norms
+                self.squares[weight] = seeds
             return
-        for name, squares in summed_squares(pair).items():
-            if name in self.batch:
-                self.batch[name] += squares
-            else:
-                self.batch[name] = squares
+        self._merge(summed_squares(pair))
 
     def add(self, part: Part) -> None:
         cap = part.cap
         for pair in cap.pairs.values():
             self.each(pair)
-        for pair in self.norms.values():
-            self._merge(summed_squares(pair))
-        self.norms.clear()
-        self._merge(self.batch)
+        for weight in list(self.squares):
+            self._merge(squared_products(self.squares.pop(weight)))
+        self.parts |= self.batch
         self.batch.clear()
         for name in cap.unused:
             if name not in self.parts:
                 self.parts[name] = wide(cap.outputs.new_zeros(self.shapes[name]))
 
-    def _merge(self, batch: dict[str, Tensor]) -> None:
-        """The first batch stays as it came; sums over batches are in float64, in place."""
-        for name, squares in batch.items():
+    def _merge(self, found: dict[str, Tensor]) -> None:
+        """The first batch stays in its dtype; sums over batches are in float64, which no second one is held beside."""
+        for name in list(found):
+            squares = found.pop(name)
             if name in self.parts:
-                self.parts[name] = self.parts[name].double().add_(squares)
+                total = self.parts[name]
+                if total.dtype != torch.float64:
+                    self.parts[name] = total = total.double()
+                    _released(total.shape)
+                _add_wide(total, squares)
+            elif name in self.batch:
+                self.batch[name] += squares
             else:
-                self.parts[name] = squares
+                self.batch[name] = squares
 
     def block(self) -> Block:
         return Diagonal(shapes=self.shapes, values={name: self.parts[name] for name in self.shapes})
@@ -166,23 +181,50 @@ class LowRankSum:
         return LowRank(shapes=self.shapes, rows=rows)
 
 
+@dataclass(kw_only=True)
+class _Factors:
+    """The sums of one layer."""
+
+    held: list[Tensor | LowerTriangle]
+    """A and B: the first batch's as they came, sums over batches in float64."""
+    positions: int
+    transposed: bool
+    summed_in: torch.dtype
+
+    def add(self, pair: LayerPair, again: bool) -> None:
+        """``again`` with more seeds of samples whose inputs were counted."""
+        for i, moments in enumerate((input_moments, output_moments)):  # one at a time: each may be large
+            if again and i == 0:
+                continue
+            more, held = _grouped(pair, moments), self.held[i]
+            total = held if isinstance(held, LowerTriangle) else LowerTriangle(held)
+            total.add_(more)
+            self.held[i] = total
+            del held, more
+            _released(total.shape)
+        self.positions += 0 if again else pair.N * pair.T
+
+
 class KfacSum:
     def __init__(self, shapes: dict[str, torch.Size], limit: int) -> None:
         self.shapes = shapes
-        self.layers: dict[tuple[str, ...], Kronecker] = {}
+        self.layers: dict[tuple[str, ...], _Factors] = {}
         self.rest = DiagonalSum(shapes, limit)
 
     def add(self, part: Part) -> None:
         cap = part.cap
         factored = {name: pair for name, pair in cap.pairs.items() if _has_factors(pair)}
         for pair in factored.values():
-            layer, names = _kronecker(pair, again=part.seeds.start > 0), tuple(pair.shapes)
+            names = tuple(pair.shapes)
             if names in self.layers:
-                known = self.layers[names]
-                A = known.A if part.seeds.start else known.A.double().add_(layer.A)
-                B = known.B.double().add_(layer.B)
-                layer = replace(known, A=A, B=B, positions=known.positions + layer.positions)
-            self.layers[names] = layer
+                self.layers[names].add(pair, again=part.seeds.start > 0)
+            else:
+                self.layers[names] = _Factors(
+                    held=[_grouped(pair, input_moments), _grouped(pair, output_moments)],
+                    positions=pair.N * pair.T,
+                    transposed=pair.transposed,
+                    summed_in=pair.b.dtype,
+                )
         rest = {name: pair for name, pair in cap.pairs.items() if name not in factored}
         self.rest.add(replace(part, cap=replace(cap, pairs=rest)))
 
@@ -195,7 +237,19 @@ class KfacSum:
                     f"fisher: every batch must use the same layers; got {name!r} as a matrix in some batches alone. "
                     "Leave it out with params=[...]."
                 )
-        return Kfac(shapes=self.shapes, factors=tuple(self.layers.values()), diagonal=diagonal)
+        factors = tuple(
+            Kronecker(
+                weight=names[0],
+                bias=names[1] if len(names) > 1 else None,
+                A_held=layer.held[0],
+                B_held=layer.held[1],
+                positions=layer.positions,
+                transposed=layer.transposed,
+                summed_in=layer.summed_in,
+            )
+            for names, layer in self.layers.items()
+        )
+        return Kfac(shapes=self.shapes, factors=factors, diagonal=diagonal)
 
 
 def _has_factors(pair: LayerPair) -> bool:
@@ -211,19 +265,27 @@ def _has_factors(pair: LayerPair) -> bool:
     return pair.name != weight or pair.bias or (len(pair.shapes[weight]) > 1 and pair.I > 1)
 
 
-def _kronecker(pair: LayerPair, again: bool) -> Kronecker:
-    """What a batch adds; ``again`` with more seeds of samples whose inputs were counted."""
-    weight, *bias = pair.shapes
-    A, B = zip(*(second_moments(pair, g) for g in range(pair.groups)), strict=True)
-    return Kronecker(
-        weight=weight,
-        bias=bias[0] if bias else None,
-        A=torch.stack(A) if len(A) > 1 else A[0][None],
-        B=torch.stack(B) if len(B) > 1 else B[0][None],
-        positions=0 if again else pair.N * pair.T,
-        transposed=pair.transposed,
-        summed_in=A[0].dtype,
-    )
+def _grouped(pair: LayerPair, moments: Callable[[LayerPair, int], Tensor]) -> Tensor:
+    """Of every group of a batch's pair, [groups, n, n]."""
+    first, *others = [moments(pair, g) for g in range(pair.groups)]
+    return torch.stack([first, *others]) if others else first[None]
+
+
+def _released(shape: torch.Size) -> None:
+    """After a batch's part has gone into its sum: what is free does not fit what follows."""
+    if shape.numel() >= RELEASED:
+        give_back_memory()
+
+
+def _add_wide(total: Tensor, part: Tensor) -> None:
+    """Add float32 to float64 in place, some rows at a time: torch would convert all of ``part`` first."""
+    rows = total.shape[0] if total.dim() else 0
+    step = max(1, ADDED // max(1, total.numel() // max(1, rows)))
+    if step >= rows:
+        total += part
+        return
+    for mine, theirs in zip(total.split(step), part.split(step), strict=True):
+        mine += theirs
 
 
 SUMS: dict[str, Callable[[dict[str, torch.Size], int], Sum]] = {

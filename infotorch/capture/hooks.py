@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import signature
 from threading import get_ident
@@ -75,6 +75,13 @@ class Call:
         """The input with samples first, as its product saw it: under autocast it may still have the wider type."""
         x = self.input.movedim(self.axis, 0) if self.axis else self.input
         return x.to(dtype) if x.is_floating_point() else x
+
+    def ready(self) -> "Call":
+        """For several passes over its input."""
+        if self.axis:
+            return self
+        product, x = self.product.ready(self.layer.module, self.input)
+        return replace(self, product=product, input=x, version=x._version)
 
     def placed(self, grad: Tensor) -> Tensor:
         """A gradient at the output, samples first, with an axis of one seed on the product's place."""

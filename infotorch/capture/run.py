@@ -223,6 +223,8 @@ def _backward(
     found: dict[str, T] = {}
     singly = len(sent) == 1 or options.by_seed
     hand_over = each if singly and unit is None and not verify and nbytes > HELD_BYTES else None
+    if hand_over and len(sent) > 1:
+        calls = [call.ready() for call in calls]
     check_memory(sum(call.nbytes(1) for call in calls) if hand_over else nbytes, options.memory_limit)
     with _recomputing(fwd.layers, fwd.seen, verdict, fwd.N):
         upstream = _upstream(total, fwd.outputs, sent, selected, fallen) if fallen else []

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 
 TILE = 512
+STRIP = 128
+"""Rows of a triangle that are held together."""
 
 
 def asymmetry(K: Tensor) -> float:
@@ -54,3 +56,29 @@ def mirror(matrix: Tensor, step: int = 128) -> None:
         matrix[:i, i : i + step] = matrix[i : i + step, :i].mT
         diagonal = matrix[i : i + step, i : i + step]
         diagonal.copy_(diagonal.tril() + diagonal.tril(-1).mT)
+
+
+class LowerTriangle:
+    """Symmetric matrices [groups, n, n] in float64 at half of their memory: strips of rows, up to the diagonal."""
+
+    def __init__(self, matrices: Tensor) -> None:
+        """A copy of matrices [groups, n, n] of any dtype, symmetric to the bit."""
+        self.shape = matrices.shape
+        self.strips = [strip.to(torch.float64, copy=True) for strip in self._strips(matrices)]
+
+    def add_(self, matrices: Tensor) -> None:
+        """In place, of any dtype."""
+        for total, strip in zip(self.strips, self._strips(matrices), strict=True):
+            total += strip
+
+    def full(self) -> Tensor:
+        """[groups, n, n], written out."""
+        matrices = self.strips[0].new_empty(self.shape)
+        for lower, strip in zip(self._strips(matrices), self.strips, strict=True):
+            lower.copy_(strip)
+        for matrix in matrices:
+            mirror(matrix)
+        return matrices
+
+    def _strips(self, matrices: Tensor) -> list[Tensor]:
+        return [matrices[:, i : i + STRIP, : i + STRIP] for i in range(0, self.shape[1], STRIP)]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -108,12 +110,25 @@ def test_squares_summed_over_rows(pair):
         assert_same(sums[name], g.view(-1, *pair.shapes[name]).square().sum(0))
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_squares_of_wide_layers_at_one_position(groups, transposed, rng, monkeypatch):
+    """They are multiplied by torch, some samples at a time."""
+    monkeypatch.setattr(factors, "NARROW", 1)
+    monkeypatch.setattr(factors, "FORMED_BYTES", 3 * 8 * I)
+    pair = make_pair(rng, 3, T=1, groups=groups, transposed=transposed)
+    zero = pair.b.clone()
+    zero[:, :, :, 1] = 0
+    for one in (pair, replace(pair, b=zero)):
+        test_squares_summed_over_rows(one)
+
+
 def test_factors_of_a_kronecker_product(pair):
     a, b = pair.rows(), pair.b if pair.b.dim() == 4 else pair.b[:, None]
     if pair.bias:
         a = torch.nn.functional.pad(a, (0, 1), value=1.0)
     for g in range(pair.groups):
-        A, B = factors.second_moments(pair, g)
+        A, B = factors.input_moments(pair, g), factors.output_moments(pair, g)
         assert_same(A, torch.einsum("nti,ntj->ij", a[g :: pair.groups], a[g :: pair.groups]))
         assert_same(B, torch.einsum("nkto,nktp->op", b[g :: pair.groups], b[g :: pair.groups]))
 

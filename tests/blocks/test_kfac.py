@@ -80,7 +80,7 @@ def test_transposed_weights():
     A, B = (torch.randn(1, n, 2 * n, dtype=torch.float64) for n in (4, 2))
     A, B = A @ A.mT, B @ B.mT
     shapes = {"w": torch.Size([3, 2]), "b": torch.Size([2])}
-    layer = Kronecker(weight="w", bias="b", A=A, B=B, positions=5, transposed=True, summed_in=torch.float64)
+    layer = Kronecker(weight="w", bias="b", A_held=A, B_held=B, positions=5, transposed=True, summed_in=torch.float64)
     block = Kfac(shapes=shapes, factors=(layer,), diagonal={})
     F = torch.einsum("op,ij->oipj", B[0], A[0] / 5)  # [O, I + 1, O, I + 1]
     order = [(o, i) for i in range(3) for o in range(2)] + [(o, 3) for o in range(2)]

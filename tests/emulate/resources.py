@@ -303,6 +303,8 @@ FIRST_COLUMN = 5
 """Of the architectures."""
 HEAD = f"""# What the CUDA kernels take
 
+Registers and memory, for whoever works on the kernels of [the ops](ops/README.md).
+
 As nvcc {{release}} compiles them: without any spill or other local memory, and without static shared memory. Each row
 is a kernel at one size of its blocks. *block* is the threads of one and, by its launch bounds, how many of it an SM
 shall hold; *kinds* counts instances of the template; *shared* is the most bytes that a launch asks for. Of every

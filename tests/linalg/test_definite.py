@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from infotorch.errors import ConfigError, NumericsError
+from infotorch.linalg import definite
 from infotorch.linalg.definite import Cholesky, check_shift, checked_eigenvalues, checked_eigh, log_sum
 from tests.laws import assert_same
 
@@ -26,6 +27,24 @@ def test_ill_conditioned_solves_and_determinants(rng):
     shifted = Cholesky("block.solve", A, 0.5, "damping")
     assert_same(shifted.solve(X), torch.from_numpy(np.linalg.solve(A.numpy() + 0.5 * np.eye(6), X.numpy())))
     assert shifted.logdet() == pytest.approx(float((values + 0.5).log().sum()), rel=1e-12)
+
+
+@pytest.mark.parametrize("columns", [1, 4, 512])
+def test_the_trace_of_an_inverse(columns, rng, monkeypatch):
+    monkeypatch.setattr(definite, "COLUMNS", columns)
+    A, values = matrix(rng, m=9, condition=1e3)
+    found = Cholesky("here", A, 0.1, "ridge").inverse_trace()
+    assert found == pytest.approx(float((1 / (values + 0.1)).sum()), rel=1e-12)
+
+
+def test_a_factor_in_place_is_the_same(rng):
+    A, _ = matrix(rng)
+    whole, own = Cholesky("here", A, 0.5, "ridge"), A.clone()
+    found = Cholesky("here", own, 0.5, "ridge", overwrite=True)
+    assert torch.equal(found.L, whole.L)
+    assert found.L.data_ptr() == own.data_ptr()
+    with pytest.raises(NumericsError, match="got a pivot"):
+        Cholesky("here", -A, 0.0, "ridge", overwrite=True)
 
 
 @pytest.mark.parametrize("bad", [-1.0, 0.0, float("nan")])

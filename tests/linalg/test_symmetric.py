@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from infotorch.linalg.symmetric import asymmetry, inverse, is_positive_definite, mirror
+from infotorch.linalg.symmetric import LowerTriangle, asymmetry, inverse, is_positive_definite, mirror
 from tests.laws import assert_same
 
 
@@ -70,3 +70,25 @@ def test_mirror_copies_the_lower_triangle(m, rng):
     lower = A.tril()
     mirror(A)
     assert torch.equal(A, lower + lower.tril(-1).mT)
+
+
+@pytest.mark.parametrize("n", [1, 127, 128, 300])
+def test_sums_of_lower_triangles_are_those_of_the_matrices(n):
+    X = torch.randn(3, 2, n, n, generator=torch.Generator().manual_seed(0))
+    X = X + X.mT
+    held = LowerTriangle(X[0])
+    for matrices in X[1:]:
+        held.add_(matrices)
+    assert torch.equal(held.full(), X.double().sum(0))
+    assert held.shape == (2, n, n)
+    numbers = sum(strip.numel() for strip in held.strips)
+    assert numbers <= 2 * n * (n + 128) / 2 + 2 * 128**2, "else all of it is held"
+
+
+def test_a_lower_triangle_is_a_copy():
+    X = torch.eye(3).double()[None]
+    held = LowerTriangle(X)
+    held.add_(X)
+    held.full().zero_()
+    assert torch.equal(held.full(), 2 * X)
+    assert torch.equal(X[0], torch.eye(3).double())

@@ -23,9 +23,13 @@ class Conv(Product):
         assert isinstance(module, ConvNd)
         return x.dim() == len(module.kernel_size) + 2
 
+    def ready(self, module: nn.Module, x: Tensor) -> tuple[Product, Tensor]:
+        assert isinstance(module, ConvNd)
+        return PADDED, pad(module, x)
+
     def weight(self, module: nn.Module, inputs: Sequence[Tensor], grads: Sequence[Tensor]) -> Factors:
         assert isinstance(module, ConvNd)
-        padded = [pad(module, x) for x in inputs]  # [N, channels, *sizes]
+        padded = [x if self is PADDED else pad(module, x) for x in inputs]  # [N, channels, *sizes]
         if len(padded) > 1:
             padded, grads = _one_size(padded), _one_size(grads)
         x = torch.stack(padded, 2) if len(padded) > 1 else padded[0]  # [N, channels, (calls,) *sizes]
@@ -36,6 +40,10 @@ class Conv(Product):
 
     def bias(self, module: nn.Module, grad: Tensor) -> Tensor:
         return grad.flatten(3).sum(3)
+
+
+PADDED = Conv()
+"""Of inputs that have been padded."""
 
 
 def pad(module: ConvNd, x: Tensor) -> Tensor:

@@ -77,6 +77,10 @@ class Product(Rule, ABC):
     def uses(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Sequence[Use]:
         return (Use(a=inputs[0], params=("weight", "bias"), output=output, kind=self),)
 
+    def ready(self, module: nn.Module, x: Tensor) -> "tuple[Product, Tensor]":
+        """The product and its input in a form that several passes over it need not make again."""
+        return self, x
+
     @abstractmethod
     def weight(self, module: nn.Module, inputs: Sequence[Tensor], grads: Sequence[Tensor]) -> Factors | Tensor:
         """Factors with b [N * groups, K, T, O] of all calls of a module, or its gradient [N, K, *shape] itself."""

@@ -50,7 +50,7 @@ def margin_bound(
 
     With probability 1 - delta over n independent samples, for C outputs,
 
-    .. math:: P(\arg\max f^* \ne Y) \le \tfrac1n \textstyle\sum_i 1[\rho_i \le \gamma]
+    .. math:: P(\operatorname{argmax} f^* \ne Y) \le \tfrac1n \textstyle\sum_i 1[\rho_i \le \gamma]
         + \frac{4 C B}{\gamma n}\sqrt{\mathrm{Tr} K} + 3\sqrt{\frac{\ln(2 B (B + 1) / \delta)}{2 n}}
 
     where :math:`\rho_i` is the output of the label less the largest other one and :math:`B = \max(1, \lceil\|f^*\|

@@ -1,6 +1,7 @@
 """The Fisher matrix by the kernel of its rows: exact, and never [P, P]."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,6 +23,22 @@ from infotorch.measures.weights.spectrum import Spectrum
 __all__ = ["Dual", "LowRankPosterior"]
 
 WHERE = "weights_information"
+RTOL = 1e-10
+"""What rounding of a sum of M numbers near 1 may be, relative to their distance from it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Numbers:
+    """What is asked of the curvature at one s."""
+
+    s: float
+    logdet: float
+    d_eff: float
+    information: float
+
+    @classmethod
+    def of(cls, spectrum: Spectrum, s: float) -> "_Numbers":
+        return cls(s=s, logdet=spectrum.logdet(s), d_eff=spectrum.d_eff(s), information=spectrum.information(s))
 
 
 class Dual(Family):
@@ -47,13 +64,15 @@ class Dual(Family):
         N, C, _ = root.shape
         apart = apart or not bool((problem.relative == 1).all())
         self.kernels = LayerKernels(problem=problem, x=x, rows=N * C, apart=apart)
-        self.theta = self.R.new_zeros(N * C, N * C)
-        for _, part in self.kernels:
-            self.theta += part
+        if apart:
+            self.theta = self.R.new_zeros(N * C, N * C)
+            for _, part in self.kernels:
+                self.theta += part
+        else:
+            ((_, self.theta),) = self.kernels
         self.K = between(self.R, self.theta, self.R)  # [N*K, N*K]
         mirror(self.K)
-        values = checked_eigenvalues("weights_information", torch.linalg.eigvalsh(self.K))
-        self.spectrum = Spectrum(theta=values, weight=torch.ones_like(values))
+        self._numbers: _Numbers | None = None
         w = own_weights(WHERE, problem.task)
         self.rows = Rows(task=problem.task, x=x, root=root, w=w, fallback=problem.fallback)
 
@@ -65,8 +84,51 @@ class Dual(Family):
         """Of I + s K; the last one is kept, for layers, samples and the posterior ask for the same."""
         if s not in self._factors:
             self._factors.clear()
-            self._factors[s] = Cholesky("weights_information", s * self.K, 1.0, "the identity")
+            self._factors[s] = Cholesky(WHERE, s * self.K, 1.0, "the identity", overwrite=True)
         return self._factors[s]
+
+    @cached_property
+    def spectrum(self) -> Spectrum:  # type: ignore[override]  # found when it is asked for: it takes longer than all else
+        values = checked_eigenvalues(WHERE, torch.linalg.eigvalsh(self.K))
+        return Spectrum(theta=values, weight=torch.ones_like(values))
+
+    def check(self, scale: float, beta: float) -> None:
+        """As of every family; the numbers at the first scale and beta are found with it, once and for all."""
+        s = scale / beta
+        if self._numbers is None:
+            self._numbers = self._found(s)
+        if s != self._numbers.s:
+            super().check(scale, beta)
+
+    def _found(self, s: float) -> "_Numbers":
+        """By Cholesky; by eigenvalues where the difference of the two numbers has lost its digits."""
+        factor = self.factor(s)
+        M = len(factor.L)
+        logdet, d_eff = factor.logdet(), M - factor.inverse_trace()
+        information = 0.5 * (logdet - d_eff)
+        if torch.finfo(torch.float64).eps * M <= RTOL * min(d_eff, information):
+            return _Numbers(s=s, logdet=logdet, d_eff=d_eff, information=information)
+        return _Numbers.of(self.spectrum, s)
+
+    def logdet(self, s: float) -> float:
+        return self._at(s).logdet
+
+    def d_eff(self, s: float) -> float:
+        return self._at(s).d_eff
+
+    def information(self, s: float) -> float:
+        return self._at(s).information
+
+    def stderr(self, s: float) -> None:
+        return None
+
+    def layer_parts(self, s: float) -> None:
+        return None
+
+    def _at(self, s: float) -> "_Numbers":
+        if self._numbers is not None and self._numbers.s == s:
+            return self._numbers
+        return _Numbers.of(self.spectrum, s)
 
     def layer_traces(self, s: float) -> dict[str, float] | None:
         if not self.kernels.apart:

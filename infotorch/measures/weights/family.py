@@ -38,6 +38,26 @@ class Family(ABC):
                 f'{self.spectrum.smallest + beta / scale:.2g}. Use curvature="fisher" or a smaller prior_var.'
             )
 
+    def logdet(self, s: float) -> float:
+        """log|I + s H|."""
+        return self.spectrum.logdet(s)
+
+    def d_eff(self, s: float) -> float:
+        """tr[s H (I + s H)^-1]."""
+        return self.spectrum.d_eff(s)
+
+    def information(self, s: float) -> float:
+        """(log|I + s H| - d_eff) / 2, in nats."""
+        return self.spectrum.information(s)
+
+    def stderr(self, s: float) -> float | None:
+        """Of ``information``, over probes; None where there are none."""
+        return self.spectrum.stderr(s)
+
+    def layer_parts(self, s: float) -> dict[str, float] | None:
+        """``information`` of each layer; None where a direction runs through several."""
+        return self.spectrum.per_layer(s)
+
     def layer_traces(self, s: float) -> dict[str, float] | None:
         """Each layer's part of tr[sH (I + sH)^-1], where directions run through several layers."""
         return None

@@ -49,4 +49,4 @@ def _relative(block: Kfac, relative: Tensor) -> Kfac:
 def _scaled(layer: Kronecker, variances: dict[str, Tensor]) -> Kronecker:
     roots = layer.join({name: part[None].sqrt() for name, part in variances.items()})  # [1, groups, O, I (+ 1)]
     root = roots[0, :, 0]
-    return replace(layer, A=root[:, :, None] * layer.A.double() * root[:, None, :])
+    return replace(layer, A_held=root[:, :, None] * layer.A.double() * root[:, None, :])

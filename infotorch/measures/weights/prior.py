@@ -1,7 +1,7 @@
 """The Gaussian that weights are described relative to: its mean, and its variance, given or found."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -126,8 +126,8 @@ class Chosen:
     """Nats that a union bound over the grid adds to the KL."""
 
 
-def chosen(prior: Prior, spectrum: Spectrum, distance: float, beta: float) -> Chosen:
-    r"""The scale of the prior.
+def chosen(prior: Prior, spectrum: Callable[[], Spectrum], distance: float, beta: float) -> Chosen:
+    r"""The scale of the prior; the curvature's ``spectrum`` is asked for where that must be found.
 
     ``"evidence"`` solves the fixed point :math:`\lambda^2 = (\|w - w_0\|^2 + \operatorname{tr}\Sigma^*) / k`, which is
     :math:`\lambda^2 d_\text{eff}(\lambda^2) = \|w - w_0\|^2`, where :math:`C_\beta` is least. ``"grid"`` takes the
@@ -142,11 +142,12 @@ def chosen(prior: Prior, spectrum: Spectrum, distance: float, beta: float) -> Ch
     if isinstance(prior.asked, float):
         return Chosen(scale=prior.asked)
     if prior.asked == "evidence":
-        return Chosen(scale=_fixed_point(spectrum, distance, beta))
+        return Chosen(scale=_fixed_point(spectrum(), distance, beta))
+    nodes = spectrum()
 
     def cost(j: int) -> float:
         scale = _grid(j)
-        return 0.5 * (distance / scale + spectrum.logdet(scale / beta)) + _union_cost(j)
+        return 0.5 * (distance / scale + nodes.logdet(scale / beta)) + _union_cost(j)
 
     best = min(range(1, GRID_LENGTH + 1), key=cost)
     return Chosen(scale=_grid(best), union_cost=_union_cost(best))

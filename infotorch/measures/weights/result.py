@@ -68,22 +68,22 @@ class WeightsInformation:
     @property
     def nats(self) -> float:
         """[|w - w0|^2 / lambda^2 + log|I + sF| - d_eff] / 2, with s = lambda^2 / beta."""
-        return 0.5 * self._distance + self._family.spectrum.information(self._s)
+        return 0.5 * self._distance + self._family.information(self._s)
 
     @property
     def logdet(self) -> float:
         """log|I + sF|."""
-        return self._family.spectrum.logdet(self._s)
+        return self._family.logdet(self._s)
 
     @property
     def d_eff(self) -> float:
         """tr[sF (I + sF)^-1], the effective number of weights."""
-        return self._family.spectrum.d_eff(self._s)
+        return self._family.d_eff(self._s)
 
     @property
     def stderr(self) -> float | None:
         """Of ``nats``, over probes; None for exact estimators."""
-        return self._family.spectrum.stderr(self._s)
+        return self._family.stderr(self._s)
 
     @property
     def quadrature_error(self) -> float | None:
@@ -108,7 +108,7 @@ class WeightsInformation:
             NumericsError: The Hessian plus 1 over the prior variance is not positive definite.
         """
         self._family.check(self._scale, 1.0)
-        return -self.loss - 0.5 * (self._distance + self._family.spectrum.logdet(self._scale))
+        return -self.loss - 0.5 * (self._distance + self._family.logdet(self._scale))
 
     @cached_property
     def per_layer(self) -> dict[str, float] | None:
@@ -116,7 +116,7 @@ class WeightsInformation:
 
         An eigenvector runs through all layers, so that only the trace divides among them. None where it was not kept.
         """
-        parts = self._family.spectrum.per_layer(self._s)
+        parts = self._family.layer_parts(self._s)
         if parts is None:
             return self._family.layer_traces(self._s)
         return {path: part + 0.5 * self._distances[path] / self._scale for path, part in parts.items()}
@@ -165,7 +165,7 @@ class WeightsInformation:
         return self._scale / self.beta
 
     def curve(self, betas: Sequence[float]) -> Curve:
-        """The same numbers at other betas, from the same eigenvalues; at the prior variance of this result.
+        """The same numbers at other betas, from one set of eigenvalues; at the prior variance of this result.
 
         Raises:
             ConfigError: A beta is not above 0.

@@ -148,7 +148,7 @@ def weights_information(
     if estimator == "auto":
         estimator = "dense" if curvature == "hessian" else _choice(problem, seen.N)
     family = (DenseHessian if curvature == "hessian" else ESTIMATORS[estimator]).of(problem)
-    choice = chosen(prior, family.spectrum, prior.distance(w), beta)
+    choice = chosen(prior, lambda: family.spectrum, prior.distance(w), beta)
     family.check(choice.scale, beta)
     result = WeightsInformation(
         beta=beta,

@@ -1,3 +1,5 @@
+import importlib
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -5,10 +7,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from infotorch.capture import capture
+from infotorch.capture.layers import conv
 from infotorch.errors import CaptureError
 from infotorch.task import Task
 from tests.capture.agreement import assert_exact
 
+run = importlib.import_module("infotorch.capture.run")
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
@@ -86,3 +90,23 @@ def test_unbatched_input_is_refused():
     task = Task(Unbatched().eval(), loss="mse")
     with pytest.raises(CaptureError, match=r"conv  Conv2d  weight, bias: must see one input a sample, \[N"):
         capture(task, (torch.randn(3, 4, 4), torch.zeros(3, 2)), check=False)
+
+
+def test_seeds_in_turn_share_one_padded_input(monkeypatch):
+    """The same factors as of all seeds at once, and one padding a call where each seed would have had its own."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.Conv2d(2, 2, 3, padding="same"), nn.Flatten()]
+    task = Task(nn.Sequential(*layers).double().eval(), loss="mse")
+    x = torch.randn(3, 1, 4, 4, dtype=torch.float64)
+    cotangents = torch.randn(5, *task.outputs(x).shape, dtype=torch.float64)
+    with capture(task, (x, None), seeds=cotangents) as cap:
+        whole = {name: pair.gradients() for name, pair in cap.pairs.items()}
+    padded, plain = [], conv.pad
+    monkeypatch.setattr(conv, "pad", lambda module, x: padded.append(x.shape) or plain(module, x))
+    monkeypatch.setattr(run, "HELD_BYTES", -1)
+    taken = []
+    options = run.Options(seeds=cotangents, by_seed=True)
+    run.captured(task, (x, None), options, lambda pair: taken.append((pair.name, pair.gradients())))
+    assert len(padded) == 2
+    for name, G in whole.items():
+        torch.testing.assert_close(torch.cat([part for path, part in taken if path == name], 1), G)

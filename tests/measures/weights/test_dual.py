@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from infotorch import Task, weights_information
+from infotorch.measures.weights.spectrum import divergence
 from tests.measures.weights.golden_nets import CASES, case
 from tests.measures.weights.truths import fisher_rows, net
 
@@ -92,3 +93,30 @@ def test_only_exact_labels_know_samples(rng):
     for options in ({"labels": "sketch"}, {"estimator": "diag"}):
         got = weights_information(task, data, draws=0, per_sample=True, **options)
         assert got.leverage is None and got.loo_outputs is None and got.per_sample is None
+
+
+@pytest.mark.parametrize("prior_var", [1e-9, 1e-4, 1.0])
+def test_curvature_that_is_small_beside_the_prior_keeps_its_digits(prior_var, rng):
+    """The log-determinant and the effective dimension then agree in all digits that one factorisation has."""
+    task, data = net(rng)
+    rows = fisher_rows(task, data[0])
+    t = prior_var * torch.linalg.eigvalsh(rows.mT @ rows).clamp(min=0)
+    got = weights_information(task, data, prior_var=prior_var, estimator="gram", draws=0, per_layer=False)
+    own = got.nats - 0.5 * got.dist2 / prior_var
+    assert got.logdet == pytest.approx(float(t.log1p().sum()), rel=1e-8)
+    assert got.d_eff == pytest.approx(float((t / (1 + t)).sum()), rel=1e-8)
+    assert got._family.information(prior_var) == pytest.approx(float(divergence(t).sum()), rel=1e-8)
+    assert own == pytest.approx(float(divergence(t).sum()), abs=1e-8 * got.nats)
+
+
+def test_eigenvalues_are_found_when_they_are_asked_for(rng, monkeypatch):
+    task, data = net(rng)
+    found = []
+    plain = torch.linalg.eigvalsh
+    monkeypatch.setattr(torch.linalg, "eigvalsh", lambda K: found.append(len(K)) or plain(K))
+    got = weights_information(task, data, estimator="gram", per_sample=True)
+    assert not found
+    curve = got.curve([got.beta, 2.0])
+    assert len(found) == 1
+    assert float(curve.nats[0]) == pytest.approx(got.nats, rel=1e-12)
+    assert got.learning_capacity > 0 and len(found) == 1

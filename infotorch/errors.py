@@ -95,6 +95,14 @@ def mebibytes(count: float) -> str:
     return f"{-(-int(count) // 2**20)} MiB" if count >= 2**20 else f"{int(count)} bytes"
 
 
+def check_whole(where: str, name: str, value: object, least: int, todo: str | None = None) -> None:
+    """Refuses what is no whole number of at least ``least``; ``todo`` is the remedy."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(
+            f"{where}: {name} must be a whole number of at least {least}; got {value!r}. {todo or f'Correct {name}.'}"
+        )
+
+
 def check_limit(where: str, memory_limit: object) -> None:
     """Refuse what is no number of bytes."""
     if memory_limit is None:

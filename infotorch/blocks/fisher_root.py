@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.directional import jvp
+from infotorch.blocks.linearize import add_pulled_back
 from infotorch.blocks.loading import each_batch, is_loader, of_batch
 from infotorch.errors import ConfigError, DataError
 from infotorch.task import Task
@@ -83,21 +84,15 @@ class FisherRoot:
         Raises:
             DataError: The loader gave other samples than in the first pass.
         """
-        parameters = self.task.parameters()
         total: dict[str, Tensor] = {}
         rows = u.split([kept.num_rows for kept in self.kept])
         for (kept, x), own in zip(self._again(), rows, strict=True):
             own = own.view(*kept.S.shape[:-2], -1).to(kept.S.dtype)
             with torch.enable_grad():
                 outputs = self.task.outputs(x)
-                self._check_same(kept, outputs)
-                sent = torch.einsum("...cr,...r->...c", kept.S, own).to(outputs.dtype)
-                gradients = torch.autograd.grad(outputs, tuple(parameters.values()), sent, allow_unused=True)
-            for (name, p), g in zip(parameters.items(), gradients, strict=True):
-                if name not in total:
-                    total[name] = torch.zeros_like(p, dtype=torch.float64) if g is None else g.detach().double()
-                elif g is not None:
-                    total[name] += g
+            self._check_same(kept, outputs)
+            sent = torch.einsum("...cr,...r->...c", kept.S, own).to(outputs.dtype)
+            add_pulled_back(total, self.task, outputs, sent)
         return total
 
     def _kept(self, number: int, batch: Any) -> _Batch:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from infotorch.errors import ConfigError, ShapeError
 
-__all__ = ["Vectors", "check_floating", "flattened", "split", "vectors_of"]
+__all__ = ["Vectors", "check_floating", "flattened", "layer_of", "split", "vectors_of"]
 
 Vectors = Tensor | Mapping[str, Tensor]
 
@@ -32,6 +32,11 @@ def flattened(parts: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> 
         ],
         -1,
     )
+
+
+def layer_of(name: str) -> str:
+    """The module path that a parameter's name starts with."""
+    return name.rpartition(".")[0]
 
 
 def check_floating(where: str, what: str, v: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Outputs of a model along tangents of its parameters, by forward-mode differentiation."""
+"""Products with the Jacobian of a model's outputs, by forward mode, and with its transpose, by a plain backward."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from infotorch.capture.probe import kept_attributes
 from infotorch.errors import NotSupported
 from infotorch.task import Task
 
-__all__ = ["has_padding", "output_tangents"]
+__all__ = ["add_pulled_back", "has_padding", "output_tangents"]
 
 # How torch words that an operation, or a caller's own Function, has no derivative of this kind.
 _NO_TANGENT = re.compile(r"functorch|forward AD|forward[- ]mode|\bjvp\b")
@@ -54,6 +54,26 @@ def output_tangents(task: Task, x: Any, V: Mapping[str, Tensor]) -> Tensor:
             f"{str(error).splitlines()[0]} "
             'Pass capture(task, x, seeds="logits") in place of task and x.'
         ) from error
+
+
+def add_pulled_back(total: dict[str, Tensor], task: Task, f: Tensor, u: Tensor | None = None) -> None:
+    """Adds J^T u to ``total``, float64 {name: [*shape]} of every selected parameter, or empty at first.
+
+    Nothing is captured, so layers of every kind will do; and no other vector of the parameters is made in float64.
+
+    Args:
+        total: To add to.
+        task: Whose selected parameters J is of.
+        f: What came of them under grad mode, whose Jacobian J is.
+        u: Of f's shape and dtype; None where f is one number.
+    """
+    parameters = task.parameters()
+    gradients = torch.autograd.grad(f, tuple(parameters.values()), u, allow_unused=True)
+    for (name, p), g in zip(parameters.items(), gradients, strict=True):
+        if name not in total:
+            total[name] = torch.zeros_like(p, dtype=torch.float64, requires_grad=False)
+        if g is not None:
+            total[name] += g
 
 
 def has_padding(task: Task) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from infotorch.curation.scored import Scored, Source, scored
-from infotorch.errors import ConfigError, require
+from infotorch.errors import ConfigError, check_whole, require
 from infotorch.store.tables import write_table
 from infotorch.table import LOW_FIRST, stem_of
 
@@ -182,8 +182,8 @@ def label_errors(
     """
     if top is not None and threshold is not None:
         raise ConfigError(f"label_errors: one of top and threshold may be given; got {top} and {threshold}. Drop one.")
-    if top is not None and (not isinstance(top, int) or isinstance(top, bool) or top < 1):
-        raise ConfigError(f"label_errors: top must be a whole number, at least 1; got {top!r}. Say how many labels.")
+    if top is not None:
+        check_whole("label_errors", "top", top, 1, "Say how many labels.")
     if threshold is not None and math.isnan(threshold):
         raise ConfigError("label_errors: threshold must be a number; got nan. Give a score.")
     known = scored("label_errors", run, samples)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.blocks import Diagonal
-from infotorch.edit.weights import check_finite
+from infotorch.blocks.weights import check_finite
 from infotorch.errors import ConfigError, NumericsError, ShapeError, check_number
 
 __all__ = ["matching", "merge"]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from infotorch.blocks import jvp
 from infotorch.blocks.layout import flattened
+from infotorch.blocks.linearize import add_pulled_back
 from infotorch.blocks.loading import batches, is_loader, of_batch
 from infotorch.errors import ConfigError, DataError
 from infotorch.task import Task, num_samples, select
@@ -78,44 +79,39 @@ def check_disjoint(where: str, task: Task, retain: Any, forget: Any) -> None:
 
 def gradient(task: Task, data: Any, where: str = "scrub") -> Tensor:
     """Of the summed loss, float64 [P]."""
-    total = None
+    total: dict[str, Tensor] = {}
     for batch in parts_of(where, task, data):
         x, y = task.split(batch)
         with torch.enable_grad():
-            one = _pulled(task, task.losses(task.outputs(x), y).sum())
-        total = one if total is None else total + one
-    assert total is not None
-    return total
+            loss = task.losses(task.outputs(x), y).sum()
+        add_pulled_back(total, task, loss)
+    return flattened(total, task.shapes)
 
 
 def pulled_back(task: Task, x: Any, u: Tensor) -> Tensor:
     """J^T u of the outputs' Jacobian for u [N, C], float64 [P]."""
-    total = None
+    total: dict[str, Tensor] = {}
     for start in range(0, len(u), BATCH_SIZE):
         part = slice(start, start + BATCH_SIZE)
         with torch.enable_grad():
-            outputs = task.outputs(select(x, part)).flatten(1)
-            one = _pulled(task, (outputs * u[part].to(outputs.dtype)).sum())
-        total = one if total is None else total + one
-    assert total is not None
-    return total
+            outputs = task.outputs(select(x, part))
+        add_pulled_back(total, task, outputs, u[part].to(outputs.dtype).view_as(outputs))
+    return flattened(total, task.shapes)
 
 
 def curvature_product(task: Task, data: Any, v: Tensor) -> Tensor:
-    """F v of the exact Fisher matrix for v [P], float64, by a forward-mode and a backward pass; no matrix is formed."""
-    total = torch.zeros_like(v)
+    """F v of the exact Fisher matrix for v [P], float64, by a forward-mode and a backward pass; no matrix is formed.
+
+    Nothing is kept of a batch, and the next product may come in other batches.
+    """
+    total: dict[str, Tensor] = {}
     for batch in parts_of("scrub", task, data):
         x, y = task.split(batch)
         along = jvp(task, batch, v, seeds="logits")  # [N, C]
-        with torch.no_grad():
+        with torch.enable_grad():
             outputs = task.outputs(x)
+        with torch.no_grad():
             S = task.criterion.hessian_sqrt(outputs, y).double()  # [N, *T, C, R]
             u = torch.einsum("...cr,...dr,...d->...c", S, S, along.double().view(outputs.shape))
-        total += pulled_back(task, x, u.flatten(1))
-    return total
-
-
-def _pulled(task: Task, scalar: Tensor) -> Tensor:
-    parameters = task.parameters()
-    found = torch.autograd.grad(scalar, list(parameters.values()), allow_unused=True, materialize_grads=True)
-    return flattened({n: g.double() for n, g in zip(parameters, found, strict=True)}, task.shapes)
+        add_pulled_back(total, task, outputs, u.to(outputs.dtype))
+    return flattened(total, task.shapes)

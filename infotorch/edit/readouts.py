@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infotorch.blocks.weights import Weights, check_task, own_weights, with_weights
 from infotorch.edit.passes import check_disjoint, parts_of
-from infotorch.edit.weights import Weights, check_task, own_weights, with_weights
 from infotorch.errors import ConfigError, check_number
 from infotorch.measures.detection import detection
 from infotorch.table import Kind
-from infotorch.task import LOSSES, Task
+from infotorch.task import Task
+from infotorch.task.classes import all_missed, missed_by
 
 __all__ = ["Readouts", "readouts"]
 
@@ -24,7 +25,7 @@ class Readouts:
     """Diagnostics: what these attackers see, not what another could. ``None`` where a readout has no meaning."""
 
     forget_error: float | None
-    """Share of wrong predictions on the samples to forget; None where targets are no classes."""
+    """Share of labels missed on the samples to forget, soft ones by their likeliest class; None without classes."""
     retain_error: float | None
     """The same on the retained samples."""
     test_error: float | None
@@ -127,24 +128,14 @@ def _mean(values: Tensor | None) -> float | None:
 
 @torch.no_grad()
 def _seen(task: Task, data: Any) -> tuple[Tensor, Tensor | None]:
-    """Losses of the samples and which are predicted wrongly, float64 [N] on the CPU."""
+    """Losses of the samples [N], and which labels are missed, float64 on the CPU."""
     losses, wrong = [], []
     for batch in parts_of(WHERE, task, data):
         x, y = task.split(batch)
         outputs = task.outputs(x)
         losses.append(task.losses(outputs, y).double().cpu())
-        wrong.append(_wrong(task, outputs, y))
-    known = [each.double().cpu() for each in wrong if each is not None]
-    return torch.cat(losses), torch.cat(known) if len(known) == len(wrong) else None
-
-
-def _wrong(task: Task, outputs: Tensor, y: Tensor) -> Tensor | None:
-    """[N], None where targets are no classes, one to a sample."""
-    if task.criterion is LOSSES["binary_cross_entropy"]:
-        return (outputs.flatten() > 0) != (y.flatten() > 0.5) if outputs[0].numel() == 1 else None
-    if task.criterion is not LOSSES["cross_entropy"] or outputs.dim() != 2:
-        return None
-    return outputs.argmax(1) != (y.argmax(1) if y.is_floating_point() else y)
+        wrong.append(missed_by(task, outputs, y))
+    return torch.cat(losses), all_missed(wrong)
 
 
 def _relearned(task: Task, data: Any, loss_to: float, lr: float, limit: int) -> float:

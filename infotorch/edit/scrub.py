@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.features import features
+from infotorch.blocks.weights import Weights, check_task, own_weights, vector_of, with_weights
 from infotorch.capture.run import Fallback
 from infotorch.edit.curvature import Curvature, Full, Structure, curvature, whole_curvature
 from infotorch.edit.passes import check_disjoint, check_one_batch, gradient
 from infotorch.edit.retraining import finite_time_target, ntk_step
-from infotorch.edit.weights import Weights, check_task, own_weights, vector_of, with_weights
 from infotorch.errors import ConfigError, NumericsError, check_number, check_seed, unknown
 from infotorch.linalg.definite import check_shift
 from infotorch.table import Kind

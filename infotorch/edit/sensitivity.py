@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.factors import squared_norms
+from infotorch.blocks.layout import layer_of
 from infotorch.blocks.loading import is_loader, of_batch
 from infotorch.blocks.parts import parts
+from infotorch.blocks.weights import check_task
 from infotorch.capture import LayerPair
 from infotorch.capture.run import Fallback
 from infotorch.edit.passes import parts_of
-from infotorch.edit.weights import check_task
 from infotorch.errors import ConfigError, check_number
 from infotorch.table import Kind
 from infotorch.task import Task
@@ -97,7 +98,7 @@ def sensitivity(
     trace: dict[str, float] = {}
     if not is_loader(data):
         task.split(data)  # what is wrong with a sample is told with its place in the whole
-    layers = dict.fromkeys(_layer(name) for name in task.shapes)
+    layers = dict.fromkeys(layer_of(name) for name in task.shapes)
     for number, batch in enumerate(parts_of("sensitivity", task, data)):
         with of_batch(number, is_loader(data)):
             _, y = task.split(batch)
@@ -130,13 +131,9 @@ def _listed(values: Tensor) -> str:
     return ", ".join(f"{value:.3g}" for value in values.tolist())
 
 
-def _layer(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
 def _norms(pair: LayerPair) -> Found:
     weight = next(iter(pair.shapes))
     at_outputs = None
     if pair.b.dim() == 3 and len(pair.shapes[weight]) > 1:
         at_outputs = pair.b.double().square().sum((1, 2)).view(pair.N, -1).sum(1).cpu()
-    return _layer(weight), squared_norms(pair).double().cpu(), at_outputs
+    return layer_of(weight), squared_norms(pair).double().cpu(), at_outputs

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, NumericsError, ShapeError
+from infotorch.errors import ConfigError, NumericsError, ShapeError, check_whole
 
 __all__ = ["coefficients", "lanczos", "quadrature", "spectral_sum"]
 
@@ -52,8 +52,7 @@ def lanczos(matvec: Operator, probe: Tensor, steps: int) -> tuple[Tensor, Tensor
         >>> lanczos(lambda v: 3 * v, torch.ones(5), steps=4)
         (tensor([3.], dtype=torch.float64), tensor([], dtype=torch.float64))
     """
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
-        raise ConfigError(f"lanczos: steps must be a whole number of at least 1; got {steps!r}. Correct steps.")
+    check_whole("lanczos", "steps", steps, 1)
     found = list(itertools.islice(coefficients(matvec, probe), steps))
     alpha, beta, _ = zip(*found, strict=True)
     T = torch.tensor([alpha, beta], dtype=torch.float64, device=probe.device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.fisher_root import FisherRoot
-from infotorch.errors import ConfigError
+from infotorch.errors import ConfigError, check_whole
 from infotorch.linalg.lanczos import Step, coefficients, quadrature
 from infotorch.task import Task
 
@@ -195,8 +195,7 @@ def _check(probes: object, steps: object, scale: float | None) -> None:
     for name, value in (("probes", probes), ("steps", steps)):
         if name == "steps" and value == "auto":
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 2:
-            raise ConfigError(f"{WHERE}: {name} must be a whole number of at least 2; got {value!r}. Correct {name}.")
+        check_whole(WHERE, name, value, 2)
     if (steps == "auto") != (scale is not None):
         raise ConfigError(
             f'{WHERE}: scale must come with steps="auto", and with it alone; got scale={scale} and steps={steps!r}. '

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from infotorch.blocks.factors import squared_norms
 from infotorch.blocks.fisher import Labels, fisher_parts
+from infotorch.blocks.layout import layer_of
 from infotorch.blocks.parts import check_task
 from infotorch.capture import Capture, LayerPair
 from infotorch.capture.run import Fallback
@@ -98,7 +99,7 @@ def fisher_trace(
         if part.samples.start == part.seeds.start == 0:  # the first of a batch
             samples.append(part.cap.outputs.new_zeros(part.N, dtype=torch.float64))
         for name in part.cap.shapes:
-            layers.setdefault(_module_of(name), 0.0)
+            layers.setdefault(layer_of(name), 0.0)
         for path, squares in part.found:
             samples[-1][part.samples] += squares
             layers[path] += float(squares.sum())
@@ -117,8 +118,4 @@ def fisher_trace(
 def _squares(pair: LayerPair) -> tuple[str, Tensor]:
     """The module that a pair's parameters belong to, and its squared norms, float64 [N], summed over seeds."""
     squares = squared_norms(pair).double()
-    return _module_of(next(iter(pair.shapes))), squares if squares.dim() == 1 else squares.sum(1)
-
-
-def _module_of(name: str) -> str:
-    return name.rpartition(".")[0]
+    return layer_of(next(iter(pair.shapes))), squares if squares.dim() == 1 else squares.sum(1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.blocks import ntk
+from infotorch.blocks.layout import layer_of
 from infotorch.errors import CaptureError
 from infotorch.measures.cross_entropy import cross_entropy_ggn
 from infotorch.measures.measure import Progress
@@ -114,11 +115,11 @@ def last_layer(task: Task, x: Any) -> Task:
     owners = [
         path
         for path, module in task.model.named_modules()
-        if isinstance(module, nn.Linear) and any(name.rpartition(".")[0] == path for name in selected)
+        if isinstance(module, nn.Linear) and any(layer_of(name) == path for name in selected)
     ]
     few = select(x, slice(0, 2))
     for owner in reversed(owners):
-        restricted = replace(task, params=[name for name in selected if name.rpartition(".")[0] == owner])
+        restricted = replace(task, params=[name for name in selected if layer_of(name) == owner])
         full, shared = ntk(restricted, few), ntk(restricted, few, outputs="trace")
         eye = torch.eye(full.C, dtype=torch.float64, device=full.values.device)
         if torch.allclose(full.values, shared.values[:, None, :, None] * eye[:, None], rtol=1e-6, atol=0):

@@ -6,10 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from infotorch.errors import ShapeError
+from infotorch.task.targets import IGNORED_LABEL
 
 __all__ = ["Memorised", "memorised_counts"]
-
-IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True, kw_only=True)

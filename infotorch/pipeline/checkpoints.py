@@ -4,39 +4,32 @@ import contextlib
 import copy
 import dataclasses
 import glob
-import io
-import pickle
 import re
-import struct
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
+from infotorch.blocks.weights import check_finite
 from infotorch.data import samples_of
 from infotorch.errors import ConfigError, NumericsError, StoreError
 from infotorch.measures.digest import digest_of_model
 from infotorch.measures.measure import Measure, Progress
 from infotorch.pipeline.scoring import chosen_measures, score
 from infotorch.pipeline.trajectory import Trajectory
-from infotorch.store.files import read_bytes
 from infotorch.table import Scores
 from infotorch.task import Task
-from infotorch.train.checkpoint import check_tensors
+from infotorch.train.checkpoint import check_tensors, load
 
-__all__ = ["SUMMARY", "read_state", "score_checkpoints"]
+__all__ = ["DIVERGED", "SUMMARY", "read_state", "score_checkpoints"]
 
 WHERE = "score_checkpoints"
 OF_A_RUN = ("batch_size", "shard_size", "memory_limit", "group")
 """Options of score that the run of the means has too."""
 SUMMARY = "trajectory"
 """Name of the run with means, standard errors and changes."""
-NO_STATE = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error,
-            zipfile.BadZipFile, pickle.UnpicklingError)  # fmt: skip
-"""What torch.load raises of bytes that it has not written."""
+DIVERGED = "Leave this checkpoint out: its training has diverged."
 ENDINGS = (".pt", ".pth", ".ckpt", ".bin")
 Checkpoint = str | Path | Mapping[str, Any] | nn.Module
 
@@ -233,18 +226,12 @@ def _check(task: Task, name: str, checkpoint: Checkpoint, key: str | None, overw
         check_tensors(f"the task's model at {name!r}", state, own, where=WHERE)
     mine = {value.data_ptr() for value in own.values() if isinstance(value, Tensor) and value.numel()}
     for tensor, value in state.items():
-        if not isinstance(value, Tensor):
-            continue
-        if overwritten and value.numel() and value.data_ptr() in mine:
+        if overwritten and isinstance(value, Tensor) and value.numel() and value.data_ptr() in mine:
             raise ConfigError(
                 f"{WHERE}: checkpoints must be copies, as the task's model is overwritten; got its own {tensor!r} as "
                 f"that of {name!r}. Pass copy.deepcopy(model.state_dict())."
             )
-        if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise NumericsError(
-                f"{WHERE}: weights must be finite; got {float(value[~value.isfinite()][0])} in {tensor!r} of {name!r}. "
-                "Leave this checkpoint out: its training has diverged."
-            )
+    check_finite(WHERE, repr(name), state, DIVERGED)
 
 
 def _state(name: str, checkpoint: Checkpoint, key: str | None) -> Mapping[str, Any]:
@@ -276,12 +263,5 @@ def read_state(path: Path, where: str = WHERE) -> Any:
     Raises:
         StoreError: There is none, or it isn't one.
     """
-    data = io.BytesIO(read_bytes(where, path))
-    try:
-        return torch.load(data, map_location="cpu", weights_only=True)
-    except NO_STATE as error:
-        reason = str(error).partition("\n")[0][:80]
-        raise StoreError(
-            f"{where}: {path} must be a file of torch.save, with tensors alone; got {reason!r}. "
-            "Save model.state_dict()."
-        ) from error
+    must = "a file of torch.save, with tensors alone"
+    return load(where, path, must, todo="Save model.state_dict().", archive=False)

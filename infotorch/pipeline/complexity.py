@@ -14,14 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from infotorch.blocks.weights import check_finite
 from infotorch.data import samples_of
-from infotorch.errors import ConfigError, DataError, NumericsError, StoreError
+from infotorch.errors import ConfigError, DataError, StoreError
 from infotorch.measures import supervision_complexity
 from infotorch.measures.digest import digest, digest_of_code
 from infotorch.measures.kernel_input import Array, as_tensor
 from infotorch.measures.measure import Progress
 from infotorch.measures.supervision.report import COLUMNS, ComplexityReport
-from infotorch.pipeline.checkpoints import read_state
+from infotorch.pipeline.checkpoints import DIVERGED, read_state
 from infotorch.store.files import locked, read_bytes, refusals, write_bytes
 from infotorch.store.manifest import decoded, encoded, first_difference
 from infotorch.task import Task
@@ -165,12 +166,7 @@ def _load(task: Task, path: Path) -> None:
             f"{WHERE}: {path} must hold a state dict; got {type(state).__name__}. Save model.state_dict()."
         )
     check_tensors(f"the task's model at {path.name}", state, task.model.state_dict(), where=WHERE)
-    for name, value in state.items():
-        if isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all()):
-            raise NumericsError(
-                f"{WHERE}: weights must be finite; got {float(value[~value.isfinite()][0])} in {name!r} of "
-                f"{path.name}. Leave this checkpoint out: its training has diverged."
-            )
+    check_finite(WHERE, path.name, state, DIVERGED)
     task.model.load_state_dict(state)
 
 

@@ -1,10 +1,9 @@
 """LIMIT on the samples of a task, kept as a run: both networks, the history, and a score of every label."""
 
-import contextlib
 import copy
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from infotorch.pipeline.limit_notes import notes_of
 from infotorch.pipeline.provenance import data_facts, environment, outputs_digest, task_facts
 from infotorch.table import Column, Scores
 from infotorch.task import Task
+from infotorch.task.classes import predicted_classes
 from infotorch.train import LimitResult, LimitTrainer, rng
 from infotorch.train.evaluation import evaluating, outputs
 from infotorch.train.options import LimitOptions, check_apart
@@ -271,7 +271,7 @@ class _Training:
                 self.splits.num_classes, len(self.splits.train), q=self.settings.q, lam=self.settings.lam,
                 label_entropy=self.splits.noise.entropy,
             )  # fmt: skip
-        with self._seeded():
+        with rng.seeded(self.settings.seed):  # random layers draw by it
             trainer = LimitTrainer(self.classifier, self.aux, meter=meter, **self.settings.config())
             if checkpoint.exists():
                 trainer.load(checkpoint)
@@ -282,7 +282,7 @@ class _Training:
 
     def plain(self, progress: bool | None) -> PlainResult:
         """The same model by plain cross-entropy, from the same weights in the same batches."""
-        with self._seeded():
+        with rng.seeded(self.settings.seed):  # random layers draw by it
             return train_plain(
                 copy.deepcopy(self.start), self._shuffled(), epochs=self.settings.epochs, lr=self.settings.lr,
                 clip_norm=self.settings.clip_norm, progress=progress, **self._measured(),
@@ -294,22 +294,11 @@ class _Training:
         found = []
         with evaluating(self.classifier):
             for batch, (logits,) in outputs(WHERE, self._in_order(self.splits.train), self.classifier):
-                single = logits.dim() == 1 or logits.shape[-1] == 1
-                found.append((logits.reshape(len(batch)) > 0).long() if single else logits.argmax(-1))
+                found.append(predicted_classes(logits, batch.labels))
         values = torch.cat(found).cpu().numpy()
         suggested = Column(values=values, unit="1", source="the classifier's prediction", kind="heuristic")
         columns = {**result.scores.columns, "suggested_label": suggested}
         return Scores(index=result.scores.index, columns=columns, main=result.scores.main)
-
-    @contextlib.contextmanager
-    def _seeded(self) -> Iterator[None]:
-        """Random layers draw by the seed; all generators are left as they were."""
-        before = rng.states()
-        torch.manual_seed(self.settings.seed)
-        try:
-            yield
-        finally:
-            rng.restore(before)
 
     def _measured(self) -> dict[str, Any]:
         """What both trainings are measured on."""

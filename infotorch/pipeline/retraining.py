@@ -75,17 +75,13 @@ def retrain_accuracy(
             f"{WHERE}: test labels must be classes, whole numbers [M]; got {tests.y.dtype} {list(tests.y.shape)}. "
             "Give test samples with the number of their class."
         )
-    before = rng.states()
-    try:
-        torch.manual_seed(seed)
+    with rng.seeded(seed):
         given = start if isinstance(start, Task) else start()
         task = dataclasses.replace(given, model=copy.deepcopy(given.model))
         _train(task, samples.all_inputs(WHERE), samples.y, epochs, lr, batch_size, optimizer)
         with evaluating(task.model):
             size = len(tests) if batch_size is None else batch_size
             found = [_predicted(task, task.outputs(x)) for x in tests.all_inputs(WHERE).split(size)]
-    finally:
-        rng.restore(before)
     return float((torch.cat(found).cpu() == torch.from_numpy(wanted)).double().mean())
 
 

@@ -217,8 +217,7 @@ def _cells(betas: Any, corruptions: Any, seeds: Any) -> list[SweepCell]:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not holds(value):
                 raise errors.ConfigError(f"{WHERE}: {name} must be {must}; got {value!r}. Correct {name}.")
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise errors.ConfigError(f"{WHERE}: seeds must be a whole number of at least 1; got {seeds!r}. Correct seeds.")
+    errors.check_whole(WHERE, "seeds", seeds, 1)
     return sorted(
         {
             SweepCell(corruption=float(corruption), beta=float(beta), seed=seed)
@@ -240,10 +239,8 @@ def _check(workers: Any, executor: Any, retries: Any, threads: Any) -> None:
             f"{WHERE}: workers must be left to the executor; got both. Set it there, or leave out executor."
         )
     for option, value, least in (("workers", workers, 1), ("retries", retries, 0), ("threads", threads, 1)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise errors.ConfigError(
-                f"{WHERE}: {option} must be a whole number of at least {least}; got {value!r}. Correct {option}."
-            )
+        if value is not None:
+            errors.check_whole(WHERE, option, value, least)
 
 
 def _work(

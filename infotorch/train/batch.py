@@ -11,10 +11,7 @@ from torch import Tensor
 from infotorch.errors import DataError
 from infotorch.task.nest import num_samples, select
 
-__all__ = ["Batch", "Loader", "batch_of", "given_classes", "is_single", "is_soft", "labelled", "out_of_range",
-           "predicted_classes"]  # fmt: skip
-
-IGNORED_LABEL = -100
+__all__ = ["Batch", "Loader", "batch_of"]
 
 
 class Loader(Protocol):
@@ -95,45 +92,6 @@ def batch_of(where: str, item: Any) -> Batch:
         if N and int(ids.min()) < 0:
             raise DataError(f"{where}: ids must be at least 0; got {int(ids.min())}. Number the samples from 0.")
     return Batch(inputs=inputs, labels=labels, ids=ids)
-
-
-def is_soft(logits: Tensor, labels: Tensor) -> bool:
-    """Whether labels are probabilities [..., C], one row a label; a single logit's targets are not.
-
-    The logits may be of some of the samples only.
-    """
-    rows_alike = labels.dim() > 1 and labels.shape[-1] > 1 and labels.shape[1:] == logits.shape[1:]
-    return labels.is_floating_point() and rows_alike
-
-
-def labelled(logits: Tensor, labels: Tensor) -> Tensor:
-    """Which labels are there, bool, [...] for logits [..., C]."""
-    return labels[..., 0].isfinite() if is_soft(logits, labels) else labels != IGNORED_LABEL
-
-
-def out_of_range(logits: Tensor, labels: Tensor) -> Tensor:
-    """Which labels are no class of the logits', bool, of the labels' shape; none of probabilities."""
-    if labels.is_floating_point():
-        return torch.zeros_like(labels, dtype=torch.bool)
-    C = 2 if is_single(logits, labels) else logits.shape[-1]
-    return (labels != IGNORED_LABEL) & ((labels < 0) | (labels >= C))
-
-
-def is_single(logits: Tensor, labels: Tensor) -> bool:
-    """Whether one logit stands for two classes: logits [N] or [..., 1]."""
-    return logits.shape[-1:] == (1,) or (logits.dim() == 1 and logits.shape == labels.shape)
-
-
-def given_classes(logits: Tensor, labels: Tensor) -> Tensor:
-    """The class of every label, int64, of the labels' shape without the axis of probabilities."""
-    if is_soft(logits, labels):
-        return labels.argmax(-1)
-    return (labels > 0.5).long() if labels.is_floating_point() else labels
-
-
-def predicted_classes(logits: Tensor, labels: Tensor) -> Tensor:
-    """The class that the logits say, int64, of the shape of ``given_classes``."""
-    return (logits > 0).long().view_as(labels) if is_single(logits, labels) else logits.argmax(-1)
 
 
 def _to(inputs: Any, device: torch.device) -> Any:

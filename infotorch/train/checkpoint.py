@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import struct
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ __all__ = ["check_config", "check_format", "check_optimizer_state", "check_tenso
 
 FORMAT = "infotorch LimitTrainer 1"
 LOAD = "LimitTrainer.load_state_dict"
+NO_STATE = (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error,
+            zipfile.BadZipFile, pickle.UnpicklingError)  # fmt: skip
+"""What torch.load raises of bytes that it has not written."""
 KEYS = ("format", "config", "classifier", "aux", "optimizer", "aux_optimizer", "schedulers", "scaler", "epoch", "step",
         "position", "epoch_rng", "rng", "scores", "meter", "sums", "best", "history")  # fmt: skip
 
@@ -45,36 +49,39 @@ def read(
     Raises:
         StoreError: There is none, or it isn't one.
     """
-    state = load(where, path, maker(form))
+    state = load(where, path, f"a checkpoint of {maker(form)}")
     check_format(where, str(path), state, form=form, keys=keys)
     return state
 
 
-def load(where: str, path: Path, maker: str, *, shapes: bool = False) -> Any:
+def load(
+    where: str, path: Path, must: str, *, todo: str = "Take one that it has written.", shapes: bool = False,
+    archive: bool = True,
+) -> Any:  # fmt: skip
     """What ``write`` or torch.save wrote to ``path``, on the CPU; it can't hold code.
 
     Args:
         where: Who asks.
         path: Of the file.
-        maker: Whose file it must be, for the error.
+        must: What it must be, for the error.
+        todo: The remedy.
         shapes: Tensors come without their numbers, which are then not read.
+        archive: It must have the form that torch.save writes since 1.6.
 
     Raises:
         StoreError: There is none, or it isn't whole, or holds code.
     """
     data = path if shapes and path.is_file() else io.BytesIO(read_bytes(where, path))
     try:
-        if not zipfile.is_zipfile(data):
+        if archive and not zipfile.is_zipfile(data):
             raise zipfile.BadZipFile("no archive")
         if isinstance(data, Path):
             return torch.load(data, map_location="meta", weights_only=True, mmap=True)
         data.seek(0)
         return torch.load(data, map_location="cpu", weights_only=True)
-    except (RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except NO_STATE as error:
         reason = str(error).partition("\n")[0][:80]
-        raise StoreError(
-            f"{where}: {path} must be a checkpoint of {maker}; got {reason!r}. Take one that it has written."
-        ) from error
+        raise StoreError(f"{where}: {path} must be {must}; got {reason!r}. {todo}") from error
 
 
 def maker(form: str) -> str:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.errors import DataError, DivergenceError
+from infotorch.task.classes import is_single, labelled
 from infotorch.task.nest import tensors_of
-from infotorch.train.batch import Batch, is_single, labelled
+from infotorch.train.batch import Batch
 from infotorch.train.ranks import unwrapped
 
 __all__ = ["diagnosis", "first_bad_gradient", "first_bad_output"]

@@ -11,19 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.errors import DataError
-from infotorch.train.batch import (
-    IGNORED_LABEL,
-    Batch,
-    batch_of,
-    given_classes,
-    is_single,
-    labelled,
-    out_of_range,
-    predicted_classes,
-)
+from infotorch.task.classes import is_single, missed, out_of_range
+from infotorch.task.targets import IGNORED_LABEL
+from infotorch.train.batch import Batch, batch_of
 from infotorch.train.ranks import dealt_out, real_rows, share_buffers, total, unwrapped, world_size
 
-__all__ = ["Accuracy", "accuracy", "device_of", "evaluating", "outputs"]
+__all__ = ["Accuracy", "accuracy", "device_of", "evaluating", "modes_kept", "outputs"]
 
 Autocast = Callable[[], contextlib.AbstractContextManager[Any]]
 
@@ -44,17 +37,23 @@ class Accuracy:
 
 
 @contextlib.contextmanager
-def evaluating(*networks: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; every module's own mode is restored."""
+def modes_kept(*networks: nn.Module) -> Iterator[None]:
+    """Every module is in the mode it was in afterwards."""
     modes = [(module, module.training) for network in networks for module in network.modules()]
-    for network in networks:
-        network.eval()
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextlib.contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; every module's own mode is restored."""
+    with modes_kept(*networks), torch.no_grad():
+        for network in networks:
+            network.eval()
+        yield
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -116,10 +115,9 @@ def accuracy(
     right, count = 0, 0
     with evaluating(network):
         for batch, (logits,) in outputs(where, loader, network, autocast=autocast):
-            there = labelled(logits, batch.labels)
-            fits = predicted_classes(logits, batch.labels) == given_classes(logits, batch.labels)
-            right += int((fits & there).sum())
-            count += int(there.sum())
+            wrong = missed(logits, batch.labels)
+            right += int((~wrong).sum())
+            count += len(wrong)
     shares = 1 if dealt_out(loader) else world_size()
     right, count = (round(sum_ / shares) for sum_ in total([float(right), float(count)], device_of(network)))
     if not count:

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from infotorch.capture.heap import give_back_memory
-from infotorch.errors import ConfigError, NumericsError
+from infotorch.errors import ConfigError, NumericsError, check_whole
 from infotorch.measures.fisher_trace import fisher_trace
 from infotorch.measures.measure import each_batch
-from infotorch.task import LOSSES, Task
+from infotorch.task import Task
+from infotorch.task.classes import all_missed, missed_by
 from infotorch.train import rng
-from infotorch.train.batch import given_classes, labelled, predicted_classes
 from infotorch.train.evaluation import evaluating
 
 __all__ = ["FisherTrace"]
@@ -51,8 +51,7 @@ class FisherTrace:
     """
 
     def __init__(self, task: Task, data: Any, *, every: int, per_layer: bool = True, labels: Any = "exact") -> None:
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ConfigError(f"{WHERE}: every must be a whole number of at least 1; got {every!r}. Correct every.")
+        check_whole(WHERE, "every", every, 1)
         if not isinstance(task, Task):
             raise ConfigError(f"{WHERE}: task must be a Task; got {type(task).__name__}. Pass Task(model, loss=...).")
         self.task, self.data, self.every, self.per_layer, self.labels = task, data, every, per_layer, labels
@@ -101,15 +100,11 @@ def _unit_outputs(task: Task) -> Task:
 
 def _fit(task: Task, data: Any) -> tuple[float, float | None]:
     """The summed loss, and the share of labels that are predicted."""
-    loss, right, count = 0.0, 0, 0
-    classifies = task.criterion in (LOSSES["cross_entropy"], LOSSES["binary_cross_entropy"])
+    loss, missed = 0.0, []
     for batch in each_batch(WHERE, task, data):
         x, y = task.split(batch)
         outputs = task.outputs(x)
         loss += float(task.losses(outputs, y).double().sum())
-        if classifies:
-            y = y.view(outputs.shape[:-1]) if y.numel() == outputs.shape[:-1].numel() else y
-            there = labelled(outputs, y)
-            fits = predicted_classes(outputs, y) == given_classes(outputs, y)
-            right, count = right + int((fits & there).sum()), count + int(there.sum())
-    return loss, right / count if count else None
+        missed.append(missed_by(task, outputs, y))
+    wrong = all_missed(missed)
+    return loss, None if wrong is None else float((1 - wrong).mean())

@@ -14,8 +14,9 @@ from infotorch.errors import ConfigError, DataError, StoreError
 from infotorch.measures.label_bounds import label_info_lower
 from infotorch.measures.memorised import Memorised, memorised_counts
 from infotorch.table import Scores
+from infotorch.task.classes import given_classes, labelled, predicted_classes
 from infotorch.train import rng
-from infotorch.train.batch import Loader, batch_of, given_classes, labelled, predicted_classes
+from infotorch.train.batch import Loader, batch_of
 from infotorch.train.evaluation import accuracy, evaluating, outputs
 from infotorch.train.progress import TrainingBar
 from infotorch.train.ranks import gathered, rank, real_rows, set_epoch, total

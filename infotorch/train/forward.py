@@ -12,7 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from infotorch.errors import ConfigError, DataError
 from infotorch.ops import LimitNoise, LimitRows
-from infotorch.train.batch import Batch, given_classes, is_single, labelled, out_of_range
+from infotorch.task.classes import given_classes, is_single, labelled, out_of_range
+from infotorch.train.batch import Batch
 from infotorch.train.limit_gradient import limit_gradient
 from infotorch.train.options import by_memory, memory_of
 from infotorch.train.ranks import total, world_size

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from infotorch.errors import ConfigError, DataError, NotSupported, require
 from infotorch.ops import LimitNoise
+from infotorch.task.targets import IGNORED_LABEL
 from infotorch.train import checkpoint
-from infotorch.train.batch import IGNORED_LABEL
 from infotorch.train.limit_gradient import limit_gradient
 from infotorch.train.options import LimitOptions, check_apart, check_trainable
 from infotorch.train.ranks import world_size

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from infotorch.errors import ConfigError
 from infotorch.ops.pair import result_dtype
-from infotorch.train.batch import is_single, is_soft, labelled
+from infotorch.task.classes import is_single, is_soft, labelled
 from infotorch.train.limit_gradient import scaled
 
 __all__ = ["check_cross_entropy", "inject", "label_gradient"]

@@ -10,18 +10,116 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
 from infotorch.errors import ConfigError, DataError, NotSupported
+from infotorch.task.classes import is_single
 from infotorch.train.adapters import lightning_callback
 from infotorch.train.auxiliary import Auxiliary
-from infotorch.train.batch import is_single
 from infotorch.train.injection import check_cross_entropy, inject, label_gradient
 from infotorch.train.limit_gradient import check_class_dim
 from infotorch.train.options import LimitOptions, check_apart
 
-__all__ = ["LimitCallback"]
+__all__ = ["HookedCallback", "LimitCallback"]
 
 WHERE = "LimitCallback"
 Callback: Any = lightning_callback(WHERE)
 PRECISIONS = ("32-true", "64-true", "bf16-true", "bf16-mixed", "16-mixed")
+
+
+class HookedCallback(Callback):
+    """A callback that replaces the gradient of a classifier's logits, once a batch, and sees to it that it did.
+
+    ``module``, ``batch_labels`` and ``batch_ids`` are as of ``LimitCallback``.
+    """
+
+    where: str
+    """Who refuses."""
+    instead: str
+    """The function for a ``training_step`` that can't be hooked."""
+
+    def __init__(
+        self, module: str, batch_labels: Callable[[Any], Tensor] | None, batch_ids: Callable[[Any], Tensor] | None
+    ) -> None:
+        super().__init__()
+        self.module, self.batch_labels, self.batch_ids = module, batch_labels, batch_ids
+        self._hook: Any = None
+        self._trainer: Any = None
+        self._batch: Any = None
+        self._called = self._arrived = False
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Keeps the batch for the hook."""
+        self._batch, self._called, self._arrived = batch, False, False
+
+    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
+        """Refuses a step in which no gradient was replaced."""
+        if not self._arrived:
+            got = "one without a gradient" if self._called else "no such call"
+            raise ConfigError(
+                f"{self.where}: training_step must make its loss from a call of {self.module!r}; got {got}. Name the "
+                "module whose logits the loss is of."
+            )
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """What runs between batches runs without the hook."""
+        self._batch = None
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Takes the hook away."""
+        self._unhook()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Takes the hook away."""
+        self._unhook()
+
+    def _check_automatic(self, pl_module: Any) -> None:
+        if not pl_module.automatic_optimization:
+            raise ConfigError(
+                f"{self.where}: the module must leave its optimization to Lightning; got "
+                f"automatic_optimization=False. Use {self.instead} in its training_step."
+            )
+
+    def _start(self, trainer: Any, classifier: nn.Module) -> None:
+        self._unhook()
+        self._trainer = trainer
+        self._hook = classifier.register_forward_hook(self._on_forward, with_kwargs=True)
+
+    def _unhook(self) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+        self._hook = self._trainer = self._batch = None
+
+    @property
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        return getattr(self._trainer.precision_plugin, "scaler", None)
+
+    @property
+    def _outer(self) -> float:
+        """What Lightning multiplies a batch's mean loss by."""
+        return (1.0 if self._scaler is None else self._scaler.get_scale()) / self._trainer.accumulate_grad_batches
+
+    def _on_forward(self, module: nn.Module, args: Any, kwargs: Any, logits: Any) -> Tensor | None:
+        if self._batch is None or not torch.is_grad_enabled():
+            return None
+        if self._called:
+            raise ConfigError(
+                f"{self.where}: {self.module!r} must be called once a batch; got a second call. Concatenate its "
+                f"inputs, or use {self.instead} in training_step. Optimizers with closures, as LBFGS, can't be used."
+            )
+        self._called = True
+        if not isinstance(logits, Tensor):
+            raise ConfigError(
+                f"{self.where}: {self.module!r} must return its logits, a tensor; got {type(logits).__name__}. Name "
+                "the module that does."
+            )
+        # What another network's loss would send back to the inputs tells of labels.
+        args, kwargs = tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, (args, kwargs))
+        return self._replaced(args, kwargs, logits)
+
+    def _replaced(self, args: Any, kwargs: Any, logits: Tensor) -> Tensor:
+        """The logits, with another gradient, which sets ``_arrived``."""
+        raise NotImplementedError
+
+    def _ids(self) -> Tensor | None:
+        return None if self.batch_ids is None else self.batch_ids(self._batch)
 
 
 class CallbackOptions(LimitOptions):
@@ -30,7 +128,7 @@ class CallbackOptions(LimitOptions):
     where = WHERE
 
 
-class LimitCallback(Callback):
+class LimitCallback(HookedCallback):
     r"""LIMIT as a Lightning callback: a classifier inside of the module gets predicted gradients, not those of labels.
 
     The module's ``training_step`` stays as it is, cross-entropy and all. The logits of its classifier are hooked: the
@@ -80,6 +178,8 @@ class LimitCallback(Callback):
         >>> trainer.fit(module, train_loader, val_loader)  # doctest: +SKIP
     """
 
+    where, instead = WHERE, "limit_gradient"
+
     def __init__(
         self,
         aux: nn.Module,
@@ -96,19 +196,14 @@ class LimitCallback(Callback):
         seed: int = 0,
         class_dim: int = -1,
     ) -> None:
-        super().__init__()
+        super().__init__(module, batch_labels, batch_ids)
         if grad_scale != "infer" and not (isinstance(grad_scale, (int, float)) and 0 < grad_scale < math.inf):
             raise ConfigError(
                 f"{WHERE}: grad_scale must be 'infer' or finite and above 0; got {grad_scale!r}. Correct grad_scale."
             )
         options = CallbackOptions(q=q, beta=beta, lam=lam, lr=lr, seed=seed)
         self.auxiliary = Auxiliary(aux, aux_optimizer, options)
-        self.module, self.grad_scale, self.class_dim = module, grad_scale, class_dim
-        self.batch_labels, self.batch_ids = batch_labels, batch_ids
-        self._hook: Any = None
-        self._trainer: Any = None
-        self._batch: Any = None
-        self._called = self._arrived = False
+        self.grad_scale, self.class_dim = grad_scale, class_dim
 
     @property
     def aux(self) -> nn.Module:
@@ -119,11 +214,7 @@ class LimitCallback(Callback):
         """Refuses what can't be trained so."""
         if stage != "fit":
             return
-        if not pl_module.automatic_optimization:
-            raise ConfigError(
-                f"{WHERE}: the module must leave its optimization to Lightning; got automatic_optimization=False. "
-                "Use limit_gradient in its training_step."
-            )
+        self._check_automatic(pl_module)
         if trainer.world_size > 1 and "DDPStrategy" not in {kind.__name__ for kind in type(trainer.strategy).__mro__}:
             raise NotSupported(
                 f"{WHERE}: several processes must train by DDP; got {type(trainer.strategy).__name__}. "
@@ -141,27 +232,12 @@ class LimitCallback(Callback):
         check_apart(WHERE, pl_module, self.aux)
         trainer.precision_plugin.convert_module(self.aux)
         self.auxiliary.start(pl_module.device)
-        self._unhook()
-        self._trainer = trainer
-        self._hook = classifier.register_forward_hook(self._on_forward, with_kwargs=True)
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Keeps the batch for the hook."""
-        self._batch, self._called, self._arrived = batch, False, False
-
-    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
-        """Refuses a step in which no gradient was replaced."""
-        if not self._arrived:
-            got = "one without a gradient" if self._called else "no such call"
-            raise ConfigError(
-                f"{WHERE}: training_step must make its loss from a call of {self.module!r}; got {got}. Name the module "
-                "whose logits the loss is of."
-            )
+        self._start(trainer, classifier)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """What runs between batches runs without the hook."""
         self._backward()
-        self._batch = None
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
         """Steps ``aux``, before the module's own parameters step."""
@@ -176,14 +252,6 @@ class LimitCallback(Callback):
 
         self.auxiliary.step(self._scaler, clip)
 
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Takes the hook away."""
-        self._unhook()
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Takes the hook away."""
-        self._unhook()
-
     def state_dict(self) -> dict[str, Any]:
         """The auxiliary network, its optimizer and the step of the noise, for Lightning's checkpoints."""
         return self.auxiliary.state_dict()
@@ -197,50 +265,24 @@ class LimitCallback(Callback):
         """
         self.auxiliary.load_state_dict(state_dict)
 
-    @property
-    def _scaler(self) -> torch.amp.GradScaler | None:
-        return getattr(self._trainer.precision_plugin, "scaler", None)
-
     def _backward(self) -> None:
         if self._arrived:
             self.auxiliary.backward(self._scaler)
         else:  # training_step made no loss
             self.auxiliary.forget()
 
-    def _unhook(self) -> None:
-        if self._hook is not None:
-            self._hook.remove()
-        self._hook = self._trainer = self._batch = None
-
-    def _on_forward(self, module: nn.Module, args: Any, kwargs: Any, logits: Any) -> Tensor | None:
-        if self._batch is None or not torch.is_grad_enabled():
-            return None
-        if self._called:
-            raise ConfigError(
-                f"{WHERE}: {self.module!r} must be called once a batch; got a second call. Concatenate its inputs, or "
-                "use limit_gradient in training_step. Optimizers with closures, as LBFGS, can't be used."
-            )
-        self._called = True
-        if not isinstance(logits, Tensor):
-            raise ConfigError(
-                f"{WHERE}: {self.module!r} must return its logits, a tensor; got {type(logits).__name__}. Name the "
-                "module that does."
-            )
-        # What the auxiliary's loss would send back to the inputs tells of labels.
-        args, kwargs = tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, (args, kwargs))
+    def _replaced(self, args: Any, kwargs: Any, logits: Tensor) -> Tensor:
         aux_logits = self.auxiliary.logits(*args, **kwargs).to(logits.dtype)
         last, labels = self._classes_last(logits.detach()), self._labels(logits)
-        ids = None if self.batch_ids is None else self.batch_ids(self._batch)
         parts = self._trainer.accumulate_grad_batches
-        predicted, count = self.auxiliary.predict(last, self._classes_last(aux_logits), labels, ids, parts)
+        predicted, count = self.auxiliary.predict(last, self._classes_last(aux_logits), labels, self._ids(), parts)
 
         def factor(upstream: Tensor) -> Tensor:
             self._arrived = True
-            outer = (1.0 if self._scaler is None else self._scaler.get_scale()) / parts
             wide = torch.promote_types(upstream.dtype, torch.float32)
             if self.grad_scale != "infer":
-                return torch.tensor(outer * self.grad_scale, dtype=wide, device=upstream.device)
-            k = outer / count.clamp(min=1).to(wide)
+                return torch.tensor(self._outer * self.grad_scale, dtype=wide, device=upstream.device)
+            k = self._outer / count.clamp(min=1).to(wide)
             check_cross_entropy(WHERE, self._classes_last(upstream), label_gradient(last, labels), k)
             return k
 

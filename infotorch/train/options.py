@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from infotorch.errors import ConfigError, NotSupported, unknown
+from infotorch.errors import ConfigError, NotSupported, check_whole, unknown
 from infotorch.train.ranks import unwrapped, world_size
 
 __all__ = [
@@ -86,12 +86,8 @@ class LimitOptions:
             if getattr(self, name) not in choices:
                 raise unknown(self.where, name, str(getattr(self, name)), map(str, choices))
         for name, least in (("warm_up", 0), ("epochs", 1), ("grad_accum", 1), ("patience", 1), ("seed", 0)):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-            if not whole and not (value is None and name == "patience"):
-                raise ConfigError(
-                    f"{self.where}: {name} must be a whole number, at least {least}; got {value}. Correct {name}."
-                )
+            if name != "patience" or self.patience is not None:
+                check_whole(self.where, name, getattr(self, name), least)
         if self.seed >= 2**63:
             raise ConfigError(f"{self.where}: seed must be below 2^63; got {self.seed}. Take it modulo 2^63.")
         if not 0 <= self.beta < math.inf:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from infotorch.errors import DivergenceError
 from infotorch.measures.memorised import Memorised, memorised_counts
-from infotorch.train.batch import Loader, batch_of, given_classes, is_single, predicted_classes
+from infotorch.task.classes import given_classes, is_single, predicted_classes
+from infotorch.train.batch import Loader, batch_of
 from infotorch.train.evaluation import accuracy, device_of, evaluating, outputs
 from infotorch.train.options import default_optimizer
 from infotorch.train.progress import TrainingBar

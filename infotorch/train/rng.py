@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["device_states", "generators_of", "restore", "restore_device", "states", "unchanged"]
+__all__ = ["device_states", "generators_of", "restore", "restore_device", "seeded", "states", "unchanged"]
 
 
 def generators_of(loader: Iterable[Any] | None) -> list[torch.Generator]:
@@ -51,6 +51,14 @@ def unchanged(loader: Iterable[Any] | None = None) -> Iterator[None]:
         yield
     finally:
         restore(before, loader)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's global generators begin at ``seed`` inside; all generators are afterwards as before."""
+    with unchanged():
+        torch.manual_seed(seed)
+        yield
 
 
 def device_states(device: torch.device) -> list[torch.Tensor]:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from infotorch.errors import ConfigError, DataError, unknown
 from infotorch.table import Column, Scores
-from infotorch.train.batch import Batch, is_soft, labelled
+from infotorch.task.classes import is_soft, labelled
+from infotorch.train.batch import Batch
 from infotorch.train.evaluation import evaluating, outputs
 from infotorch.train.ranks import gathered
 

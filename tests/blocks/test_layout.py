@@ -1,6 +1,6 @@
 import torch
 
-from infotorch.blocks.layout import flattened, split, vectors_of
+from infotorch.blocks.layout import flattened, layer_of, split, vectors_of
 
 SHAPES = {"w": torch.Size([2, 3]), "s": torch.Size([]), "b": torch.Size([4])}
 
@@ -20,3 +20,7 @@ def test_single_vectors_get_an_axis():
     assert single and {name: tuple(v.shape) for name, v in V.items()} == {"w": (1, 2, 3), "s": (1,), "b": (1, 4)}
     several, single = vectors_of("jvp", "V", {name: torch.zeros(6, *shape) for name, shape in SHAPES.items()}, SHAPES)
     assert not single and several["b"].shape == (6, 4)
+
+
+def test_the_layer_of_a_parameter():
+    assert (layer_of("a.b.weight"), layer_of("weight")) == ("a.b", "")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from infotorch.blocks import jvp
-from infotorch.blocks.linearize import has_padding, output_tangents
+from infotorch.blocks.linearize import add_pulled_back, has_padding, output_tangents
 from infotorch.capture import capture
 from infotorch.errors import NotSupported
 from infotorch.task import Task
@@ -25,6 +25,35 @@ def test_outputs_move_as_their_jacobian_says(name, J, rng):
     V = tangents(made, J, rng)
     flat = torch.cat([v.flatten(1) for v in V.values()], 1)
     assert_same(output_tangents(made.task, made.x, V), made.J @ flat.mT)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_pulled_back_is_added_in_float64(name, rng):
+    made, total = case(name), {}
+    N, C, _ = made.J.shape
+    u = torch.randn(2, N, C, dtype=torch.float64, generator=rng)
+    for each in u:
+        outputs = made.task.outputs(made.x)
+        add_pulled_back(total, made.task, outputs, each.view_as(outputs))
+    assert list(total) == list(made.task.shapes) and not any(t.requires_grad for t in total.values())
+    flat = torch.cat([t.flatten() for t in total.values()])
+    assert_same(flat, u.sum(0).flatten() @ made.J.flatten(0, 1))
+
+
+def test_what_is_unused_or_spread_over_outputs_is_pulled_back():
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift, self.spare = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.ones(3))
+
+        def forward(self, x):
+            return x + self.shift.sum()  # whose gradient comes back as one number under two places
+
+    task, total = Task(Shifted().eval(), loss="mse"), {}
+    for _ in range(2):
+        add_pulled_back(total, task, task.outputs(torch.ones(5, 1)).sum())
+    assert {name: t.tolist() for name, t in total.items()} == {"shift": [10.0, 10.0], "spare": [0.0, 0.0, 0.0]}
+    assert all(t.dtype == torch.float64 for t in total.values())
 
 
 def test_the_model_is_as_before_also_after_an_error(rng):

@@ -188,8 +188,8 @@ def test_a_score_that_is_nan_never_comes_this_far():
     ("options", "text"),
     [
         ({"top": 3, "threshold": 1.0}, "one of top and threshold may be given; got 3 and 1.0"),
-        ({"top": 0}, "top must be a whole number, at least 1; got 0"),
-        ({"top": 2.5}, "top must be a whole number, at least 1; got 2.5"),
+        ({"top": 0}, "top must be a whole number of at least 1; got 0"),
+        ({"top": 2.5}, "top must be a whole number of at least 1; got 2.5"),
         ({"threshold": math.nan}, "threshold must be a number; got nan"),
         ({"by": "own_residaul"}, "got 'own_residaul'. Did you mean 'own_residual'?"),
     ],

@@ -377,7 +377,7 @@ def test_refusals_of_networks(rng):
         ({"lam": 1.0, "q": "ce"}, "lam goes with gaussian or laplace"),
         ({"grad_scale": 0.0}, "grad_scale must be 'infer' or finite and above 0; got 0.0"),
         ({"grad_scale": "mean"}, "grad_scale must be 'infer' or finite and above 0; got 'mean'"),
-        ({"seed": -1}, "seed must be a whole number, at least 0; got -1"),
+        ({"seed": -1}, "seed must be a whole number of at least 0; got -1"),
     ],
 )
 def test_refusals_of_settings(options, text):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, RandomSampler
 
-from infotorch.train.rng import device_states, generators_of, restore, restore_device, states, unchanged
+from infotorch.train.rng import device_states, generators_of, restore, restore_device, seeded, states, unchanged
 
 
 def draws(generator):
@@ -49,6 +49,16 @@ def test_what_draws_inside_changes_nothing_outside():
         draws(generator)
         raise KeyError
     assert draws(generator) == first
+
+
+def test_draws_by_a_seed_are_the_same_and_change_nothing_outside():
+    saved, inside = states(), []
+    first = torch.rand(3).tolist()
+    restore(saved)
+    for _ in range(2):
+        with seeded(7):
+            inside.append(torch.rand(3).tolist())
+    assert inside[0] == inside[1] != first and torch.rand(3).tolist() == first
 
 
 def test_states_of_a_device():

@@ -310,10 +310,8 @@ def _check(
     for option, value, least in (
         ("workers", workers, 1), ("ensemble_size", ensemble_size, 1), ("threads", threads, 1), ("retries", retries, 0),
     ):  # fmt: skip
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise errors.ConfigError(
-                f"run: {option} must be a whole number of at least {least}; got {value!r}. Correct {option}."
-            )
+        if value is not None:
+            errors.check_whole("run", option, value, least)
     if timeout is not None and not timeout > 0:
         raise errors.ConfigError(f"run: timeout must be above 0 seconds; got {timeout}. Leave it out for none.")
 

@@ -18,6 +18,7 @@ from infotorch.errors import (
     ShapeError,
     check_limit,
     check_seed,
+    check_whole,
     mebibytes,
     plain_number,
 )
@@ -161,7 +162,7 @@ def activations_information(
         labelled = labelled and y is not None
         if labelled:
             x, y = task.split(batch)
-            loss, drawn_losses = summed_losses(task, x, y, noise, weights)
+            loss, drawn_losses = summed_losses(task, x, y, weights)
             plain += loss
             noisy += drawn_losses.cpu()
         start += N
@@ -292,10 +293,7 @@ def _check_options(tau: Any, draws: Any, memory_limit: int) -> None:
             f"{WHERE}: tau must be finite and above 0; got {tau!r}. Pass the deviation of a small change of x, in its "
             "units."
         )
-    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 0:
-        raise ConfigError(
-            f"{WHERE}: draws must be a whole number of at least 0; got {draws!r}. Pass 0 for no noisy loss."
-        )
+    check_whole(WHERE, "draws", draws, 0, "Pass 0 for no noisy loss.")
     check_limit(WHERE, memory_limit)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from infotorch.blocks.factors import FORMED_BYTES, sample_slice, write_gradients
 from infotorch.blocks.layout import flattened, split
 from infotorch.blocks.per_sample import written
+from infotorch.blocks.weights import own_weights
 from infotorch.capture import Capture, LayerPair
 from infotorch.errors import ConfigError, ShapeError
 from infotorch.linalg.definite import checked_eigh
@@ -81,7 +82,7 @@ def weight_noise(task: Task, posterior: Any) -> WeightNoise:
     """
     shapes = task.shapes
     P = sum(shape.numel() for shape in shapes.values())
-    weights = flattened({name: p.detach().double() for name, p in task.parameters().items()}, shapes)
+    weights = own_weights(WHERE, task)
     if isinstance(posterior, Tensor):
         if posterior.shape not in {(P,), (P, P)}:
             raise ShapeError(

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infotorch.blocks import jvp, ntk, per_sample_grad_norms, vjp
+from infotorch.blocks import jvp, ntk, per_sample_grad_norms
+from infotorch.blocks.linearize import add_pulled_back
 from infotorch.capture import capture
 from infotorch.measures.supervision.brackets import Product
 from infotorch.task import Task, num_samples, select
@@ -43,9 +44,9 @@ def product_of_task(task: Task, x: Any, factor: Tensor | None, diag: Tensor) -> 
         V = V if factor is None else (factor @ V[..., None])[..., 0]
         total: dict[str, Tensor] = {}
         for rows, few in batches(x):
-            with capture(task, (few, None), seeds=_like_outputs(task, few, V[rows].to(dtype)), check=False) as cap:
-                for name, part in vjp(cap, cap.outputs.new_ones(cap.N, 1)).items():
-                    total[name] = total[name].add_(part) if name in total else part.double()
+            with torch.enable_grad():
+                outputs = task.outputs(few)
+            add_pulled_back(total, task, outputs, V[rows].to(outputs.dtype).view_as(outputs))
         u = {name: part.to(dtype) for name, part in total.items()}
         out = torch.cat([jvp(task, few, u, seeds="logits").double() for _, few in batches(x)])
         return (out if factor is None else (factor @ out[..., None])[..., 0]).flatten()
@@ -66,10 +67,3 @@ def diagonal(task: Task, x: Any, factor: Tensor | None) -> Tensor:
         with capture(task, (few, None), seeds=seeds, check=False) as cap:
             found.append(per_sample_grad_norms(cap, squared=True).double())
     return torch.cat(found)
-
-
-def _like_outputs(task: Task, x: Any, V: Tensor) -> Tensor:
-    """V [n, C] as one cotangent of the outputs, [1, n, ...]."""
-    with torch.no_grad():
-        shape = task.outputs(select(x, slice(0, 1))).shape[1:]
-    return V.reshape(1, len(V), *shape)

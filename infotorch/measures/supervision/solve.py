@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, NumericsError, unknown
+from infotorch.errors import ConfigError, NumericsError, check_whole, unknown
 from infotorch.linalg.definite import Cholesky
 from infotorch.linalg.eigen import eigh, extreme_eigenvalues
 from infotorch.linalg.symmetric import is_positive_definite
@@ -34,8 +34,8 @@ def check_solver(solver: str, rows: int, *, dense: bool, tol: float, max_iter: i
         raise unknown(WHERE, "solver", str(solver), ("auto", "cholesky", "lanczos"))
     if not isinstance(tol, int | float) or not 0 <= tol < math.inf:
         raise ConfigError(f"{WHERE}: tol must be at least 0 and finite; got {tol!r}. Pass a relative width, as 1e-3.")
-    if max_iter is not None and (not isinstance(max_iter, int) or isinstance(max_iter, bool) or max_iter < 1):
-        raise ConfigError(f"{WHERE}: max_iter must be a whole number, at least 1; got {max_iter!r}. Correct it.")
+    if max_iter is not None:
+        check_whole(WHERE, "max_iter", max_iter, 1)
     if solver == "lanczos" and dense:
         raise ConfigError(
             f"{WHERE}: spectrum=True, several ridges and ridge=0 need a factorisation; got solver='lanczos'. "

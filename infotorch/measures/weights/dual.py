@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infotorch.blocks.layout import layer_of
+from infotorch.blocks.weights import own_weights, weights_at
 from infotorch.capture import Capture
 from infotorch.errors import ConfigError, mebibytes
 from infotorch.linalg.definite import Cholesky, checked_eigenvalues
@@ -15,9 +17,8 @@ from infotorch.measures.cross_entropy import between
 from infotorch.measures.weights.family import Family
 from infotorch.measures.weights.kernels import LayerKernels
 from infotorch.measures.weights.posterior import Posterior
-from infotorch.measures.weights.prior import layer_of
-from infotorch.measures.weights.problem import Problem, flat_weights
-from infotorch.measures.weights.rows import Rows, weights_at
+from infotorch.measures.weights.problem import Problem
+from infotorch.measures.weights.rows import Rows
 from infotorch.measures.weights.spectrum import Spectrum
 
 __all__ = ["Dual", "LowRankPosterior"]
@@ -73,7 +74,8 @@ class Dual(Family):
         self.K = between(self.R, self.theta, self.R)  # [N*K, N*K]
         mirror(self.K)
         self._numbers: _Numbers | None = None
-        self.rows = Rows(task=problem.task, x=x, root=root, w=flat_weights(problem.task), fallback=problem.fallback)
+        w = own_weights(WHERE, problem.task)
+        self.rows = Rows(task=problem.task, x=x, root=root, w=w, fallback=problem.fallback)
 
     @classmethod
     def of(cls, problem: Problem) -> "Dual":

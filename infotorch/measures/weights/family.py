@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infotorch.blocks.layout import layer_of
 from infotorch.errors import NotSupported, NumericsError
 from infotorch.measures.weights.posterior import Posterior
-from infotorch.measures.weights.prior import layer_of
 from infotorch.measures.weights.spectrum import Spectrum
 
 __all__ = ["Family", "layer_sums"]

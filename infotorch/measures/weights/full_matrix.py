@@ -8,18 +8,17 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.factors import sample_slice, write_gradients
-from infotorch.blocks.fisher import fisher, fisher_parts
+from infotorch.blocks.fisher import fisher_parts
+from infotorch.blocks.layout import layer_of
 from infotorch.blocks.parts import Part
-from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.errors import ConfigError, mebibytes
 from infotorch.linalg.definite import checked_eigh
 from infotorch.linalg.eigen import Eigen, eigh
 from infotorch.measures.weights.family import Family, layer_sums
 from infotorch.measures.weights.hessian import hessian
 from infotorch.measures.weights.posterior import BlockPosterior, Posterior
-from infotorch.measures.weights.prior import layer_of
 from infotorch.measures.weights.problem import Problem
-from infotorch.measures.weights.spectrum import Spectrum
+from infotorch.measures.weights.spectrum import Spectrum, owners
 
 __all__ = ["Blocks", "Dense", "DenseHessian"]
 
@@ -40,9 +39,7 @@ class Dense(Family):
 
     @classmethod
     def of(cls, problem: Problem) -> "Dense":
-        options: dict[str, Any] = {"memory_limit": problem.memory_limit, "fallback": problem.fallback}
-        block = fisher(problem.task, problem.data, structure="full", labels=problem.drawn, **options)
-        return cls(block.dense(), problem)
+        return cls(problem.fisher("full").dense(), problem)
 
     def layer_traces(self, s: float) -> dict[str, float]:
         shrunk = s * self.eigen.values / (1 + s * self.eigen.values)
@@ -70,26 +67,21 @@ class Blocks(Family):
             for root, block in zip(roots, blocks.values(), strict=True)
         ]
         theta = torch.cat([eigen.values for eigen in self.eigens])
-        layers = list(dict.fromkeys(map(layer_of, blocks)))
-        owner = torch.cat(
-            [torch.full((len(block),), layers.index(layer_of(name))) for name, block in blocks.items()]
-        ).to(theta.device)
-        self.spectrum = Spectrum(theta=theta, weight=torch.ones_like(theta), layers=tuple(layers), owner=owner)
+        layers, owner = owners([(layer_of(name), len(block)) for name, block in blocks.items()], theta.device)
+        self.spectrum = Spectrum(theta=theta, weight=torch.ones_like(theta), layers=layers, owner=owner)
 
     @classmethod
     def of(cls, problem: Problem) -> "Blocks":
         shapes = problem.task.shapes
-        limit = MEMORY_LIMIT if problem.memory_limit is None else problem.memory_limit
         need = 8 * sum(shape.numel() ** 2 for shape in shapes.values())
-        if need > limit:
+        if need > problem.limit:
             raise ConfigError(
                 f'{WHERE}: memory_limit must hold a square of every parameter for estimator="block" (needs '
-                f'{mebibytes(need)}); got {mebibytes(limit)}. Raise memory_limit, or take estimator="kfac".'
+                f'{mebibytes(need)}); got {mebibytes(problem.limit)}. Raise memory_limit, or take estimator="kfac".'
             )
         blocks = {name: problem.relative.new_zeros(shape.numel(), shape.numel()) for name, shape in shapes.items()}
         with torch.no_grad():
-            options: dict[str, Any] = {"memory_limit": problem.memory_limit, "fallback": problem.fallback}
-            for part in fisher_parts(WHERE, problem.task, problem.data, problem.drawn, **options):
+            for part in fisher_parts(WHERE, problem.task, problem.data, problem.drawn, **problem.options):
                 _add(blocks, part)
         return cls(blocks, problem)
 

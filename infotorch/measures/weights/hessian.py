@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.errors import ConfigError, mebibytes
 from infotorch.measures.weights.problem import Problem
 
@@ -21,11 +20,10 @@ def hessian(problem: Problem) -> Tensor:
     """
     params = list(problem.task.parameters().values())
     P = sum(p.numel() for p in params)
-    limit = MEMORY_LIMIT if problem.memory_limit is None else problem.memory_limit
-    if 8 * P**2 > limit:
+    if 8 * P**2 > problem.limit:
         raise ConfigError(
             f"weights_information: memory_limit must hold the Hessian, P = {P} (needs {mebibytes(8 * P**2)}); got "
-            f'{mebibytes(limit)}. Raise memory_limit, restrict params, or pass curvature="fisher".'
+            f'{mebibytes(problem.limit)}. Raise memory_limit, restrict params, or pass curvature="fisher".'
         )
     H = torch.zeros(P, P, dtype=torch.float64, device=params[0].device)
     for x, y in problem.batches():

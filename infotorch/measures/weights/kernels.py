@@ -8,11 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from infotorch.blocks.kernel import layer_kernels, ntk
-from infotorch.blocks.layout import split
-from infotorch.blocks.plan import MEMORY_LIMIT
+from infotorch.blocks.layout import layer_of, split
 from infotorch.capture import LayerPair
 from infotorch.errors import NotSupported
-from infotorch.measures.weights.prior import layer_of
 from infotorch.measures.weights.problem import Problem
 
 __all__ = ["LayerKernels"]
@@ -31,10 +29,10 @@ class LayerKernels:
 
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
         """(module path, kernel): held from one pass where all fit ``memory_limit``, else computed again each time."""
-        task, limit, options = self.problem.task, self.problem.memory_limit, self._options
+        task, options = self.problem.task, self.problem.options
         if not self.apart:
             yield "", ntk(task, self.x, **options).matrix
-        elif 8 * self.rows**2 * (len(self._variances) + 1) <= (MEMORY_LIMIT if limit is None else limit):
+        elif 8 * self.rows**2 * (len(self._variances) + 1) <= self.problem.limit:
             yield from self._held.items()
         else:
             for path, variance in self._variances.items():
@@ -43,12 +41,8 @@ class LayerKernels:
 
     @cached_property
     def _held(self) -> dict[str, Tensor]:
-        kernels, _ = layer_kernels(self.problem.task, self.x, self._key, **self._options)
+        kernels, _ = layer_kernels(self.problem.task, self.x, self._key, **self.problem.options)
         return {path: K.view(self.rows, self.rows).mul_(self._variances[path]) for path, K in kernels.items()}
-
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {"memory_limit": self.problem.memory_limit, "fallback": self.problem.fallback}
 
     def _key(self, pair: LayerPair) -> str:
         paths = [layer_of(name) for name in pair.shapes]

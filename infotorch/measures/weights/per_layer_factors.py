@@ -6,14 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infotorch.blocks.fisher import fisher
 from infotorch.blocks.kfac import Kfac, Kronecker
-from infotorch.blocks.layout import split
+from infotorch.blocks.layout import layer_of, split
 from infotorch.measures.weights.family import Family
 from infotorch.measures.weights.posterior import KfacPosterior, Posterior
-from infotorch.measures.weights.prior import layer_of
 from infotorch.measures.weights.problem import Problem
-from infotorch.measures.weights.spectrum import Spectrum
+from infotorch.measures.weights.spectrum import Spectrum, owners
 
 __all__ = ["PerLayerFactors"]
 
@@ -25,15 +23,13 @@ class PerLayerFactors(Family):
         self.curvature = _relative(block, relative)
         parts = [(layer_of(layer.weight), layer.eigenvalues.flatten()) for layer in self.curvature.factors]
         parts += [(layer_of(name), own.double().flatten()) for name, own in self.curvature.diagonal.items()]
-        layers = list(dict.fromkeys(path for path, _ in parts))
         theta = torch.cat([values for _, values in parts])
-        owner = torch.cat([torch.full((len(values),), layers.index(path)) for path, values in parts]).to(theta.device)
-        self.spectrum = Spectrum(theta=theta, weight=torch.ones_like(theta), layers=tuple(layers), owner=owner)
+        layers, owner = owners([(path, len(values)) for path, values in parts], theta.device)
+        self.spectrum = Spectrum(theta=theta, weight=torch.ones_like(theta), layers=layers, owner=owner)
 
     @classmethod
     def of(cls, problem: Problem) -> "PerLayerFactors":
-        options: dict[str, Any] = {"memory_limit": problem.memory_limit, "fallback": problem.fallback}
-        block = fisher(problem.task, problem.data, structure="kfac", labels=problem.drawn, **options)
+        block = problem.fisher("kfac")
         assert isinstance(block, Kfac)
         return cls(block, problem.relative)
 

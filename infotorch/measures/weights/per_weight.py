@@ -6,12 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infotorch.blocks.fisher import fisher
+from infotorch.blocks.layout import layer_of
 from infotorch.measures.weights.family import Family
 from infotorch.measures.weights.posterior import DiagonalPosterior, Posterior
-from infotorch.measures.weights.prior import layer_of
 from infotorch.measures.weights.problem import Problem
-from infotorch.measures.weights.spectrum import Spectrum
+from infotorch.measures.weights.spectrum import Spectrum, owners
 from infotorch.task import Task
 
 __all__ = ["PerUnit", "PerWeight", "output_units"]
@@ -27,16 +26,14 @@ class PerWeight(Family):
         self.units = units
         size = torch.bincount(units).to(diagonal)
         theta = torch.zeros_like(size).index_add_(0, units, diagonal) / size
-        paths = list(dict.fromkeys(map(layer_of, layers)))
-        owners = [torch.full((shape.numel(),), paths.index(layer_of(name))) for name, shape in layers.items()]
-        owner = torch.zeros_like(units[: len(size)]).index_copy_(0, units, torch.cat(owners).to(units))
-        self.spectrum = Spectrum(theta=theta, weight=size, layers=tuple(paths), owner=owner)
+        paths, of_weights = owners([(layer_of(name), shape.numel()) for name, shape in layers.items()], units.device)
+        owner = torch.zeros_like(units[: len(size)]).index_copy_(0, units, of_weights)
+        self.spectrum = Spectrum(theta=theta, weight=size, layers=paths, owner=owner)
 
     @classmethod
     def of(cls, problem: Problem) -> "PerWeight":
-        return cls(
-            _diagonal(problem), torch.arange(len(problem.relative)).to(problem.relative.device), problem.task.shapes
-        )
+        units = torch.arange(len(problem.relative)).to(problem.relative.device)
+        return cls(problem.relative * problem.fisher("diagonal").diag(), units, problem.task.shapes)
 
     def posterior(self, s: float, **around: Any) -> Posterior:
         return DiagonalPosterior(precision=(1 + s * self.spectrum.theta)[self.units], **around)
@@ -47,13 +44,8 @@ class PerUnit(PerWeight):
 
     @classmethod
     def of(cls, problem: Problem) -> "PerUnit":
-        return cls(_diagonal(problem), output_units(problem.task).to(problem.relative.device), problem.task.shapes)
-
-
-def _diagonal(problem: Problem) -> Tensor:
-    options: dict[str, Any] = {"memory_limit": problem.memory_limit, "fallback": problem.fallback}
-    block = fisher(problem.task, problem.data, structure="diagonal", labels=problem.drawn, **options)
-    return problem.relative * block.diag()
+        units = output_units(problem.task).to(problem.relative.device)
+        return cls(problem.relative * problem.fisher("diagonal").diag(), units, problem.task.shapes)
 
 
 def output_units(task: Task) -> Tensor:

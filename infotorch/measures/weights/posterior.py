@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infotorch.blocks.kfac import Kfac
 from infotorch.blocks.plan import MEMORY_LIMIT
-from infotorch.errors import ConfigError, NotSupported, ShapeError, check_seed, mebibytes
+from infotorch.errors import NotSupported, ShapeError, check_seed, check_whole, mebibytes
 from infotorch.linalg.eigen import Eigen
 
 __all__ = ["BlockPosterior", "DiagonalPosterior", "KfacPosterior", "Posterior", "deviation"]
@@ -74,8 +74,7 @@ class Posterior(ABC):
         Raises:
             ConfigError: K is no whole number, or below 1.
         """
-        if not isinstance(K, int) or isinstance(K, bool) or K < 1:
-            raise ConfigError(f"posterior.sample: K must be a whole number above 0; got {K!r}. Pass how many draws.")
+        check_whole("posterior.sample", "K", K, 1, "Pass how many draws.")
         generator = torch.Generator().manual_seed(check_seed("posterior.sample", seed))
         return self.mean + self.deviation * self._drawn(K, generator).mT
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from infotorch.blocks.layout import flattened
+from infotorch.blocks.layout import flattened, layer_of
 from infotorch.errors import ConfigError, NumericsError, ShapeError, plain_number, unknown
 from infotorch.measures.weights.spectrum import Spectrum
 from infotorch.task import Task
 
-__all__ = ["GRID_SCALE", "GRID_STEPS", "Chosen", "Prior", "PriorVariance", "chosen", "layer_of", "prior_of"]
+__all__ = ["GRID_SCALE", "GRID_STEPS", "Chosen", "Prior", "PriorVariance", "chosen", "prior_of"]
 
 WHERE = "weights_information"
 PriorVariance = float | Mapping[str, float] | Literal["evidence", "grid"]
@@ -42,11 +42,6 @@ class Prior:
     def distance(self, w: Tensor) -> float:
         """The squared distance of w [P] from the mean, in units of ``relative``."""
         return float(((w - self.mean).square() / self.relative).sum())
-
-
-def layer_of(name: str) -> str:
-    """The module path that a parameter's name starts with."""
-    return name.rpartition(".")[0]
 
 
 def prior_of(task: Task, variance: Any, mean: Any, device: torch.device) -> Prior:

@@ -8,15 +8,17 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from infotorch.blocks.block import Block
 from infotorch.blocks.fisher import Labels as FisherLabels
+from infotorch.blocks.fisher import Structure, fisher
 from infotorch.blocks.loading import batches, is_loader, seeds_of_batch
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.capture.run import Fallback
 from infotorch.capture.seeds import Seeds, cotangents
-from infotorch.errors import ConfigError, NumericsError
+from infotorch.errors import ConfigError
 from infotorch.task import Task, select
 
-__all__ = ["FORWARD_SIZE", "Labels", "Problem", "flat_weights", "joined"]
+__all__ = ["FORWARD_SIZE", "Labels", "Problem", "joined"]
 
 WHERE = "weights_information"
 FORWARD_SIZE = 512
@@ -57,6 +59,14 @@ class Problem:
         """The labels as ``fisher`` takes them."""
         kinds = {"sketch": "sketch", "sampled": "mc"}
         return (kinds[self.labels], self.passes, self.seed) if self.labels in kinds else self.labels  # type: ignore[return-value]  # the two words that fisher knows are left
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those that ``fisher`` and ``ntk`` share."""
+        return {"memory_limit": self.memory_limit, "fallback": self.fallback}
+
+    def fisher(self, structure: Structure) -> Block:
+        return fisher(self.task, self.data, structure=structure, labels=self.drawn, **self.options)
 
     def batches(self) -> Iterator[tuple[Any, Tensor]]:
         """(x, y), checked, at most ``FORWARD_SIZE`` samples at a time."""
@@ -134,20 +144,3 @@ def joined(parts: list[Any]) -> Any:
         return first
     entries = [joined(list(entry)) for entry in zip(*parts, strict=True)]
     return type(first)(*entries) if hasattr(first, "_fields") else type(first)(entries)
-
-
-def flat_weights(task: Task) -> Tensor:
-    """The selected parameters, float64 [P].
-
-    Raises:
-        NumericsError: One is not finite.
-    """
-    parts = []
-    for name, p in task.parameters().items():
-        if not bool(p.isfinite().all()):
-            value = p.detach()[~p.isfinite()][0].item()
-            raise NumericsError(
-                f"{WHERE}: weights must be finite; got {value} in {name!r}. Look at the training, or load a checkpoint."
-            )
-        parts.append(p.detach().double().flatten())
-    return torch.cat(parts)

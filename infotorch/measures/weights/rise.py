@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
+from infotorch.blocks.weights import weights_at
 from infotorch.measures.weights.posterior import Posterior
 from infotorch.measures.weights.problem import Problem
-from infotorch.measures.weights.rows import weights_at
-from infotorch.task.targets import IGNORED_LABEL
+from infotorch.task.classes import all_missed, missed_by
 
 __all__ = ["MeasuredRise", "SummedLoss", "measured_rise", "summed_loss"]
 
@@ -22,7 +21,7 @@ class MeasuredRise:
     stderr: float | None
     """Of ``rise``; None for a single draw."""
     risk: float | None
-    """The share of wrong classes, in [0, 1]; None where labels are no classes."""
+    """The share of labels missed, in [0, 1], soft ones by their likeliest class; None without classes."""
     draws: int
     """Of the weights."""
 
@@ -34,24 +33,21 @@ class SummedLoss:
     loss: float
     """Summed over samples."""
     risk: float | None
-    """The share of wrong classes; None where labels are no classes."""
+    """The share of labels missed; None without classes."""
     N: int
 
 
 @torch.no_grad()
 def summed_loss(problem: Problem) -> SummedLoss:
     """The loss of the model as it is."""
-    total, wrong, judged, N, classes = 0.0, 0, 0, 0, True
+    total, N, missed = 0.0, 0, []
     for x, y in problem.batches():
         outputs = problem.task.outputs(x)
         total += float(problem.task.losses(outputs, y).double().sum())
         N += len(y)
-        errors = _errors(problem, outputs, y)
-        classes = classes and errors is not None
-        if errors is not None:
-            wrong += int(errors.sum())
-            judged += errors.numel()
-    return SummedLoss(loss=total, risk=wrong / judged if classes and judged else None, N=N)
+        missed.append(missed_by(problem.task, outputs, y))
+    wrong = all_missed(missed)
+    return SummedLoss(loss=total, risk=None if wrong is None else float(wrong.mean()), N=N)
 
 
 def measured_rise(problem: Problem, posterior: Posterior, *, draws: int, loss: float) -> MeasuredRise:
@@ -69,12 +65,3 @@ def measured_rise(problem: Problem, posterior: Posterior, *, draws: int, loss: f
         risk=None if None in risks else sum(risk for risk in risks if risk is not None) / draws,
         draws=draws,
     )
-
-
-def _errors(problem: Problem, outputs: Tensor, y: Tensor) -> Tensor | None:
-    """Whether each label is missed, of those that count; None where y holds no classes."""
-    if problem.task.loss == "cross_entropy" and not y.is_floating_point():
-        return (outputs.argmax(-1) != y)[y != IGNORED_LABEL]
-    if problem.task.loss == "binary_cross_entropy" and bool(((y == 0) | (y == 1)).all()):
-        return (outputs.reshape(-1) > 0) != (y.reshape(-1) > 0.5)
-    return None

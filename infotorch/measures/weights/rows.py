@@ -1,7 +1,6 @@
 """The rows G = R^T J of a Gauss-Newton matrix G^T G as an operator: never held, captured batch by batch."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,28 +11,15 @@ from infotorch.blocks.directional import jvp, vjp
 from infotorch.blocks.kernel import BATCH_SIZE
 from infotorch.blocks.layout import flattened, split
 from infotorch.blocks.products import route_of
+from infotorch.blocks.weights import weights_at
 from infotorch.capture import Capture, LayerPair, capture
 from infotorch.capture.run import Fallback
 from infotorch.task import Task, select
 
-__all__ = ["Rows", "weights_at"]
+__all__ = ["Rows"]
 
 KEPT_BYTES = 512 * 2**20
 """Of the data's factors that are kept from one product to the next."""
-
-
-@contextmanager
-def weights_at(task: Task, w: Tensor) -> Iterator[None]:
-    """The model with the selected parameters at w [P]; its own tensors are back afterwards, whatever happens."""
-    parameters = task.parameters()
-    own = {name: p.data for name, p in parameters.items()}
-    try:
-        for name, part in split(w, task.shapes).items():
-            parameters[name].data = part.to(own[name])
-        yield
-    finally:
-        for name, p in parameters.items():
-            p.data = own[name]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Curve", "Spectrum", "divergence"]
+__all__ = ["Curve", "Spectrum", "divergence", "owners"]
 
 SERIES_BELOW = 1e-3
 """Where log1p(t) - t/(1+t) has lost half of its digits."""
@@ -111,3 +111,9 @@ class Curve:
         ]
         columns = torch.tensor(rows, dtype=torch.float64).reshape(-1, 4).unbind(1)
         return cls(**dict(zip(("betas", "nats", "logdet", "d_eff"), columns, strict=True)))
+
+
+def owners(sizes: Sequence[tuple[str, int]], device: torch.device) -> tuple[tuple[str, ...], Tensor]:
+    """The layers in these runs of directions, (module path, how many), and the number of each direction's layer."""
+    layers = tuple(dict.fromkeys(path for path, _ in sizes))
+    return layers, torch.cat([torch.full((n,), layers.index(path), device=device) for path, n in sizes])

@@ -5,8 +5,9 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
+from infotorch.blocks.weights import own_weights
 from infotorch.capture.run import Fallback
-from infotorch.errors import ConfigError, check_limit, check_seed, unknown
+from infotorch.errors import ConfigError, check_limit, check_seed, check_whole, unknown
 from infotorch.measures.weights.dual import Dual
 from infotorch.measures.weights.family import Family, layer_sums
 from infotorch.measures.weights.full_matrix import Blocks, Dense, DenseHessian
@@ -14,7 +15,7 @@ from infotorch.measures.weights.per_layer_factors import PerLayerFactors
 from infotorch.measures.weights.per_weight import PerUnit, PerWeight
 from infotorch.measures.weights.posterior import deviation
 from infotorch.measures.weights.prior import PriorVariance, chosen, prior_of
-from infotorch.measures.weights.problem import Labels, Problem, flat_weights
+from infotorch.measures.weights.problem import Labels, Problem
 from infotorch.measures.weights.result import WeightsInformation, check_beta
 from infotorch.measures.weights.rise import measured_rise, summed_loss
 from infotorch.measures.weights.stochastic import Stochastic
@@ -125,13 +126,10 @@ def weights_information(
     beta = check_beta(beta)
     check_limit(WHERE, memory_limit)
     seed = check_seed(WHERE, seed)
-    for what, number, least in (("passes", passes, 1), ("draws", draws, 0)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise ConfigError(
-                f"{WHERE}: {what} must be a whole number, at least {least}; got {number!r}. Pass how many."
-            )
+    check_whole(WHERE, "passes", passes, 1)
+    check_whole(WHERE, "draws", draws, 0)
     task.check_mode()
-    w = flat_weights(task)
+    w = own_weights(WHERE, task)
     prior = prior_of(task, prior_var, prior_mean, w.device)
     problem = Problem(
         task=task,

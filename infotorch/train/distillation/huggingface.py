@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from infotorch.errors import ConfigError, DataError
-from infotorch.train.batch import IGNORED_LABEL
+from infotorch.task.targets import IGNORED_LABEL
 from infotorch.train.distillation.loss import DistillLoss, distill_loss
 from infotorch.train.distillation.options import DistillOptions, Match, Mode, as_path, check_student
 from infotorch.train.distillation.teacher import TeacherPath

@@ -6,17 +6,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from infotorch.errors import ConfigError
+from infotorch.task.classes import labelled
 from infotorch.train import checkpoint
-from infotorch.train.batch import labelled
 from infotorch.train.distillation.loss import DistillLoss, distill_loss
 from infotorch.train.distillation.options import DistillOptions, Match, Mode, as_path, check_student
 from infotorch.train.distillation.teacher import TeacherPath
 from infotorch.train.evaluation import evaluating
 from infotorch.train.injection import check_cross_entropy, inject, label_gradient
-from infotorch.train.lightning import Callback, labels_in, submodule
+from infotorch.train.lightning import HookedCallback, labels_in, submodule
 from infotorch.train.ranks import unwrapped
 
 __all__ = ["DistillCallback"]
@@ -30,7 +29,7 @@ class CallbackOptions(DistillOptions):
     where = WHERE
 
 
-class DistillCallback(Callback):
+class DistillCallback(HookedCallback):
     r"""Distillation as a Lightning callback: a classifier inside of the module learns from a teacher's checkpoints.
 
     The module's ``training_step`` stays as it is, cross-entropy and all. The logits of its classifier are hooked: the
@@ -65,6 +64,8 @@ class DistillCallback(Callback):
         >>> lightning.Trainer(max_epochs=20, callbacks=[distill]).fit(module, train_loader)  # doctest: +SKIP
     """
 
+    where, instead = WHERE, "distill_loss"
+
     def __init__(
         self,
         teacher: TeacherPath | nn.Module,
@@ -79,26 +80,17 @@ class DistillCallback(Callback):
         batch_labels: Callable[[Any], Tensor] | None = None,
         batch_ids: Callable[[Any], Tensor] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(module, batch_labels, batch_ids)
         self._given: dict[str, Any] = {"mode": mode, "tau": tau, "alpha": alpha, "loss": loss, "match": match}
         self._steps = steps
         self.options = CallbackOptions(**self._given, steps=1 if steps is None else steps)
-        self.path, self.module = as_path(WHERE, teacher), module
-        self.batch_labels, self.batch_ids = batch_labels, batch_ids
+        self.path = as_path(WHERE, teacher)
         self.history: list[dict[str, Any]] = []
         """One entry a batch, as of ``DistillResult``."""
-        self._hook: Any = None
-        self._trainer: Any = None
-        self._batch: Any = None
-        self._called = self._arrived = False
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Counts the steps, and hooks the classifier."""
-        if not pl_module.automatic_optimization:
-            raise ConfigError(
-                f"{WHERE}: the module must leave its optimization to Lightning; got automatic_optimization=False. "
-                "Use distill_loss in its training_step."
-            )
+        self._check_automatic(pl_module)
         steps = trainer.estimated_stepping_batches if self._steps is None else self._steps
         if not math.isfinite(steps):
             raise ConfigError(f"{WHERE}: the training must have a number of steps; got {steps}. Pass steps=.")
@@ -107,36 +99,7 @@ class DistillCallback(Callback):
         check_student(WHERE, pl_module, None, self.path, wrapped=False)
         for teacher in self.path.modules or []:
             teacher.to(pl_module.device)
-        self.on_exception(trainer, pl_module, None)
-        self._trainer = trainer
-        self._hook = classifier.register_forward_hook(self._on_forward, with_kwargs=True)
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """Keeps the batch for the hook."""
-        self._batch, self._called, self._arrived = batch, False, False
-
-    def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
-        """Refuses a step in which no gradient was replaced."""
-        if not self._arrived:
-            got = "one without a gradient" if self._called else "no such call"
-            raise ConfigError(
-                f"{WHERE}: training_step must make its loss from a call of {self.module!r}; got {got}. Name the module "
-                "whose logits the loss is of."
-            )
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """What runs between batches runs without the hook."""
-        self._batch = None
-
-    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        """Takes the hook away."""
-        self.on_exception(trainer, pl_module, None)
-
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException | None) -> None:
-        """Takes the hook away."""
-        if self._hook is not None:
-            self._hook.remove()
-        self._hook = self._trainer = self._batch = None
+        self._start(trainer, classifier)
 
     def state_dict(self) -> dict[str, Any]:
         """The settings and the history, for Lightning's checkpoints; the step is Lightning's own."""
@@ -156,23 +119,9 @@ class DistillCallback(Callback):
     def _config(self) -> dict[str, Any]:
         return {**self._given, "checkpoints": len(self.path)}
 
-    def _on_forward(self, module: nn.Module, args: Any, kwargs: Any, logits: Any) -> Tensor | None:
-        if self._batch is None or not torch.is_grad_enabled():
-            return None
-        if self._called:
-            raise ConfigError(
-                f"{WHERE}: {self.module!r} must be called once a batch; got a second call. Concatenate its inputs, or "
-                "use distill_loss in training_step. Optimizers with closures, as LBFGS, can't be used."
-            )
-        self._called = True
-        if not isinstance(logits, Tensor):
-            raise ConfigError(
-                f"{WHERE}: {self.module!r} must return its logits, a tensor; got {type(logits).__name__}. Name the "
-                "module that does."
-            )
+    def _replaced(self, args: Any, kwargs: Any, logits: Tensor) -> Tensor:
         step = self._trainer.global_step
         j = self.options.checkpoint(min(step, self.options.steps - 1), len(self.path))
-        args, kwargs = tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, (args, kwargs))
         t = self._teacher(j, args, kwargs, logits.device)
         labels = labels_in(WHERE, self._batch, self.batch_labels).to(logits.device)
         there = labelled(logits, labels)
@@ -186,13 +135,10 @@ class DistillCallback(Callback):
         agree = (s.argmax(-1) == t.argmax(-1)).double().mean()
         self.history.append({"step": step, "loss": float(value), "checkpoint": j, "fidelity": float(agree)})
         label = label_gradient(logits.detach(), labels)
-        scaler = getattr(self._trainer.precision_plugin, "scaler", None)
-        parts = self._trainer.accumulate_grad_batches
 
         def factor(upstream: Tensor) -> Tensor:
             self._arrived = True
-            outer = (1.0 if scaler is None else scaler.get_scale()) / parts
-            k = outer / there.sum().clamp(min=1).to(torch.promote_types(upstream.dtype, torch.float32))
+            k = self._outer / there.sum().clamp(min=1).to(torch.promote_types(upstream.dtype, torch.float32))
             check_cross_entropy(WHERE, upstream, label, k)
             return k
 
@@ -200,8 +146,7 @@ class DistillCallback(Callback):
 
     def _teacher(self, j: int, args: Any, kwargs: Any, device: torch.device) -> Tensor:
         if self.path.stored:
-            ids = None if self.batch_ids is None else self.batch_ids(self._batch)
-            return self.path.recorded(WHERE, j, args[0], ids).to(device)
+            return self.path.recorded(WHERE, j, args[0], self._ids()).to(device)
         teacher = unwrapped(self.path.module(j, device))
         with evaluating(teacher):
             return teacher(*args, **kwargs)

@@ -20,7 +20,7 @@ from infotorch.train.distillation.options import DistillOptions, Match, Mode, as
 from infotorch.train.distillation.recording import logits_of
 from infotorch.train.distillation.result import Callback, DistillResult, Moment
 from infotorch.train.distillation.teacher import TeacherPath
-from infotorch.train.evaluation import device_of
+from infotorch.train.evaluation import device_of, modes_kept
 from infotorch.train.options import autocast
 from infotorch.train.ranks import gathered, rank, total, unsynced, unwrapped, world_size
 from infotorch.train.state import copied_state, write_once
@@ -119,13 +119,9 @@ def distill(
         run.teacher = path.digest()
         if file.exists():
             run.load(file)
-    modes = [(module, module.training) for module in student.modules()]
-    student.train()
-    try:
+    with modes_kept(student):
+        student.train()
         run.train(file, checkpoint_every)
-    finally:
-        for module, training in modes:
-            module.training = training
     return DistillResult(history=run.history, skipped=run.skipped)
 
 

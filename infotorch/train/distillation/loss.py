@@ -9,7 +9,8 @@ from torch import Tensor
 
 from infotorch.errors import ConfigError, DataError, ShapeError, unknown
 from infotorch.ops.pair import result_dtype
-from infotorch.train.batch import IGNORED_LABEL, out_of_range
+from infotorch.task.classes import out_of_range
+from infotorch.task.targets import IGNORED_LABEL
 
 __all__ = ["LOSSES", "DistillLoss", "check_mixture", "distill_loss"]
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 from torch import nn
 from torch.optim import Optimizer
 
-from infotorch.errors import ConfigError, unknown
+from infotorch.errors import ConfigError, check_whole, unknown
 from infotorch.train.distillation.loss import DistillLoss, check_mixture
 from infotorch.train.distillation.teacher import TeacherPath
 from infotorch.train.options import by_memory, check_trainable, check_wrapped, memory_of
@@ -60,11 +60,7 @@ class DistillOptions:
                 raise unknown(self.where, name, str(getattr(self, name)), map(str, choices))
         check_mixture(self.where, tau=self.tau, alpha=self.alpha, loss=self.loss)
         for name in ("steps", "grad_accum"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(
-                    f"{self.where}: {name} must be a whole number, at least 1; got {value}. Correct {name}."
-                )
+            check_whole(self.where, name, getattr(self, name), 1)
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
             raise ConfigError(
                 f"{self.where}: clip_norm must be finite and above 0; got {self.clip_norm}. Pass None for none."

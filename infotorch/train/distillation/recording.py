@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 
-from infotorch.errors import ConfigError, DataError, StoreError, unknown
+from infotorch.errors import ConfigError, DataError, StoreError, check_whole, unknown
 from infotorch.store.files import refusals, sync_folder, write_bytes
 from infotorch.task.nest import num_samples
 from infotorch.train import checkpoint, rng
@@ -46,10 +46,7 @@ class Recording:
             raise unknown(WHERE, "what", str(what), KINDS)
         if dtype not in DTYPES:
             raise unknown(WHERE, "dtype", str(dtype), DTYPES)
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ConfigError(
-                f"{WHERE}: every must be a whole number of steps, at least 1; got {every}. Correct every."
-            )
+        check_whole(WHERE, "every", every, 1)
         if (what == "logits") is (data is None):
             got, todo = ("none", "Pass data=") if data is None else ("data for weights", "Leave data out")
             raise ConfigError(f"{WHERE}: data go with what='logits'; got {got}. {todo}, the samples of the student.")

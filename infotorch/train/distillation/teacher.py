@@ -250,7 +250,7 @@ class TeacherPath:
     def _state(self, j: int, *, shapes: bool = False) -> dict[str, Any]:
         assert self.folder is not None and self.steps is not None
         path = weights_file(self.folder, self.steps[j])
-        state = checkpoint.load(WHERE, path, "a teacher, a state dict", shapes=shapes)
+        state = checkpoint.load(WHERE, path, "a checkpoint of a teacher, a state dict", shapes=shapes)
         if not isinstance(state, dict):
             raise StoreError(
                 f"{WHERE}: {path} must be a state dict; got {type(state).__name__}. Save model.state_dict() there."

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from infotorch.errors import ConfigError, DataError, ShapeError, check_number, unknown
+from infotorch.errors import ConfigError, DataError, ShapeError, check_number, check_whole, unknown
 from infotorch.measures import ComplexityReports, supervision_complexity
 from infotorch.measures.supervision.of_task import SUM_TOLERANCE
 from infotorch.task import Task
 from infotorch.task.nest import mapped, num_samples
 from infotorch.train.distillation.result import Moment
-from infotorch.train.evaluation import device_of
+from infotorch.train.evaluation import device_of, modes_kept
 
 __all__ = ["SupervisionTrace"]
 
@@ -58,10 +58,7 @@ class SupervisionTrace:
         ridge: float,
         f0: Literal["student", "zero"] | Tensor,
     ) -> None:
-        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-            raise ConfigError(
-                f"{WHERE}: every must be a whole number of steps, at least 1; got {every}. Correct every."
-            )
+        check_whole(WHERE, "every", every, 1)
         ridge = check_number(WHERE, "ridge", ridge, "Correct ridge.")
         if not 0 <= ridge < math.inf:
             raise ConfigError(f"{WHERE}: ridge must be finite and at least 0; got {ridge}. Correct ridge.")
@@ -108,14 +105,9 @@ class SupervisionTrace:
             for name, target in self.targets.items()
         }
         f0 = self.f0 if isinstance(self.f0, str) else self.f0.double()
-        modes = [(module, module.training) for module in student.modules()]
-        student.eval()
-        try:
-            task = Task(student, loss="cross_entropy")
+        with modes_kept(student):
+            task = Task(student.eval(), loss="cross_entropy")
             reports = supervision_complexity(task, x, targets, f0=f0, tau=tau, ridge=self.ridge)
-        finally:
-            for module, training in modes:
-                module.training = training
         assert isinstance(reports, ComplexityReports)
         self.rows += [{"step": moment.step, **row} for row in reports.rows()]
 

@@ -1,8 +1,7 @@
 """The training of a variational network, and the trade-off that it reached."""
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,16 @@ from infotorch.errors import (
     InfotorchError,
     check_number,
     check_seed,
+    check_whole,
     plain_number,
 )
 from infotorch.measures.digest import digest, digest_of_code
 from infotorch.task import Task
+from infotorch.task.classes import all_missed, missed_by
 from infotorch.train import checkpoint as checkpoints
 from infotorch.train.divergence import first_bad_gradient, first_bad_output
-from infotorch.train.rng import device_states, restore_device, unchanged
+from infotorch.train.evaluation import evaluating, modes_kept
+from infotorch.train.rng import device_states, restore_device, seeded
 from infotorch.train.variational.model import VariationalModel
 
 __all__ = ["VariationalFit", "fit_variational"]
@@ -146,7 +148,7 @@ def fit_variational(
         warmup=warmup, seed=seed,
     )  # fmt: skip
     path = None if checkpoint is None else Path(checkpoint)
-    with _own_draws(seed), _modes(model):
+    with seeded(seed), modes_kept(model):
         if path is not None and path.exists():
             training.load(path)
         while training.step < steps:
@@ -155,8 +157,7 @@ def fit_variational(
                 training.save(path)
             if progress is not None:
                 progress("training", training.step, steps)
-    with _own_draws(seed + MEASURE), _modes(model), torch.no_grad():
-        model.eval()
+    with seeded(seed + MEASURE), evaluating(model):
         losses, train_accuracy = _measured(model, task, x, y, num_draws)
         test_losses, test_accuracy = (None, None) if test is None else _measured(model, task, *test, num_draws)
         kl = float(model.kl())
@@ -256,42 +257,21 @@ def _measured(
     model: VariationalModel, task: Task, x: Tensor, y: Tensor, num_draws: int
 ) -> tuple[np.ndarray, float | None]:
     """The summed loss of each draw of the weights, [K], and the mean accuracy."""
-    losses, right = np.zeros(num_draws), 0
-    classes = False
+    losses, missed = np.zeros(num_draws), []
     for k in range(num_draws):
         weights = model.drawn_weights()
         for rows in range(0, len(y), ROWS):
             own = y[rows : rows + ROWS]
             outputs = _rows(functional_call(model.network, weights, (x[rows : rows + ROWS],)))
             losses[k] += task.losses(outputs, own).double().sum().item()
-            classes = own.dim() == 1 and not own.is_floating_point() and outputs.dim() == 2 and outputs.shape[1] > 1
-            if classes:
-                right += int((outputs.argmax(1) == own).sum())
-    return losses, right / (num_draws * len(y)) if classes else None
+            missed.append(missed_by(task, outputs, own))
+    wrong = all_missed(missed)
+    return losses, None if wrong is None else float((1 - wrong).mean())
 
 
 def _rows(outputs: Tensor) -> Tensor:
     """[N, ...] with an axis behind the first, as a Task's outputs have."""
     return outputs[:, None] if outputs.dim() == 1 else outputs
-
-
-@contextmanager
-def _own_draws(seed: int) -> Iterator[None]:
-    """Torch's global generators begin at ``seed`` inside, and are as before afterwards, on every device."""
-    with unchanged():
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _modes(model: VariationalModel) -> Iterator[None]:
-    """Every module is in the mode it was in afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _pair(task: Task, name: str, data: Any) -> tuple[Tensor, Tensor]:
@@ -339,7 +319,4 @@ def _check(
         ("steps", steps, 1), ("num_draws", num_draws, 2), ("batch_size", 1 if batch_size is None else batch_size, 1),
         ("checkpoint_every", checkpoint_every, 1),
     ):  # fmt: skip
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(
-                f"{WHERE}: {option} must be a whole number of at least {least}; got {value!r}. Correct {option}."
-            )
+        check_whole(WHERE, option, value, least)

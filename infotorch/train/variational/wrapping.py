@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from infotorch.blocks.layout import layer_of
 from infotorch.errors import ConfigError, NotSupported, NumericsError, ShapeError, unknown
 from infotorch.train.variational.gaussian import holder, parameter_names, prior_means, spread_of
 from infotorch.train.variational.layers import CONVOLUTIONS, Granularity, Noise, NoisyLayer, noisy_layers, num_units
@@ -273,4 +274,4 @@ def _first_variances(
     negative = [name for name, values in F.items() if (values < 0).any()]
     if negative:
         raise ConfigError(f"{WHERE}: fisher must be >= 0; got less in {negative[0]!r}. Pass a Fisher, no Hessian.")
-    return {name: beta / (values.double() + beta / lambda2[name.rpartition(".")[0]]) for name, values in F.items()}
+    return {name: beta / (values.double() + beta / lambda2[layer_of(name)]) for name, values in F.items()}

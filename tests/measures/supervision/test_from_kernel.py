@@ -241,7 +241,7 @@ BAD = {
     "solver": ({"ridge": 1.0, "solver": "cholesk"}, ConfigError, "solver must be one of .*Did you mean 'cholesky'"),
     "tol": ({"ridge": 1.0, "tol": -1.0}, ConfigError, "tol must be at least 0 and finite; got -1.0"),
     "word for tol": ({"ridge": 1.0, "tol": "a"}, ConfigError, "tol must be at least 0 and finite; got 'a'"),
-    "max_iter": ({"ridge": 1.0, "max_iter": 0}, ConfigError, "max_iter must be a whole number, at least 1; got 0"),
+    "max_iter": ({"ridge": 1.0, "max_iter": 0}, ConfigError, "max_iter must be a whole number of at least 1; got 0"),
     "spectrum": ({"ridge": 1.0, "solver": "lanczos", "spectrum": True}, ConfigError, "a factor.*; got solver"),
     "ridge 0": ({"ridge": 0.0, "solver": "lanczos"}, ConfigError, "ridge=0 need a factorisation"),
     "several": ({"ridge": [1.0, 2.0], "solver": "lanczos"}, ConfigError, "several ridges"),

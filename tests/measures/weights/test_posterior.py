@@ -114,7 +114,7 @@ def test_misuse(rng):
     with pytest.raises(ShapeError, match=r"posterior.times: V must be \[P, J\] or \[P\] with P = 43; got \[42\]"):
         posterior.times(torch.zeros(42))
     for K in (0, 1.5, True):
-        with pytest.raises(ConfigError, match=r"posterior\.sample: K must be a whole number above 0; got"):
+        with pytest.raises(ConfigError, match=r"posterior\.sample: K must be a whole number of at least 1; got"):
             posterior.sample(K, seed=0)
     large = torch.ones(20000)
     with pytest.raises(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from infotorch import ConfigError, NumericsError, ShapeError, weights_information
-from infotorch.measures.weights.prior import GRID_SCALE, GRID_STEPS, layer_of
+from infotorch.measures.weights.prior import GRID_SCALE, GRID_STEPS
 from tests.measures.weights.golden_nets import case
 from tests.measures.weights.truths import net
 
@@ -54,7 +54,6 @@ def test_a_layer_has_the_variance_of_the_longest_path_above_it():
     apart = weights_information(task, data, prior_var={"": 0.3, "head": 5.0}, estimator="diag", draws=0)
     assert apart.per_layer["conv1"] == pytest.approx(one.per_layer["conv1"], rel=1e-12)
     assert apart.per_layer["head"] != pytest.approx(one.per_layer["head"], rel=1e-3)
-    assert (layer_of("a.b.weight"), layer_of("weight")) == ("a.b", "")
 
 
 def test_prior_mean_is_flat_or_a_dict(rng):

@@ -32,7 +32,7 @@ def test_words_that_nobody_knows(rng):
 def test_counts_are_whole(rng):
     task, data = net(rng)
     for option, value in (("draws", -1), ("draws", 1.5), ("passes", 0), ("passes", True)):
-        refused(ConfigError, f"{option} must be a whole number, at least", task, data, **{option: value})
+        refused(ConfigError, f"{option} must be a whole number of at least", task, data, **{option: value})
 
 
 def test_what_contradicts_itself(rng):

@@ -111,7 +111,7 @@ def test_misuse(rng):
         ({"tau": 0.0}, "tau must be finite and above 0; got 0.0"),
         ({"alpha": 2.0}, r"alpha must lie in \[0, 1\]; got 2.0"),
         ({"mode": "ofline"}, "mode must be one of .* Did you mean 'offline'"),
-        ({"steps": 0}, "steps must be a whole number, at least 1; got 0"),
+        ({"steps": 0}, "steps must be a whole number of at least 1; got 0"),
     ]:
         with pytest.raises(ConfigError, match=f"^DistillCallback: {text}"):
             DistillCallback(mlp(9), **options)

@@ -305,7 +305,7 @@ def test_misuse(rng, tmp_path):
         ({"data": [(1, 2, 3, 4)]}, DataError, r"a batch must be \(inputs, labels\), .* got 4 entries"),
         ({"teacher": mlp(9, C=5)}, ShapeError, "student and teacher must have the same classes; got 4 and 5"),
         ({"teacher": TeacherPath([mlp(9), mlp(8, C=5)])}, ShapeError, r"must have the same classes; got \[4, 5\]"),
-        ({"steps": 0}, ConfigError, "steps must be a whole number, at least 1; got 0"),
+        ({"steps": 0}, ConfigError, "steps must be a whole number of at least 1; got 0"),
         ({"checkpoint_every": 2}, ConfigError, "checkpoint_every, at least 1, goes with checkpoint; got 2 and None"),
         ({"checkpoint": tmp_path / "a", "checkpoint_every": 0}, ConfigError, "at least 1, goes with checkpoint; got 0"),
         ({"student": nn.LSTM(6, 4).double()}, ConfigError, "student must return its logits, a tensor; got tuple"),

@@ -117,7 +117,7 @@ def test_what_a_save_that_failed_has_left_is_not_read(tmp_path, rng, monkeypatch
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"every": 0}, ConfigError, "every must be a whole number of steps, at least 1; got 0"),
+        ({"every": 0}, ConfigError, "every must be a whole number of at least 1; got 0"),
         ({"what": "logit"}, ConfigError, "what must be one of 'weights', 'logits'; got 'logit'. Did you mean 'logits'"),
         ({"dtype": "float61"}, ConfigError, "dtype must be one of .* got 'float61'. Did you mean 'float64'"),
         ({"what": "logits"}, ConfigError, "data go with what='logits'; got none. Pass data="),

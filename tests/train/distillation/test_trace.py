@@ -118,7 +118,7 @@ def test_misuse(held_out):
     x, labels = held_out
     good = {"every": 1, "ridge": 1.0, "f0": "student"}
     for targets, options, error, text in [
-        (labels, {"every": 0}, ConfigError, "every must be a whole number of steps, at least 1; got 0"),
+        (labels, {"every": 0}, ConfigError, "every must be a whole number of at least 1; got 0"),
         (labels, {"ridge": -1.0}, ConfigError, "ridge must be finite and at least 0; got -1.0"),
         (labels, {"ridge": math.nan}, ConfigError, "ridge must be finite and at least 0; got nan"),
         (labels, {"f0": "studnet"}, ConfigError, "f0 must be one of .* got 'studnet'. Did you mean 'student'"),

@@ -1,7 +1,8 @@
-"""A task's selected parameters as one vector, and the task at another one."""
+"""A task's selected parameters as one vector, and the task at another one: on a copy, or for a moment."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from infotorch.blocks.layout import flattened, split, vectors_of
 from infotorch.errors import ConfigError, NumericsError
 from infotorch.task import Task
 
-__all__ = ["Weights", "check_finite", "check_task", "own_weights", "vector_of", "with_weights"]
+__all__ = ["Weights", "check_finite", "check_task", "own_weights", "vector_of", "weights_at", "with_weights"]
 
 Weights = Tensor | Mapping[str, Tensor] | nn.Module
 """A vector [P] in ``named_parameters`` order, a state dict, or a module."""
@@ -50,6 +51,20 @@ def check_task(where: str, task: Any) -> None:
         raise ConfigError(f"{where}: task must be a Task; got {type(task).__name__}. Pass Task(model, loss=...).")
 
 
+@contextmanager
+def weights_at(task: Task, w: Tensor) -> Iterator[None]:
+    """The model with the selected parameters at w [P]; its own tensors are back afterwards, whatever happens."""
+    parameters = task.parameters()
+    own = {name: p.data for name, p in parameters.items()}
+    try:
+        for name, part in split(w, task.shapes).items():
+            parameters[name].data = part.to(own[name])
+        yield
+    finally:
+        for name, p in parameters.items():
+            p.data = own[name]
+
+
 def own_weights(where: str, task: Task) -> Tensor:
     """The selected parameters, float64 [P], a copy."""
     return vector_of(where, "the model", task.parameters(), task)
@@ -73,11 +88,16 @@ def vector_of(where: str, what: str, weights: Any, task: Task) -> Tensor:
     return flattened({name: part[0].detach().to(device, torch.float64) for name, part in parts.items()}, shapes)
 
 
-def check_finite(where: str, what: str, parts: Mapping[str, Tensor]) -> None:
+def check_finite(
+    where: str,
+    what: str,
+    parts: Mapping[str, Any],
+    remedy: str = "Take weights of a training that has not diverged.",
+) -> None:
     """Refuses weights that are not finite; the text names the first parameter with one."""
     for name, part in parts.items():
-        if part.is_floating_point() and not bool(part.isfinite().all()):
+        if isinstance(part, Tensor) and part.is_floating_point() and not bool(part.isfinite().all()):
             raise NumericsError(
                 f"{where}: weights must be finite; got {float(part[~part.isfinite()][0])} in {name!r} of {what}. "
-                "Take weights of a training that has not diverged."
+                f"{remedy}"
             )

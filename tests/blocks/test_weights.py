@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from infotorch import edit
-from infotorch.edit.weights import own_weights, with_weights
+from infotorch.blocks.weights import own_weights, weights_at, with_weights
 from infotorch.errors import ConfigError, NumericsError, ShapeError
 from infotorch.task import Task
 from tests.edit.problems import classified, flat, net
@@ -21,6 +21,15 @@ def test_every_form_sets_the_same_weights(form):
     moved = with_weights(task, given)
     assert torch.equal(flat(moved.model), flat(other)) and torch.equal(flat(task.model), before)
     assert torch.equal(own_weights("here", moved), flat(other))
+
+
+def test_the_model_has_other_weights_for_a_moment():
+    task = Task(net())
+    before, places = flat(task.model), [p.data_ptr() for p in task.model.parameters()]
+    with pytest.raises(KeyError), weights_at(task, 2 * before):
+        assert torch.equal(flat(task.model), 2 * before)
+        raise KeyError
+    assert torch.equal(flat(task.model), before) and places == [p.data_ptr() for p in task.model.parameters()]
 
 
 def test_tied_parameters_stay_tied():

@@ -96,8 +96,9 @@ def mebibytes(count: float) -> str:
 
 
 def check_whole(where: str, name: str, value: object, least: int, todo: str | None = None) -> None:
-    """Refuses what is no whole number of at least ``least``; ``todo`` is the remedy."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    """Refuses what is no whole number of at least ``least``, NumPy's among them; ``todo`` is the remedy."""
+    number = plain_number(value)
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
         raise ConfigError(
             f"{where}: {name} must be a whole number of at least {least}; got {value!r}. {todo or f'Correct {name}.'}"
         )

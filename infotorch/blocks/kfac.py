@@ -103,6 +103,10 @@ class Kronecker:
         return left.mT @ (left @ M @ right.mT * fn(self.eigenvalues)) @ right
 
 
+def _diagonal(held: Tensor | LowerTriangle) -> Tensor:
+    return held.diagonal() if isinstance(held, LowerTriangle) else held.diagonal(dim1=1, dim2=2).double()
+
+
 def _written(held: Tensor | LowerTriangle) -> Tensor:
     return held.full() if isinstance(held, LowerTriangle) else held
 
@@ -134,7 +138,7 @@ class Kfac(Block):
     def diag(self) -> Tensor:
         parts = self._diagonal64
         for layer in self.factors:
-            A, B = (X.diagonal(dim1=1, dim2=2).double() for X in (layer.A, layer.B))
+            A, B = (_diagonal(held) for held in (layer.A_held, layer.B_held))
             diagonal = B[:, :, None] * A[:, None] / layer.positions  # [groups, O, I]
             parts |= {name: part[0] for name, part in layer.part(diagonal[None], self.shapes).items()}
         return flattened(parts, self.shapes)

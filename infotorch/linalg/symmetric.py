@@ -80,5 +80,9 @@ class LowerTriangle:
             mirror(matrix)
         return matrices
 
+    def diagonal(self) -> Tensor:
+        """[groups, n]."""
+        return torch.cat([strip.diagonal(i * STRIP, 1, 2) for i, strip in enumerate(self.strips)], 1)
+
     def _strips(self, matrices: Tensor) -> list[Tensor]:
         return [matrices[:, i : i + STRIP, : i + STRIP] for i in range(0, self.shape[1], STRIP)]

@@ -136,7 +136,7 @@ def _dots(rows: list[dict[str, Any]], order: list[str]) -> Any:
         row["name"], row["side"] = row["line"], "right" if 2 * place + 1 < len(named) else "left"
     for row in rows:
         row["place"] = order.index(row["row"])
-    high = max(1.0, *(row["x"] for row in rows if row["x"] is not None))
+    high = max([1.0, *(row["x"] for row in rows if row["x"] is not None)])
     scale = alt.Scale(domain=[0, 1.04 * high], nice=False)
     x = alt.X("x:Q", title="Invariance index", axis=alt.Axis(tickCount=6), scale=scale)
     y = alt.Y("row:N", sort=order, title=None, axis=alt.Axis(grid=True, labelLimit=150))

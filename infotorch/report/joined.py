@@ -1,5 +1,6 @@
 """Several runs of the same samples as one, so that a page shows all that is known of each sample."""
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,10 @@ __all__ = ["Joined", "joined", "opened"]
 WHERE = "report"
 COMPLEXITY = "complexity.json"
 """In the folder of ``infotorch complexity --out``."""
+HEAD = {"title", "finding", "figures"}
+"""Notes at the head of a page."""
+PLACED = {"retraining", "fidelity_curve"}
+"""Notes that name samples by their places in the data set."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +71,7 @@ def joined(first: Run, others: Sequence[Run | Mapping[str, Any]]) -> Run:
 
     Raises:
         ConfigError: A score stands in two runs.
-        DataError: The runs have no sample in common, or give one other labels.
+        DataError: The runs have no sample in common, name one twice, or give one other labels.
     """
     if not others:
         return first
@@ -79,30 +84,53 @@ def joined(first: Run, others: Sequence[Run | Mapping[str, Any]]) -> Run:
             f"{WHERE}: runs must have samples in common; got none of the same id. Join runs of one data set."
         )
     rows = [np.array([place[id] for id in ids]) for place in places]
+    warnings = [*_warnings(runs), *_left_out(len(ids), max(map(len, tables)))]
     _check_labels(ids, samples, rows)
     columns: dict[str, Column] = {}
     for table, own in zip(tables, rows, strict=True):
         for name, column in table.columns.items():
             if table is not tables[0] and name.startswith("suggested_label"):
                 continue  # those of the first are what its own scores mean
+            if name in columns and name.startswith("reliable"):
+                both = columns[name].values & column.values[own]
+                columns[name] = dataclasses.replace(column, values=both)
+                continue
             if name in columns:
                 raise ConfigError(
                     f"{WHERE}: a score must stand in one of the runs; got {name!r} in two. Leave one of them out."
                 )
             columns[name] = dataclasses.replace(column, values=column.values[own])
-    noted: dict[str, Any] = {}
-    for other in (first, *others):
-        noted = (dict(other) if isinstance(other, Mapping) else other.notes()) | noted
+    noted = first.notes()
+    for other in others:
+        notes = dict(other) if isinstance(other, Mapping) else _notes_of(other, first, ids, warnings)
+        noted = {name: note for name, note in notes.items() if name not in HEAD} | noted
     return Joined(
         manifest={**first.manifest, "rows": len(ids), "joined": [_facts(run) for run in runs[1:]]},
         table=Scores(index=tables[0].index[rows[0]], columns=columns, main=tables[0].main),
         rows=samples[0].take(rows[0]),
-        noted=noted | {"warnings": [*_warnings(runs), *_left_out(len(ids), max(map(len, tables)))]},
+        noted=noted | {"warnings": warnings},
     )
 
 
 def _ids(samples: pa.Table) -> list[str]:
-    return list(map(str, samples["id" if "id" in samples.column_names else "index"].to_pylist()))
+    ids = list(map(str, samples["id" if "id" in samples.column_names else "index"].to_pylist()))
+    if len(set(ids)) < len(ids):
+        twice = next(id for id, n in collections.Counter(ids).items() if n > 1)
+        raise DataError(
+            f"{WHERE}: runs that are joined must name each sample once; got {twice[:40]!r} more than once. Give "
+            "samples ids of their own."
+        )
+    return ids
+
+
+def _notes_of(run: Run, first: Run, ids: Sequence[str], warnings: list[str]) -> dict[str, Any]:
+    """Its notes; without those that name samples by their places where these are others than the first run's."""
+    notes = run.notes()
+    places = [dict(zip(_ids(each.samples()), each.scores().index.tolist(), strict=True)) for each in (first, run)]
+    left = sorted(PLACED & notes.keys()) if any(places[0][id] != places[1][id] for id in ids) else []
+    warnings += [f"The chapter {name!r} of a run that is joined here is left out: its samples have other places."
+                 for name in left]  # fmt: skip
+    return {name: note for name, note in notes.items() if name not in left}
 
 
 def _check_labels(ids: Sequence[str], samples: Sequence[pa.Table], rows: Sequence[np.ndarray]) -> None:

@@ -96,8 +96,7 @@ def content(view: View) -> dict[str, Any]:
         **sections,
         "chapters": parts,
         "scores_of": {
-            id: [(view.scores[i].title, f"distribution-{i}") for i, of in enumerate(about) if of == id]
-            for id in present
+            id: [(view.scores[i], f"distribution-{i}") for i, of in enumerate(about) if of == id] for id in present
         },
         "row_of": row_of,
         "pictured": frozenset(pictures.uris),

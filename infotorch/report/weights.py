@@ -109,7 +109,8 @@ def _curve_spec(rows: list[dict[str, Any]], note: Mapping[str, Any]) -> dict[str
     stretch = max(right / left, 1.1) ** room(name["line"] for name in names)
     scale = alt.Scale(type="log", domain=[left, right * stretch], nice=False)
     powers = [10.0**k for k in range(math.ceil(math.log10(left) - 1e-9), math.floor(math.log10(right) + 1e-9) + 1)]
-    x = alt.X("beta:Q", title="β", scale=scale, axis=alt.Axis(format="~g", labelOverlap="greedy", values=powers))
+    ticked = {"values": powers} if len(powers) > 1 else {"tickCount": 5}
+    x = alt.X("beta:Q", title="β", scale=scale, axis=alt.Axis(format="~g", labelOverlap="greedy", **ticked))
     ticks = [math.log10(1 + value) for value in (0, *(10.0**k for k in range(math.ceil(high) + 1)))]
     axis = alt.Axis(values=ticks, labelExpr="format(round(pow(10, datum.value) - 1), '~s')", **ABOVE)
     top = max([high, *(name["y"] for name in names)])

@@ -63,13 +63,14 @@ def missed(logits: Tensor, labels: Tensor) -> Tensor:
 def missed_by(task: Task, outputs: Tensor, y: Tensor) -> Tensor | None:
     """:func:`missed` for a task's outputs; None where ``y`` holds no classes.
 
-    Probabilities are classes under a cross-entropy only, and whole numbers of a single output under the binary one.
+    Probabilities are classes under a cross-entropy only, whole numbers of a single output under the binary one, and
+    of several outputs where there is one for all of them.
     """
     binary = isinstance(task.criterion, BinaryCrossEntropy)
     if y.is_floating_point():
         classes = binary or isinstance(task.criterion, CrossEntropy)
     else:
-        classes = binary or outputs.shape[-1] > 1
+        classes = binary or (outputs.shape[-1] > 1 and y.shape == outputs.shape[:-1])
     return missed(outputs, y) if classes else None
 
 

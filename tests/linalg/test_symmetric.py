@@ -81,6 +81,7 @@ def test_sums_of_lower_triangles_are_those_of_the_matrices(n):
         held.add_(matrices)
     assert torch.equal(held.full(), X.double().sum(0))
     assert held.shape == (2, n, n)
+    assert torch.equal(held.diagonal(), held.full().diagonal(dim1=1, dim2=2))
     numbers = sum(strip.numel() for strip in held.strips)
     assert numbers <= 2 * n * (n + 128) / 2 + 2 * 128**2, "else all of it is held"
 

@@ -36,4 +36,5 @@ def test_scores_know_their_chapter_and_chapters_their_scores():
     page = content(view(dataclasses.replace(run, table=table, noted={"weights": weights_note()})))
     place = len(page["data"]["about"]) - 1
     assert page["data"]["about"][0] == "distribution-0" and page["data"]["about"][place] == "weights"
-    assert page["scores_of"] == {"weights": [("Leverage", f"distribution-{place}")]}
+    ((score, address),) = page["scores_of"]["weights"]
+    assert (score.words, address) == ("leverage", f"distribution-{place}")

@@ -62,8 +62,24 @@ def test_runs_of_others_are_refused():
         joined(one, [run(["x", "y"], {"leverage": [1.0, 2.0]})])
     with pytest.raises(DataError, match=r"give a sample one label; got others for 1 of 2, the first 'b'"):
         joined(one, [run(["a", "b"], {"leverage": [1.0, 2.0]}, labels=[0, 2])])
+    with pytest.raises(DataError, match="must name each sample once; got 'a' more than once"):
+        joined(one, [run(["a", "a"], {"leverage": [1.0, 2.0]})])
     with pytest.raises(ConfigError, match="a score must stand in one of the runs; got 'loss' in two"):
         joined(one, [run(FIRST, {"loss": [2.0] * 4})])
+
+
+def test_places_of_another_order_are_not_taken_for_the_first_runs():
+    one = run(FIRST, {"loss": [1.0] * 4, "reliable": [True, True, False, True]})
+    chapter = {"retraining": {"index": [0]}, "title": "two", "limit": {"num_train": 4}}
+    same = run(FIRST, {"leverage": [1.0] * 4, "reliable": [True, False, True, True]}, noted=chapter)
+    found = joined(one, [same])
+    assert found.scores()["reliable"].values.tolist() == [True, False, False, True]
+    assert found.notes() == {"retraining": {"index": [0]}, "limit": {"num_train": 4}, "warnings": []}
+    notes = joined(one, [run(FIRST[::-1], {"leverage": [1.0] * 4}, noted=chapter)]).notes()
+    assert notes["limit"] and "retraining" not in notes
+    assert notes["warnings"] == [
+        "The chapter 'retraining' of a run that is joined here is left out: its samples have other places."
+    ]
 
 
 def test_a_folder_is_a_run_or_a_table_of_complexity(tmp_path):

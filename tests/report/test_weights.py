@@ -72,6 +72,23 @@ def test_a_layer_without_an_index_is_a_gap():
     assert invariance.table.rows[0][3] == "none"
 
 
+def test_a_change_that_nobody_sees_has_gaps_alone():
+    note = activations_note()
+    for layer in note["layers"]:
+        layer["tangents"] = {"shift": {"index": None, "undefined": 600, "nats": 0.0}}
+    invariance = activations(view(dataclasses.replace(digits_run(), noted={"activations": note}))).figures[1]
+    assert [row["x"] for row in invariance.spec["datasets"]["rows"]] == [None, None]
+
+
+def test_the_beta_axis_has_ticks_within_a_decade():
+    note = weights_note()
+    note["curve"] = {"beta": [0.2, 0.5], "nats": [2.0, 1.0], "logdet": [1.0, 0.5], "d_eff": [2.0, 1.5]}
+    note["beta"] = 0.3
+    curve = weights(view(dataclasses.replace(digits_run(), noted={"weights": note}))).figures[0]
+    axis = curve.spec["layer"][0]["encoding"]["x"]["axis"]
+    assert axis.get("values") is None and axis["tickCount"] == 5
+
+
 def test_one_layer_without_tangents_is_drawn():
     note = activations_note()
     layer = note["layers"][0] | {"tangents": {}}

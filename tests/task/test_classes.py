@@ -36,6 +36,7 @@ def test_forms_of_labels():
         ("binary_cross_entropy", torch.zeros(1, 1), torch.ones(1), [1]),  # a logit of 0 says class 0
         (lambda f, y: f[:, 0], F, torch.tensor([0, 0, 1]), [1, 0, 0]),
         ("mse", F, F, None),
+        (lambda f, y: f[:, 0], F, torch.tensor([[2, 0], [1, 1], [0, 3]]), None),  # counts, one an output
         (lambda f, y: f[:, 0], F[:, :1], torch.tensor([0, 1, 1]), None),  # the threshold is the loss's own
         (lambda f, y: f[:, 0], F, F.softmax(1), None),
     ],

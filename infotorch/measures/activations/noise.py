@@ -59,6 +59,8 @@ class WeightNoise:
     """J (diag(variances) - Sigma_w) J^T of a capture with unit seeds, [N, K, K]: what data took of a prior."""
     taken_bytes: Callable[[int], int] = lambda K: 0
     """Bytes of that for a sample of K rows."""
+    alike: Callable[[Capture], bool] = lambda cap: True
+    """Whether ``taken`` holds for this capture."""
 
     @property
     def P(self) -> int:
@@ -66,7 +68,8 @@ class WeightNoise:
 
     def nbytes(self, cap: Capture) -> int:
         """Bytes for a sample's rows beside its pairs."""
-        return self.taken_bytes(cap.K) if self.variances is not None else 24 * cap.K * self.P
+        by_pairs = self.variances is not None and self.alike(cap)
+        return self.taken_bytes(cap.K) if by_pairs else 24 * cap.K * self.P
 
 
 def weight_noise(task: Task, posterior: Any) -> WeightNoise:
@@ -117,6 +120,7 @@ def weight_noise(task: Task, posterior: Any) -> WeightNoise:
         variances=known.deviation.square().to(weights) if factored else _variances(known, weights),
         taken=known.taken if factored else None,
         taken_bytes=known.taken_bytes if factored else lambda K: 0,
+        alike=known.alike if factored else lambda cap: True,
         times=lambda V: known.times(V.to(known.mean.device)).to(V),
         sample=lambda K, seed: known.sample(K, seed=seed).to(weights),
     )
@@ -140,7 +144,7 @@ def output_covariance(cap: Capture, noise: WeightNoise) -> Tensor:
     """Sigma_z = J_w Sigma_w J_w^T of every sample, float64 [N, K, K], from the pairs of unit seeds on z."""
     K = cap.K
     total = cap.outputs.new_zeros(cap.N, K, K, dtype=torch.float64)
-    if noise.variances is None:
+    if noise.variances is None or not noise.alike(cap):
         rows = {
             name: cap.outputs.new_empty(cap.N, K, *shape, dtype=cap.dtypes[name])
             for name, shape in noise.shapes.items()

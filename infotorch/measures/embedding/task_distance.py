@@ -68,13 +68,12 @@ def task_distance(
             "task_distance: trivial and alpha must come together; got "
             f"{'alpha' if trivial is None else 'trivial'} alone. Pass both, or neither for the distance itself."
         )
-    for name, number in (("alpha", alpha), ("floor", floor)):
-        if number is None:
-            continue
-        number = check_number("task_distance", name, number, f"Correct {name}.")
-        if not (math.isfinite(number) and (number > 0 or name == "alpha")):
-            must = "finite and above 0" if name == "floor" else "finite"
-            raise ConfigError(f"task_distance: {name} must be {must}; got {number}. Correct {name}.")
+    floor = None if floor is None else check_number("task_distance", "floor", floor, "Correct floor.")
+    alpha = None if alpha is None else check_number("task_distance", "alpha", alpha, "Correct alpha.")
+    if floor is not None and not (math.isfinite(floor) and floor > 0):
+        raise ConfigError(f"task_distance: floor must be finite and above 0; got {floor}. Correct floor.")
+    if alpha is not None and not math.isfinite(alpha):
+        raise ConfigError(f"task_distance: alpha must be finite; got {alpha}. Correct alpha.")
     given = {"a": a, "b": b} if trivial is None else {"a": a, "b": b, "trivial": trivial}
     filters = _check_alike(given)
     values = {name: _values(name, one, filters, floor) for name, one in given.items()}

@@ -193,7 +193,7 @@ class LowRankPosterior(Posterior):
         return V - self.s * root * self.rows.back(self.factor.solve(self.rows.times(root * V)))
 
     def taken(self, cap: Capture) -> Tensor:
-        """J (D^2 - Sigma) J^T for the Jacobian J of captured outputs, unit seeds on them; float64 [N, K, K].
+        """J (D^2 - Sigma) J^T for the Jacobian J of captured outputs, unit seeds on them, ``alike``; float64 [N, K, K].
 
         A product J Sigma would take a vector [P] through all data for every row of J; this takes inner products alone.
         """
@@ -201,6 +201,10 @@ class LowRankPosterior(Posterior):
         W = torch.linalg.solve_triangular(self.factor.L, across.mT, upper=False)  # [M, N*K]
         W = W.mT.reshape(cap.N, cap.K, -1)
         return self.s * (W @ W.mT)
+
+    def alike(self, cap: Capture) -> bool:
+        """Whether that is possible for this capture."""
+        return self.rows.alike(cap)
 
     def taken_bytes(self, K: int) -> int:
         """Bytes of it for a sample of K rows."""

@@ -18,7 +18,7 @@ from infotorch.task import Task, select
 
 __all__ = ["Rows"]
 
-KEPT_BYTES = 512 * 2**20
+KEPT_BYTES = 128 * 2**20
 """Of the data's factors that are kept from one product to the next."""
 
 
@@ -50,13 +50,30 @@ class Rows:
                 total += flattened(vjp(cap, u[:, batch]), self.task.shapes)
         return total.mT
 
+    def alike(self, cap: Capture) -> bool:
+        """Whether each layer of the capture has the parameters and positions that the outputs see of it.
+
+        Not so where a module, or a tied weight, is used again above the layer whose output was captured.
+        """
+        _, columns = next(self._columns())
+        owners: dict[str, list[str]] = {}
+        for name, pair in columns.items():
+            for parameter in pair.shapes:
+                owners.setdefault(parameter, []).append(name)
+        return all(
+            owners.get(parameter, [name]) == [name]
+            and (name not in columns or (columns[name].T, {*columns[name].shapes}) == (pair.T, {*pair.shapes}))
+            for name, pair in cap.pairs.items()
+            for parameter in pair.shapes
+        )
+
     def across(self, cap: Capture, variances: Tensor) -> Tensor:
         """J diag(variances) G^T, float64 [n*K, N*K'], for the Jacobian J of a capture of n samples and K unit seeds.
 
         By products of layers' factors, as the tangent kernel is: neither side's rows are formed where that is dearer.
 
         Args:
-            cap: Of the same parameters, at weights that differ by rounding at most.
+            cap: ``alike``, at weights that differ by rounding at most.
             variances: [P], one number a layer.
         """
         N, C, _ = self.root.shape
@@ -64,7 +81,7 @@ class Rows:
         values = self.root.new_zeros(cap.N, cap.K, N, C, dtype=torch.float64)
         with torch.no_grad():
             for batch, columns in self._columns():
-                for name in cap.pairs.keys() & columns.keys():
+                for name in (name for name in cap.pairs if name in columns):
                     pair, other = (replace(side[name], unit=False) for side in (cap.pairs, columns))
                     part = values.new_zeros(cap.N, cap.K, other.N, C)
                     route_of(pair, cap.N * cap.K, other.N * C).add(part, [pair], [other], False)
@@ -87,6 +104,8 @@ class Rows:
             nbytes += sum(pair.nbytes() for pair in pairs.values())
             if nbytes <= KEPT_BYTES:
                 found.append((batch, pairs))
+            else:
+                found.clear()
             yield batch, pairs
         if nbytes <= KEPT_BYTES:
             self._kept.extend(found)

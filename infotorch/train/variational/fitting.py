@@ -27,7 +27,7 @@ from infotorch.task.classes import all_missed, missed_by
 from infotorch.train import checkpoint as checkpoints
 from infotorch.train.divergence import first_bad_gradient, first_bad_output
 from infotorch.train.evaluation import evaluating, modes_kept
-from infotorch.train.rng import device_states, restore_device, seeded
+from infotorch.train.rng import device_states, restore_device, seeded, unchanged
 from infotorch.train.variational.model import VariationalModel
 
 __all__ = ["VariationalFit", "fit_variational"]
@@ -285,21 +285,16 @@ def _pair(task: Task, name: str, data: Any) -> tuple[Tensor, Tensor]:
 
 def _check_fits(task: Task, name: str, x: Tensor, y: Tensor) -> None:
     """Two samples through the network, which may have been made for inputs of another shape or dtype."""
-    modes = [(module, module.training) for module in task.model.modules()]
-    task.model.eval()
     try:
-        with torch.no_grad():
+        with unchanged(), evaluating(task.model):
             task.losses(_rows(task.model(x)), y)
-    except (RuntimeError, TypeError) as error:
-        if isinstance(error, InfotorchError):
-            raise
+    except (InfotorchError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, TypeError, IndexError, ValueError) as error:
         raise DataError(
             f"{WHERE}: {name} must be what the network takes; got inputs {x.dtype} {list(x.shape[1:])} a sample, and "
             f"{str(error).splitlines()[0]}. Give them the dtype and shape that it was made for."
         ) from error
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _check(

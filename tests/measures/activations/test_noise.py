@@ -25,7 +25,15 @@ class Bag(nn.Module):
         return self.table(x.long())
 
 
+def tied():
+    """One weight in two layers, of which the lower one has run once and the outputs' twice."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4, bias=False))
+    model[2].weight = model[0].weight
+    return model, (4,)
+
+
 NETS = {
+    "tied": tied,
     "linear": lambda: (nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3, bias=False)), (4,)),
     "conv": lambda: (nn.Sequential(nn.Conv2d(2, 4, 3, groups=2), nn.Tanh(), nn.Flatten(), nn.Linear(16, 3)), (2, 4, 4)),
     "transposed": lambda: (nn.Sequential(nn.ConvTranspose2d(2, 3, 2), nn.Flatten()), (2, 2, 2)),

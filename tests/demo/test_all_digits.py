@@ -11,6 +11,14 @@ from infotorch import demo, store
 SMALL = {"num_samples": 120, "dim": 128, "dims": [64, 128], "num_compared": 24, "num_sketches": 2}
 
 
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """Trainings of a few epochs, where scores are what is looked at."""
+    for name, few in {"BOUND_EPOCHS": 3, "WEIGHED_EPOCHS": 3, "NUM_SEEN": 8, "TEACHER_EPOCHS": 6}.items():
+        monkeypatch.setattr(demo.chapters, name, few)
+    monkeypatch.setattr(demo.limit, "EPOCHS", 3)
+
+
 def figures_follow(found, num_samples, num_flipped, num_compared):
     """AUROC by counting pairs, from nothing but the run on disk."""
     run = store.open(found.run)
@@ -44,9 +52,6 @@ def figures_follow(found, num_samples, num_flipped, num_compared):
 
 @pytest.mark.filterwarnings("ignore:UniqueInformation")
 def test_some_digits_go_the_same_way(tmp_path, monkeypatch):
-    for name, few in {"BOUND_EPOCHS": 3, "WEIGHED_EPOCHS": 3, "NUM_SEEN": 8, "TEACHER_EPOCHS": 6}.items():
-        monkeypatch.setattr(demo.chapters, name, few)
-    monkeypatch.setattr(demo.limit, "EPOCHS", 3)
     found = demo.run_all(tmp_path, **SMALL)
     figures_follow(found, 120, 12, 24)
     assert found.auroc > 0.8

@@ -27,7 +27,7 @@ from infotorch.task.classes import all_missed, missed_by
 from infotorch.train import checkpoint as checkpoints
 from infotorch.train.divergence import first_bad_gradient, first_bad_output
 from infotorch.train.evaluation import evaluating, modes_kept
-from infotorch.train.rng import device_states, restore_device, seeded, unchanged
+from infotorch.train.rng import device_states, restore_device, seeded
 from infotorch.train.variational.model import VariationalModel
 
 __all__ = ["VariationalFit", "fit_variational"]
@@ -286,7 +286,7 @@ def _pair(task: Task, name: str, data: Any) -> tuple[Tensor, Tensor]:
 def _check_fits(task: Task, name: str, x: Tensor, y: Tensor) -> None:
     """Two samples through the network, which may have been made for inputs of another shape or dtype."""
     try:
-        with unchanged(), evaluating(task.model):
+        with evaluating(task.model):
             task.losses(_rows(task.model(x)), y)
     except (InfotorchError, torch.OutOfMemoryError):
         raise

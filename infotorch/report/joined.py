@@ -78,12 +78,12 @@ def joined(first: Run, others: Sequence[Run | Mapping[str, Any]]) -> Run:
     runs = [first, *(other for other in others if not isinstance(other, Mapping))]
     tables, samples = [run.scores() for run in runs], [run.samples() for run in runs]
     places = [dict(zip(_ids(each), range(len(each)), strict=True)) for each in samples]
-    ids = [id for id in places[0] if all(id in place for place in places)]
+    ids = [name for name in places[0] if all(name in place for place in places)]
     if not ids:
         raise DataError(
             f"{WHERE}: runs must have samples in common; got none of the same id. Join runs of one data set."
         )
-    rows = [np.array([place[id] for id in ids]) for place in places]
+    rows = [np.array([place[name] for name in ids]) for place in places]
     warnings = [*_warnings(runs), *_left_out(len(ids), max(map(len, tables)))]
     _check_labels(ids, samples, rows)
     columns: dict[str, Column] = {}
@@ -100,9 +100,16 @@ def joined(first: Run, others: Sequence[Run | Mapping[str, Any]]) -> Run:
                     f"{WHERE}: a score must stand in one of the runs; got {name!r} in two. Leave one of them out."
                 )
             columns[name] = dataclasses.replace(column, values=column.values[own])
-    noted = first.notes()
+    noted, kept = first.notes(), iter(zip(tables[1:], rows[1:], strict=True))
     for other in others:
-        notes = dict(other) if isinstance(other, Mapping) else _notes_of(other, first, ids, warnings)
+        if isinstance(other, Mapping):
+            notes = dict(other)
+        else:
+            notes, (table, own) = other.notes(), next(kept)
+            if not np.array_equal(table.index[own], tables[0].index[rows[0]]):
+                warnings += [f"The chapter {name!r} of a run that is joined here is left out: its samples have other "
+                             "places." for name in sorted(PLACED & notes.keys())]  # fmt: skip
+                notes = {name: note for name, note in notes.items() if name not in PLACED}
         noted = {name: note for name, note in notes.items() if name not in HEAD} | noted
     return Joined(
         manifest={**first.manifest, "rows": len(ids), "joined": [_facts(run) for run in runs[1:]]},
@@ -121,16 +128,6 @@ def _ids(samples: pa.Table) -> list[str]:
             "samples ids of their own."
         )
     return ids
-
-
-def _notes_of(run: Run, first: Run, ids: Sequence[str], warnings: list[str]) -> dict[str, Any]:
-    """Its notes; without those that name samples by their places where these are others than the first run's."""
-    notes = run.notes()
-    places = [dict(zip(_ids(each.samples()), each.scores().index.tolist(), strict=True)) for each in (first, run)]
-    left = sorted(PLACED & notes.keys()) if any(places[0][id] != places[1][id] for id in ids) else []
-    warnings += [f"The chapter {name!r} of a run that is joined here is left out: its samples have other places."
-                 for name in left]  # fmt: skip
-    return {name: note for name, note in notes.items() if name not in left}
 
 
 def _check_labels(ids: Sequence[str], samples: Sequence[pa.Table], rows: Sequence[np.ndarray]) -> None:

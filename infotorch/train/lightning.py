@@ -1,6 +1,7 @@
 """LIMIT in a Lightning training whose ``training_step`` stays as it is."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -114,9 +115,9 @@ class HookedCallback(Callback):
         args, kwargs = tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, (args, kwargs))
         return self._replaced(args, kwargs, logits)
 
+    @abstractmethod
     def _replaced(self, args: Any, kwargs: Any, logits: Tensor) -> Tensor:
         """The logits, with another gradient, which sets ``_arrived``."""
-        raise NotImplementedError
 
     def _ids(self) -> Tensor | None:
         return None if self.batch_ids is None else self.batch_ids(self._batch)

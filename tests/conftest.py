@@ -7,6 +7,21 @@ import pytest
 import torch
 
 from infotorch import _C
+from tests import ahead
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("ahead") is not None)
+
+
+def pytest_collection_finish(session):
+    for item in session.items if not session.config.option.collectonly else ():
+        for mark in item.iter_markers("ahead"):
+            ahead.soon(*mark.args)
+
+
+def pytest_sessionfinish():
+    ahead.stop()
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["f32", "f64"])

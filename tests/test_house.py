@@ -4,10 +4,11 @@ import ast
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 
 import pytest
+
+from tests import ahead
 
 HOUSE = pathlib.Path(__file__).parents[1]
 OPS = sorted(p.stem for p in (HOUSE / "csrc/ops").glob("*.cpp"))
@@ -264,15 +265,26 @@ def test_nothing_is_swallowed(path):
     assert not found, f"{rel(path)}: {found}"
 
 
+CHECKERS = {
+    "ruff": ["ruff", "check", "."],
+    "format": ["ruff", "format", "--check", "."],
+    "mypy": ["mypy"],
+    "clang-format": ["clang-format", "--dry-run", "--Werror", *(str(p.values[0]) for p in files(*CXX))],
+}
+
+
+def checked(name):
+    """What a checker made of the house; None where it isn't installed."""
+    command, *options = CHECKERS[name]
+    tool = shutil.which(command, path=str(pathlib.Path(sys.executable).parent)) or shutil.which(command)
+    return tool and ahead.run(tool, *options, cwd=HOUSE)
+
+
 @pytest.mark.parametrize(
-    "command",
-    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy"], ["clang-format", "--dry-run", "--Werror"]],
-    ids=["ruff", "format", "mypy", "clang-format"],
+    "name", [pytest.param(each, marks=pytest.mark.ahead.with_args(checked, each)) for each in CHECKERS]
 )
-def test_checkers_are_content(command):
-    tool = shutil.which(command[0], path=str(pathlib.Path(sys.executable).parent)) or shutil.which(command[0])
-    if tool is None:
-        pytest.skip(f"no {command[0]}: it comes with the dev extra")
-    sources = [str(p.values[0]) for p in files(*CXX)] if "clang" in tool else []
-    done = subprocess.run([tool, *command[1:], *sources], cwd=HOUSE, capture_output=True, text=True)
+def test_checkers_are_content(name):
+    done = ahead.soon(checked, name).result()
+    if done is None:
+        pytest.skip(f"no {CHECKERS[name][0]}: it comes with the dev extra")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -6,8 +6,8 @@ import os
 import pathlib
 import pkgutil
 import re
-import subprocess
 import sys
+import tempfile
 import zlib
 from html.parser import HTMLParser
 
@@ -16,6 +16,7 @@ import pytest
 import infotorch
 from infotorch.cli.app import COMMANDS
 from infotorch.train.adapters import ADAPTERS
+from tests import ahead
 
 hooks = pytest.importorskip("docs.hooks", reason="no latex2mathml: it comes with the docs extra")
 docstrings = pytest.importorskip("docs.docstrings", reason="no griffe: it comes with the docs extra")
@@ -62,15 +63,22 @@ class Fetches(HTMLParser):
             self.found += [(tag, value) for value in each if re.match(r"(?:https?:)?//", value.strip())]
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)]
-    env = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=HOUSE, env=env, capture_output=True, text=True)
+def built():
+    """The folder of the site, which is deleted with the object."""
+    out = tempfile.TemporaryDirectory()
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", out.name]
+    done = ahead.run(*command, cwd=HOUSE, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
     assert "WARNING" not in done.stderr, done.stderr
     return out
+
+
+pytestmark = pytest.mark.ahead.with_args(built)
+
+
+@pytest.fixture(scope="module")
+def site():
+    return pathlib.Path(ahead.soon(built).result().name)
 
 
 @pytest.fixture(scope="module")

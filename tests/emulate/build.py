@@ -15,6 +15,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from tests import ahead
+
 HOUSE = pathlib.Path(__file__).parents[2]
 CACHE = HOUSE / "build/emulate"
 DAYS = 14  # after which an object that nobody asked for is deleted
@@ -71,8 +73,7 @@ def make(target: pathlib.Path, *command: str | pathlib.Path) -> pathlib.Path:
         os.utime(target)
         return target
     part = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}")
-    # Behind the tests that run meanwhile, whose threads would wait for each other.
-    done = subprocess.run(["nice", *command, "-o", part], capture_output=True, text=True)
+    done = ahead.run(*command, "-o", part)
     assert done.returncode == 0, f"{shlex.join(map(str, command))}\n{done.stderr}"
     os.replace(part, target)
     return target
@@ -85,14 +86,10 @@ def compiled(variant: str, source: pathlib.Path, root: pathlib.Path) -> pathlib.
     return make(target, "g++", *shlex.split(flags), f"-I{root / 'tests/emulate'}", "-x", "c++", "-c", source)
 
 
-def jobs() -> int:
-    return int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
-
-
 @functools.cache
 def pool() -> ThreadPoolExecutor:
     """Where compilers run, whoever waits for them."""
-    return ThreadPoolExecutor(jobs())
+    return ThreadPoolExecutor(ahead.jobs())
 
 
 def program(variant: str, root: pathlib.Path = HOUSE, op: str | None = None) -> pathlib.Path:

@@ -1,6 +1,7 @@
 """Has compiled, while other tests run, what the collected tests of this folder need; they come last."""
 
-from tests.emulate import programs, resources
+from tests import ahead
+from tests.emulate import build, programs, resources
 
 
 def is_here(item):
@@ -19,8 +20,8 @@ def pytest_collection_finish(session):
             if what in params:
                 programs.soon(params[what])
     if resources.nvcc() and any(item.path.name == "test_resources.py" for item in here):
-        resources.building(resources.TESTED)
+        ahead.soon(resources.built, resources.TESTED)
 
 
 def pytest_sessionfinish():
-    programs.stop()
+    build.pool().shutdown(cancel_futures=True)

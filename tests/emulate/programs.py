@@ -3,23 +3,18 @@
 import functools
 import shutil
 import tempfile
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
+from tests import ahead
 from tests.emulate import build
 from tests.emulate.driver import Driver
 from tests.emulate.faults import Fault
 
 
-@functools.cache
-def pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(build.jobs())
-
-
-@functools.cache
 def soon(what: str | Fault) -> Future:
     """The program of a variant, or of a fault."""
-    return pool().submit(faulty if isinstance(what, Fault) else build.program, what)
+    return ahead.soon(faulty if isinstance(what, Fault) else build.program, what)
 
 
 def faulty(fault: Fault) -> Path:
@@ -39,9 +34,3 @@ def faulty(fault: Fault) -> Path:
 @functools.cache
 def driver(what: str | Fault) -> Driver:
     return Driver(soon(what).result())
-
-
-def stop() -> None:
-    """Compiles nothing more."""
-    pool().shutdown(cancel_futures=True)
-    build.pool().shutdown(cancel_futures=True)

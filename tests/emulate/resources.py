@@ -16,15 +16,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
-from concurrent.futures import Future
 from dataclasses import dataclass
 
 import torch
 
 from infotorch.ops import reference
+from tests import ahead
 from tests.emulate import build
 from tests.emulate.driver import Call, Driver
-from tests.emulate.programs import pool
 from tests.ops import cases
 
 FOLDER = build.HOUSE / "build/cuda"
@@ -118,15 +117,10 @@ def kernel_files() -> list[pathlib.Path]:
 
 def module(archs: tuple[int, ...] = TESTED) -> pathlib.Path:
     """The module with its kernels for these architectures."""
-    return building(archs).result()
+    return ahead.soon(built, archs).result()
 
 
 @functools.cache
-def building(archs: tuple[int, ...]) -> Future:
-    """Its build, which takes minutes: what else there is to do goes before it."""
-    return pool().submit(built, archs)
-
-
 def built(archs: tuple[int, ...]) -> pathlib.Path:
     """Builds the module. What is on the host alone needs no optimizing here."""
     kept = FOLDER / "kept"
@@ -135,12 +129,11 @@ def built(archs: tuple[int, ...]) -> pathlib.Path:
         "INFOTORCH_CUDA": "1",
         "TORCH_CUDA_ARCH_LIST": ";".join(f"{arch // 10}.{arch % 10}" for arch in archs) + "+PTX",
         "CXXFLAGS": "-O0 -DINFOTORCH_NO_CLONES",
-        "MAX_JOBS": str(build.jobs()),
+        "MAX_JOBS": str(ahead.jobs()),
         "NVCC_APPEND_FLAGS": f"--keep --keep-dir {kept}",
     }
     where = ["--build-temp", FOLDER / "objects", "--build-lib", FOLDER / "lib"]
-    command = ["nice", sys.executable, "setup.py", "-q", "build_ext", *where]
-    done = subprocess.run(command, cwd=build.HOUSE, env=env, capture_output=True, text=True)
+    done = ahead.run(sys.executable, "setup.py", "-q", "build_ext", *where, cwd=build.HOUSE, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     (binary,) = (FOLDER / "lib/infotorch").glob("_C.*")
     return binary

@@ -9,18 +9,24 @@
 namespace infotorch::cpu {
 namespace {
 
-constexpr int64_t kIdsArea = 1 << 20;      // of a piece of a one-hot input's gradient
-constexpr int64_t kWorkPerTask = 1 << 16;  // multiply-adds that outweigh waking a thread
+constexpr int64_t kIdsArea = 1 << 20;             // of a piece of a one-hot input's gradient
+constexpr int64_t kStreamed = int64_t{64} << 20;  // bytes of a result that no cache will hold
+constexpr int64_t kWorkPerTask = 1 << 16;         // multiply-adds that outweigh waking a thread
 
 // With one position, row o of G[n] is a[n] times a number: written in the order of memory.
 template <typename scalar_t>
 void outer_products(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
+  const bool streamed = s.N * s.O * s.I * int64_t{sizeof(scalar_t)} >= kStreamed;
   parallel_for(s.N, kWorkPerTask / (s.O * s.I + 1) + 1, [&](int64_t begin, int64_t end) {
     const Scratch<scalar_t> panels(panel_stride(s.I) + panel_stride(s.O));
     for (int64_t n = begin; n < end; ++n) {
       const scalar_t* a_n = features(a, n, 0, 1, 0, s.I, 1, panels.data).data;
       const scalar_t* b_n = features(b, n, 0, 1, 0, s.O, 1, panels.data + panel_stride(s.I)).data;
-      for (int64_t o = 0; o < s.O; ++o) multiply(a_n, b_n[o], s.I, out + (n * s.O + o) * s.I);
+      scalar_t* const out_n = out + n * s.O * s.I;
+      if (streamed)
+        stream_outer(a_n, s.I, b_n, s.O, out_n);
+      else
+        for (int64_t o = 0; o < s.O; ++o) multiply(a_n, b_n[o], s.I, out_n + o * s.I);
     }
   });
 }

@@ -155,6 +155,20 @@ INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, scalar_t y, int64_t coun
   for (; k < count; ++k) out[k] = y * x[k];
 }
 
+template <typename scalar_t>
+INFOTORCH_INLINE void outer_lanes(const scalar_t* x, int64_t cols, const scalar_t* y, int64_t rows, scalar_t* out) {
+  using vector_t = Vector<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>, step = kStreamBytes / sizeof(scalar_t);
+  for (int64_t r = 0; r < rows; ++r, out += cols) {
+    const int64_t before = -(reinterpret_cast<uintptr_t>(out) / sizeof(scalar_t)) & (step - 1);
+    int64_t k = 0;
+    for (; k < before && k < cols; ++k) out[k] = y[r] * x[k];
+    for (; k + lanes <= cols; k += lanes) stream(out + k, y[r] * load<vector_t>(x + k));
+    for (; k < cols; ++k) out[k] = y[r] * x[k];
+  }
+  end_streams();
+}
+
 }  // namespace
 
 // Overloads, because a template can't be cloned.
@@ -179,6 +193,10 @@ INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, scalar_t y, int64_t coun
   }                                                                                                                   \
   INFOTORCH_CLONES void multiply(const scalar_t* x, scalar_t y, int64_t count, scalar_t* out) {                       \
     multiply_lanes(x, y, count, out);                                                                                 \
+  }                                                                                                                   \
+  INFOTORCH_CLONES void stream_outer(const scalar_t* x, int64_t cols, const scalar_t* y, int64_t rows,                \
+                                     scalar_t* out) {                                                                 \
+    outer_lanes(x, cols, y, rows, out);                                                                               \
   }
 INFOTORCH_REDUCTIONS(float)
 INFOTORCH_REDUCTIONS(double)

@@ -8,6 +8,10 @@
 
 #include "../half.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && \
     !defined(INFOTORCH_BASELINE)
 #define INFOTORCH_HAS_TARGETS 1
@@ -78,6 +82,28 @@ INFOTORCH_INLINE vector_t load_some(const scalar_t* x, int64_t size) {
 template <typename vector_t, typename scalar_t>
 INFOTORCH_INLINE void store(scalar_t* x, const vector_t& v) {
   std::memcpy(x, &v, sizeof(v));
+}
+
+constexpr int64_t kStreamBytes = 16;
+
+// The same past the caches, which needn't fetch what is written whole; x is a multiple of kStreamBytes. A thread is
+// done after end_streams().
+template <typename vector_t, typename scalar_t>
+INFOTORCH_INLINE void stream(scalar_t* x, const vector_t& v) {
+#if defined(__SSE2__)
+  __m128i parts[sizeof(v) / kStreamBytes];
+  std::memcpy(parts, &v, sizeof(v));
+#pragma GCC unroll 4
+  for (uint64_t k = 0; k < sizeof(v) / kStreamBytes; ++k) _mm_stream_si128(reinterpret_cast<__m128i*>(x) + k, parts[k]);
+#else
+  store(x, v);
+#endif
+}
+
+INFOTORCH_INLINE void end_streams() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
 }
 
 // Half of each lane, as 16-bit numbers.

@@ -31,6 +31,12 @@ def test_indices_equal_the_einsum(shape, bias, dtype, rng):
     )
 
 
+@pytest.mark.parametrize("I", [512, 509])  # rows that begin at any number
+def test_results_larger_than_a_cache_equal_the_einsum(I, dtype, rng):
+    a, b = cases.make_pair(40, 1, I, 850, rng, dtype)
+    assert_same(grads(a, b), b[:, 0, :, None] * a)
+
+
 def test_equals_torch_func_on_a_linear(rng):
     a, b, truth = cases.linear_case(rng)
     assert_same(grads(a, b), truth)

@@ -12,8 +12,12 @@ namespace {
 
 // Sizes of the pieces. They follow from the shape alone, and every result is a sum of pieces from left to
 // right, so its bits don't depend on the number of threads. A piece's panels and product stay in a 1 MiB cache.
-constexpr int64_t kFew = 12;               // up to so many positions, dot products beat packing
+constexpr int64_t kFew = 24;               // up to so many positions, dot products beat packing,
+constexpr int64_t kFewNarrow = 8;          // or so many ...
+constexpr int64_t kNarrow = 512;           // ... of fewer features
 constexpr int64_t kWorkPerTask = 1 << 16;  // multiply-adds that outweigh waking a thread
+template <typename scalar_t>
+constexpr int64_t kNear = (64 << 10) / sizeof(scalar_t);  // numbers of some positions that a near cache holds
 
 // out[n] = sum of piece(n, p, worker) over p < pieces; every thread makes a worker of its own.
 template <typename scalar_t, typename MakeWorker, typename Piece>
@@ -30,17 +34,30 @@ void sum_pieces(int64_t N, int64_t pieces, int64_t cost, const MakeWorker& make_
   }
 }
 
+// to[t, u] = <x[t], x[u]>, t <= u < T, some features at a time, which stay in the nearest cache.
+template <typename scalar_t>
+void form_products(const Panel<scalar_t>& x, int64_t T, int64_t width, double* to) {
+  std::fill(to, to + T * T, 0.);
+  const int64_t slice = (kNear<scalar_t> / std::max<int64_t>(1, T)) & ~int64_t{63};
+  for (int64_t k = 0; k < width; k += slice)
+    for (int64_t t = 0; t < T; ++t) {
+      const scalar_t* const row = x.at(t, k).data;
+      add_dots(row, row, x.stride, T - t, std::min(slice, width - k), to + t * T + t);
+    }
+}
+
 // All terms of a sample with few positions.
 template <typename scalar_t>
 double few_positions(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, int64_t n,
                      scalar_t* scratch) {
   const Panel<scalar_t> a_n = features(a, n, 0, s.T, 0, s.I, 1, scratch);
   const Panel<scalar_t> b_n = features(b, n, 0, s.T, 0, s.O, 1, scratch + s.T * panel_stride(s.I));
+  double aa[kFew * kFew], bb[kFew * kFew];
+  form_products(a_n, s.T, s.I, aa);
+  form_products(b_n, s.T, s.O, bb);
   double total = 0;
   for (int64_t t = 0; t < s.T; ++t)
-    for (int64_t u = 0; u <= t; ++u)
-      total += (u == t ? 1 : 2) * dot(a_n.at(t, 0).data, a_n.at(u, 0).data, s.I) *
-               dot(b_n.at(t, 0).data, b_n.at(u, 0).data, s.O);
+    for (int64_t u = t; u < s.T; ++u) total += (u == t ? 1 : 2) * aa[t * s.T + u] * bb[t * s.T + u];
   return total;
 }
 
@@ -52,7 +69,7 @@ void norms_gram(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t
   };
   constexpr int64_t edge = PositionTile<scalar_t>::kEdge;
   const int64_t cost = norms_cost(NormsMethod::gram, s), edges = ceil_div(s.T, edge);
-  if (s.T <= kFew)
+  if (s.T <= (s.I + s.O < kNarrow ? kFewNarrow : kFew))
     return sum_pieces(
         s.N, 1, cost, [&] { return Scratch<scalar_t>(s.T * (panel_stride(s.I) + panel_stride(s.O))); },
         [&](int64_t n, int64_t, Scratch<scalar_t>& scratch) { return few_positions(s, a, b, n, scratch.data); }, out);

@@ -16,7 +16,8 @@ from infotorch.cli.text import number
 from infotorch.data import samples_of
 from infotorch.errors import ConfigError, unknown
 from infotorch.pipeline.complexity import TABLE
-from infotorch.report.supervision import complexity
+from infotorch.report.joined import table_note
+from infotorch.report.supervision import MEANS, complexity, described
 
 CHART = "complexity.html"
 SHOWN = ("quad", "complexity", "adjusted", "unit_adjusted", "alignment")
@@ -90,8 +91,10 @@ def show(terminal: Terminal, rows: list[dict[str, Any]], num_samples: int, out: 
         facts.append(("kept", "nothing. Add --out FOLDER to keep the table."))
     else:
         facts.append(("table", shlex.quote(f"{out.rstrip('/')}/{TABLE}")))
+        settings = table_note(out)["settings"]
         page = drawn(
-            "Supervision complexity along a training", lambda: [complexity(rows)], f"{out.rstrip('/')}/{CHART}"
-        )
+            "Supervision complexity along a training", lambda: [complexity(rows)], f"{out.rstrip('/')}/{CHART}",
+            says=f"{MEANS} Of {described(settings)}.",
+        )  # fmt: skip
         facts.append(("chart", page))
     terminal.facts(facts)

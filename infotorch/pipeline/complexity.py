@@ -25,7 +25,7 @@ from infotorch.measures.supervision.report import COLUMNS, ComplexityReport
 from infotorch.pipeline.checkpoints import DIVERGED, read_state
 from infotorch.store.files import locked, read_bytes, refusals, write_bytes
 from infotorch.store.manifest import decoded, encoded, first_difference
-from infotorch.task import Task
+from infotorch.task import Task, num_samples
 from infotorch.train.checkpoint import check_tensors
 from infotorch.train.distillation.folder import NAME
 
@@ -99,7 +99,7 @@ def complexity_along(
     }  # fmt: skip
     settings = {
         **options, "f0": f0 if isinstance(f0, str) else digest([as_tensor(WHERE, "f0", f0, read_only=True)[0]]),
-        "data": digest([x]), "model": digest_of_code(task.model, state=False),
+        "data": {"inputs": digest([x]), **_shapes(x)}, "model": digest_of_code(task.model, state=False),
         "parameters": list(task.shapes), "forward": None if task.forward is None else digest_of_code(task.forward),
         "targets": {k: digest([v]) if isinstance(v, Tensor) else digest_of_code(v) for k, v in named.items()},
     }  # fmt: skip
@@ -148,6 +148,11 @@ def _steps(checkpoints: str | Path | Sequence[str | Path]) -> dict[int, Path]:
     return steps
 
 
+def _shapes(x: Any) -> dict[str, Any]:
+    """How many samples there are, and the shape of one, where inputs are one tensor."""
+    return {"num_samples": num_samples(x), "sample": list(x.shape[1:]) if isinstance(x, Tensor) else None}
+
+
 def _one_hot(task: Task, x: Tensor, y: Tensor) -> Tensor:
     C = task.outputs(x[:1])[0].numel()
     if y.is_floating_point() or y.dim() != 1 or not bool(((y >= 0) & (y < C)).all()):
@@ -164,6 +169,11 @@ def _load(task: Task, path: Path) -> None:
     if not isinstance(state, Mapping):
         raise StoreError(
             f"{WHERE}: {path} must hold a state dict; got {type(state).__name__}. Save model.state_dict()."
+        )
+    nested = next((name for name, value in state.items() if isinstance(value, Mapping)), None)
+    if nested is not None:
+        raise StoreError(
+            f"{WHERE}: {path} must hold a state dict; got one within {nested!r}. Save model.state_dict() alone."
         )
     check_tensors(f"the task's model at {path.name}", state, task.model.state_dict(), where=WHERE)
     check_finite(WHERE, path.name, state, DIVERGED)

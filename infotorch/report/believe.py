@@ -74,7 +74,7 @@ def facts(view: View) -> list[tuple[str, list[tuple[str, str]]]]:
         ("Settings", flat(settings)),
         ("Data", flat(manifest.get("data") or {})),
         ("Versions and hashes", flat(manifest.get("provenance") or {})),
-        ("Runs joined to it", flat(list(manifest.get("joined") or []))),
+        ("Joined to it", flat(list(joined)) if (joined := manifest.get("joined")) else []),
         ("Scores", [(score.name, f"{score.source}; {score.kind}, unit {score.unit}") for score in view.scores]),
         ("Run", [(key, str(manifest[key])) for key in ("run", "schema_version", "rows") if key in manifest]),
     ]

@@ -8,7 +8,7 @@ from typing import Any
 from infotorch.errors import require
 from infotorch.report.bounds_series import GAP, Point, thinned, trained, within
 from infotorch.report.figure import Figure, Table
-from infotorch.report.lines import line_names, room
+from infotorch.report.lines import drawn_names, line_names, room
 from infotorch.report.numbers import count, number
 from infotorch.report.plots import ABOVE, specification
 
@@ -196,8 +196,7 @@ def _chart(rows: Sequence[dict[str, Any]], x: str, what: str, domain: tuple[floa
                 x=alt.value("width"), y="y:Q", text="word:N"
             ),
         ]
-    named = alt.Chart(alt.NamedData(name="names")).mark_text(align="left", dx=8, fontSize=12, fill="var(--ink)")
-    layers.append(named.encode(x=place, y="y:Q", text="line:N"))
+    layers.append(drawn_names(place, "y:Q"))
     return alt.layer(*layers).properties(width="container", height=320)
 
 

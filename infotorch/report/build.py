@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infotorch import store
-from infotorch.errors import StoreError, require
-from infotorch.report.joined import joined, opened
+from infotorch.errors import ConfigError, StoreError, require
+from infotorch.report.joined import is_table, joined, opened
 from infotorch.report.page import content
 from infotorch.report.view import Run, view
 
@@ -46,14 +46,24 @@ def build(
 
     Raises:
         MissingExtraError: A library of the extra ``report`` is not installed.
-        ConfigError: A score stands in two of the runs.
+        ConfigError: A score stands in two of the runs, or ``beside`` is no list of runs.
         DataError: Runs beside have no sample in common with the run, or other labels.
         StoreError: There is no run, it is damaged or empty, or the file can't be written.
     """
     for module in ("jinja2", "altair", "vl_convert", "PIL"):
         require("report", module, "report")
+    if isinstance(run, str | pathlib.Path) and is_table(run):
+        raise StoreError(
+            f"report: a page begins with a run of scores; got {run}, a table of supervision complexity. Give the run "
+            "first and this folder after it, or open its complexity.html."
+        )
     first = store.open(run) if isinstance(run, str | pathlib.Path) else run
+    if isinstance(beside, str | pathlib.Path | Mapping) or not isinstance(beside, Sequence):
+        raise ConfigError(f"report: beside must be a list of runs; got {type(beside).__name__}. Pass [run].")
     others = [opened(each) if isinstance(each, str | pathlib.Path) else each for each in beside]
+    for each in others:
+        if not isinstance(each, Mapping) and not hasattr(each, "notes"):
+            raise ConfigError(f"report: beside must hold runs; got {type(each).__name__}. Pass folders or open runs.")
     text = render(content(view(joined(first, others))))
     html = pathlib.Path(html)
     part = html.with_name(html.name + ".tmp")

@@ -15,13 +15,15 @@ from infotorch.report.view import Run
 from infotorch.store.manifest import decoded
 from infotorch.table import Column, Scores
 
-__all__ = ["Joined", "joined", "opened"]
+__all__ = ["Joined", "is_table", "joined", "opened", "table_note"]
 
 WHERE = "report"
 COMPLEXITY = "complexity.json"
 """In the folder of ``infotorch complexity --out``."""
 HEAD = {"title", "finding", "figures"}
 """Notes at the head of a page."""
+CHAPTERS = {"retraining", "fidelity", "fidelity_curve", "limit", "weights", "activations", "bounds"}
+"""Notes of which a page shows one; that on supervision may be several."""
 PLACED = {"retraining", "fidelity_curve"}
 """Notes that name samples by their places in the data set."""
 
@@ -51,12 +53,20 @@ def opened(path: str | pathlib.Path) -> Run | dict[str, Any]:
     Raises:
         StoreError: There is neither.
     """
+    return {"supervision": table_note(path)} if is_table(path) else store.open(path)
+
+
+def is_table(path: str | pathlib.Path) -> bool:
+    """Whether the folder is one of ``infotorch complexity --out``."""
+    return (pathlib.Path(path) / COMPLEXITY).is_file()
+
+
+def table_note(path: str | pathlib.Path) -> dict[str, Any]:
+    """The note on supervision that the table in a folder makes."""
     path = pathlib.Path(path)
-    if not (path / COMPLEXITY).is_file():
-        return store.open(path)
     table = decoded(WHERE, path / COMPLEXITY)
     rows = [row for name in sorted(table["checkpoints"]) for row in table["checkpoints"][name]["rows"]]
-    return {"supervision": {"complexity": rows}}
+    return {"complexity": rows, "name": path.resolve().name, "settings": table["settings"]}
 
 
 def joined(first: Run, others: Sequence[Run | Mapping[str, Any]]) -> Run:
@@ -100,22 +110,29 @@ def joined(first: Run, others: Sequence[Run | Mapping[str, Any]]) -> Run:
                     f"{WHERE}: a score must stand in one of the runs; got {name!r} in two. Leave one of them out."
                 )
             columns[name] = dataclasses.replace(column, values=column.values[own])
-    noted, kept = first.notes(), iter(zip(tables[1:], rows[1:], strict=True))
+    noted, kept = dict(first.notes()), iter(zip(tables[1:], rows[1:], strict=True))
+    supervised = _tables(first, noted.pop("supervision", []))
     for other in others:
         if isinstance(other, Mapping):
             notes = dict(other)
         else:
-            notes, (table, own) = other.notes(), next(kept)
+            notes, (table, own) = dict(other.notes()), next(kept)
             if not np.array_equal(table.index[own], tables[0].index[rows[0]]):
                 warnings += [f"The chapter {name!r} of a run that is joined here is left out: its samples have other "
                              "places." for name in sorted(PLACED & notes.keys())]  # fmt: skip
                 notes = {name: note for name, note in notes.items() if name not in PLACED}
-        noted = {name: note for name, note in notes.items() if name not in HEAD} | noted
+        if "supervision" in notes:
+            supervised += _tables(first, notes.pop("supervision"))
+        notes = {name: note for name, note in notes.items() if name not in HEAD}
+        warnings += [f"The chapter {name!r} stands in two of the runs that are joined here: that of the first is shown."
+                     for name in sorted(CHAPTERS & notes.keys() & noted.keys())]  # fmt: skip
+        noted = notes | noted
+    _check_names(supervised)
     return Joined(
-        manifest={**first.manifest, "rows": len(ids), "joined": [_facts(run) for run in runs[1:]]},
+        manifest={**first.manifest, "rows": len(ids), "joined": [*map(_facts, runs[1:]), *_told(supervised)]},
         table=Scores(index=tables[0].index[rows[0]], columns=columns, main=tables[0].main),
         rows=samples[0].take(rows[0]),
-        noted=noted | {"warnings": warnings},
+        noted=noted | {"warnings": warnings} | ({"supervision": supervised} if supervised else {}),
     )
 
 
@@ -144,6 +161,34 @@ def _check_labels(ids: Sequence[str], samples: Sequence[pa.Table], rows: Sequenc
 
 def _facts(run: Run) -> dict[str, Any]:
     return {"name": run.manifest.get("run", "another run"), "command": (run.manifest.get("command") or {}).get("argv")}
+
+
+def _tables(first: Run, note: Any) -> list[Mapping[str, Any]]:
+    """The notes on supervision complexity, which may not be of another kind of samples."""
+    found = list(note) if isinstance(note, list) else [note]
+    own = ((first.manifest.get("data") or {}).get("x") or {}).get("shape")
+    for each in found:
+        sample = ((each.get("settings") or {}).get("data") or {}).get("sample")
+        if own is not None and sample is not None and own[1:] != sample:
+            raise DataError(
+                f"{WHERE}: a table of complexity must be of such samples as the run's, {own[1:]}; got {sample} in "
+                f"{each['name']!r}. Join tables of one task."
+            )
+    return found
+
+
+def _told(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"name": each["name"], "settings": each["settings"]} for each in tables if "settings" in each]
+
+
+def _check_names(tables: Sequence[Mapping[str, Any]]) -> None:
+    names = [str(each.get("name", "")) for each in tables]
+    if len(set(names)) < len(names):
+        twice = next(name for name, n in collections.Counter(names).items() if n > 1)
+        raise ConfigError(
+            f"{WHERE}: tables of complexity must have names of their own; got two of {twice!r}. Give each once, or "
+            "rename a folder."
+        )
 
 
 def _warnings(runs: Sequence[Run]) -> list[str]:

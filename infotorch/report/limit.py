@@ -7,7 +7,7 @@ import numpy as np
 
 from infotorch.errors import require
 from infotorch.report.figure import Chapter, Figure, Table
-from infotorch.report.lines import ROOM, line_names
+from infotorch.report.lines import ROOM, drawn_names, line_names
 from infotorch.report.numbers import bits, count, number, percent, quantity
 from infotorch.report.plots import ABOVE, specification
 from infotorch.report.view import View
@@ -162,8 +162,7 @@ def _lines(title: str, rows: Sequence[Mapping[str, Any]]) -> Any:
         base.mark_point(filled=True, opacity=1, size=10).encode(fill=alt.Fill("color:N", scale=None)),
     ]
     if room:
-        names = alt.Chart(alt.NamedData(name="names")).mark_text(align="left", dx=6, fontSize=12, fill="var(--ink)")
-        layers.append(names.encode(x=x, y=y, text="line:N"))
+        layers.append(drawn_names(x, y))
     return alt.layer(*layers).properties(width="container", height=300)
 
 

@@ -1,70 +1,96 @@
 """How hard targets are for a student: the chapter, and curves along a training."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from infotorch.errors import DataError, require, unknown
 from infotorch.report.figure import Chapter, Figure, Table
-from infotorch.report.lines import line_names, room
+from infotorch.report.lines import drawn_names, line_names, room
 from infotorch.report.numbers import count, number
 from infotorch.report.plots import ABOVE, specification
 from infotorch.report.theme import CLASSES
 from infotorch.report.view import View
 
-__all__ = ["complexity", "fidelity", "similarity", "supervision"]
+__all__ = ["complexity", "described", "fidelity", "similarity", "supervision"]
 
 WHERE = "report"
+MEANS = (
+    "How far the network’s weights would have to move, as its kernel sees it, to fit targets beyond what it says "
+    "already: large where the targets are of directions that it learns last."
+)
 MEASURES = {
-    "unit_adjusted": "Supervision complexity, adjusted for the scales of kernel and targets",
-    "adjusted": "Supervision complexity, adjusted for the scale of the kernel",
-    "complexity": "Supervision complexity",
-    "quad": "Squared supervision complexity",
-    "alignment": "Kernel-target alignment",
+    "unit_adjusted": ("Supervision complexity, adjusted for the scales of kernel and targets", "Adjusted complexity"),
+    "adjusted": ("Supervision complexity, adjusted for the scale of the kernel", "Adjusted complexity"),
+    "complexity": ("Supervision complexity", "Complexity"),
+    "quad": ("Squared supervision complexity", "Squared complexity"),
+    "alignment": ("Kernel-target alignment", "Alignment"),
 }
+"""The title of a measure's chart, and that of its axis."""
 
 
 def supervision(view: View) -> Chapter | None:
     """Complexity of targets along a training, and what became of the student; needs the note "supervision".
 
-    The note has ``complexity``, rows of a ``SupervisionTrace`` or of :func:`infotorch.pipeline.complexity_along`, and
-    may have the rows of :func:`similarity` and :func:`fidelity` by these names.
+    The note, or each of several, has ``complexity``, rows of a ``SupervisionTrace`` or of
+    :func:`infotorch.pipeline.complexity_along`. It may have the rows of :func:`similarity` and :func:`fidelity` by
+    these names; and ``name`` and ``settings`` of a table that ``infotorch complexity --out`` has left.
     """
     note = view.notes.get("supervision")
     if not note:
         return None
-    rows = note["complexity"]
+    notes = note if isinstance(note, list) else [note]
     drawn = {"similarity": similarity, "fidelity": fidelity}
+    figures = []
+    for each in notes:
+        figures.append(complexity(each["complexity"], name=each.get("name", "")))
+        figures += [draw(each[name]) for name, draw in drawn.items() if each.get(name)]
     return Chapter(
         id="supervision",
         title="Supervision complexity",
-        says=_says(rows),
-        figures=(complexity(rows), *(draw(note[name]) for name, draw in drawn.items() if note.get(name))),
-        does_not_say="It is a number of these samples and of the kernel at each step, which training changes; only of "
-        "a kernel that was chosen without the samples does it bound an error.",
+        says=" ".join([MEANS, *(text for each in notes if (text := _says(each)))]),
+        figures=tuple(figures),
+        does_not_say="It is a number of the samples named here, which need not be those of this page’s scores, and of "
+        "the kernel at each step, which training changes; only of a kernel that was chosen without the samples does it "
+        "bound an error.",
     )
 
 
-def _says(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What the targets' complexity is at the last step, the easiest first."""
+def _says(note: Mapping[str, Any]) -> str:
+    """Of what the numbers are, and what the targets' complexity is at the last step, the easiest first."""
+    rows, settings = note["complexity"], note.get("settings") or {}
     last = max(row["step"] for row in rows)
     known = [(row["unit_adjusted"], str(row["target"])) for row in rows if row["step"] == last]
     found = sorted((value, name) for value, name in known if value is not None and math.isfinite(value))
-    text = "How far the network’s weights would have to move, as its kernel sees it, to fit targets beyond what it says"
-    text += " already: large where the targets are of directions that it learns last."
+    of = f"{note['name']}: {described(settings)}. " if settings else ""
     if not found:
-        return text
+        return of.strip()
     said = ", ".join(f"{name} {number(value)}" for value, name in found)
-    return f"{text} At step {count(last)}, adjusted for the scales of kernel and targets: {said} (diagnostic)."
+    return f"{of}At step {count(last)}, adjusted for the scales of kernel and targets: {said} (diagnostic)."
 
 
-def complexity(rows: Sequence[Mapping[str, Any]], measure: str = "unit_adjusted") -> Figure:
+def described(settings: Mapping[str, Any]) -> str:
+    """The settings of a table of :func:`infotorch.pipeline.complexity_along` in words."""
+    data, ridge = settings.get("data") or {}, settings.get("ridge")
+    kernels = {"full": "the kernel of all outputs", "avg": "the mean kernel over outputs, an approximation"}
+    compared = "nothing" if settings["f0"] == "zero" else f"the network’s probabilities at τ = {settings['tau']:g}"
+    if settings["f0"] not in ("zero", "student"):
+        compared = "outputs that were given"
+    parts = [f"{count(data['num_samples'])} samples"] if "num_samples" in data else []
+    parts += [kernels[settings["kernel"]] + (", of probabilities" if settings["output"] == "probs" else "")]
+    parts += [f"ridge {ridge:g}" if ridge is not None else f"ridge {settings['ridge_rel']:g} of the mean diagonal"]
+    return "; ".join([*parts, f"targets less {compared}"])
+
+
+def complexity(rows: Sequence[Mapping[str, Any]], measure: str = "unit_adjusted", *, name: str = "") -> Figure:
     """Complexity of each target (labels, an offline teacher, an online one) over a student's training steps.
 
     Args:
         rows: Those of :func:`infotorch.pipeline.complexity_along` or of a ``SupervisionTrace``: step, target and the
             measure; of one ridge a step. Rows without a number are left out.
         measure: ``"unit_adjusted"``, ``"adjusted"``, ``"complexity"``, ``"quad"`` or ``"alignment"``.
+        name: Of the table, where there are several.
 
     Raises:
         ConfigError: The measure is none of these.
@@ -73,8 +99,11 @@ def complexity(rows: Sequence[Mapping[str, Any]], measure: str = "unit_adjusted"
     if measure not in MEASURES:
         raise unknown(WHERE, "measure", measure, MEASURES)
     points = [(row["step"], str(row["target"]), row[measure]) for row in rows]
-    title = MEASURES[measure]
-    return _curves(f"complexity-{measure}", title, points, "Where it is large, the target is hard for the student.")
+    title, axis = MEASURES[measure]
+    id, says = f"complexity-{measure}", "Where it is large, the target is hard for the student."
+    if name:
+        id, title = f"{id}-{re.sub(r'[^0-9A-Za-z]+', '-', name)}", f"{title}: {name}"
+    return _curves(id, title, axis, points, says)
 
 
 def similarity(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -87,7 +116,8 @@ def similarity(rows: Sequence[Mapping[str, Any]]) -> Figure:
         DataError: No row has a number.
     """
     points = [(row["step"], str(row["line"]), row["similarity"]) for row in rows]
-    return _curves("ntk-similarity", "Similarity of student’s and teacher’s kernel", points, "1: multiples of another.")
+    title = "Similarity of student’s and teacher’s kernel"
+    return _curves("ntk-similarity", title, "Similarity", points, "1: multiples of another.")
 
 
 def fidelity(rows: Sequence[Mapping[str, Any]]) -> Figure:
@@ -100,10 +130,13 @@ def fidelity(rows: Sequence[Mapping[str, Any]]) -> Figure:
         DataError: No row has a number.
     """
     points = [(row["step"], str(row["line"]), row["fidelity"]) for row in rows]
-    return _curves("distillation-fidelity", "Agreement of student and teacher", points, "Share of equal predictions.")
+    title = "Agreement of student and teacher"
+    return _curves("distillation-fidelity", title, "Agreement", points, "Share of equal predictions.")
 
 
-def _curves(id: str, title: str, points: Sequence[tuple[int, str, float | None]], caption: str) -> Figure:
+def _curves(
+    id: str, title: str, measured: str, points: Sequence[tuple[int, str, float | None]], caption: str
+) -> Figure:
     alt = require(WHERE, "altair", "report")
     known = [(step, line, value) for step, line, value in points if value is not None and math.isfinite(value)]
     if not known:
@@ -121,18 +154,16 @@ def _curves(id: str, title: str, points: Sequence[tuple[int, str, float | None]]
     first, last = min(row["step"] for row in rows), max(row["step"] for row in rows)
     wide = max(1, last - first) * (1 + room(lines))
     steps = sorted({row["step"] for row in rows})
-    axis = alt.Axis(values=steps, format=",d", labelOverlap="greedy")
+    axis = alt.Axis(values=steps, format=",d", labelOverlap="greedy", labelSeparation=10)
     x = alt.X("step:Q", title="Step", scale=alt.Scale(domain=[first, first + wide], nice=False), axis=axis)
-    y = alt.Y("y:Q", title=title, scale=alt.Scale(domain=[low, high], nice=False), axis=alt.Axis(**ABOVE))
+    y = alt.Y("y:Q", title=measured, scale=alt.Scale(domain=[low, high], nice=False), axis=alt.Axis(**ABOVE))
     tooltip = [alt.Tooltip("line:N", title="Line"), alt.Tooltip("step:Q", title="Step", format=",d"),
                alt.Tooltip("shown:N", title="Value")]  # fmt: skip
     base = alt.Chart(alt.NamedData(name="rows")).encode(x=x, y=y, detail="line:N", tooltip=tooltip)
     chart = alt.layer(
         base.mark_line(strokeWidth=2).encode(stroke=alt.Stroke("color:N", scale=None)),
         base.mark_point(filled=True, opacity=1, size=40).encode(fill=alt.Fill("color:N", scale=None)),
-        alt.Chart(alt.NamedData(name="names"))
-        .mark_text(align="left", dx=8, fontSize=12, fill="var(--ink)")
-        .encode(x=x, y="y:Q", text="line:N"),
+        drawn_names(x, y),
     ).properties(width="container", height=320)
     ends = {line: [row for row in rows if row["line"] == line] for line in lines}
     told = "; ".join(f"{line} {found[0]['shown']} to {found[-1]['shown']}" for line, found in ends.items())

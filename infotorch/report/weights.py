@@ -6,7 +6,7 @@ from typing import Any
 
 from infotorch.errors import require
 from infotorch.report.figure import Chapter, Figure, Table
-from infotorch.report.lines import line_names, room
+from infotorch.report.lines import drawn_names, line_names, room
 from infotorch.report.numbers import bits, count, number, quantity
 from infotorch.report.plots import ABOVE, specification
 from infotorch.report.view import View
@@ -131,9 +131,7 @@ def _curve_spec(rows: list[dict[str, Any]], note: Mapping[str, Any]) -> dict[str
         ),
         base.mark_line(strokeWidth=2).encode(stroke=stroke),
         base.mark_point(filled=True, opacity=1, size=40).encode(fill=fill),
-        alt.Chart(alt.NamedData(name="names"))
-        .mark_text(align="left", dx=8, fontSize=12, fill="var(--ink)")
-        .encode(x=x, y="y:Q", text="line:N"),
+        drawn_names(x, y),
     ]
     chart = alt.layer(*layers).properties(width="container", height=320)
     return specification(chart, rows=rows, marks=marks, names=names)

@@ -128,17 +128,27 @@ def file_hash(where: str, path: Path) -> str:
     return sha256.hexdigest()
 
 
+def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Holds the folder's lock: one writer at a time; raises as :func:`locked_file`."""
+    return _held(folder / LOCK, folder)
+
+
+def locked_file(path: Path) -> contextlib.AbstractContextManager[None]:
+    """Holds the lock of a file, ``<path>.lock``: one writer at a time.
+
+    Raises:
+        StoreError: Another process writes it, the folder can't be written, or the file system has no locks.
+    """
+    return _held(path.with_name(path.name + LOCK), path)
+
+
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock: one writer at a time.
+def _held(path: Path, what: Path) -> Iterator[None]:
+    """Holds the lock at ``path``.
 
     The system drops the lock when its process ends in any way, so a killed writer blocks nobody. The lock's file stays,
     empty: deleting it would let two writers hold two files of one name.
-
-    Raises:
-        StoreError: Another process writes here, or the file system has no locks.
     """
-    path = folder / LOCK
     with refusals("store", path):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -146,8 +156,8 @@ def locked(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StoreError(
-                f"store: a run has one writer at a time; got {folder}, which another process is writing. "
-                "Wait until it ends, or choose another folder."
+                f"store: a run has one writer at a time; got {what}, which another process is writing. "
+                f"Wait until it ends, or choose another {'folder' if what.is_dir() else 'file'}."
             ) from error
         except OSError as error:
             raise StoreError(

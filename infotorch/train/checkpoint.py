@@ -26,8 +26,8 @@ KEYS = ("format", "config", "classifier", "aux", "optimizer", "aux_optimizer", "
         "position", "epoch_rng", "rng", "scores", "meter", "sums", "best", "history")  # fmt: skip
 
 
-def write(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes a checkpoint; the one that was there before stays until the new one is whole.
+def write(path: Path, state: Mapping[str, Any]) -> str:
+    """Writes a checkpoint, and returns its SHA-256; the one that was there before stays until the new one is whole.
 
     Raises:
         StoreError: The system refuses; what was there before is still there.
@@ -38,7 +38,7 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
     def copy(file: io.RawIOBase) -> None:
         file.write(buffer.getbuffer())
 
-    write_file(path, copy)
+    return write_file(path, copy)
 
 
 def read(
@@ -80,8 +80,19 @@ def load(
         data.seek(0)
         return torch.load(data, map_location="cpu", weights_only=True)
     except NO_STATE as error:
-        reason = str(error).partition("\n")[0][:80]
-        raise StoreError(f"{where}: {path} must be {must}; got {reason!r}. {todo}") from error
+        raise StoreError(f"{where}: {path} must be {must}; got {_found(data, error)}. {todo}") from error
+
+
+def _found(data: Path | io.BytesIO, error: Exception) -> str:
+    """What stands in place of a checkpoint: a whole one is an archive, whose directory is at its end."""
+    with data.open("rb") if isinstance(data, Path) else data as file:
+        file.seek(0)
+        head, whole = file.read(2), zipfile.is_zipfile(file)
+    if not head:
+        return "an empty file"
+    if head == b"PK" and not whole:
+        return "a file that is cut off"
+    return repr(str(error).partition("\n")[0][:80])
 
 
 def maker(form: str) -> str:

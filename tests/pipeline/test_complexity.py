@@ -133,6 +133,9 @@ def test_files_of_something_else_are_refused(folder):
     state = network(1).state_dict()
     cases = [
         (StoreError, b"text", "must be a file of torch.save"),
+        (StoreError, b"", "must be a file of torch.save, with tensors alone; got an empty file"),
+        (StoreError, (folder / "step-00000020.pt").read_bytes()[:-40], "; got a file that is cut off"),
+        (StoreError, {"state_dict": state}, "must hold a state dict; got one within 'state_dict'"),
         (StoreError, [1, 2], "must hold a state dict; got list"),
         (StoreError, network, "must be a file of torch.save, with tensors alone"),
         (StoreError, {**state, "0.weight": torch.zeros(2, 2)}, r"where 0.weight is \[2, 2\]"),

@@ -50,7 +50,7 @@ def test_notes_of_the_first_come_first_and_warnings_are_all_kept():
     )
     notes = joined(one, [two, {"finding": "three", "supervision": {"complexity": []}}]).notes()
     assert notes == {
-        "finding": "one", "weights": {"nats": 3}, "supervision": {"complexity": []}, "warnings": ["w1", "w2", "w3"],
+        "finding": "one", "weights": {"nats": 3}, "supervision": [{"complexity": []}], "warnings": ["w1", "w2", "w3"],
     }  # fmt: skip
     assert one.noted == {"finding": "one", "warnings": "w1"}, "the runs stay as they are"
     assert joined(one, []) is one
@@ -87,8 +87,41 @@ def test_a_folder_is_a_run_or_a_table_of_complexity(tmp_path):
         opened(tmp_path)
     rows = {step: [{"step": step, "target": "labels", "unit_adjusted": 1.0}] for step in (0, 20, 100)}
     done = {f"step-{step:08d}": {"sha256": "", "rows": rows[step]} for step in (100, 0, 20)}
-    (tmp_path / "complexity.json").write_text(json.dumps({"settings": {}, "checkpoints": done}))
-    assert opened(tmp_path) == {"supervision": {"complexity": [*rows[0], *rows[20], *rows[100]]}}
+    (tmp_path / "complexity.json").write_text(json.dumps({"settings": {"tau": 1.0}, "checkpoints": done}))
+    assert opened(tmp_path) == {
+        "supervision": {
+            "complexity": [*rows[0], *rows[20], *rows[100]], "name": tmp_path.name, "settings": {"tau": 1.0},
+        }
+    }  # fmt: skip
     (tmp_path / "complexity.json").write_text("{")
     with pytest.raises(StoreError, match=r"complexity\.json"):
         opened(tmp_path)
+
+
+def table(name, sample=(1, 28, 28)):
+    return {"supervision": {"complexity": [], "name": name, "settings": {"data": {"sample": list(sample)}}}}
+
+
+def test_tables_of_complexity_are_all_kept_and_told():
+    found = joined(run(FIRST, {"loss": [1.0] * 4}), [table("a"), table("b")])
+    assert [each["name"] for each in found.notes()["supervision"]] == ["a", "b"]
+    assert [each["name"] for each in found.manifest["joined"]] == ["a", "b"]
+    assert "supervision" not in joined(run(FIRST, {"loss": [1.0] * 4}), [{"weights": 1}]).notes()
+
+
+def test_tables_of_complexity_of_other_samples_or_of_one_name_are_refused():
+    one = run(FIRST, {"loss": [1.0] * 4})
+    with pytest.raises(ConfigError, match="report: tables of complexity must have names of their own; got two of 'a'"):
+        joined(one, [table("a"), table("a")])
+    one.manifest["data"] = {"x": {"shape": [4, 64]}}
+    with pytest.raises(DataError, match=r"such samples as the run's, \[64\]; got \[1, 28, 28\] in 'a'"):
+        joined(one, [table("a")])
+    joined(one, [table("a", (64,))])
+
+
+def test_a_chapter_of_two_runs_is_shown_once_and_told():
+    one, two = (run(FIRST, {name: [1.0] * 4}, noted={"weights": name}) for name in ("loss", "leverage"))
+    notes = joined(one, [two]).notes()
+    assert notes["weights"] == "loss" and notes["warnings"] == [
+        "The chapter 'weights' stands in two of the runs that are joined here: that of the first is shown."
+    ]

@@ -15,5 +15,5 @@ def test_a_name_stands_at_the_end_of_its_line_and_apart_from_others():
 
 
 def test_longer_names_take_more_room_up_to_a_limit():
-    assert room(["gap"]) == pytest.approx(35 / 265) and room(["gap", "test error"]) > room(["gap"])
+    assert room(["gap"]) == pytest.approx(42 / 258) and room(["gap", "test error"]) > room(["gap"])
     assert room(["x" * 100]) == pytest.approx(0.4 / 0.6)

@@ -67,3 +67,21 @@ def test_the_chapter_needs_its_note_and_says_the_last_step():
     chapter = supervision(view(run))
     assert [figure.id for figure in chapter.figures] == ["complexity-unit_adjusted", "ntk-similarity"]
     assert "At step 1,000" in chapter.says and "online teacher 11.0, offline teacher 22.0, labels 33.0" in chapter.says
+
+
+SETTINGS = {
+    "f0": "student", "tau": 2.0, "output": "logits", "kernel": "avg", "ridge": None, "ridge_rel": 0.01,
+    "data": {"num_samples": 256, "sample": [64]},
+}  # fmt: skip
+
+
+def test_several_tables_have_a_chart_each_and_say_what_they_are_of():
+    run = digits_run(20)
+    run.noted["supervision"] = [
+        {"complexity": ROWS, "name": name, "settings": SETTINGS} for name in ("along/1", "along/2")
+    ]
+    chapter = supervision(view(run))
+    assert [figure.id for figure in chapter.figures] == [f"complexity-unit_adjusted-along-{k}" for k in (1, 2)]
+    assert chapter.figures[1].title.endswith(": along/2")
+    words = "along/1: 256 samples; the mean kernel over outputs, an approximation; ridge 0.01 of the mean diagonal; "
+    assert words + "targets less the network’s probabilities at τ = 2. At step 1,000" in chapter.says

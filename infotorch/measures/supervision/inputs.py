@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError
+from infotorch.linalg.brackets import EPS
 from infotorch.linalg.symmetric import asymmetry
 from infotorch.measures.kernel_input import ASYMMETRY_IN_EPS, Array, as_tensor
 
-__all__ = ["WHERE", "Kernel", "Ridges", "check_noise", "checked_kernel", "checked_targets"]
+__all__ = ["NOISE", "WHERE", "Kernel", "Ridges", "check_noise", "checked_kernel", "checked_targets"]
 
 WHERE = "supervision_complexity"
-FLOAT32_NOISE = 1e-5
-"""Least ridge of a kernel from float32, relative to its largest eigenvalue; below it stands rounding."""
+NOISE = {"float32": 1e-5, "float64": 1e-12}
+"""Least ridge of a kernel from that dtype, relative to its largest eigenvalue; below it stands rounding."""
 SINGLE = "targets"
 
 
@@ -166,12 +167,24 @@ def checked_targets(where: str, targets: Array | Mapping[str, Array]) -> tuple[d
     return found, single
 
 
-def check_noise(ridge: float, largest: float) -> None:
-    """Refuse a ridge below the rounding of a kernel from float32."""
-    if ridge < FLOAT32_NOISE * largest:
+def check_noise(ridges: Ridges, mean_diagonal: float, eps: float, largest: float) -> None:
+    """Refuse a ridge above 0 that is below the kernel's rounding, and 0 for a kernel from float32.
+
+    Args:
+        ridges: As they were asked for.
+        mean_diagonal: Tr(K)/(N C).
+        eps: The kernel's.
+        largest: Its largest eigenvalue.
+    """
+    rho, dtype = min(ridges.absolute(mean_diagonal)), "float32" if eps > EPS else "float64"
+    if dtype == "float64" and rho == 0:
+        return  # of a kernel that isn't singular
+    if rho < (least := NOISE[dtype] * largest):
+        name, unit = ("ridge_rel", mean_diagonal) if ridges.relative else ("ridge", 1.0)
         raise NumericsError(
-            f"{WHERE}: ridge must be at least {FLOAT32_NOISE:g} of the largest eigenvalue for a kernel from float32; "
-            f"got {ridge:.3g} beside {largest:.3g}. Raise it to {FLOAT32_NOISE * largest:.2g}, or use model.double()."
+            f"{WHERE}: ridge must be at least {NOISE[dtype]:g} of the largest eigenvalue for a kernel from {dtype}; "
+            f"got {rho:.3g} beside {largest:.3g}. Raise {name} to {1.06 * least / unit:.2g}"
+            f"{', or use model.double()' if dtype == 'float32' else ''}."
         )
 
 

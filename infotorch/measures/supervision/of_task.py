@@ -40,6 +40,7 @@ def supervision_complexity(
     ridge_rel: float | Sequence[float] | None = None,
     solver: Solver = "auto",
     tol: float = 1e-3,
+    max_iter: int | None = None,
     spectrum: bool = False,
 ) -> ComplexityReport | ComplexityReports:
     r"""Supervision complexity of targets for a network, :math:`(P - f_0)^\top (K + \rho I)^{-1} (P - f_0)`.
@@ -67,6 +68,8 @@ def supervision_complexity(
         ridge_rel: rho in units of Tr(K)/(N C). One of both must be given.
         solver: ``"cholesky"``, ``"lanczos"``, or by size.
         tol: Relative width at which the bracket of Lanczos is good.
+        max_iter: Products of Lanczos at most; the bracket that they reach is then returned. Default: an error after
+            1,000 products with a wider bracket.
         spectrum: Whether to return the eigenvalues and the cumulative alignment.
 
     Returns:
@@ -106,18 +109,18 @@ def supervision_complexity(
     C = logits[0].numel()
     rows = N if kernel == "avg" else N * C
     dense = spectrum or not ridges.single or min(ridges.values) == 0
-    chosen = check_solver(solver, rows, dense=dense, tol=tol)
+    chosen = check_solver(solver, rows, dense=dense, tol=tol, max_iter=max_iter)
     if kernel == "avg" and N > LARGEST_MEAN:
         raise ConfigError(
             f"{WHERE}: kernel='avg' forms a kernel of at most N = {LARGEST_MEAN} samples; got {N}. "
             "Pass kernel='full' with solver='lanczos', which forms none, or fewer samples."
         )
     if kernel == "full" and chosen == "lanczos":
-        found = _matrix_free(task, x, residuals, factor, ridges, tau=float(tau), tol=tol)
+        found = _matrix_free(task, x, residuals, factor, ridges, tau=float(tau), tol=tol, max_iter=max_iter)
     else:
         found = reports_from_kernel(
-            _matrix(task, x, factor, kernel, C), residuals, ridges, solver=solver, tol=tol, spectrum=spectrum,
-            tau=float(tau), fixed_kernel=False,
+            _matrix(task, x, factor, kernel, C), residuals, ridges, solver=solver, tol=tol, max_iter=max_iter,
+            spectrum=spectrum, tau=float(tau), fixed_kernel=False,
         )  # fmt: skip
     return next(iter(found.values())) if single else found
 
@@ -192,10 +195,11 @@ def _matrix_free(
     *,
     tau: float,
     tol: float,
+    max_iter: int | None,
 ) -> ComplexityReports:
     diag = diagonal(task, x, factor)
     product = product_of_task(task, x, factor, diag)
-    found = by_products(product, residuals, ridges, tol=tol)
+    found = by_products(product, residuals, ridges, tol=tol, max_iter=max_iter)
     return ComplexityReports({
         name: report_of(
             found[name], r, single=True, kernel_trace=product.trace, max_diagonal=float(diag.max()), tau=tau,

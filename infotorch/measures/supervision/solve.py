@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from infotorch.errors import ConfigError, NumericsError, check_whole, unknown
+from infotorch.linalg.brackets import EPS
 from infotorch.linalg.definite import Cholesky
 from infotorch.linalg.eigen import eigh, extreme_eigenvalues
 from infotorch.linalg.symmetric import is_positive_definite
-from infotorch.measures.supervision.inputs import WHERE, Kernel, Ridges, check_noise
+from infotorch.measures.supervision.inputs import NOISE, WHERE, Kernel, Ridges, check_noise
 from infotorch.measures.supervision.report import ComplexityReport, Number
 
 __all__ = ["LARGEST", "Solved", "Solver", "by_matrix", "check_solver", "report_of"]
@@ -53,10 +54,11 @@ def check_solver(solver: str, rows: int, *, dense: bool, tol: float, max_iter: i
 
 def by_matrix(kernel: Kernel, residuals: Mapping[str, Tensor], ridges: Ridges, *, spectrum: bool) -> dict[str, Solved]:
     """Fields by target from one factor of the kernel, of all targets and ridges."""
-    rho = ridges.absolute(kernel.trace / (kernel.N * kernel.C))
+    mean_diagonal = kernel.trace / (kernel.N * kernel.C)
+    rho = ridges.absolute(mean_diagonal)
     K, R = kernel.matrix, torch.cat([kernel.columns(r) for r in residuals.values()], 1)  # [m, T q]
-    if kernel.eps > torch.finfo(torch.float64).eps:
-        check_noise(min(rho), extreme_eigenvalues(K)[1])
+    if kernel.eps > EPS or min(rho) < NOISE["float64"] * float(K.diagonal().sum()):  # else it can't be too small
+        check_noise(ridges, mean_diagonal, kernel.eps, extreme_eigenvalues(K)[1])
     spectral = spectrum or len(rho) > 1 or min(rho) == 0
     found = _by_eigh(kernel, R, rho) if spectral else _by_cholesky(kernel, R, rho[0])
     KR, frobenius = K @ R, kernel.frobenius()

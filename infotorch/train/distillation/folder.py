@@ -52,6 +52,8 @@ class Manifest:
     """The teacher's optimizer steps before each checkpoint: 0, every, 2 every, ..."""
     shape: list[int] | None
     """[N, C] of each checkpoint's logits; ``None`` for weights."""
+    sha256: list[str] | None = None
+    """Of each file of weights; ``None`` for logits."""
 
 
 def weights_file(folder: Path, step: int) -> Path:
@@ -99,6 +101,7 @@ def _check_fields(where: str, path: Path, manifest: Manifest) -> None:
         ("steps", _counts(manifest.steps, 0), "whole numbers, at least one"),
         ("shape", _counts(manifest.shape, 1) if logits else manifest.shape is None,
          "[N, ..., C] of logits" if logits else "null for weights"),
+        ("sha256", manifest.sha256 is None or _texts(manifest.sha256, len(manifest.steps)), "a hash a checkpoint"),
     ):  # fmt: skip
         if not fits:
             raise StoreError(
@@ -109,6 +112,10 @@ def _check_fields(where: str, path: Path, manifest: Manifest) -> None:
 def _counts(values: Any, least: int) -> bool:
     """Whether it is a list of whole numbers, at least one."""
     return isinstance(values, list) and bool(values) and all(type(n) is int and n >= least for n in values)
+
+
+def _texts(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(isinstance(text, str) for text in values)
 
 
 def steps_in(where: str, folder: Path, manifest: Manifest | None) -> list[int]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from infotorch.errors import ConfigError, DataError
 from infotorch.task.targets import IGNORED_LABEL
-from infotorch.train.distillation.loss import DistillLoss, distill_loss
+from infotorch.train.distillation.loss import DistillLoss, check_loss, distill_loss
 from infotorch.train.distillation.options import DistillOptions, Match, Mode, as_path, check_student
 from infotorch.train.distillation.teacher import TeacherPath
 from infotorch.train.evaluation import evaluating
@@ -97,6 +97,7 @@ class DistillHFTrainer(Trainer):
 
         Raises:
             ConfigError: A model doesn't return logits.
+            DivergenceError: The loss isn't finite.
             DataError: ``alpha`` is below 1 and the batch has no labels; or logits are stored, and ids are missing or
                 inputs are others.
         """
@@ -124,6 +125,7 @@ class DistillHFTrainer(Trainer):
             s[rows], t[rows], None if labels is None else labels[rows], tau=options.tau, alpha=options.alpha,
             loss=options.loss,
         )  # fmt: skip
+        check_loss(WHERE, float(loss), self.state.global_step, j)
         self.history.append(
             {"step": self.state.global_step, "loss": float(loss), "checkpoint": j, "fidelity": float(agree)}
         )

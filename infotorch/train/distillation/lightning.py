@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infotorch.errors import ConfigError
 from infotorch.task.classes import labelled
 from infotorch.train import checkpoint
-from infotorch.train.distillation.loss import DistillLoss, distill_loss
+from infotorch.train.distillation.loss import DistillLoss, check_loss, distill_loss
 from infotorch.train.distillation.options import DistillOptions, Match, Mode, as_path, check_student
 from infotorch.train.distillation.teacher import TeacherPath
 from infotorch.train.evaluation import evaluating
@@ -57,6 +57,7 @@ class DistillCallback(HookedCallback):
         ConfigError: An option is unknown or out of range; at the start of ``fit``: the module hasn't such a classifier
             or shares a parameter with the teacher, optimizes manually, or has no number of steps. In training: the loss
             is no plain cross-entropy, or the classifier isn't called once.
+        DivergenceError: In training: the loss isn't finite.
         MissingExtraError: Lightning is not installed.
 
     Example:
@@ -131,6 +132,7 @@ class DistillCallback(HookedCallback):
             value = distill_loss(
                 s[there], t[there], labels[there], tau=options.tau, alpha=options.alpha, loss=options.loss
             )
+            check_loss(WHERE, float(value), step, j)
             (gradient,) = torch.autograd.grad(value, s)
         agree = (s.argmax(-1) == t.argmax(-1)).double().mean()
         self.history.append({"step": step, "loss": float(value), "checkpoint": j, "fidelity": float(agree)})

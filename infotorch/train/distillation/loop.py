@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +12,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from infotorch.errors import ConfigError, DivergenceError, ShapeError
+from infotorch.store.files import locked_file
 from infotorch.train import checkpoint as checkpoints
 from infotorch.train import rng
 from infotorch.train.batch import Batch, batch_of
 from infotorch.train.distillation.cycle import Cycle
-from infotorch.train.distillation.loss import DistillLoss, distill_loss
+from infotorch.train.distillation.loss import DistillLoss, check_loss, distill_loss
 from infotorch.train.distillation.options import DistillOptions, Match, Mode, as_path, check_student
 from infotorch.train.distillation.recording import logits_of
 from infotorch.train.distillation.result import Callback, DistillResult, Moment
@@ -93,7 +95,7 @@ def distill(
             recorded.
         DivergenceError: The loss or a gradient isn't finite; the text names the step; the student is as before it.
         ShapeError: Student and teacher have other classes.
-        StoreError: The checkpoint belongs to other networks, or can't be read or written.
+        StoreError: The checkpoint belongs to other networks, can't be read or written, or another process writes it.
 
     Example:
         >>> student, teacher = nn.Linear(5, 3), nn.Linear(5, 3)
@@ -115,11 +117,13 @@ def distill(
     check_student(WHERE, student, optimizer, path)
     run = _Run(student, data, optimizer, path, options, callbacks)
     file = None if checkpoint is None else Path(checkpoint)
-    if file is not None:
-        run.teacher = path.digest()
-        if file.exists():
-            run.load(file)
-    with modes_kept(student):
+    if file is not None and file.is_dir():
+        raise ConfigError(f"{WHERE}: checkpoint must be a file; got the folder {file}. Pass a path in it.")
+    with locked_file(file) if file is not None and rank() == 0 else nullcontext(), modes_kept(student):
+        if file is not None:
+            run.teacher = path.digest()
+            if file.exists():
+                run.load(file)
         student.train()
         run.train(file, checkpoint_every)
     return DistillResult(history=run.history, skipped=run.skipped)
@@ -179,7 +183,7 @@ class _Run:
                     self.scaler.scale(part_loss * world_size()).backward()
                 sums += torch.stack([part_loss.detach().double(), *counts])
             value, agree, rows = total(sums.tolist(), self.device)
-            self._check_loss(value, j)
+            check_loss(WHERE, value, self.step, j)
             self._move(j)
             done = True
         finally:
@@ -223,14 +227,6 @@ class _Run:
             raise ShapeError(
                 f"{WHERE}: all checkpoints of the teacher must have the same classes; got {sizes}. Take one teacher."
             )
-
-    def _check_loss(self, value: float, j: int) -> None:
-        if not math.isfinite(value):
-            raise DivergenceError(
-                f"{WHERE}: the loss must be finite; got {value} in step {self.step}, from checkpoint {j}. "
-                "Lower the learning rate, and look at the inputs and the teacher's logits.",
-                step=self.step, where="loss", value=value,
-            )  # fmt: skip
 
     def _move(self, j: int) -> None:
         """Steps the student, if its gradient is finite.

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from infotorch.errors import ConfigError, DataError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, DivergenceError, ShapeError, unknown
 from infotorch.ops.pair import result_dtype
 from infotorch.task.classes import out_of_range
 from infotorch.task.targets import IGNORED_LABEL
 
-__all__ = ["LOSSES", "DistillLoss", "check_mixture", "distill_loss"]
+__all__ = ["LOSSES", "DistillLoss", "check_loss", "check_mixture", "distill_loss"]
 
 WHERE = "distill_loss"
 DistillLoss = Literal["ce", "kl", "mse"]
@@ -31,6 +31,20 @@ def check_mixture(where: str, *, tau: float, alpha: float, loss: str) -> None:
         raise ConfigError(f"{where}: tau must be finite and above 0; got {tau}. Pass tau=1.0 for no softening.")
     if not 0 <= alpha <= 1:
         raise ConfigError(f"{where}: alpha must lie in [0, 1]; got {alpha}. Pass alpha=1.0 for the teacher alone.")
+
+
+def check_loss(where: str, value: float, step: int, j: int) -> None:
+    """Refuses a loss that isn't finite.
+
+    Raises:
+        DivergenceError: It isn't; the text names the step and the teacher's checkpoint.
+    """
+    if not math.isfinite(value):
+        raise DivergenceError(
+            f"{where}: the loss must be finite; got {value} in step {step}, from checkpoint {j}. "
+            "Lower the learning rate, and look at the inputs and the teacher's logits.",
+            step=step, where="loss", value=value,
+        )  # fmt: skip
 
 
 def distill_loss(

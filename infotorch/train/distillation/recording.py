@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 
-from infotorch.errors import ConfigError, DataError, StoreError, check_whole, unknown
+from infotorch.errors import ConfigError, DataError, NumericsError, StoreError, check_whole, unknown
 from infotorch.store.files import refusals, sync_folder, write_bytes
 from infotorch.task.nest import num_samples
 from infotorch.train import checkpoint, rng
@@ -55,6 +55,7 @@ class Recording:
         self.steps = 0
         """Optimizer steps followed."""
         self._saved: list[int] = []
+        self._hashes: list[str] = []
         self._shape: list[int] | None = None
         self._marks: np.ndarray | None = None
         if rank() == 0:
@@ -67,6 +68,7 @@ class Recording:
         Raises:
             ConfigError: A number overflows ``dtype``.
             DataError: Samples aren't those of the checkpoint before.
+        NumericsError: A logit that is to be stored isn't finite.
             StoreError: The system refuses; the checkpoints before are whole.
         """
         self.steps += 1
@@ -89,7 +91,7 @@ class Recording:
             self.folder,
             Manifest(
                 what=self.what, dtype=str(self.dtype).removeprefix("torch."), every=self.every, steps=self._saved,
-                shape=self._shape,
+                shape=self._shape, sha256=self._hashes or None,
             ),
         )  # fmt: skip
 
@@ -98,7 +100,7 @@ class Recording:
             name: self._narrow(value) if isinstance(value, Tensor) and value.is_floating_point() else value
             for name, value in copied_state(self.model).items()
         }
-        checkpoint.write(weights_file(self.folder, self.steps), state)
+        self._hashes.append(checkpoint.write(weights_file(self.folder, self.steps), state))
 
     def _save_logits(self) -> None:
         logits, marks = self._predicted()
@@ -111,6 +113,12 @@ class Recording:
             raise DataError(
                 f"{WHERE}: data must give the same samples at every checkpoint; got others after {self.steps} steps. "
                 "Leave augmentation out, or record what='weights'."
+            )
+        if not bool(logits.isfinite().all()):
+            n = int((~logits.isfinite()).flatten(1).any(1).nonzero()[0])
+            raise NumericsError(
+                f"{WHERE}: the teacher's logits must be finite; got others for sample {n} after {self.steps} steps. "
+                "Look at its weights and at the sample."
             )
         block = self._narrow(logits).numpy()
         path = self.folder / LOGITS

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from infotorch.blocks.weights import check_finite
 from infotorch.errors import ConfigError, DataError, StoreError
 from infotorch.measures.digest import digest_of_model
 from infotorch.store.files import file_hash, read_bytes, refusals
@@ -64,6 +65,7 @@ class TeacherPath:
         """The teacher's optimizer steps before each checkpoint, where they are files."""
         self._model: nn.Module | None = None
         self._loaded: int | None = None
+        self._hashes: list[str] | None = None
         self._logits: np.ndarray | None = None
         if isinstance(source, (str, PathLike)):
             self.folder = Path(source)
@@ -156,7 +158,8 @@ class TeacherPath:
 
         Raises:
             ConfigError: There is no such checkpoint, or the path holds logits; or the module is on another device.
-            StoreError: The file is missing, broken, or of another network.
+            NumericsError: A weight in the file isn't finite.
+            StoreError: The file is missing, broken, another than was recorded, or of another network.
         """
         self._check(j)
         if self.modules is not None:
@@ -171,7 +174,9 @@ class TeacherPath:
             raise ConfigError(f"{WHERE}.module: the path must hold weights; got logits. Record it with what='weights'.")
         if self._loaded != j:
             self._loaded = None
-            self._model.load_state_dict(self._state(j))
+            state = self._state(j)
+            check_finite(WHERE, f"checkpoint {j}", state, "Record a training that has not diverged.")
+            self._model.load_state_dict(state)
             self._loaded = j
         return self._model if device is None else self._model.to(device)
 
@@ -225,7 +230,7 @@ class TeacherPath:
         self.steps = steps_in(WHERE, folder, manifest)
         if model is None:
             raise ConfigError(f"{WHERE}: a folder of weights needs a module for them; got none. Pass model=.")
-        self._model = copy.deepcopy(model)
+        self._model, self._hashes = copy.deepcopy(model), None if manifest is None else manifest.sha256
         for j in range(len(self.steps)):
             checkpoint.check_tensors("model", self._state(j, shapes=True), self._model.state_dict(), where=WHERE)
 
@@ -250,6 +255,10 @@ class TeacherPath:
     def _state(self, j: int, *, shapes: bool = False) -> dict[str, Any]:
         assert self.folder is not None and self.steps is not None
         path = weights_file(self.folder, self.steps[j])
+        if not shapes and self._hashes is not None and file_hash(WHERE, path) != self._hashes[j]:
+            raise StoreError(
+                f"{WHERE}: {path} must be as it was recorded; got another file. Restore it, or record the path again."
+            )
         state = checkpoint.load(WHERE, path, "a checkpoint of a teacher, a state dict", shapes=shapes)
         if not isinstance(state, dict):
             raise StoreError(

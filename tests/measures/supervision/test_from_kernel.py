@@ -1,6 +1,7 @@
 """Supervision complexity of a matrix: goldens, brute force, its laws, and every refusal."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -311,6 +312,18 @@ def test_a_kernel_in_float32_needs_a_ridge_above_its_noise(options):
     with pytest.raises(NumericsError, match="at least 1e-05 of the largest eigenvalue for a kernel from float32"):
         complexity_from_kernel(K.float(), r, ridge=0.5e-5 * largest, **options)
     assert complexity_from_kernel(K.float(), r, ridge=1.1e-5 * largest, **options).quad > 0
+
+
+def test_the_ridge_that_is_advised_is_taken():
+    K, r = problem()
+    mean = float(torch.diagonal(K).mean())
+    twice = torch.cat([torch.cat([K, K]), torch.cat([K, K])], 1)  # singular: every sample is there two times
+    for matrix, residual, unit in ((K.float(), r, 1.0), (twice, torch.cat([r, -r]), 2.0)):
+        for name, scale in (("ridge", 1.0), ("ridge_rel", 1 / mean)):
+            with pytest.raises(NumericsError, match=rf"Raise {name} to") as found:
+                complexity_from_kernel(matrix, residual, **{name: 1e-14 * unit * scale})
+            advised = float(re.search(r"Raise \w+ to ([\d.e+-]+\d)", str(found.value))[1])
+            assert complexity_from_kernel(matrix, residual, **{name: advised}).quad > 0
 
 
 def test_a_kernel_too_large_for_a_factor_is_for_lanczos(monkeypatch):

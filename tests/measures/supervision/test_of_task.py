@@ -123,6 +123,13 @@ def test_float32_agrees_and_needs_a_ridge_above_its_noise():
             supervision_complexity(single, x.float(), one_hot(y), ridge_rel=1e-6, solver=solver)
 
 
+def test_few_products_leave_a_wide_bracket():
+    model, (x, y) = conv_net(), data()
+    exact = supervision_complexity(Task(model), x, one_hot(y), ridge=1e-3)
+    report = supervision_complexity(Task(model), x, one_hot(y), ridge=1e-3, solver="lanczos", tol=0.0, max_iter=3)
+    assert report.iterations <= 3 and report.lower <= exact.quad <= report.upper > 1.001 * report.lower
+
+
 @pytest.fixture(scope="module")
 def orders():
     """Section 6 of the specification: digits, a student at initialisation, a teacher along its training."""

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from infotorch.errors import ConfigError, DataError, StoreError
+from infotorch.errors import ConfigError, DataError, DivergenceError, StoreError
 from infotorch.train import TeacherPath, distill_loss
 from tests.laws import assert_same_bits
 from tests.train.problems import weights
@@ -166,3 +166,12 @@ def test_real_questions(data_folder, tmp_path):
     found = banking77.main([*small, "--out", str(tmp_path)])
     assert list(found) == ["teacher", "student, labels alone", "student, distilled online"]
     assert found["teacher"] > 0.5 and len(TeacherPath(tmp_path / "teacher", model=banking77.classifier(32, 2, 6))) == 11
+
+
+def test_a_teacher_that_is_no_network_any_more_is_refused(tmp_path):
+    teacher, student = bert(5), bert(0)
+    with torch.no_grad():
+        next(teacher.parameters()).fill_(float("nan"))
+    with pytest.raises(DivergenceError, match=r"^DistillHFTrainer: the loss must be finite; got nan in step 0"):
+        trainer(student, tmp_path, teacher).train()
+    assert all(bool(each.isfinite().all()) for each in weights(student))

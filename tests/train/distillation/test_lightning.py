@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from infotorch.errors import ConfigError, DataError
+from infotorch.errors import ConfigError, DataError, DivergenceError
 from infotorch.train import TeacherPath, distill_loss
 from tests.laws import assert_same_bits
 from tests.train.distillation.golden import teachers
@@ -134,3 +134,13 @@ def test_misuse(rng):
     with pytest.raises(ConfigError, match=r"^DistillCallback: the module must leave its optimization to Lightning"):
         start(DistillCallback(mlp(9)), manual)
     assert not student[0]._forward_hooks and math.isfinite(float(weights(student)[0].sum()))
+
+
+def test_a_teacher_that_is_no_network_any_more_is_refused(rng):
+    teacher, module = mlp(9), Plain(mlp())
+    with torch.no_grad():
+        teacher[0].weight.fill_(math.nan)
+    before = weights(module)
+    with pytest.raises(DivergenceError, match=r"^DistillCallback: the loss must be finite; got nan in step 0"):
+        fit(module, batches(rng), DistillCallback(teacher))
+    assert all(torch.equal(one, two) for one, two in zip(weights(module), before, strict=True))

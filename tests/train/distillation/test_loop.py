@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from infotorch.errors import ConfigError, DataError, DivergenceError, ShapeError, StoreError
+from infotorch.store.files import locked_file
 from infotorch.train import TeacherPath, distill, distill_loss
 from tests.laws import assert_same_bits
 from tests.train.distillation import distributed
@@ -308,10 +309,19 @@ def test_misuse(rng, tmp_path):
         ({"steps": 0}, ConfigError, "steps must be a whole number of at least 1; got 0"),
         ({"checkpoint_every": 2}, ConfigError, "checkpoint_every, at least 1, goes with checkpoint; got 2 and None"),
         ({"checkpoint": tmp_path / "a", "checkpoint_every": 0}, ConfigError, "at least 1, goes with checkpoint; got 0"),
+        ({"checkpoint": tmp_path}, ConfigError, "checkpoint must be a file; got the folder"),
         ({"student": nn.LSTM(6, 4).double()}, ConfigError, "student must return its logits, a tensor; got tuple"),
     ]:
         with pytest.raises(error, match=rf"^distill(_loss)?: .*{text}"):
             start(**options)
+
+
+def test_a_checkpoint_has_one_writer(tmp_path, rng):
+    student = mlp()
+    options = {"teacher": mlp(9), "steps": 1, "checkpoint": tmp_path / "a.pt"}
+    with locked_file(tmp_path / "a.pt"), pytest.raises(StoreError, match=r"got .*a\.pt, which another process is writ"):
+        distill(student, batches(rng), sgd(student), **options)
+    distill(student, batches(rng), sgd(student), **options)
 
 
 def test_the_sum_is_over_the_batch(rng):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from infotorch.errors import ConfigError, DataError, StoreError
+from infotorch.errors import ConfigError, DataError, NumericsError, StoreError
 from infotorch.store import files
 from infotorch.train import TeacherPath
 from tests.laws import assert_same_bits
@@ -177,3 +177,10 @@ def test_augmentation_is_noticed_when_it_is_recorded(tmp_path, rng):
 def test_a_teacher_without_logits(tmp_path):
     with pytest.raises(ConfigError, match=r"model must return its logits, a tensor; got tuple"):
         TeacherPath.record(torch.nn.LSTM(6, 2), 1, tmp_path, dtype="float32", what="logits", data=torch.ones(3, 6))
+
+
+def test_logits_that_are_not_finite_are_not_stored(tmp_path, rng):
+    x, y, _ = samples(rng)
+    x[3, 0] = float("nan")
+    with pytest.raises(NumericsError, match="logits must be finite; got others for sample 3 after 0 steps"):
+        TeacherPath.record(mlp(), 1, tmp_path, dtype="float32", what="logits", data=(x, y))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from infotorch.errors import ConfigError, DataError, StoreError
+from infotorch.errors import ConfigError, DataError, NumericsError, StoreError
 from infotorch.train import TeacherPath
 from infotorch.train.batch import batch_of
 from tests.laws import assert_same_bits
@@ -168,3 +168,24 @@ def test_stored_logits_refuse_what_they_are_not_of(stored, tmp_path):
     data.write_bytes(data.read_bytes()[:-8])
     with pytest.raises(StoreError, match=r"logits.bin must have 768 bytes; got 760"):
         TeacherPath(tmp_path / "stored")
+
+
+def test_a_file_that_changed_since_it_was_recorded_is_refused_when_its_turn_comes(folder):
+    first, last = (folder / f"step-0000000{step}.pt" for step in (0, 4))
+    kept = last.read_bytes()
+    last.write_bytes(first.read_bytes())
+    path = TeacherPath(folder, model=mlp(3).double())
+    path.module(1)
+    with pytest.raises(StoreError, match=r"step-00000004.pt must be as it was recorded; got another file\. Restore"):
+        path.module(2)
+    last.write_bytes(kept)
+    path.module(2)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    model = mlp()
+    with torch.no_grad():
+        model[0].weight[0, 0] = float("nan")
+    TeacherPath.record(model, 1, tmp_path, dtype="float32")
+    with pytest.raises(NumericsError, match=r"TeacherPath: weights must be finite; got nan in '0.weight' of"):
+        TeacherPath(tmp_path, model=mlp()).module(0)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infotorch import report, store
+from infotorch import report
 from infotorch.cli.pages import page_of_folder
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number
@@ -35,7 +35,7 @@ def command(
     named = folder if folder.name not in ("", "..") else folder.resolve()
     file = pathlib.Path(html) if html is not None else named.with_name(f"{named.name}.html")
     if again is None:
-        written = report.build(store.open(folder), file, beside=beside or ())
+        written = report.build(folder, file, beside=beside or ())
     else:  # its page is in the folder, where the command that made it says
         written = again(None if html is None else file)
     if terminal.json:

@@ -15,6 +15,7 @@ from infotorch.demo.unique_information import HIDDEN, L2, LR, STEPS, detected, d
 from infotorch.measures import Progress, UniqueInformation
 from infotorch.pipeline import fidelity_curve, score
 from infotorch.report import build
+from infotorch.report.supervision import told
 from infotorch.table import Estimate, Scores
 from infotorch.task import Task
 
@@ -49,7 +50,7 @@ class AllDemoResult:
     suspicious: list[dict[str, Any]]
     """The ten samples to look at first: id, given, suggested, true label, residual, unique information."""
     chapters: dict[str, str]
-    """What else was found, a sentence a chapter: "limit", "bounds", "weights"."""
+    """What else was found, in words, by chapter: "limit", "bounds", "weights", "supervision"."""
     run: pathlib.Path
     report: pathlib.Path
 
@@ -142,15 +143,16 @@ def run_all(
 
     score(task, samples, [measure], out=out / "run", progress=progress, notes=notes, fidelity=num_compared,
           command={"command": "demo", "seed": seed, "argv": f"infotorch demo --all --seed {seed}"})  # fmt: skip
-    found = store.open(out / "run").notes()["demo"]
+    kept = store.open(out / "run").notes()
     beside = {
         "limit": trained_by_limit(out / "limit", samples, true.y, seed),
         "bounds": bounded(out / "bounds", samples, HIDDEN, seed, progress),
         "weights": weighed(out / "weights", samples, network(seed), seed, progress),
     }
     return AllDemoResult(
-        **found,
-        chapters={name: kept.notes()["finding"]["text"] for name, kept in beside.items()},
+        **kept["demo"],
+        chapters={name: run.notes()["finding"]["text"] for name, run in beside.items()}
+        | {"supervision": f"A student of 16 units. {told(kept['supervision'])}"},
         run=out / "run",
         report=build(out / "run", out / "report.html", beside=list(beside.values())),
     )

@@ -86,15 +86,15 @@ function drawWhenNear() {
     { rootMargin: "600px" },
   );
   holders.forEach((holder) => watcher.observe(holder));
-  // The others follow while the page is idle, so that it prints whole.
+  // The others follow while the page is idle, or half a second later, so that it prints whole.
   const idle = window.requestIdleCallback ?? ((call) => setTimeout(call, 200));
   const rest = [...holders];
   const one = () => {
     const next = rest.find((holder) => !holder.dataset.drawn);
     if (!next) return;
     draw(next);
-    idle(one);
+    idle(one, { timeout: 500 });
   };
-  setTimeout(() => idle(one), 300);
+  setTimeout(() => idle(one, { timeout: 500 }), 300);
   window.addEventListener("beforeprint", drawAll);
 }

@@ -13,7 +13,7 @@ from infotorch.report.plots import ABOVE, specification
 from infotorch.report.theme import CLASSES
 from infotorch.report.view import View
 
-__all__ = ["complexity", "described", "fidelity", "similarity", "supervision"]
+__all__ = ["complexity", "described", "fidelity", "similarity", "supervision", "told"]
 
 WHERE = "report"
 MEANS = (
@@ -49,7 +49,7 @@ def supervision(view: View) -> Chapter | None:
     return Chapter(
         id="supervision",
         title="Supervision complexity",
-        says=" ".join([MEANS, *(text for each in notes if (text := _says(each)))]),
+        says=" ".join([MEANS, *(text for each in notes if (text := told(each)))]),
         figures=tuple(figures),
         does_not_say="It is a number of the samples named here, which need not be those of this page’s scores, and of "
         "the kernel at each step, which training changes; only of a kernel that was chosen without the samples does it "
@@ -57,7 +57,7 @@ def supervision(view: View) -> Chapter | None:
     )
 
 
-def _says(note: Mapping[str, Any]) -> str:
+def told(note: Mapping[str, Any]) -> str:
     """Of what the numbers are, and what the targets' complexity is at the last step, the easiest first."""
     rows, settings = note["complexity"], note.get("settings") or {}
     last = max(row["step"] for row in rows)
@@ -166,14 +166,14 @@ def _curves(
         drawn_names(x, y),
     ).properties(width="container", height=320)
     ends = {line: [row for row in rows if row["line"] == line] for line in lines}
-    told = "; ".join(f"{line} {found[0]['shown']} to {found[-1]['shown']}" for line, found in ends.items())
+    words = "; ".join(f"{line} {found[0]['shown']} to {found[-1]['shown']}" for line, found in ends.items())
     cells = {(row["line"], row["step"]): row["shown"] for row in rows}
     return Figure(
         id=id,
         title=title,
         kind="diagnostic",
-        alt=f"{title} over steps {count(first)} to {count(last)}: {told}.",
-        caption=f"{caption} First to last: {told}.",
+        alt=f"{title} over steps {count(first)} to {count(last)}: {words}.",
+        caption=f"{caption} First to last: {words}.",
         spec=specification(chart, rows=rows, names=names),
         table=Table(
             caption=f"{title} by step",

@@ -47,7 +47,7 @@ def figures_follow(found, num_samples, num_flipped, num_compared):
         assert len(own) == len(samples["id"]) == num_samples
         shown = samples["scores"][names.index(name)]["values"]
         assert shown == pytest.approx([own[id] for id in samples["id"]], rel=1e-5)
-    assert set(found.chapters) == {"limit", "bounds", "weights"} and all(found.chapters.values())
+    assert set(found.chapters) == {"limit", "bounds", "weights", "supervision"} and all(found.chapters.values())
 
 
 @pytest.mark.filterwarnings("ignore:UniqueInformation")

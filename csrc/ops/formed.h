@@ -13,9 +13,8 @@ constexpr int64_t kFormedSamples = int64_t{1} << 15;  // a product may add so ma
 
 inline int64_t number_bytes(const Tensor& x) { return x.scalar_type() == ScalarType::Double ? 8 : 4; }
 
-// Whether that beats tiles in cache where the gradients are only read once more, as benchmarks/ops/norms.py and gram.py
-// measured: on wide layers with many positions, where torch's product reaches its peak, and writing a gradient is cheap
-// beside forming it.
+// Whether that beats tiles in cache, as benchmarks/ops/{norms,gram,grads,vjp}.py measured: on wide layers with many
+// positions, where torch's product reaches its peak, and writing a gradient is cheap beside forming it.
 inline bool forms_by_product(const Tensor& a, const PairShape& s, const PairOptions& options) {
   const int64_t wide = std::max(s.I, s.O), narrow = std::min(s.I, s.O);
   return is_plain(a, s, options) && storage_of(a) == Storage::same && s.T >= 128 && wide >= 256 && narrow >= 16 &&

@@ -101,7 +101,8 @@ Tensor vjp(const Tensor& a, const Tensor& b, const Tensor& w, bool bias, int64_t
   }
 #endif
   const bool scales = scales_on_cpu(a, shape, options, K);
-  if (is_plain(a, shape, options) && K > 0 && products_are_exact(scales, shape, K)) {
+  const bool by_product = scales ? is_plain(a, shape, options) : forms_by_product(a, shape, options);
+  if (by_product && K > 0 && products_are_exact(scales, shape, K)) {
     plain_vjp(scales, a, b, weights, shape, K, out);
     return out;
   }

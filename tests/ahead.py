@@ -5,31 +5,45 @@ A test marked ``ahead(function, ...)`` comes after those that aren't, and has it
 
 import functools
 import os
+import signal
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
+
+pools: dict[str, ThreadPoolExecutor] = {}
+running: set[subprocess.Popen] = set()
 
 
 def jobs() -> int:
     return int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)
 
 
-@functools.cache
-def pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(jobs())
+def pool(name: str) -> ThreadPoolExecutor:
+    """One a name, as what waits for others may not take their places."""
+    return pools.setdefault(name, ThreadPoolExecutor(jobs()))
 
 
 @functools.cache
 def soon(function: Any, *args: Any) -> Future:
     """Its one call with these arguments."""
-    return pool().submit(function, *args)
+    return pool("functions").submit(function, *args)
 
 
 def run(*command: Any, **options: Any) -> subprocess.CompletedProcess:
     """Behind the tests that run meanwhile, whose threads would wait for each other."""
-    return subprocess.run(["nice", *map(str, command)], capture_output=True, text=True, **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(["nice", *map(str, command)], **pipes, **options) as process:
+        running.add(process)
+        try:
+            stdout, stderr = process.communicate()
+        finally:
+            running.discard(process)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def stop() -> None:
-    """Begins nothing more."""
-    pool().shutdown(cancel_futures=True)
+    """Begins nothing more, and ends what runs."""
+    for each in pools.values():
+        each.shutdown(wait=False, cancel_futures=True)
+    for process in list(running):
+        os.killpg(process.pid, signal.SIGTERM)

@@ -16,7 +16,10 @@ constexpr int64_t kWorkPerTask = 1 << 16;         // multiply-adds that outweigh
 // With one position, row o of G[n] is a[n] times a number: written in the order of memory.
 template <typename scalar_t>
 void outer_products(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
-  const bool streamed = s.N * s.O * s.I * int64_t{sizeof(scalar_t)} >= kStreamed;
+  // A line that is written in part is fetched after all, and waits for its rest.
+  const auto whole_lines = [](uintptr_t bytes) { return bytes % 64 == 0; };
+  const bool streamed = s.N * s.O * s.I * int64_t{sizeof(scalar_t)} >= kStreamed &&
+                        whole_lines(s.I * sizeof(scalar_t)) && whole_lines(reinterpret_cast<uintptr_t>(out));
   parallel_for(s.N, kWorkPerTask / (s.O * s.I + 1) + 1, [&](int64_t begin, int64_t end) {
     const Scratch<scalar_t> panels(panel_stride(s.I) + panel_stride(s.O));
     for (int64_t n = begin; n < end; ++n) {

@@ -12,12 +12,11 @@ namespace {
 
 // Sizes of the pieces. They follow from the shape alone, and every result is a sum of pieces from left to
 // right, so its bits don't depend on the number of threads. A piece's panels and product stay in a 1 MiB cache.
-constexpr int64_t kFew = 24;               // up to so many positions, dot products beat packing,
-constexpr int64_t kFewNarrow = 8;          // or so many ...
-constexpr int64_t kNarrow = 512;           // ... of fewer features
+constexpr int64_t kFew = 24;               // positions at most whose dot products beat packing
 constexpr int64_t kWorkPerTask = 1 << 16;  // multiply-adds that outweigh waking a thread
-template <typename scalar_t>
-constexpr int64_t kNear = (64 << 10) / sizeof(scalar_t);  // numbers of some positions that a near cache holds
+
+// Whether they do: rows of few features are packed at little cost.
+bool has_few_positions(const PairShape& s) { return s.T <= (s.I + s.O < 512 ? 8 : kFew); }
 
 // out[n] = sum of piece(n, p, worker) over p < pieces; every thread makes a worker of its own.
 template <typename scalar_t, typename MakeWorker, typename Piece>
@@ -37,8 +36,9 @@ void sum_pieces(int64_t N, int64_t pieces, int64_t cost, const MakeWorker& make_
 // to[t, u] = <x[t], x[u]>, t <= u < T, some features at a time, which stay in the nearest cache.
 template <typename scalar_t>
 void form_products(const Panel<scalar_t>& x, int64_t T, int64_t width, double* to) {
+  constexpr int64_t near = (64 << 10) / sizeof(scalar_t);  // numbers
+  const int64_t slice = near / T / 64 * 64;
   std::fill(to, to + T * T, 0.);
-  const int64_t slice = (kNear<scalar_t> / std::max<int64_t>(1, T)) & ~int64_t{63};
   for (int64_t k = 0; k < width; k += slice)
     for (int64_t t = 0; t < T; ++t) {
       const scalar_t* const row = x.at(t, k).data;
@@ -69,7 +69,7 @@ void norms_gram(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t
   };
   constexpr int64_t edge = PositionTile<scalar_t>::kEdge;
   const int64_t cost = norms_cost(NormsMethod::gram, s), edges = ceil_div(s.T, edge);
-  if (s.T <= (s.I + s.O < kNarrow ? kFewNarrow : kFew))
+  if (has_few_positions(s))
     return sum_pieces(
         s.N, 1, cost, [&] { return Scratch<scalar_t>(s.T * (panel_stride(s.I) + panel_stride(s.O))); },
         [&](int64_t n, int64_t, Scratch<scalar_t>& scratch) { return few_positions(s, a, b, n, scratch.data); }, out);
@@ -112,7 +112,7 @@ void norms_materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<s
 
 template <typename scalar_t>
 void norms(NormsMethod method, const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
-  if (s.I == 0 || s.O == 0)
+  if (s.T == 0 || s.I == 0 || s.O == 0)
     std::fill(out, out + s.N, scalar_t(0));
   else if (method == NormsMethod::gram)
     norms_gram(s, a, b, out);

@@ -157,15 +157,8 @@ INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, scalar_t y, int64_t coun
 
 template <typename scalar_t>
 INFOTORCH_INLINE void outer_lanes(const scalar_t* x, int64_t cols, const scalar_t* y, int64_t rows, scalar_t* out) {
-  using vector_t = Vector<scalar_t>;
-  constexpr int64_t lanes = kLanes<scalar_t>, step = kStreamBytes / sizeof(scalar_t);
-  for (int64_t r = 0; r < rows; ++r, out += cols) {
-    const int64_t before = -(reinterpret_cast<uintptr_t>(out) / sizeof(scalar_t)) & (step - 1);
-    int64_t k = 0;
-    for (; k < before && k < cols; ++k) out[k] = y[r] * x[k];
-    for (; k + lanes <= cols; k += lanes) stream(out + k, y[r] * load<vector_t>(x + k));
-    for (; k < cols; ++k) out[k] = y[r] * x[k];
-  }
+  for (int64_t r = 0; r < rows; ++r, out += cols)
+    for (int64_t k = 0; k < cols; k += kLanes<scalar_t>) stream(out + k, y[r] * load<Vector<scalar_t>>(x + k));
   end_streams();
 }
 

@@ -84,17 +84,16 @@ INFOTORCH_INLINE void store(scalar_t* x, const vector_t& v) {
   std::memcpy(x, &v, sizeof(v));
 }
 
-constexpr int64_t kStreamBytes = 16;
-
-// The same past the caches, which needn't fetch what is written whole; x is a multiple of kStreamBytes. A thread is
-// done after end_streams().
+// The same past the caches, which needn't fetch what is written whole: x is at the beginning of a line of 64 bytes, and
+// v fills it. A thread is done after end_streams().
 template <typename vector_t, typename scalar_t>
 INFOTORCH_INLINE void stream(scalar_t* x, const vector_t& v) {
 #if defined(__SSE2__)
-  __m128i parts[sizeof(v) / kStreamBytes];
+  constexpr int64_t count = sizeof(v) / sizeof(__m128i);
+  __m128i parts[count];
   std::memcpy(parts, &v, sizeof(v));
 #pragma GCC unroll 4
-  for (uint64_t k = 0; k < sizeof(v) / kStreamBytes; ++k) _mm_stream_si128(reinterpret_cast<__m128i*>(x) + k, parts[k]);
+  for (int64_t k = 0; k < count; ++k) _mm_stream_si128(reinterpret_cast<__m128i*>(x) + k, parts[k]);
 #else
   store(x, v);
 #endif

@@ -170,12 +170,13 @@ def _load(task: Task, path: Path) -> None:
         raise StoreError(
             f"{WHERE}: {path} must hold a state dict; got {type(state).__name__}. Save model.state_dict()."
         )
-    nested = next((name for name, value in state.items() if isinstance(value, Mapping)), None)
+    own = task.model.state_dict()
+    nested = next((name for name, value in state.items() if isinstance(value, Mapping) and name not in own), None)
     if nested is not None:
         raise StoreError(
             f"{WHERE}: {path} must hold a state dict; got one within {nested!r}. Save model.state_dict() alone."
         )
-    check_tensors(f"the task's model at {path.name}", state, task.model.state_dict(), where=WHERE)
+    check_tensors(f"the task's model at {path.name}", state, own, where=WHERE)
     check_finite(WHERE, path.name, state, DIVERGED)
     task.model.load_state_dict(state)
 

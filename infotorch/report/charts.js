@@ -87,14 +87,14 @@ function drawWhenNear() {
   );
   holders.forEach((holder) => watcher.observe(holder));
   // The others follow while the page is idle, or half a second later, so that it prints whole.
-  const idle = window.requestIdleCallback ?? ((call) => setTimeout(call, 200));
+  const idle = (call) => (window.requestIdleCallback ?? setTimeout)(call, window.requestIdleCallback ? { timeout: 500 } : 200);
   const rest = [...holders];
   const one = () => {
     const next = rest.find((holder) => !holder.dataset.drawn);
     if (!next) return;
     draw(next);
-    idle(one, { timeout: 500 });
+    idle(one);
   };
-  setTimeout(() => idle(one, { timeout: 500 }), 300);
+  setTimeout(() => idle(one), 300);
   window.addEventListener("beforeprint", drawAll);
 }

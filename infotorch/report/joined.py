@@ -12,6 +12,7 @@ import pyarrow as pa
 from infotorch import store
 from infotorch.errors import ConfigError, DataError
 from infotorch.report.view import Run
+from infotorch.store.features import MANIFEST
 from infotorch.store.manifest import decoded
 from infotorch.table import Column, Scores
 
@@ -24,6 +25,8 @@ HEAD = {"title", "finding", "figures"}
 """Notes at the head of a page."""
 CHAPTERS = {"retraining", "fidelity", "fidelity_curve", "limit", "weights", "activations", "bounds"}
 """Notes of which a page shows one; that on supervision may be several."""
+SETTINGS = {"f0", "tau", "output", "kernel", "ridge", "ridge_rel", "data"}
+"""Of a table of complexity, among others."""
 PLACED = {"retraining", "fidelity_curve"}
 """Notes that name samples by their places in the data set."""
 
@@ -58,7 +61,8 @@ def opened(path: str | pathlib.Path) -> Run | dict[str, Any]:
 
 def is_table(path: str | pathlib.Path) -> bool:
     """Whether the folder is one of ``infotorch complexity --out``."""
-    return (pathlib.Path(path) / COMPLEXITY).is_file()
+    path = pathlib.Path(path)
+    return (path / COMPLEXITY).is_file() and not (path / MANIFEST).exists()
 
 
 def table_note(path: str | pathlib.Path) -> dict[str, Any]:
@@ -111,7 +115,7 @@ def joined(first: Run, others: Sequence[Run | Mapping[str, Any]]) -> Run:
                 )
             columns[name] = dataclasses.replace(column, values=column.values[own])
     noted, kept = dict(first.notes()), iter(zip(tables[1:], rows[1:], strict=True))
-    supervised = _tables(first, noted.pop("supervision", []))
+    supervised = _tables(first, noted.pop("supervision", None))
     for other in others:
         if isinstance(other, Mapping):
             notes = dict(other)
@@ -121,8 +125,7 @@ def joined(first: Run, others: Sequence[Run | Mapping[str, Any]]) -> Run:
                 warnings += [f"The chapter {name!r} of a run that is joined here is left out: its samples have other "
                              "places." for name in sorted(PLACED & notes.keys())]  # fmt: skip
                 notes = {name: note for name, note in notes.items() if name not in PLACED}
-        if "supervision" in notes:
-            supervised += _tables(first, notes.pop("supervision"))
+        supervised += _tables(first, notes.pop("supervision", None))
         notes = {name: note for name, note in notes.items() if name not in HEAD}
         warnings += [f"The chapter {name!r} stands in two of the runs that are joined here: that of the first is shown."
                      for name in sorted(CHAPTERS & notes.keys() & noted.keys())]  # fmt: skip
@@ -164,15 +167,28 @@ def _facts(run: Run) -> dict[str, Any]:
 
 
 def _tables(first: Run, note: Any) -> list[Mapping[str, Any]]:
-    """The notes on supervision complexity, which may not be of another kind of samples."""
-    found = list(note) if isinstance(note, list) else [note]
+    """The notes on supervision complexity, which may not be of another kind of samples.
+
+    Raises:
+        DataError: One has other settings than :func:`table_note` gives it, or is of other samples.
+    """
+    found = [each for each in (note if isinstance(note, list) else [note]) if each]
     own = ((first.manifest.get("data") or {}).get("x") or {}).get("shape")
     for each in found:
-        sample = ((each.get("settings") or {}).get("data") or {}).get("sample")
+        if "settings" not in each:
+            continue
+        settings, name = each["settings"], each.get("name")
+        data = settings.get("data") if isinstance(settings, Mapping) else None
+        if not isinstance(name, str) or not isinstance(data, Mapping) or not settings.keys() >= SETTINGS:
+            raise DataError(
+                f"{WHERE}: a table of complexity must have the settings that infotorch complexity keeps; got others in "
+                f"{name!r}. Make it again."
+            )
+        sample = data.get("sample")
         if own is not None and sample is not None and own[1:] != sample:
             raise DataError(
                 f"{WHERE}: a table of complexity must be of such samples as the run's, {own[1:]}; got {sample} in "
-                f"{each['name']!r}. Join tables of one task."
+                f"{name!r}. Join tables of one task."
             )
     return found
 
@@ -182,9 +198,8 @@ def _told(tables: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _check_names(tables: Sequence[Mapping[str, Any]]) -> None:
-    names = [str(each.get("name", "")) for each in tables]
-    if len(set(names)) < len(names):
-        twice = next(name for name, n in collections.Counter(names).items() if n > 1)
+    names = collections.Counter(each["name"] for each in tables if "name" in each)
+    if twice := next((name for name, n in names.items() if n > 1), None):
         raise ConfigError(
             f"{WHERE}: tables of complexity must have names of their own; got two of {twice!r}. Give each once, or "
             "rename a folder."

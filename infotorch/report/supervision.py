@@ -1,8 +1,8 @@
 """How hard targets are for a student: the chapter, and curves along a training."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from infotorch.errors import DataError, require, unknown
@@ -43,9 +43,10 @@ def supervision(view: View) -> Chapter | None:
     notes = note if isinstance(note, list) else [note]
     drawn = {"similarity": similarity, "fidelity": fidelity}
     figures = []
-    for each in notes:
-        figures.append(complexity(each["complexity"], name=each.get("name", "")))
-        figures += [draw(each[name]) for name, draw in drawn.items() if each.get(name)]
+    for place, each in enumerate(notes):
+        own = [complexity(each["complexity"], name=each.get("name", ""))]
+        own += [draw(each[name]) for name, draw in drawn.items() if each.get(name)]
+        figures += [replace(figure, id=f"{figure.id}-{place}") for figure in own] if place else own
     return Chapter(
         id="supervision",
         title="Supervision complexity",
@@ -100,10 +101,9 @@ def complexity(rows: Sequence[Mapping[str, Any]], measure: str = "unit_adjusted"
         raise unknown(WHERE, "measure", measure, MEASURES)
     points = [(row["step"], str(row["target"]), row[measure]) for row in rows]
     title, axis = MEASURES[measure]
-    id, says = f"complexity-{measure}", "Where it is large, the target is hard for the student."
-    if name:
-        id, title = f"{id}-{re.sub(r'[^0-9A-Za-z]+', '-', name)}", f"{title}: {name}"
-    return _curves(id, title, axis, points, says)
+    title = f"{title}: {name}" if name else title
+    says = "Where it is large, the target is hard for the student."
+    return _curves(f"complexity-{measure}", title, axis, points, says)
 
 
 def similarity(rows: Sequence[Mapping[str, Any]]) -> Figure:

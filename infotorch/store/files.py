@@ -130,7 +130,7 @@ def file_hash(where: str, path: Path) -> str:
 
 def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Holds the folder's lock: one writer at a time; raises as :func:`locked_file`."""
-    return _held(folder / LOCK, folder)
+    return _held(folder / LOCK, folder, "run")
 
 
 def locked_file(path: Path) -> contextlib.AbstractContextManager[None]:
@@ -139,11 +139,11 @@ def locked_file(path: Path) -> contextlib.AbstractContextManager[None]:
     Raises:
         StoreError: Another process writes it, the folder can't be written, or the file system has no locks.
     """
-    return _held(path.with_name(path.name + LOCK), path)
+    return _held(path.with_name(path.name + LOCK), path, "file")
 
 
 @contextlib.contextmanager
-def _held(path: Path, what: Path) -> Iterator[None]:
+def _held(path: Path, what: Path, kind: str) -> Iterator[None]:
     """Holds the lock at ``path``.
 
     The system drops the lock when its process ends in any way, so a killed writer blocks nobody. The lock's file stays,
@@ -156,8 +156,8 @@ def _held(path: Path, what: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StoreError(
-                f"store: a run has one writer at a time; got {what}, which another process is writing. "
-                f"Wait until it ends, or choose another {'folder' if what.is_dir() else 'file'}."
+                f"store: a {kind} has one writer at a time; got {what}, which another process is writing. "
+                f"Wait until it ends, or choose another {'folder' if kind == 'run' else kind}."
             ) from error
         except OSError as error:
             raise StoreError(
@@ -166,4 +166,6 @@ def _held(path: Path, what: Path) -> Iterator[None]:
             ) from error
         yield
     finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)  # processes that were forked meanwhile have the handle too
         os.close(handle)

@@ -1,6 +1,6 @@
 """A training as one dict, and back."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from infotorch.train.ranks import gathered, rank, unwrapped, world_size
 if TYPE_CHECKING:
     from infotorch.train.trainer import LimitTrainer
 
-__all__ = ["copied_state", "networks_state", "save_state", "set_state", "state_of", "write_once"]
+__all__ = ["copied_state", "networks_state", "refused_on_all", "save_state", "set_state", "state_of", "write_once"]
 
 WHERE = "LimitTrainer.load_state_dict"
 # What the weights follow from, besides data, networks and optimizers.
@@ -95,10 +95,15 @@ def save_state(trainer: "LimitTrainer", path: Path) -> None:
 
 def write_once(path: Path, state: Mapping[str, Any]) -> None:
     """Writes ``state`` on the first rank; a refusal is raised on all of them."""
+    refused_on_all(lambda: checkpoint.write(path, state))
+
+
+def refused_on_all(call: Callable[[], object]) -> None:
+    """Calls on the first rank; a refusal is raised on all of them."""
     refusal = ""
     if rank() == 0:
         try:
-            checkpoint.write(path, state)
+            call()
         except StoreError as error:
             refusal = str(error)
     if texts := [text for text in gathered(refusal) if text]:

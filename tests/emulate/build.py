@@ -13,7 +13,6 @@ import shlex
 import subprocess
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from tests import ahead
 
@@ -86,15 +85,9 @@ def compiled(variant: str, source: pathlib.Path, root: pathlib.Path) -> pathlib.
     return make(target, "g++", *shlex.split(flags), f"-I{root / 'tests/emulate'}", "-x", "c++", "-c", source)
 
 
-@functools.cache
-def pool() -> ThreadPoolExecutor:
-    """Where compilers run, whoever waits for them."""
-    return ThreadPoolExecutor(ahead.jobs())
-
-
 def program(variant: str, root: pathlib.Path = HOUSE, op: str | None = None) -> pathlib.Path:
     """The driver of the kernels under ``root``, all or those of one op. What another root has too is not made again."""
-    objects = list(pool().map(lambda source: compiled(variant, source, root), sources(root, op)))
+    objects = list(ahead.pool("compilers").map(lambda source: compiled(variant, source, root), sources(root, op)))
     flags = f"-pthread {VARIANTS[variant][0]}"
     target = cached("g++", flags + " ".join(path.name for path in objects), [], root, f"driver.{variant}")
     make(target, "g++", *shlex.split(flags), *objects)

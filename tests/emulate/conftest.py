@@ -1,7 +1,7 @@
-"""Has compiled, while other tests run, what the collected tests of this folder need; they come last."""
+"""Has compiled, while other tests run, what the collected tests of this folder need; they come after those."""
 
 from tests import ahead
-from tests.emulate import build, programs, resources
+from tests.emulate import programs, resources
 
 
 def is_here(item):
@@ -9,7 +9,7 @@ def is_here(item):
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: (is_here(item), item.path.name == "test_resources.py"))  # the largest build is the last
+    items.sort(key=lambda item: (is_here(item), item.path.name == "test_resources.py"))  # its build is the largest
 
 
 def pytest_collection_finish(session):
@@ -21,7 +21,3 @@ def pytest_collection_finish(session):
                 programs.soon(params[what])
     if resources.nvcc() and any(item.path.name == "test_resources.py" for item in here):
         ahead.soon(resources.built, resources.TESTED)
-
-
-def pytest_sessionfinish():
-    build.pool().shutdown(cancel_futures=True)

@@ -120,7 +120,6 @@ def module(archs: tuple[int, ...] = TESTED) -> pathlib.Path:
     return ahead.soon(built, archs).result()
 
 
-@functools.cache
 def built(archs: tuple[int, ...]) -> pathlib.Path:
     """Builds the module. What is on the host alone needs no optimizing here."""
     kept = FOLDER / "kept"

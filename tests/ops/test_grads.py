@@ -31,10 +31,17 @@ def test_indices_equal_the_einsum(shape, bias, dtype, rng):
     )
 
 
-@pytest.mark.parametrize("I", [512, 509])  # rows that begin at any number
-def test_results_larger_than_a_cache_equal_the_einsum(I, dtype, rng):
-    a, b = cases.make_pair(40, 1, I, 850, rng, dtype)
-    assert_same(grads(a, b), b[:, 0, :, None] * a)
+@pytest.mark.parametrize(
+    "I, bias, begin", [(512, False, 0), (512, False, 1), (512, True, 0), (511, True, 0), (7, False, 0)]
+)
+def test_results_larger_than_a_cache_equal_the_einsum(I, bias, begin, dtype, rng):
+    """Written past the cache, where rows are whole lines, or through it."""
+    N, O = (40, 850) if I > 7 else (3000, 850)
+    a, b = cases.make_pair(N, 1, I, O, rng, dtype)
+    held = b.new_empty(begin + N * O * (I + bias))
+    out = held[begin:].view(N, O, I + bias)
+    rows = torch.cat([a, a.new_ones(N, 1, 1)], 2) if bias else a
+    assert_same(grads(a, b, bias=bias, out=out), b[:, 0, :, None] * rows)
 
 
 def test_equals_torch_func_on_a_linear(rng):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from infotorch.errors import ConfigError, DataError, StoreError
-from infotorch.report.joined import joined, opened
+from infotorch.report.joined import SETTINGS, joined, opened
 from infotorch.table import Column, Scores
 from tests.report.double import DoubleRun
 
@@ -99,7 +99,8 @@ def test_a_folder_is_a_run_or_a_table_of_complexity(tmp_path):
 
 
 def table(name, sample=(1, 28, 28)):
-    return {"supervision": {"complexity": [], "name": name, "settings": {"data": {"sample": list(sample)}}}}
+    settings = dict.fromkeys(SETTINGS) | {"data": {"sample": list(sample)}}
+    return {"supervision": {"complexity": [], "name": name, "settings": settings}}
 
 
 def test_tables_of_complexity_are_all_kept_and_told():
@@ -117,6 +118,11 @@ def test_tables_of_complexity_of_other_samples_or_of_one_name_are_refused():
     with pytest.raises(DataError, match=r"such samples as the run's, \[64\]; got \[1, 28, 28\] in 'a'"):
         joined(one, [table("a")])
     joined(one, [table("a", (64,))])
+    for other in ({"name": "a"}, {"settings": dict.fromkeys(SETTINGS)}, {"name": "a", "settings": {"tau": 1.0}}):
+        with pytest.raises(DataError, match="must have the settings that infotorch complexity keeps; got others in"):
+            joined(one, [{"supervision": {"complexity": [], "settings": {}, **other}}])
+    unnamed = {"supervision": {"complexity": []}}
+    assert len(joined(one, [unnamed, unnamed, {"supervision": None}]).notes()["supervision"]) == 2
 
 
 def test_a_chapter_of_two_runs_is_shown_once_and_told():

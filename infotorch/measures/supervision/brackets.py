@@ -56,7 +56,7 @@ def by_products(
         return _largest(product, first) if product.largest is None else product.largest
 
     if product.eps > EPS:
-        check_noise(ridges, product.trace / len(first), product.eps, largest())
+        check_noise(rho, ridges, product.trace / len(first), product.eps, largest())
     for name, r in residuals.items():
         v = r.reshape(-1)
         square = float(v @ v)

@@ -167,18 +167,17 @@ def checked_targets(where: str, targets: Array | Mapping[str, Array]) -> tuple[d
     return found, single
 
 
-def check_noise(ridges: Ridges, mean_diagonal: float, eps: float, largest: float) -> None:
-    """Refuse a ridge above 0 that is below the kernel's rounding, and 0 for a kernel from float32.
+def check_noise(rho: float, ridges: Ridges, mean_diagonal: float, eps: float, largest: float) -> None:
+    """Refuse a ridge that is below the kernel's rounding.
 
     Args:
+        rho: The smallest.
         ridges: As they were asked for.
         mean_diagonal: Tr(K)/(N C).
         eps: The kernel's.
         largest: Its largest eigenvalue.
     """
-    rho, dtype = min(ridges.absolute(mean_diagonal)), "float32" if eps > EPS else "float64"
-    if dtype == "float64" and rho == 0:
-        return  # of a kernel that isn't singular
+    dtype = "float32" if eps > EPS else "float64"
     if rho < (least := NOISE[dtype] * largest):
         name, unit = ("ridge_rel", mean_diagonal) if ridges.relative else ("ridge", 1.0)
         raise NumericsError(

@@ -57,8 +57,11 @@ def by_matrix(kernel: Kernel, residuals: Mapping[str, Tensor], ridges: Ridges, *
     mean_diagonal = kernel.trace / (kernel.N * kernel.C)
     rho = ridges.absolute(mean_diagonal)
     K, R = kernel.matrix, torch.cat([kernel.columns(r) for r in residuals.values()], 1)  # [m, T q]
-    if kernel.eps > EPS or min(rho) < NOISE["float64"] * float(K.diagonal().sum()):  # else it can't be too small
-        check_noise(ridges, mean_diagonal, kernel.eps, extreme_eigenvalues(K)[1])
+    least = min([each for each in rho if each > 0 or kernel.eps > EPS], default=math.inf)
+    if kernel.eps > EPS or least < NOISE["float64"] * float(K.diagonal().sum()):  # else it can't be too small
+        smallest, largest = extreme_eigenvalues(K)
+        if kernel.eps > EPS or smallest <= SINGULAR * largest:
+            check_noise(least, ridges, mean_diagonal, kernel.eps, largest)
     spectral = spectrum or len(rho) > 1 or min(rho) == 0
     found = _by_eigh(kernel, R, rho) if spectral else _by_cholesky(kernel, R, rho[0])
     KR, frobenius = K @ R, kernel.frobenius()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from infotorch.train.distillation.teacher import TeacherPath
 from infotorch.train.evaluation import device_of, modes_kept
 from infotorch.train.options import autocast
 from infotorch.train.ranks import gathered, rank, total, unsynced, unwrapped, world_size
-from infotorch.train.state import copied_state, write_once
+from infotorch.train.state import copied_state, refused_on_all, write_once
 
 __all__ = ["distill"]
 
@@ -83,7 +83,8 @@ def distill(
         amp: Forward passes under autocast in ``"bf16"``, or in ``"fp16"`` with a gradient scaler.
         grad_accum: Parts into which each batch is split; the step is the same but for BatchNorm.
         clip_norm: Largest norm of the gradient.
-        checkpoint: File that is written after the last step. Where it is there, training goes on from it, on one kind
+        checkpoint: File that is written after the last step, by one process at a time; an empty file with the further
+            ending ``.lock`` stays beside it. Where it is there, training goes on from it, on one kind
             of machine with the bits of one that wasn't broken off. Another teacher is refused; other data are not
             known from here: pass the same.
         checkpoint_every: Steps after which ``checkpoint`` is written besides.
@@ -94,8 +95,10 @@ def distill(
         DataError: ``data`` is empty, or a batch has another form, lacks ids or labels, or has other inputs than were
             recorded.
         DivergenceError: The loss or a gradient isn't finite; the text names the step; the student is as before it.
+        NumericsError: A weight of the teacher's file isn't finite.
         ShapeError: Student and teacher have other classes.
-        StoreError: The checkpoint belongs to other networks, can't be read or written, or another process writes it.
+        StoreError: A file of the teacher has changed or is missing; the checkpoint belongs to other networks, can't be
+            read or written, or another process writes it.
 
     Example:
         >>> student, teacher = nn.Linear(5, 3), nn.Linear(5, 3)
@@ -119,11 +122,13 @@ def distill(
     file = None if checkpoint is None else Path(checkpoint)
     if file is not None and file.is_dir():
         raise ConfigError(f"{WHERE}: checkpoint must be a file; got the folder {file}. Pass a path in it.")
-    with locked_file(file) if file is not None and rank() == 0 else nullcontext(), modes_kept(student):
+    with ExitStack() as stack:
         if file is not None:
+            refused_on_all(lambda: stack.enter_context(locked_file(file)))
             run.teacher = path.digest()
             if file.exists():
                 run.load(file)
+        stack.enter_context(modes_kept(student))
         student.train()
         run.train(file, checkpoint_every)
     return DistillResult(history=run.history, skipped=run.skipped)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 
+from infotorch.blocks.weights import check_finite
 from infotorch.errors import ConfigError, DataError, NumericsError, StoreError, check_whole, unknown
 from infotorch.store.files import refusals, sync_folder, write_bytes
 from infotorch.task.nest import num_samples
@@ -31,10 +32,11 @@ from infotorch.train.evaluation import device_of, evaluating
 from infotorch.train.ranks import rank, unwrapped
 from infotorch.train.state import copied_state
 
-__all__ = ["Recording", "logits_of"]
+__all__ = ["DIVERGED", "Recording", "logits_of", "weights_in"]
 
 WHERE = "TeacherPath.record"
 KINDS = ("weights", "logits")
+DIVERGED = "Record a training that has not diverged."
 ROWS = 256  # samples of a forward, where the data come as a whole
 
 
@@ -68,7 +70,7 @@ class Recording:
         Raises:
             ConfigError: A number overflows ``dtype``.
             DataError: Samples aren't those of the checkpoint before.
-        NumericsError: A logit that is to be stored isn't finite.
+            NumericsError: A weight, or a logit that is to be stored, isn't finite.
             StoreError: The system refuses; the checkpoints before are whole.
         """
         self.steps += 1
@@ -96,9 +98,11 @@ class Recording:
         )  # fmt: skip
 
     def _save_weights(self) -> None:
+        whole = copied_state(self.model)
+        check_finite(WHERE, f"the teacher after {self.steps} steps", weights_in(unwrapped(self.model), whole), DIVERGED)
         state = {
             name: self._narrow(value) if isinstance(value, Tensor) and value.is_floating_point() else value
-            for name, value in copied_state(self.model).items()
+            for name, value in whole.items()
         }
         self._hashes.append(checkpoint.write(weights_file(self.folder, self.steps), state))
 
@@ -158,6 +162,11 @@ class Recording:
                 "Pass dtype='float32'."
             )
         return narrow
+
+
+def weights_in(model: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a state dict; buffers, such as masks, may be infinite."""
+    return {name: state[name] for name, _ in model.named_parameters() if name in state}
 
 
 def logits_of(where: str, name: str, model: nn.Module, inputs: Any) -> Tensor:

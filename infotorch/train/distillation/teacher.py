@@ -28,7 +28,7 @@ from infotorch.train.distillation.folder import (
     steps_in,
     weights_file,
 )
-from infotorch.train.distillation.recording import Recording, logits_of
+from infotorch.train.distillation.recording import DIVERGED, Recording, logits_of, weights_in
 from infotorch.train.evaluation import device_of, evaluating
 from infotorch.train.ranks import unwrapped
 
@@ -65,7 +65,7 @@ class TeacherPath:
         """The teacher's optimizer steps before each checkpoint, where they are files."""
         self._model: nn.Module | None = None
         self._loaded: int | None = None
-        self._hashes: list[str] | None = None
+        self._hashes: dict[int, str] = {}
         self._logits: np.ndarray | None = None
         if isinstance(source, (str, PathLike)):
             self.folder = Path(source)
@@ -105,6 +105,7 @@ class TeacherPath:
         Raises:
             ConfigError: An option is unknown or out of range, ``data`` are missing, or a number overflows ``dtype``.
             DataError: There is no sample, or indices aren't 0..N-1.
+            NumericsError: A weight, or a logit that is to be stored, isn't finite.
             StoreError: ``dir`` has a path, or the system refuses.
         """
         name = str(dtype).removeprefix("torch.")
@@ -175,7 +176,7 @@ class TeacherPath:
         if self._loaded != j:
             self._loaded = None
             state = self._state(j)
-            check_finite(WHERE, f"checkpoint {j}", state, "Record a training that has not diverged.")
+            check_finite(WHERE, f"checkpoint {j}", weights_in(self._model, state), DIVERGED)
             self._model.load_state_dict(state)
             self._loaded = j
         return self._model if device is None else self._model.to(device)
@@ -230,7 +231,9 @@ class TeacherPath:
         self.steps = steps_in(WHERE, folder, manifest)
         if model is None:
             raise ConfigError(f"{WHERE}: a folder of weights needs a module for them; got none. Pass model=.")
-        self._model, self._hashes = copy.deepcopy(model), None if manifest is None else manifest.sha256
+        self._model = copy.deepcopy(model)
+        if manifest is not None and manifest.sha256 is not None:
+            self._hashes = dict(zip(manifest.steps, manifest.sha256, strict=True))
         for j in range(len(self.steps)):
             checkpoint.check_tensors("model", self._state(j, shapes=True), self._model.state_dict(), where=WHERE)
 
@@ -255,7 +258,8 @@ class TeacherPath:
     def _state(self, j: int, *, shapes: bool = False) -> dict[str, Any]:
         assert self.folder is not None and self.steps is not None
         path = weights_file(self.folder, self.steps[j])
-        if not shapes and self._hashes is not None and file_hash(WHERE, path) != self._hashes[j]:
+        recorded = self._hashes.get(self.steps[j])
+        if not shapes and recorded is not None and file_hash(WHERE, path) != recorded:
             raise StoreError(
                 f"{WHERE}: {path} must be as it was recorded; got another file. Restore it, or record the path again."
             )

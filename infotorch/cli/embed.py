@@ -107,6 +107,11 @@ def keep(folder: pathlib.Path, tasks: list[str], values: np.ndarray, kind: str, 
     write_bytes(folder / f"{DISTANCES}.json", json.dumps(entries).encode())
 
 
+def _fitted(value: float) -> str:
+    """As many of three digits as a cell of the matrix has room for."""
+    return next((text for n in (3, 2) if len(text := f"{value:.{n}g}") <= CELL - 2), f"{value:.0e}")
+
+
 def show(
     terminal: Terminal, found: dict[str, Embedding], names: list[str], values: np.ndarray, kind: str, shape: Tree | None
 ) -> None:
@@ -124,7 +129,7 @@ def show(
     if NAME + CELL * (len(names) + 1) + 6 <= WIDTH:
         head = ["", "task", *(str(i + 1) for i in range(len(names))), "head loss"]
         body = [
-            [str(i + 1), names[a], *("." if a == b else f"{values[a, b]:.3g}"[:CELL - 2] for b in order), said[a]]
+            [str(i + 1), names[a], *("." if a == b else _fitted(values[a, b]) for b in order), said[a]]
             for i, a in enumerate(order)
         ]  # fmt: skip
         terminal.table(head, body, right=range(2, len(head)))

@@ -195,13 +195,16 @@ def show(terminal: Terminal, notes: Mapping[str, Any], out: str | None) -> None:
 
 
 def warned(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Lines of a warning where both rises tell of another loss than a quadratic one."""
-    if found["quadratic_holds"] is not False:
+    """Lines of a warning where both rises tell of another loss than a quadratic one, or cannot tell."""
+    if found["quadratic_holds"] is False:
+        text = (
+            "the quadratic model does not hold here: the rises differ by more than a factor of two. The nats are no "
+            "cost that this loss would pay; a smaller --prior-var keeps to where it holds."
+        )
+    elif found["quadratic_holds"] is None and found["measured_rise"] is not None:
+        text = "the draws are too few to tell whether the quadratic model holds here. Pass more --draws."
+    else:
         return []
-    text = (
-        "the quadratic model does not hold here: the rises differ by more than a factor of two. The nats are no cost "
-        "that this loss would pay; a smaller --beta keeps to where it holds."
-    )
     first, *rest = textwrap.wrap(text, WIDTH - len("information  "))
     return [("warning", first), *(("", line) for line in rest)]
 

@@ -167,9 +167,9 @@ def show(
     terminal.say()
     bound = f"{number(scrubbed.bound)} nats"
     held = f"{bound} that the weights may still tell" if scrubbed.holds else f"none that holds; {bound} by the formula"
+    left = f"{number(scrubbed.quadratic_error)} nats, by the next step: 0 for a quadratic loss"
     terminal.facts([
-        ("bound", held),
-        ("left out", f"{number(scrubbed.quadratic_error)} nats, by the next step: 0 for a quadratic loss"),
+        *([("bound", held), ("left out", left)] if bool(scrubbed.cov.any()) else [("bound", "none without noise")]),
         ("edited", f"{len(scrubbed.weights):,} weights"),
         *([("frozen", f"{scrubbed.frozen:,} weights, as they were: no bound is of them")] if scrubbed.frozen else []),
         ("weights", "not kept. Add --out FILE.pt" if out is None else out),

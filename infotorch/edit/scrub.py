@@ -52,8 +52,8 @@ class Scrubbed:
 
     @property
     def holds(self) -> bool:
-        """Whether ``bound`` may be read: what it leaves out is at most a tenth of it, or of a nat."""
-        return self.quadratic_error <= max(0.1, 0.1 * self.bound)
+        """Whether ``bound`` may be read: it is finite, and leaves out at most a tenth of it, or of a nat."""
+        return math.isfinite(self.bound) and self.quadratic_error <= max(0.1, 0.1 * self.bound)
 
     @property
     def kind(self) -> Kind:
@@ -62,9 +62,12 @@ class Scrubbed:
 
     def __repr__(self) -> str:
         off = f"{self.quadratic_error:.4g} nats left out"
-        told = f"about {self.bound:.4g} nats ({off})" if self.holds else (
-            f"does not hold, for the loss is not quadratic there: {self.bound:.4g} nats, {off}"
-        )  # fmt: skip
+        if not bool(self.cov.any()):
+            told = "none, for without noise nothing is hidden"
+        elif self.holds:
+            told = f"about {self.bound:.4g} nats ({off})"
+        else:
+            told = f"does not hold, for the loss is not quadratic there: {self.bound:.4g} nats, {off}"
         return (
             f"Scrubbed({self.method}, {self.structure} curvature, {len(self.weights):,} weights, {self.frozen:,} more "
             f"frozen; bound {told}; residual {self.residual:.4g} nats; kind {self.kind})"

@@ -59,8 +59,11 @@ def _trusted(note: Mapping[str, Any]) -> str:
         return f"{text}; nobody measured it."
     measured = note["measured_rise"]
     text += f"; drawn {count(note['draws'])} times it rose by {number(measured / N)} (diagnostic)."
-    if not note.get("quadratic_holds", measured <= FAR * predicted):  # runs of before don't have it
-        text += " The quadratic model does not hold at this distance: a smaller β keeps to where it does."
+    holds = note.get("quadratic_holds", measured <= FAR * predicted)  # runs of before don't have it
+    if holds is None:
+        text += " The draws are too few to tell whether the quadratic model holds."
+    elif not holds:
+        text += " The quadratic model does not hold at this distance: a smaller prior variance keeps to where it does."
     return text
 
 

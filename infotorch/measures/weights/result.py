@@ -138,12 +138,17 @@ class WeightsInformation:
     def quadratic_holds(self) -> bool | None:
         """Whether the measured rise is within a factor of two of the predicted one, give or take two standard errors.
 
-        None where nothing was drawn. Where it is False, neither ``nats`` nor ``lagrangian`` is what the loss would pay.
+        None where nothing was drawn, or too little: the mean is outside of the factor, and two standard errors are more
+        than twice the predicted rise. Where it is False, neither ``nats`` nor ``lagrangian`` is what the loss would
+        pay.
         """
         if self.measured is None:
             return None
-        error = 2 * (self.measured.stderr or 0.0)
-        return self.measured.rise - error <= FAR * self.predicted_rise <= FAR**2 * (self.measured.rise + error)
+        rise, error, most = self.measured.rise, 2 * (self.measured.stderr or 0.0), FAR * self.predicted_rise
+        near = rise - error <= most <= FAR**2 * (rise + error)
+        if near and error > most and not rise <= most <= FAR**2 * rise:
+            return None
+        return near
 
     @property
     def measured_risk(self) -> float | None:
@@ -260,12 +265,14 @@ class WeightsInformation:
         )
 
     def _warning(self) -> list[str]:
-        if self.quadratic_holds is not False:
-            return []
-        return [
-            "  the quadratic model does not hold here: the two rises differ by more than a factor of two, so the nats "
-            "are no cost that this loss would pay; a smaller beta keeps to where it holds"
-        ]
+        if self.quadratic_holds is False:
+            return [
+                "  the quadratic model does not hold here: the two rises differ by more than a factor of two, so the "
+                "nats are no cost that this loss would pay; a smaller prior_var keeps to where it holds"
+            ]
+        if self.quadratic_holds is None and self.measured is not None:
+            return ["  the draws are too few to tell whether the quadratic model holds here; pass more draws"]
+        return []
 
     def _rise(self) -> str:
         if self.measured is None:

@@ -47,7 +47,7 @@ def test_a_model_that_is_not_quadratic_is_warned_of(rng):
     ("ratio", "spread", "holds"),
     [(1.0, 0.0, True), (1.99, 0.0, True), (2.01, 0.0, False), (2.3, 0.2, True), (2.3, 0.1, False), (0.51, 0.0, True),
      (0.49, 0.0, False), (0.3, 0.2, True), (0.3, 0.05, False), (-1.0, 0.0, False), (float("nan"), 0.0, False),
-     (float("inf"), float("nan"), False)],
+     (float("inf"), float("nan"), False), (55.0, 53.0, None), (7.0, 2.6, None), (1.5, 3.0, True), (-1.0, 3.0, None)],
 )  # fmt: skip
 def test_two_standard_errors_are_given(weighed, ratio, spread, holds):
     """All in units of the predicted rise."""

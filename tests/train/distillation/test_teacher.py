@@ -183,22 +183,18 @@ def test_a_file_that_changed_since_it_was_recorded_is_refused_when_its_turn_come
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path):
-    """Of a teacher that is recorded, and of files that somebody else wrote; a mask among the buffers may be infinite."""
+    """Of a teacher that is recorded, and of files that somebody else wrote; a mask may be infinite."""
     model = mlp()
     model.register_buffer("mask", torch.full((2, 2), -float("inf")).triu(1))
     TeacherPath.record(model, 1, tmp_path / "masked", dtype="float32")
     TeacherPath(tmp_path / "masked", model=model).module(0)
     with torch.no_grad():
         model[0].weight[0, 0] = float("nan")
-    with pytest.raises(
-        NumericsError, match=r"weights must be finite; got nan in '0.weight' of the teacher after 0 steps"
-    ):
+    with pytest.raises(NumericsError, match=r"got nan in '0.weight' of the teacher after 0 steps"):
         TeacherPath.record(model, 1, tmp_path / "path", dtype="float32")
     (tmp_path / "plain").mkdir()
     torch.save(model.state_dict(), tmp_path / "plain/step-00000000.pt")
-    with pytest.raises(
-        NumericsError, match=r"TeacherPath: weights must be finite; got nan in '0.weight' of checkpoint 0"
-    ):
+    with pytest.raises(NumericsError, match=r"TeacherPath: .* got nan in '0.weight' of checkpoint 0"):
         TeacherPath(tmp_path / "plain", model=model).module(0)
 
 

@@ -87,7 +87,8 @@ function drawWhenNear() {
   );
   holders.forEach((holder) => watcher.observe(holder));
   // The others follow while the page is idle, or half a second later, so that it prints whole.
-  const idle = (call) => (window.requestIdleCallback ?? setTimeout)(call, window.requestIdleCallback ? { timeout: 500 } : 200);
+  const idle = (call) =>
+    window.requestIdleCallback ? requestIdleCallback(call, { timeout: 500 }) : setTimeout(call, 200);
   const rest = [...holders];
   const one = () => {
     const next = rest.find((holder) => !holder.dataset.drawn);

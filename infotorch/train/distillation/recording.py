@@ -118,10 +118,11 @@ class Recording:
                 f"{WHERE}: data must give the same samples at every checkpoint; got others after {self.steps} steps. "
                 "Leave augmentation out, or record what='weights'."
             )
-        if not bool(logits.isfinite().all()):
-            n = int((~logits.isfinite()).flatten(1).any(1).nonzero()[0])
+        wrong = (logits.isnan() | logits.isposinf()).flatten(1).any(1)  # at -inf a class is ruled out
+        if wrong.any():
+            n = int(wrong.nonzero()[0])
             raise NumericsError(
-                f"{WHERE}: the teacher's logits must be finite; got others for sample {n} after {self.steps} steps. "
+                f"{WHERE}: the teacher's logits must be numbers below inf; got others for sample {n} after {self.steps} steps. "
                 "Look at its weights and at the sample."
             )
         block = self._narrow(logits).numpy()

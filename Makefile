@@ -14,7 +14,7 @@ endif
 demo: .built
 	$(PY) -m infotorch demo
 test: .built
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest  # compilers work beside most tests; those about threads set them
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 bench: .built

@@ -20,11 +20,13 @@ def test_other_runs_stand_on_the_same_page(run, tmp_path, finished_run):
     kept, page = finished_run(tmp_path / "a"), tmp_path / "page.html"
     (tmp_path / "table").mkdir()
     row = {"step": 0, "target": "labels", "unit_adjusted": 2.5}
-    table = {"settings": {}, "checkpoints": {"step-00000000": {"sha256": "", "rows": [row]}}}
+    settings = {"f0": "zero", "tau": 1.0, "output": "logits", "kernel": "full", "ridge": 0.5, "ridge_rel": None,
+                "data": {"num_samples": 7, "sample": None}}  # fmt: skip
+    table = {"settings": settings, "checkpoints": {"step-00000000": {"sha256": "", "rows": [row]}}}
     (tmp_path / "table/complexity.json").write_text(json.dumps(table))
     done = run("report", kept, tmp_path / "table", "--html", page)
     assert done.code == 0, done.err
-    assert "Supervision complexity" in page.read_text()
+    assert "table: 7 samples; the kernel of all outputs; ridge 0.5; targets less nothing." in page.read_text()
     done = run("report", kept, kept, "--html", page)
     assert done.code == 1 and "a score must stand in one of the runs" in done.err and done.err.count("\n") == 1
 

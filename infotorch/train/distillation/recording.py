@@ -122,8 +122,8 @@ class Recording:
         if wrong.any():
             n = int(wrong.nonzero()[0])
             raise NumericsError(
-                f"{WHERE}: the teacher's logits must be numbers below inf; got others for sample {n} after {self.steps} "
-                "steps. Look at its weights and at the sample."
+                f"{WHERE}: the teacher's logits must be numbers below inf; got others for sample {n} after "
+                f"{self.steps} steps. Look at its weights and at the sample."
             )
         block = self._narrow(logits).numpy()
         path = self.folder / LOGITS

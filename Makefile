@@ -13,8 +13,9 @@ endif
 
 demo: .built
 	$(PY) -m infotorch demo
+# One thread a test, as compilers work beside most of them; tests about threads set their number.
 test: .built
-	OMP_NUM_THREADS=1 $(PY) -m pytest  # compilers work beside most tests; those about threads set them
+	OMP_NUM_THREADS=1 $(PY) -m pytest
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 bench: .built

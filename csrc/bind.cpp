@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/leave_out.h"
 #include "cpu/member_conv.h"
 #include "cpu/member_norm.h"
 #include "cpu/plugin_mi.h"
@@ -180,6 +181,60 @@ void bind_member_conv(py::module_& m) {
       py::arg("shape"), left, right, out, py::arg("relu").noconvert() = py::none());
 }
 
+// Sets of rows left out of shifted resolvents: infotorch/linalg/resolvent.py has the formulas.
+void bind_leave_out(py::module_& m) {
+  using Strided = py::array_t<double>;
+  using Array = py::array_t<double, py::array::c_style>;
+  m.def(
+      "leave_out",
+      [](const Strided& rows, const Array& D, const Array& H, const Array& rotated, const Array& power,
+         const std::optional<Array>& residual, Array removed, Array own, Array norm, Array pivot, Array spans,
+         bool first_order) {
+        const std::string where = "leave_out";
+        if (rows.ndim() != 3 || D.ndim() != 2 || rotated.ndim() != 2 || power.ndim() != 2)
+          throw py::value_error(where + ": rows must be [n, b, m], D [m, 2 S], rotated [m, V] and power [m, P]; got " +
+                                text({rows.ndim(), D.ndim(), rotated.ndim(), power.ndim()}) +
+                                " axes. Insert the missing ones.");
+        const int64_t n = rows.shape(0), b = rows.shape(1), values = rows.shape(2), S = D.shape(1) / 2,
+                      V = rotated.shape(1), P = power.shape(1);
+        constexpr int64_t item = sizeof(double);
+        check_shape(where, "D", D, {values, 2 * S});
+        check_shape(where, "H", H, {values, 2 * S});
+        check_shape(where, "rotated", rotated, {values, V});
+        check_shape(where, "power", power, {values, P});
+        if (residual) check_shape(where, "residual", *residual, {n, b, V});
+        check_shape(where, "removed", removed, {values, n, V});
+        check_shape(where, "own", own, {n, b, V});
+        check_shape(where, "norm", norm, {n, S});
+        check_shape(where, "pivot", pivot, {n, S});
+        check_shape(where, "spans", spans, {n, P});
+        const cpu::LeaveOut of = {values,
+                                  n,
+                                  b,
+                                  V,
+                                  S,
+                                  P,
+                                  first_order,
+                                  rows.data(),
+                                  rows.strides(0) / item,
+                                  rows.strides(1) / item,
+                                  rows.strides(2) / item,
+                                  D.data(),
+                                  H.data(),
+                                  rotated.data(),
+                                  power.data(),
+                                  residual ? residual->data() : nullptr};
+        const cpu::LeftOut to = {removed.mutable_data(), own.mutable_data(), norm.mutable_data(), pivot.mutable_data(),
+                                 spans.mutable_data()};
+        py::gil_scoped_release others_may_run;
+        cpu::leave_out(of, to);
+      },
+      py::arg("rows").noconvert(), py::arg("D").noconvert(), py::arg("H").noconvert(), py::arg("rotated").noconvert(),
+      py::arg("power").noconvert(), py::arg("residual").noconvert(), py::arg("removed").noconvert(),
+      py::arg("own").noconvert(), py::arg("norm").noconvert(), py::arg("pivot").noconvert(),
+      py::arg("spans").noconvert(), py::kw_only(), py::arg("first_order"));
+}
+
 // Batch norms of an ensemble, the channels of all members as rows.
 template <typename scalar_t>
 void bind_member_norm(py::module_& m) {
@@ -240,6 +295,7 @@ PYBIND11_MODULE(_C, m) {
         py::arg("count"));
   bind_counts<int32_t, uint8_t>(m);
   bind_counts<int64_t, int64_t>(m);
+  bind_leave_out(m);
   bind_member_conv<float>(m);
   bind_member_conv<double>(m);
   bind_member_norm<float>(m);

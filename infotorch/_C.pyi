@@ -17,6 +17,24 @@ def occupied(
     states: NDArray[np.integer], bits: NDArray[np.integer], num_states: int, num_bits: int
 ) -> NDArray[np.int64]: ...
 
+# Of rows [n, b, m], D and H [m, 2 S], rotated [m, V], power [m, P] and residual [n, b, V] into removed [m, n, V],
+# own [n, b, V], norm and pivot [n, S], and spans [n, P], all float64; rows of any strides.
+def leave_out(
+    rows: np.ndarray,
+    D: np.ndarray,
+    H: np.ndarray,
+    rotated: np.ndarray,
+    power: np.ndarray,
+    residual: np.ndarray | None,
+    removed: np.ndarray,
+    own: np.ndarray,
+    norm: np.ndarray,
+    pivot: np.ndarray,
+    spans: np.ndarray,
+    *,
+    first_order: bool,
+) -> None: ...
+
 # Convolutions of E networks, samples innermost; shape is (E, C, H, W, B, O, Ho, Wo), kernel, stride, padding, dilation.
 def member_conv(
     shape: tuple[int, ...], left: np.ndarray, right: np.ndarray, out: np.ndarray, relu: bool = False

@@ -19,7 +19,7 @@ ARROWS = {
     "task": {"errors"},
     "data": {"errors"},
     "ops": {"errors"},
-    "linalg": {"errors"},
+    "linalg": {"errors", "_C"},
     "capture": {"task", "errors"},
     "blocks": {"ops", "linalg", "capture", "task", "errors"},
     "measures": {"blocks", "ops", "linalg", "capture", "task", "table", "errors"},

@@ -1,4 +1,4 @@
-"""What `score --dry-run` says against what the run then takes: MNIST, and CIFAR-10 with a residual network.
+"""What `score --dry-run` says against what the run then takes: all of MNIST, all of CIFAR-10 with a residual network.
 
 python -m benchmarks.scale.plan [--case NAME] plans and runs each case, either in a process of its own, and appends a
 line to benchmarks/results/scale-plan.jsonl. INFOTORCH_DATA names the folder of mnist.npz and cifar10.
@@ -34,12 +34,12 @@ TESTS = 500
 GROUP = 5000  # rows of a row group
 HEAD = f"""## Plans and their runs
 
-What `--dry-run` says, and what the same run then takes: MNIST as above, and CIFAR-10 for a residual network of nine
-convolutions and a linear layer (`loss="cross_entropy_ggn"`, `l2` 0.01, {TESTS} test images, `dim={DIM}`). Memory is the
-resident memory of the process at its peak. `python -m benchmarks.scale.plan`, two threads on two cores.
+What `--dry-run` says, and what the same run then takes: all of MNIST as above, and all of CIFAR-10 for a residual
+network of nine convolutions and a linear layer (`loss="cross_entropy_ggn"`, `l2` 0.01, {TESTS} test images,
+`dim={DIM}`). Memory is the resident memory of the process at its peak. `python -m benchmarks.scale.plan`, two threads
+on two cores.
 
 """
-LARGER = "The whole data sets, planned alone:\n\n"
 
 
 class Block(nn.Module):
@@ -82,29 +82,27 @@ class Case:
 
     data: str
     num: int
-    larger: int
-    """Samples for which the run is planned as well."""
 
-    def job(self, num: int) -> tuple[Task, tuple[Tensor, Tensor], UniqueInformation]:
+    def job(self) -> tuple[Task, tuple[Tensor, Tensor], UniqueInformation]:
         """What is scored."""
         if self.data == "MNIST":
-            return Task(network().eval()), images("train", num), measure()
+            return Task(network().eval()), images("train", self.num), measure()
         tests = pictures("test", TESTS)[0]
         chosen = UniqueInformation(
             space="both", test_data=tests, form="primal", dim=DIM, loss="cross_entropy_ggn", l2=1e-2
         )
-        return Task(residual_network().eval()), pictures("train", num), chosen
+        return Task(residual_network().eval()), pictures("train", self.num), chosen
 
 
 CASES = {
-    "mnist": Case(data="MNIST", num=10_000, larger=60_000),
-    "cifar": Case(data="CIFAR-10", num=5000, larger=50_000),
+    "mnist": Case(data="MNIST", num=60_000),
+    "cifar": Case(data="CIFAR-10", num=50_000),
 }
 
 
-def planned(case: Case, num: int) -> dict:
+def planned(case: Case) -> dict:
     """The plan, printed."""
-    task, data, chosen = case.job(num)
+    task, data, chosen = case.job()
     with tempfile.TemporaryDirectory() as folder:
         cost = measured(lambda: infotorch.score_plan(task, data, chosen, out=f"{folder}/run", batch_size=BATCH))
     plan: ScorePlan = cost.result
@@ -123,7 +121,7 @@ def planned(case: Case, num: int) -> dict:
 
 def taken(case: Case) -> dict:
     """The run."""
-    task, data, chosen = case.job(case.num)
+    task, data, chosen = case.job()
     with tempfile.TemporaryDirectory() as folder:
         kept = pathlib.Path(folder)
         cost = measured(
@@ -134,7 +132,7 @@ def taken(case: Case) -> dict:
     return {"seconds": round(cost.seconds, 1), "memory_mib": mebibytes(cost.peak), "disk_mib": mebibytes(size)}
 
 
-STEPS = {"plan": lambda case: planned(case, case.num), "run": taken, "larger": lambda case: planned(case, case.larger)}
+STEPS = {"plan": planned, "run": taken}
 
 
 def lines() -> dict[str, dict]:
@@ -155,17 +153,6 @@ def table() -> tuple[list[str], list[list[str]]]:
             cells += [f"{plan:,}", f"{run:,}"] + ([] if what == "disk_mib" else [f"{plan / run:.2f}"])
         rows.append([*cells, f"{line['plan']['took']} s"])
     return head, rows
-
-
-def larger() -> tuple[list[str], list[list[str]]]:
-    """What the whole data sets would take."""
-    rows = []
-    for name, case in CASES.items():
-        plan = lines()[name]["larger"]
-        rows.append(
-            [case.data, f"{case.larger:,}", *(f"{plan[what]:,}" for what in ("seconds", "memory_mib", "disk_mib"))]
-        )
-    return ["", "N", "seconds", "MiB at the peak", "MiB on disk"], rows
 
 
 def misses() -> list[str]:
@@ -195,7 +182,7 @@ def main() -> None:
             done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
             print(done.stdout)
             found[step] = json.loads(done.stdout.splitlines()[-1])
-        case = {"name": name, "data": CASES[name].data, "N": CASES[name].num, "larger": CASES[name].larger, "k": DIM}
+        case = {"name": name, "data": CASES[name].data, "N": CASES[name].num, "k": DIM}
         append(FILE, "plan", case, found)
 
 

@@ -1,24 +1,122 @@
-r"""Leaving rows out of shifted resolvents, in the kernel's eigenbasis.
+r"""Leaving rows out of shifted resolvents, in the eigenbasis of a kernel or of features' second moment.
 
 With :math:`G = Q D Q^\top` and :math:`D = \operatorname{diag}(1/(s + p))`, the solution that is zero on the rows g and
 solves the rest is :math:`x - G_{:g}\gamma` with :math:`x = G r` and :math:`\gamma = G_{gg}^{-1} x_g`. G is complex and
-symmetric: transposed, never conjugated.
+symmetric: transposed, never conjugated. For features :math:`\Phi` in place of Q the solution without their rows takes
+:math:`\gamma = (I - G_{gg})^{-1} (r_g - x_g)`, with x from :math:`\Phi^\top r`. A training is a sum over shifts, with
+weights q (linalg/contour.py).
 
 Letters: m eigenvalues; n sets of b rows each; S shifts; V right-hand sides.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-# Up to this many rows a set, products of row pairs against all shifts at once; beyond it, one product a shift.
-WIDEST_BLOCK_BY_PAIRS = 64
+from infotorch import _C
+
+__all__ = ["Removed", "leave_rows_out"]
+
+WIDEST_NATIVE = 32
+"""Rows of a set up to which the compiled kernel keeps its block in cache."""
+WIDEST_BY_PAIRS = 64
+"""Up to this many rows a set, products of row pairs against all shifts at once; beyond it, one product a shift."""
+BLOCK_BYTES = 1 << 27
 
 
-def blocks(rows: Tensor, D: Tensor) -> Tensor:
-    """G_gg [n, S, b, b] of every set and shift, from the sets' rows of Q, [b, m, n], and D [m, S]."""
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """What leaving each of n sets out takes away."""
+
+    solution: Tensor
+    r"""Of the rotated solution, :math:`2 \operatorname{Re} \sum_k q_k D_k Q_g^\top \gamma_k`, [m, n, V]."""
+    own: Tensor
+    """Products of the sets' rows with it, [n, b, V]."""
+    norm: Tensor
+    """Of gamma, [n, S]."""
+    pivot: Tensor
+    """The smallest of each block's elimination, [n, S]."""
+    spans: Tensor
+    """Squares of the sets' rows, summed over each set, times ``power``, [n, P]."""
+
+
+def leave_rows_out(
+    rows: Tensor,
+    D: Tensor,
+    q: Tensor,
+    rotated: Tensor,
+    power: Tensor,
+    residual: Tensor | None = None,
+    *,
+    first_order: bool = False,
+) -> Removed:
+    """Solve the small system of every set and shift.
+
+    Args:
+        rows: Of the sets, [n, b, m], float64.
+        D: 1 / (s + p), [m, S], complex128.
+        q: Weights, [S], complex128.
+        rotated: Q^T r, or Phi^T r in the eigenbasis, [m, V].
+        power: What the squares of the rows are multiplied by, [m, P].
+        residual: r of the sets' rows, [n, b, V], where rows are of features; None: of eigenvectors.
+        first_order: Take gamma as r - x, for the derivative in the weight of the rows.
+    """
+    H = torch.stack([2 * (D * q).real, -2 * (D * q).imag], 1).flatten(1)  # [m, 2 S]
+    if rows.device.type == "cpu" and rows.shape[1] <= WIDEST_NATIVE:
+        return _native(rows, torch.cat([D.real, D.imag], 1), H, rotated, power, residual, first_order)
+    n, b, m = rows.shape
+    S, V = D.shape[1], rotated.shape[1]
+    rows = rows.permute(1, 2, 0).contiguous()  # [b, m, n]
+    solution = rows.new_zeros(m, n, V)
+    norms, smallest = [], []
+    step = max(1, BLOCK_BYTES // (64 * n * b * b))  # shifts at a time
+    eye = torch.eye(b, dtype=torch.complex128, device=rows.device)
+    for some in torch.arange(S, device=rows.device).split(step):
+        x = _solutions(rows, D[:, some], rotated)
+        right = x if residual is None else residual[:, None] - x
+        gamma, pivot = right, right.real.new_ones(right.shape[:2])
+        if not first_order:
+            block = _blocks(rows, D[:, some])
+            gamma, pivot = _solve(block if residual is None else eye - block, right)
+        _spread(solution, rows, torch.cat([H[:, some], H[:, S + some]], 1), gamma)
+        norms.append(gamma.abs().square().sum((-1, -2)).sqrt())
+        smallest.append(pivot)
+    own = torch.stack([(row[..., None] * solution).sum(0) for row in rows], 1)
+    spans = rows.square().sum(0).mT @ power
+    return Removed(solution=solution, own=own, norm=torch.cat(norms, 1), pivot=torch.cat(smallest, 1), spans=spans)
+
+
+def _native(
+    rows: Tensor,
+    D: Tensor,
+    H: Tensor,
+    rotated: Tensor,
+    power: Tensor,
+    residual: Tensor | None,
+    first_order: bool,
+) -> Removed:
+    """The same, some sets at a time from their first product to the last, by csrc/cpu/leave_out.cpp."""
+    n, b, m = rows.shape
+    S, V = D.shape[1] // 2, rotated.shape[1]
+    removed = Removed(
+        solution=rows.new_empty(m, n, V), own=rows.new_empty(n, b, V), norm=rows.new_empty(n, S),
+        pivot=rows.new_empty(n, S), spans=rows.new_empty(n, power.shape[1]),
+    )  # fmt: skip
+    _C.leave_out(
+        rows.numpy(), D.contiguous().numpy(), H.contiguous().numpy(), rotated.contiguous().numpy(),
+        power.contiguous().numpy(), None if residual is None else residual.contiguous().numpy(),
+        removed.solution.numpy(), removed.own.numpy(), removed.norm.numpy(), removed.pivot.numpy(),
+        removed.spans.numpy(), first_order=first_order,
+    )  # fmt: skip
+    return removed
+
+
+def _blocks(rows: Tensor, D: Tensor) -> Tensor:
+    """G_gg [n, S, b, b] of every set and shift, from rows [b, m, n] and D [m, S]."""
     b, _, n = rows.shape
     S = D.shape[1]
-    if b > WIDEST_BLOCK_BY_PAIRS:
+    if b > WIDEST_BY_PAIRS:
         by_set = rows.permute(2, 0, 1)  # [n, b, m]
         real, imag = D.real.mT[:, None, None], D.imag.mT[:, None, None]  # [S, 1, 1, m]
         parts = [
@@ -35,8 +133,8 @@ def blocks(rows: Tensor, D: Tensor) -> Tensor:
     return torch.complex(pairs[:, :, :S], pairs[:, :, S:]).permute(3, 2, 0, 1)
 
 
-def solutions_at(rows: Tensor, D: Tensor, rotated: Tensor) -> Tensor:
-    """x_g [n, S, b, V] of every set and shift, from Q's rows [b, m, n], D [m, S] and Q.T r [m, V]."""
+def _solutions(rows: Tensor, D: Tensor, rotated: Tensor) -> Tensor:
+    """x_g [n, S, b, V] of every set and shift."""
     b, m, n = rows.shape
     S, V = D.shape[1], rotated.shape[1]
     scaled = D[:, :, None] * rotated[:, None, :]  # [m, S, V]
@@ -45,21 +143,18 @@ def solutions_at(rows: Tensor, D: Tensor, rotated: Tensor) -> Tensor:
     return torch.complex(x[:, 0], x[:, 1]).permute(3, 1, 0, 2)
 
 
-def solve_blocks(G: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+def _solve(G: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Solutions gamma of G gamma = x, [n, S, b, V], and the smallest pivot of each block, [n, S]."""
     if G.shape[-1] == 1:
         return x / G, G.abs()[..., 0, 0]
-    factors, pivots = torch.linalg.lu_factor(G)
+    factors, pivots, _ = torch.linalg.lu_factor_ex(G)  # of which a singular one gives a set no number, not an error
     return torch.linalg.lu_solve(factors, pivots, x), factors.diagonal(dim1=-2, dim2=-1).abs().amin(-1)
 
 
-def spread(rows: Tensor, H: Tensor, gamma: Tensor) -> Tensor:
-    r"""Rotated :math:`2 \operatorname{Re} \sum_k q_k G_{:g}\gamma_k`, [m, n, V], from H = q D [m, S] and gamma."""
+def _spread(total: Tensor, rows: Tensor, H: Tensor, gamma: Tensor) -> None:
+    """Add to ``total`` [m, n, V], for H = 2 Re(q D), -2 Im(q D) of some shifts, [m, 2 S]."""
     b, m, n = rows.shape
     V = gamma.shape[-1]
-    stacked = torch.cat([2 * H.real, -2 * H.imag], dim=1)  # [m, 2 S]
     by_row = torch.cat([gamma.real, gamma.imag], dim=1).permute(2, 1, 0, 3)  # [b, 2 S, n, V]
-    total = rows.new_zeros(m, n, V)
     for c in range(b):
-        total.addcmul_(rows[c, :, :, None], (stacked @ by_row[c].reshape(-1, n * V)).view(m, n, V))
-    return total
+        total.addcmul_(rows[c, :, :, None], (H @ by_row[c].reshape(-1, n * V)).view(m, n, V))

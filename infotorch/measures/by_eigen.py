@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from infotorch.linalg.eigen import Eigen
-from infotorch.linalg.resolvent import blocks, solutions_at, solve_blocks, spread
+from infotorch.linalg.resolvent import Removed, leave_rows_out
 from infotorch.measures.solver import Change, linear
 from infotorch.measures.spectrum import EPS, spectrum
 from infotorch.measures.training import Training
 
 # A set of more rows than this share of m: training on the kept rows from scratch costs less (flops, nodes = 40).
 WIDEST_SHARE = 1 / 3
-BLOCK_BYTES = 1 << 27
 
 
 class ByEigen:
@@ -34,7 +33,7 @@ class ByEigen:
         wide = n == 1 and b > WIDEST_SHARE * len(values)
         if wide:
             retrained = self._retrained(rows[0], without)
-        Q = vectors.index_select(1, rows.mT.reshape(-1)).view(-1, b, n).permute(1, 0, 2)  # [b, m, n]
+        Q = vectors.index_select(1, rows.mT.reshape(-1)).view(-1, b, n).permute(2, 1, 0)  # [n, b, m]
         for place, (with_all, training) in enumerate(zip(full, without, strict=True)):
             base = training.gain(values)[:, None] * self.rotated  # [m, V]
             if wide:
@@ -48,44 +47,37 @@ class ByEigen:
                 delta = (base - with_all.gain(values)[:, None] * self.rotated)[:, None] - removed
             delta[values == 0] = 0  # K q = 0 means J.T q = 0: it grows with time but moves neither weights nor outputs
             prediction = values[:, None, None] * (base[:, None] - removed)  # [m, n, V]
-            own = torch.stack([(row[..., None] * prediction).sum(0) for row in Q], dim=1)
+            own = torch.stack([(row.mT[..., None] * prediction).sum(0) for row in Q.unbind(1)], dim=1)
             yield place, Change(delta=delta, squared=self.squared(delta), own=own, error=error)
 
     def _removed(self, Q: Tensor, training: Training) -> tuple[Tensor, Tensor]:
         """What leaving out subtracts from the rotated solution, [m, n, V], and its estimated relative error, [n]."""
-        b, m, n = Q.shape
-        removed = Q.new_zeros(m, n, self.rotated.shape[1])
-        error, size = Q.new_zeros(n), Q.new_zeros(n)
+        n, _, m = Q.shape
         if training.duration == 0:
-            return removed, error
+            return Q.new_zeros(m, n, self.rotated.shape[1]), Q.new_zeros(n)
         shifts = training.shifts(self.nodes)
         p, q = shifts.p.to(Q.device), shifts.q.to(Q.device)
         D = 1 / (self.eigen.values[:, None] + p)  # [m, S]
-        step = max(1, BLOCK_BYTES // (64 * n * b * b))  # shifts at a time
-        for some in torch.arange(len(p), device=Q.device).split(step):
-            gamma, pivot = solve_blocks(blocks(Q, D[:, some]), solutions_at(Q, D[:, some], self.rotated))
-            removed += spread(Q, D[:, some] * q[some], gamma)
-            share = q[some].abs() * gamma.abs().square().sum((-1, -2)).sqrt()  # [n, S]
-            error += (share * self._amplification(Q, D[:, some], gamma, pivot)).sum(-1)
-            size += share.sum(-1)
-        return removed, 2 * EPS * error / size.where(size > 0, 1.0)
+        power = D.abs().square()  # [m, S]
+        on_range = power * (self.eigen.values > 0)[:, None]
+        found = leave_rows_out(Q, D, q, self.rotated, torch.cat([on_range, power], 1))
+        share = q.abs() * found.norm  # [n, S]
+        size = share.sum(-1)
+        error = (share * self._amplification(on_range, power, found)).sum(-1)
+        return found.solution, 2 * EPS * error / size.where(size > 0, 1.0)
 
-    def _amplification(self, Q: Tensor, D: Tensor, gamma: Tensor, pivot: Tensor) -> Tensor:
+    def _amplification(self, on_range: Tensor, power: Tensor, found: Removed) -> Tensor:
         r"""By how much a relative error of K can grow in gamma, [n, S].
 
         To first order a symmetric error E of K moves G by -G E G. Directions that K maps to exactly 0 stay there
         (their eigenvalues are set to 0), so one of the two factors is the resolvent R on the range:
         :math:`\|E\| (\|R_g\| \|G_g\| \|\gamma\| + \|R_g\| \|x\| + \|G_g\| \|x_R\|) / \min |\text{pivot}|`.
         """
-        power = D.abs().square()  # [m, S]
-        on_range = power * (self.eigen.values > 0)[:, None]
-        squares = Q.square().sum(0)  # [m, n]
-        R, G = (squares.mT @ on_range).sqrt(), (squares.mT @ power).sqrt()  # [n, S]
+        R, G = found.spans.sqrt().chunk(2, dim=1)  # [n, S]
         signal = self.rotated.square().sum(-1)  # [m]
         x_range, x = (signal @ on_range).sqrt(), (signal @ power).sqrt()  # [S]
-        norm = gamma.abs().square().sum((-1, -2)).sqrt()
-        growth = R * G * norm + R * x + G * x_range
-        return self.eigen.values[-1] * growth / (pivot * norm.where(norm > 0, torch.inf))
+        growth = R * G * found.norm + R * x + G * x_range
+        return self.eigen.values[-1] * growth / (found.pivot * found.norm.where(found.norm > 0, torch.inf))
 
     def _retrained(self, rows: Tensor, without: Sequence[Training]) -> list[tuple[Tensor, Tensor]]:
         """Rotated solutions [m, 1, V] of training on all other rows, and their estimated relative errors [1]."""

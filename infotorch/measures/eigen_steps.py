@@ -32,7 +32,7 @@ class EigenSteps(ABC):
 
     @abstractmethod
     def _rows(self, rows: Tensor) -> Tensor:
-        """Phi of ``rows`` [n, b], as [b, k, n]."""
+        """Phi of ``rows`` [n, b], [n, b, k]."""
 
     @abstractmethod
     def outputs(self, test_rows: Tensor, num_columns: int) -> Callable[[Tensor], Tensor]:
@@ -41,7 +41,7 @@ class EigenSteps(ABC):
     def changes(
         self, rows: Tensor, full: Sequence[Training], without: Sequence[Training]
     ) -> Iterator[tuple[int, Change]]:
-        psi = self._rows(rows).permute(2, 0, 1)  # [n, b, k]
+        psi = self._rows(rows)
         r = self.residual[rows]  # [n, b, V]
         d = self.rotated.new_zeros(len(rows), *self.rotated.shape)  # [n, k, V]
         d_full = self.rotated.new_zeros(1, *self.rotated.shape)
@@ -86,7 +86,7 @@ class KernelSteps(EigenSteps):
     def _rows(self, rows: Tensor) -> Tensor:
         n, b = rows.shape
         columns = self.eigen.vectors.index_select(1, rows.mT.reshape(-1)) * self.root[:, None]
-        return columns.view(len(self.values), b, n).permute(1, 0, 2)
+        return columns.view(len(self.values), b, n).permute(2, 1, 0)
 
     def trained(self, training: Training) -> Tensor:
         return self.eigen.vectors.mT @ (self.inverse_root[:, None] * self._trained(training))

@@ -11,7 +11,7 @@ from infotorch.measures.schedule import WHERE
 from infotorch.measures.solver import Solver
 from infotorch.measures.training import Training
 
-TILE_BYTES = 1 << 26
+TILE_BYTES = 1 << 24
 
 
 class Problem(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from infotorch.blocks.features import Features
-from infotorch.capture.heap import give_back_memory
+from infotorch.capture.heap import HELD, give_back_memory
 from infotorch.data import Samples
 from infotorch.errors import NumericsError
 from infotorch.measures import UniqueInformation
@@ -130,6 +130,8 @@ def primal_trial(
     if not on_disk and memory is not None:
         features = N * tried.disk["features"][0]
         memory += max(features, features if measure.loss == "mse" else 2 * features)
+    elif memory is not None and left.parts > 1:
+        memory += HELD
     disk: dict[str, int | None] = {}
     if on_disk:
         disk = {name: left.features * row + left.parts * head for name, (row, head) in tried.disk.items()}

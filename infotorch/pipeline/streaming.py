@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from infotorch.blocks.features import Features
-from infotorch.capture.heap import give_back_memory
+from infotorch.capture.heap import HELD, give_back_memory
 from infotorch.data import Samples, StreamedInputs, batches_of, hashes_of
 from infotorch.measures import UniqueInformation
 from infotorch.measures.digest import digest_of_model
@@ -86,7 +86,7 @@ class TwoPasses:
             for network, (part, first, last) in zip(self.networks, share, strict=True)
         ]
         scores = self.measure.table(members, self.prepared.tasks[0], y[rows], np.arange(first, last))
-        give_back_memory()
+        give_back_memory(above=HELD)
         if self.progress:
             self.progress("scores", last, len(y))
         return scores
@@ -225,7 +225,7 @@ def _write_missing(
                 writing.result()
             writing = writer.submit(part.write, found, inputs)
             del found
-            give_back_memory()
+            give_back_memory(above=HELD)
         if writing is not None:
             writing.result()
 
@@ -256,7 +256,7 @@ def moments_on_disk(
         with of_batch(part.start):
             some = stream.moments(_features(part, part.start, part.stop, samples.y), samples.y[rows], kept[rows])
         tree.add(0, part.number, some)
-        give_back_memory()
+        give_back_memory(above=HELD)
         if progress:
             progress("moments", part.stop, len(samples))
     return ranks.total(tree, samples.y.device)

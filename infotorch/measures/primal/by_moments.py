@@ -17,8 +17,8 @@ from torch import Tensor
 
 from infotorch.errors import NumericsError
 from infotorch.linalg.eigen import Eigen, eigh
-from infotorch.linalg.resolvent import blocks, solutions_at, solve_blocks, spread
-from infotorch.measures.by_eigen import BLOCK_BYTES, WIDEST_SHARE
+from infotorch.linalg.resolvent import Removed, leave_rows_out
+from infotorch.measures.by_eigen import WIDEST_SHARE
 from infotorch.measures.schedule import WHERE
 from infotorch.measures.solver import Change, linear
 from infotorch.measures.spectrum import EPS
@@ -48,50 +48,45 @@ class ByMoments:
     ) -> Iterator[tuple[int, Change]]:
         n, b = rows.shape
         values = self.eigen.values
-        psi = rotated_rows(self.eigen, self.features, rows)  # [b, k, n]
+        psi = rotated_rows(self.eigen, self.features, rows)  # [n, b, k]
         r = self.residual[rows]  # [n, b, V]
         wide = n == 1 and b > WIDEST_SHARE * len(values) and not self.first_order
-        retrained = self._retrained(psi[..., 0].mT, r[0], without) if wide else None
+        retrained = self._retrained(psi[0].mT, r[0], without) if wide else None
         for place, (with_all, training) in enumerate(zip(full, without, strict=True)):
             base = training.gain(values)[:, None] * self.rotated  # [k, V]
             if retrained is not None:
                 solution, error = retrained[place]
                 removed = (base - solution)[:, None]
+                removed_own = (psi[0] @ removed[:, 0])[None]
             else:
-                removed, error = self._removed(psi, r, training)
+                removed, removed_own, error = self._removed(psi, r, training)
             if with_all == training:
                 delta = -removed  # exactly: no difference of two large solutions
             else:
                 delta = (base - with_all.gain(values)[:, None] * self.rotated)[:, None] - removed
             delta[values == 0] = 0  # no sample has a share in such a direction
-            own = torch.stack([(row[..., None] * (base[:, None] - removed)).sum(0) for row in psi], dim=1)
+            own = psi @ base - removed_own
             yield place, Change(delta=delta, squared=self.squared(delta), own=own, error=error)
 
-    def _removed(self, psi: Tensor, r: Tensor, training: Training) -> tuple[Tensor, Tensor]:
-        """What leaving out subtracts from the rotated solution, [k, n, V], and its estimated relative error, [n]."""
-        b, k, n = psi.shape
-        removed = psi.new_zeros(k, n, r.shape[-1])
-        error, size = psi.new_zeros(n), psi.new_zeros(n)
+    def _removed(self, psi: Tensor, r: Tensor, training: Training) -> tuple[Tensor, Tensor, Tensor]:
+        """What leaving out takes away, of the rotated solution [k, n, V] and of the rows' predictions [n, b, V].
+
+        The estimated relative error of the first, [n], comes third.
+        """
+        n, _, k = psi.shape
         if training.duration == 0:
-            return removed, error
+            return psi.new_zeros(k, n, r.shape[-1]), torch.zeros_like(r), psi.new_zeros(n)
         shifts = training.shifts(self.nodes)
         p, q = shifts.p.to(psi.device), shifts.q.to(psi.device)
         D = 1 / (self.eigen.values[:, None] + p)  # [k, S]
-        step = max(1, BLOCK_BYTES // (64 * n * b * b))  # shifts at a time
-        eye = torch.eye(b, dtype=torch.complex128, device=psi.device)
-        for some in torch.arange(len(p), device=psi.device).split(step):
-            rest = r[:, None] - solutions_at(psi, D[:, some], self.rotated)  # [n, S, b, V]
-            if self.first_order:
-                gamma, pivot = rest, rest.real.new_ones(rest.shape[:2])
-            else:
-                gamma, pivot = solve_blocks(eye - blocks(psi, D[:, some]), rest)
-            removed += spread(psi, D[:, some] * q[some], gamma)
-            share = q[some].abs() * gamma.abs().square().sum((-1, -2)).sqrt()  # [n, S]
-            error += (share * self._amplification(psi, D[:, some], gamma, pivot)).sum(-1)
-            size += share.sum(-1)
-        return removed, 2 * EPS * error / size.where(size > 0, 1.0)
+        power = D.abs().square() * (self.eigen.values > 0)[:, None]  # [k, S]
+        found = leave_rows_out(psi, D, q, self.rotated, power, r, first_order=self.first_order)
+        share = q.abs() * found.norm  # [n, S]
+        size = share.sum(-1)
+        error = (share * self._amplification(power, found)).sum(-1)
+        return found.solution, found.own, 2 * EPS * error / size.where(size > 0, 1.0)
 
-    def _amplification(self, psi: Tensor, D: Tensor, gamma: Tensor, pivot: Tensor) -> Tensor:
+    def _amplification(self, power: Tensor, found: Removed) -> Tensor:
         r"""By how much a relative error of the moments can grow in what is removed, [n, S].
 
         To first order an error E of A, at most eps times its largest eigenvalue, moves D by -D E D: in the block and in
@@ -99,14 +94,12 @@ class ByMoments:
         set to 0 have no share in any row. One minus the block loses what both have in common.
         """
         largest = self.eigen.values[-1]
-        power = D.abs().square() * (self.eigen.values > 0)[:, None]  # [k, S]
-        W = (psi.square().sum(0).mT @ power).sqrt()  # [n, S]
+        W = found.spans.sqrt()  # [n, S]
         x = (self.rotated.square().sum(-1) @ power).sqrt()  # [S]
-        norm = gamma.abs().square().sum((-1, -2)).sqrt()
-        growth = largest * W * x / norm.where(norm > 0, torch.inf) + 1
+        growth = largest * W * x / found.norm.where(found.norm > 0, torch.inf) + 1
         if not self.first_order:
             growth = growth + largest * W * W
-        return growth / pivot + largest * power.amax(0).sqrt()
+        return growth / found.pivot + largest * power.amax(0).sqrt()
 
     def _retrained(self, psi: Tensor, r: Tensor, without: Sequence[Training]) -> list[tuple[Tensor, Tensor]]:
         """A set of more rows than blocks pay for: solutions [k, V] of the others' moments, and estimated errors [1]."""
@@ -139,10 +132,9 @@ class ByMoments:
 
 
 def rotated_rows(eigen: Eigen, features: Tensor, rows: Tensor) -> Tensor:
-    """Features of ``rows`` [n, b] in the eigenbasis, [b, k, n]."""
-    n, b = rows.shape
-    chosen = features.index_select(0, rows.mT.reshape(-1)).to(torch.float64)
-    return (eigen.vectors @ chosen.mT).view(len(eigen.values), b, n).permute(1, 0, 2).contiguous()
+    """Features of ``rows`` [n, b] in the eigenbasis, [n, b, k]."""
+    chosen = features.index_select(0, rows.flatten()).to(torch.float64)
+    return (chosen @ eigen.vectors.mT).view(*rows.shape, -1)
 
 
 def rotated_tests(eigen: Eigen, test_rows: Tensor) -> Tensor:

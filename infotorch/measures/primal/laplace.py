@@ -5,7 +5,7 @@ from torch import Tensor
 
 from infotorch.errors import NumericsError
 from infotorch.linalg.eigen import Eigen
-from infotorch.measures.by_eigen import BLOCK_BYTES
+from infotorch.linalg.resolvent import BLOCK_BYTES
 from infotorch.measures.information import RTOL
 from infotorch.measures.kernel_input import Array
 from infotorch.measures.laplace import WHERE, LaplaceInformation, check_options, divergences

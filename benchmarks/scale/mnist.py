@@ -35,6 +35,10 @@ class Stages:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.last
         self.last = now
 
+    def rounded(self) -> dict[str, float]:
+        """To tenths."""
+        return {stage: round(s, 1) for stage, s in self.seconds.items()}
+
 
 def images(split: str, num: int) -> tuple[Tensor, Tensor]:
     with np.load(pathlib.Path(os.environ["INFOTORCH_DATA"]) / "mnist.npz") as file:
@@ -96,7 +100,7 @@ def main() -> None:
             "M": TESTS}  # fmt: skip
     measured = {
         "seconds": round(seconds, 1),
-        "stages": {stage: round(s, 1) for stage, s in stages.seconds.items()},
+        "stages": stages.rounded(),
         "peak_gib": round(peak, 2),
         "samples_a_second": round(rate),
         "own_share": round(share, 3),

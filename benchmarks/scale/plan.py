@@ -23,7 +23,7 @@ from torch import Tensor, nn
 import infotorch
 from benchmarks.record import append, read
 from benchmarks.scale.growth import DIM, measure, mebibytes
-from benchmarks.scale.mnist import BATCH, images, network
+from benchmarks.scale.mnist import BATCH, Stages, images, network, own_share
 from infotorch import ScorePlan, Task, UniqueInformation
 from infotorch.cli.dry_run import show_plan
 from infotorch.cli.terminal import Terminal
@@ -122,14 +122,22 @@ def planned(case: Case) -> dict:
 def taken(case: Case) -> dict:
     """The run."""
     task, data, chosen = case.job()
+    stages = Stages()
     with tempfile.TemporaryDirectory() as folder:
         kept = pathlib.Path(folder)
-        cost = measured(
-            lambda: infotorch.score(task, data, chosen, out=kept / "run", features=kept / "features", batch_size=BATCH)
-        )
+        out = {"out": kept / "run", "features": kept / "features"}
+        cost = measured(lambda: infotorch.score(task, data, chosen, **out, batch_size=BATCH, progress=stages))
         kinds = [*kept.rglob("*.npy"), *kept.rglob("*.parquet")]
         size = sum(file.stat().st_size for file in kinds)
-    return {"seconds": round(cost.seconds, 1), "memory_mib": mebibytes(cost.peak), "disk_mib": mebibytes(size)}
+    rate = case.num / stages.seconds["features"]
+    return {
+        "seconds": round(cost.seconds, 1),
+        "stages": stages.rounded(),
+        "samples_a_second": round(rate),
+        "own_share": round(own_share(task.model, data[0], 1 / rate), 3),
+        "memory_mib": mebibytes(cost.peak),
+        "disk_mib": mebibytes(size),
+    }
 
 
 STEPS = {"plan": planned, "run": taken}

@@ -81,7 +81,7 @@ def command(
         })  # fmt: skip
         return
     show(terminal, found, names, values, kind, shape)
-    facts = [("filters", f"{len(next(iter(found.values()))):,} of {', '.join(layers)}")]
+    facts = [("filters", f"{len(next(iter(found.values()))):,}, of layer{'s' * (len(layers) > 1)} {', '.join(layers)}")]
     facts += [("read", f"{len(there)} of {len(tasks)} embeddings were there")] if there else []
     if out is not None:
         facts += [("kept", out), *([("chart", str(pathlib.Path(out) / f"{DISTANCES}.html"))] if shape else [])]

@@ -75,7 +75,9 @@ def command(
     if (forget is None) == (retain is None):
         got = "neither" if forget is None else "both"
         raise Usage(f"{WHERE}: one of --forget and --retain must be given; got {got}. Name the samples to forget.")
-    if out is not None and (pathlib.Path(out).is_dir() or not pathlib.Path(out).parent.is_dir()):
+    if out is not None and pathlib.Path(out).is_dir():
+        raise Usage(f"{WHERE}: --out must be a file; got the folder {out!r}. Name a file in it, such as new.pt.")
+    if out is not None and not pathlib.Path(out).parent.is_dir():
         raise Usage(f"{WHERE}: --out must be a file in a folder that exists; got {out!r}. Make the folder first.")
     if threads is not None:
         torch.set_num_threads(threads)
@@ -141,11 +143,9 @@ def places(option: str, text: str, samples: Samples) -> np.ndarray:
     wanted = [name.strip() for name in ids if name.strip()]
     for name in wanted:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            raise Usage(
-                f"{WHERE}: {option} must name samples of the data; got {name!r}. Did you mean {near[0]!r}, or a file "
-                "that is elsewhere?"
-            )
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            todo = f"Did you mean {near[0]!r}?" if near else "There is no such file either: correct the ids or the path."
+            raise Usage(f"{WHERE}: {option} must name samples of the data; got {name!r}. {todo}")
     return np.array([known[name] for name in wanted], dtype=np.int64)
 
 

@@ -15,7 +15,7 @@ from infotorch.measures import Embedding, Progress, task_embedding
 from infotorch.measures.digest import digest_of_model
 from infotorch.pipeline.keeping import near
 from infotorch.pipeline.provenance import outputs_digest, task_facts
-from infotorch.store.files import LOCK, TEMPORARY, locked, read_bytes, write_bytes
+from infotorch.store.files import LOCK, TEMPORARY, check_writable, locked, read_bytes, write_bytes
 from infotorch.task import Task
 
 __all__ = ["embed_tasks"]
@@ -87,6 +87,7 @@ def _check_folder(path: Path) -> None:
     """Refuse a folder that holds something else and no embedding."""
     if path.exists() and not path.is_dir():
         raise StoreError(f"embed: out must be a folder; got the file {path}. Choose another path.")
+    check_writable(path)
     names = {entry.name for entry in path.iterdir()} if path.exists() else set()
     foreign = sorted(name for name in names if name != LOCK and not name.endswith(TEMPORARY))
     if foreign and not any(NAMED.search(name) for name in foreign):

@@ -31,7 +31,7 @@ from infotorch.pipeline.streaming import (
 )
 from infotorch.pipeline.trials import MeasurePlan, Rows, extrapolated, highest, row_wise_trial, whole_kernel_trial
 from infotorch.store.features import Part, features_begun
-from infotorch.store.files import refusals
+from infotorch.store.files import nearest_folder, refusals
 from infotorch.task import Task
 
 __all__ = ["ScorePlan", "score_plan"]
@@ -161,7 +161,7 @@ def score_plan(
     plan = run.nothing(None if out is None else Path(out))
     if plan.finished:
         return plan
-    beside = None if root is None else _nearest(root)
+    beside = None if root is None else nearest_folder(root)
     with refusals("store", beside or Path(tempfile.gettempdir())):
         made = tempfile.TemporaryDirectory(prefix=".infotorch-plan-", dir=beside)
     with made as name:
@@ -211,7 +211,7 @@ class _Run:
         """The plan without its measures."""
         free = elsewhere = None
         if out is not None and self.features is not None:
-            own, other = _nearest(out), _nearest(self.features)
+            own, other = nearest_folder(out), nearest_folder(self.features)
             free = shutil.disk_usage(own).free
             elsewhere = shutil.disk_usage(other).free if own.stat().st_dev != other.stat().st_dev else None
         return ScorePlan(
@@ -321,8 +321,3 @@ def _first(samples: Samples, num: int) -> Samples:
         texts=None if samples.texts is None else samples.texts[rows],
         metadata={name: values[rows] for name, values in samples.metadata.items()},
     )
-
-
-def _nearest(path: Path) -> Path:
-    """The nearest folder that is there: on the disk where ``path`` will be, or is."""
-    return next(folder for folder in path.absolute().parents if folder.is_dir())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from infotorch import store
 from infotorch.data import Samples, samples_of
-from infotorch.errors import NumericsError
+from infotorch.errors import NotSupported, NumericsError
 from infotorch.measures import (
     ActivationsInformation,
     FisherTraceResult,
@@ -26,6 +26,7 @@ from infotorch.measures.digest import digest, digest_of_code, digest_of_model
 from infotorch.measures.measure import Progress
 from infotorch.pipeline.keeping import keep_samples, with_classes
 from infotorch.pipeline.provenance import data_facts, environment, outputs_digest, task_facts
+from infotorch.store.files import check_writable
 from infotorch.table import Column, Estimate, Scores
 from infotorch.task import Task
 
@@ -83,6 +84,11 @@ def weighed(
     num = min(len(samples), asked.pop("num_samples", NUM_ACTIVATIONS))
     most = asked.pop("rows", None)
     if activations is not None:  # a layer's name is not to be refused after minutes of weighing
+        if options.get("estimator") == "slq":
+            raise NotSupported(
+                'weigh: activations must have a posterior of the weights; got estimator "slq", which has none. Choose '
+                '"gram", "kfac" or "diag", or leave the activations out.'
+            )
         known = check_asked(task, x, **asked)
         if most is not None:
             asked["rows"] = {layer.path: most for layer in known if layer.width > most}
@@ -149,6 +155,7 @@ def weigh(
     known = store.begun(out, **made_of)
     if known is not None and known.finished:
         return known
+    check_writable(Path(out))
     found = weighed(task, samples, betas=betas, activations=activations, progress=progress, **options)
     with store.create(out, **made_of) as run:  # only now, so that what is refused leaves no run
         if not run.finished:

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import io
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -37,6 +38,21 @@ def refusals(where: str, path: Path) -> Iterator[None]:
         todo = _REMEDIES.get(error.errno or 0, "Look at this disk, then run the same command again.")
         verb = "read" if where in ("open", "verify") else "written"
         raise StoreError(f"{where}: {path} must be {verb}; got {reason!r} from the system. {todo}") from error
+
+
+def nearest_folder(path: Path) -> Path:
+    """The nearest folder above ``path`` that is there: on the disk where it will be, or is."""
+    return next(folder for folder in path.absolute().parents if folder.is_dir())
+
+
+def check_writable(folder: Path) -> None:
+    """Before long work: whether ``folder``, there or to be made, can be written in.
+
+    Raises:
+        StoreError: The system refuses.
+    """
+    with refusals("store", folder):
+        tempfile.TemporaryFile(dir=folder if folder.exists() else nearest_folder(folder)).close()
 
 
 class _Hashing(io.RawIOBase):

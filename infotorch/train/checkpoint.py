@@ -92,6 +92,8 @@ def _found(data: Path | io.BytesIO, error: Exception) -> str:
         return "an empty file"
     if head == b"PK" and not whole:
         return "a file that is cut off"
+    if not whole and head[:1] != b"\x80":  # with which a pickle begins, the form of torch.save before 1.6
+        return "a file of another kind"
     return repr(str(error).partition("\n")[0][:80])
 
 

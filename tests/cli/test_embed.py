@@ -44,7 +44,7 @@ def test_distances_are_shown_in_80_columns_with_what_is_joined(run):
     assert lines[0] == "cosine distance of 3 tasks, near ones beside each other:" and max(map(len, lines)) <= 80
     assert {line.split()[1] for line in lines if line[:1].isdigit() and line[1] == " "} == {"two", "three", "far"}
     assert "joined at" in done.out
-    assert lines[-1] == "filters  3 of 0.0"
+    assert lines[-1] == "filters  3, of layer 0.0"
 
 
 def test_json_is_what_the_library_computes(run, folder):
@@ -78,7 +78,7 @@ def test_a_folder_keeps_embeddings_distances_and_their_chart(run, folder):
 
 def test_one_task_and_many(run, folder):
     one = run("embed", "mine.py:two", "--probe-layers", "0")
-    assert one.code == 0 and one.out.splitlines()[-1] == "filters  3 of 0", one
+    assert one.code == 0 and one.out.splitlines()[-1] == "filters  3, of layer 0", one
     text = "".join(f"\ndef t{i}(): return made(2, {i} / 10)" for i in range(12))
     (folder / "mine.py").write_text(TASK + text)
     many = run("embed", *(f"mine.py:t{i}" for i in range(12)), "--probe-layers", "0")

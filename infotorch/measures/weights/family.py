@@ -73,8 +73,9 @@ class Family(ABC):
     def posterior(self, s: float, **around: Any) -> Posterior:
         """The optimum, ``around`` its mean, shapes and deviation."""
         raise NotSupported(
-            f"weights_information: this estimator must have a posterior; got {type(self).__name__}. "
-            'Choose estimator="gram", "kfac" or "diag", and draws=0 here.'
+            'weights_information: the estimator must have a posterior to draw weights or noise from; got "slq", which '
+            'has eigenvalues alone. Choose estimator="gram", "kfac" or "diag"; or keep it with draws=0, without '
+            "activations."
         )
 
     @classmethod

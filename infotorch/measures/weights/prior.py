@@ -56,7 +56,7 @@ def prior_of(task: Task, variance: Any, mean: Any, device: torch.device) -> Prio
     relative = torch.ones(sum(sizes), dtype=torch.float64, device=device)
     if isinstance(variance, str):
         if variance not in ("evidence", "grid"):
-            raise unknown(WHERE, "prior_var", variance, ["evidence", "grid"])
+            raise unknown(WHERE, "prior_var, where it is no number,", variance, ["evidence", "grid"])
         asked: float | dict[str, float] | str = variance
     elif isinstance(variance, Mapping):
         asked = {layer: _variance(f"prior_var[{layer!r}]", one) for layer, one in variance.items()}
@@ -76,8 +76,8 @@ def _variance(what: str, value: Any) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not 0 < value < math.inf:
         raise ConfigError(
-            f"{WHERE}: {what} must be > 0 and finite; got {value!r}. Pass the variance of the prior, e.g. "
-            "mean((w-w0)**2)."
+            f"{WHERE}: {what} must be > 0 and finite; got {value!r}. Pass the variance of the prior, such "
+            "as 1.0, or \"evidence\" to have it found."
         )
     return float(value)
 

@@ -26,6 +26,9 @@ struct Pairs {
   int64_t count() const { return begin(b); }
 };
 
+// Of the rows of a set's system, whole registers.
+constexpr int64_t stride_of(int64_t b, int64_t V) { return ceil_div(b + V, kGroup) * kGroup; }
+
 // What one thread needs for some sets, a lane each.
 struct Workspace {
   explicit Workspace(const LeaveOut& of)
@@ -35,9 +38,8 @@ struct Workspace {
         spans(of.P * kGroup),
         ahead(of.V * kAhead * kGroup),
         own(of.b * of.V * kGroup),
-        block(2 * of.b * of.b),
-        rest(2 * of.b * of.V) {}
-  const Scratch<double> packed, sums, gamma, spans, ahead, own, block, rest;
+        system(2 * of.b * stride_of(of.b, of.V)) {}
+  const Scratch<double> packed, sums, gamma, spans, ahead, own, system;
 };
 
 // to[c, lane] += sum over k of left[k, lane] right[k, lane] factors[k, c]; without `right`, of left alone.
@@ -105,86 +107,97 @@ INFOTORCH_INLINE void pack(const LeaveOut& of, int64_t n, int64_t count, int64_t
     for (int64_t k = 0; k < depth; ++k, to += lanes) store(to, vector_t{} + of.rotated[(k0 + k) * of.V + v]);
 }
 
-double abs1(const double* z) { return std::abs(z[0]) + std::abs(z[1]); }
+// Rows of complex numbers, their real and their imaginary parts apart: blocks, and behind them right-hand sides.
+struct System {
+  int64_t b, V, stride;
+  double *real, *imag;
 
-// x -= f y
-INFOTORCH_INLINE void subtract(double* x, const double* f, const double* y) {
-  const double real = f[0] * y[0] - f[1] * y[1], imag = f[0] * y[1] + f[1] * y[0];
-  x[0] -= real;
-  x[1] -= imag;
-}
+  double* real_at(int64_t i, int64_t j) const { return real + i * stride + j; }
+  double* imag_at(int64_t i, int64_t j) const { return imag + i * stride + j; }
+  double size_at(int64_t i, int64_t j) const { return std::abs(*real_at(i, j)) + std::abs(*imag_at(i, j)); }
+  std::complex<double> at(int64_t i, int64_t j) const { return {*real_at(i, j), *imag_at(i, j)}; }
+  void set(int64_t i, int64_t j, const std::complex<double>& z) const {
+    *real_at(i, j) = z.real();
+    *imag_at(i, j) = z.imag();
+  }
+};
 
-// x [b, V] becomes the solution of A [b, b]: elimination with row exchanges. Returns the smallest pivot.
-INFOTORCH_INLINE double solve(int64_t b, int64_t V, double* A, double* x) {
+// Right-hand sides become solutions, by elimination with row exchanges. Returns the smallest pivot.
+template <int64_t bytes>
+INFOTORCH_INLINE double solve(const System& x) {
+  using vector_t = typename Lanes<double, bytes>::type;
+  constexpr int64_t lanes = bytes / sizeof(double);
   double smallest = std::numeric_limits<double>::infinity();
-  for (int64_t k = 0; k < b; ++k) {
+  for (int64_t k = 0; k < x.b; ++k) {
     int64_t best = k;
-    for (int64_t i = k + 1; i < b; ++i)
-      if (abs1(A + 2 * (i * b + k)) > abs1(A + 2 * (best * b + k))) best = i;
+    for (int64_t i = k + 1; i < x.b; ++i)
+      if (x.size_at(i, k) > x.size_at(best, k)) best = i;
     if (best != k) {
-      std::swap_ranges(A + 2 * (k * b + k), A + 2 * (k * b + b), A + 2 * (best * b + k));
-      std::swap_ranges(x + 2 * k * V, x + 2 * (k + 1) * V, x + 2 * best * V);
+      std::swap_ranges(x.real_at(k, 0), x.real_at(k, 0) + x.stride, x.real_at(best, 0));
+      std::swap_ranges(x.imag_at(k, 0), x.imag_at(k, 0) + x.stride, x.imag_at(best, 0));
     }
-    const std::complex<double> pivot(A[2 * (k * b + k)], A[2 * (k * b + k) + 1]), inverse = 1.0 / pivot;
+    const std::complex<double> pivot = x.at(k, k), inverse = 1.0 / pivot;
     smallest = std::abs(pivot) < smallest ? std::abs(pivot) : smallest;
-    const double by[] = {inverse.real(), inverse.imag()};
-    for (int64_t i = k + 1; i < b; ++i) {
-      const double* const y = A + 2 * (i * b + k);
-      const double f[] = {y[0] * by[0] - y[1] * by[1], y[0] * by[1] + y[1] * by[0]};
-      for (int64_t j = k + 1; j < b; ++j) subtract(A + 2 * (i * b + j), f, A + 2 * (k * b + j));
-      for (int64_t v = 0; v < V; ++v) subtract(x + 2 * (i * V + v), f, x + 2 * (k * V + v));
+    const int64_t first = (k + 1) / lanes * lanes;  // columns before k + 1 are not read again
+    for (int64_t i = k + 1; i < x.b; ++i) {
+      const std::complex<double> z = x.at(i, k);
+      const double real = z.real() * inverse.real() - z.imag() * inverse.imag();
+      const double imag = z.real() * inverse.imag() + z.imag() * inverse.real();
+      for (int64_t j = first; j < x.stride; j += lanes) {
+        const auto from_real = load<vector_t>(x.real_at(k, j)), from_imag = load<vector_t>(x.imag_at(k, j));
+        const auto to_real = load<vector_t>(x.real_at(i, j)), to_imag = load<vector_t>(x.imag_at(i, j));
+        store(x.real_at(i, j), to_real - real * from_real + imag * from_imag);
+        store(x.imag_at(i, j), to_imag - real * from_imag - imag * from_real);
+      }
     }
   }
-  for (int64_t k = b - 1; k >= 0; --k)
-    for (int64_t v = 0; v < V; ++v) {
-      double* const y = x + 2 * (k * V + v);
-      for (int64_t j = k + 1; j < b; ++j) subtract(y, A + 2 * (k * b + j), x + 2 * (j * V + v));
-      const std::complex<double> found =
-          std::complex<double>(y[0], y[1]) / std::complex<double>(A[2 * (k * b + k)], A[2 * (k * b + k) + 1]);
-      y[0] = found.real();
-      y[1] = found.imag();
+  for (int64_t k = x.b - 1; k >= 0; --k)
+    for (int64_t v = x.b; v < x.b + x.V; ++v) {
+      double real = *x.real_at(k, v), imag = *x.imag_at(k, v);
+      for (int64_t j = k + 1; j < x.b; ++j) {
+        const std::complex<double> f = x.at(k, j), y = x.at(j, v);
+        real -= f.real() * y.real() - f.imag() * y.imag();
+        imag -= f.real() * y.imag() + f.imag() * y.real();
+      }
+      x.set(k, v, std::complex<double>(real, imag) / x.at(k, k));
     }
   return smallest;
 }
 
 // gamma [b, V, 2 S, lanes] of some sets from their sums [pairs, 2 S, lanes].
-template <int64_t lanes>
+template <int64_t bytes>
 INFOTORCH_INLINE void solve_all(const LeaveOut& of, int64_t n, int64_t count, const Workspace& space,
                                 const LeftOut& to) {
+  constexpr int64_t lanes = bytes / sizeof(double);
   const Pairs pairs{of.b, of.V};
-  double *const block = space.block.data, *const rest = space.rest.data;
+  const int64_t width = of.b + of.V, stride = stride_of(of.b, of.V);
+  const System system = {of.b, of.V, stride, space.system.data, space.system.data + of.b * stride};
   const bool features = of.residual != nullptr;  // I - block and r - x, in place of block and x
   for (int64_t lane = 0; lane < count; ++lane)
     for (int64_t s = 0; s < of.S; ++s) {
-      const auto sum = [&](int64_t i, int64_t j, int64_t part) {
-        return space.sums.data[(pairs.at(i, j) * 2 * of.S + part * of.S + s) * lanes + lane];
-      };
       const double* const r = features ? of.residual + (n + lane) * of.b * of.V : nullptr;
-      for (int64_t i = 0; i < of.b; ++i)
-        for (int64_t v = 0; v < of.V; ++v)
-          for (int64_t part = 0; part < 2; ++part) {
-            const double x = sum(i, of.b + v, part);
-            rest[2 * (i * of.V + v) + part] = features ? (part == 0 ? r[i * of.V + v] : 0) - x : x;
-          }
-      double smallest = 1;
-      if (!of.first_order) {
-        for (int64_t i = 0; i < of.b; ++i)
-          for (int64_t j = 0; j < of.b; ++j)
-            for (int64_t part = 0; part < 2; ++part) {
-              const double x = sum(i, j, part);
-              block[2 * (i * of.b + j) + part] = features ? (part == 0 && i == j) - x : x;
-            }
-        smallest = solve(of.b, of.V, block, rest);
+      for (int64_t i = 0; i < of.b; ++i) {
+        for (int64_t j = of.first_order ? of.b : 0; j < width; ++j) {
+          const double* const sum = space.sums.data + (pairs.at(i, j) * 2 * of.S + s) * lanes + lane;
+          const double real = sum[0], imag = sum[of.S * lanes];
+          const double minuend = j < of.b ? i == j : features ? r[i * of.V + j - of.b] : 0;
+          *system.real_at(i, j) = features ? minuend - real : real;
+          *system.imag_at(i, j) = features ? -imag : imag;
+        }
+        std::fill(system.real_at(i, width), system.real_at(i, stride), 0.0);
+        std::fill(system.imag_at(i, width), system.imag_at(i, stride), 0.0);
       }
+      to.pivot[(n + lane) * of.S + s] = of.first_order ? 1 : solve<bytes>(system);
       double square = 0;
-      for (int64_t at = 0; at < of.b * of.V; ++at)
-        for (int64_t part = 0; part < 2; ++part) {
-          const double x = rest[2 * at + part];
-          square += x * x;
-          space.gamma.data[(at * 2 * of.S + part * of.S + s) * lanes + lane] = x;
+      for (int64_t i = 0; i < of.b; ++i)
+        for (int64_t v = 0; v < of.V; ++v) {
+          const double real = *system.real_at(i, of.b + v), imag = *system.imag_at(i, of.b + v);
+          double* const gamma = space.gamma.data + ((i * of.V + v) * 2 * of.S + s) * lanes + lane;
+          square += real * real + imag * imag;
+          gamma[0] = real;
+          gamma[of.S * lanes] = imag;
         }
       to.norm[(n + lane) * of.S + s] = std::sqrt(square);
-      to.pivot[(n + lane) * of.S + s] = smallest;
     }
 }
 
@@ -238,7 +251,7 @@ INFOTORCH_INLINE void leave_out_some(const LeaveOut& of, const LeftOut& to, int6
         add_all_sums<bytes, most>(packed + i * size, packed + j * size, of.D + k0 * parts, parts, depth,
                                   sums + pairs.at(i, j) * parts * lanes);
   }
-  solve_all<lanes>(of, n, count, space, to);
+  solve_all<bytes>(of, n, count, space, to);
   std::fill(own, own + of.b * of.V * lanes, 0.0);
   for (int64_t k0 = 0; k0 < of.m; k0 += kDepth) {
     const int64_t depth = std::min(kDepth, of.m - k0), size = depth * lanes;

@@ -144,7 +144,9 @@ def places(option: str, text: str, samples: Samples) -> np.ndarray:
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-            todo = f"Did you mean {near[0]!r}?" if near else "There is no such file either: correct the ids or the path."
+            todo = (
+                f"Did you mean {near[0]!r}?" if near else "There is no such file either: correct the ids or the path."
+            )
             raise Usage(f"{WHERE}: {option} must name samples of the data; got {name!r}. {todo}")
     return np.array([known[name] for name in wanted], dtype=np.int64)
 

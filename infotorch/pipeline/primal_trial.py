@@ -1,5 +1,6 @@
 """What two passes over a data set take, from trials: some batches of features, and one part of moments and scores."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from infotorch.blocks.features import Features
-from infotorch.capture.heap import HELD, give_back_memory
+from infotorch.capture.heap import give_back_memory, keeping_memory
 from infotorch.data import Samples
 from infotorch.errors import NumericsError
 from infotorch.measures import UniqueInformation
@@ -19,7 +20,7 @@ from infotorch.measures.primal.moments import Moments
 from infotorch.measures.primal.stream import Stream, Tests
 from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import FEWEST, MOST_ROWS
-from infotorch.pipeline.meter import measured, resident
+from infotorch.pipeline.meter import HELD, measured, resident
 from infotorch.pipeline.ranks import ALONE
 from infotorch.pipeline.streaming import (
     FeatureDtype,
@@ -115,7 +116,8 @@ def primal_trial(
     M = 0 if ready.x_test is None else len(ready.x_test)
     part = Part(folder=folder, number=0, start=0, stop=min(N, part_size))
     compared = _compared(fidelity, N, M, C) if on_disk and not form.is_exact else None
-    tried = _tried(measure, ready, form, samples, part, batch_size, dtype, M, on_disk, compared)
+    with keeping_memory() if on_disk else contextlib.nullcontext():
+        tried = _tried(measure, ready, form, samples, part, batch_size, dtype, M, on_disk, compared)
     each = C if measure.layers != "last" else 1  # rows of features of a sample
     seconds: dict[str, float | None] = {"features": left.features * (tried.features + tried.writing)}
     if M:

@@ -5,7 +5,7 @@ import functools
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from infotorch.blocks.features import Features
-from infotorch.capture.heap import HELD, give_back_memory
+from infotorch.capture.heap import keeping_memory
 from infotorch.data import Samples, StreamedInputs, batches_of, hashes_of
 from infotorch.measures import UniqueInformation
 from infotorch.measures.digest import digest_of_model
@@ -24,6 +24,7 @@ from infotorch.measures.primal.sketched import Sketching
 from infotorch.measures.primal.stream import Stream, Tests
 from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import Fidelity, fidelity
+from infotorch.pipeline.meter import Parts
 from infotorch.pipeline.provenance import environment, outputs_digest, task_facts
 from infotorch.pipeline.ranks import MomentsTree, Ranks
 from infotorch.pipeline.tables import of_batch, stacked
@@ -54,6 +55,7 @@ class TwoPasses:
     memory_limit: int
     ranks: Ranks
     progress: Progress | None = None
+    scored: Parts = field(default_factory=Parts)
 
     def fidelity(self, num_samples: int) -> Fidelity:
         """Sketched against exact scores on some of the samples, under the first network."""
@@ -86,7 +88,7 @@ class TwoPasses:
             for network, (part, first, last) in zip(self.networks, share, strict=True)
         ]
         scores = self.measure.table(members, self.prepared.tasks[0], y[rows], np.arange(first, last))
-        give_back_memory(above=HELD)
+        self.scored.one_done()
         if self.progress:
             self.progress("scores", last, len(y))
         return scores
@@ -130,7 +132,7 @@ def two_passes(
         ranks: The processes that share the work; each writes parts of its own.
         progress: Called with stage, steps done, steps in all.
     """
-    with contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as opened, keeping_memory():
         networks = []
         part_size = part_size_of([measure.sketching(task) for task in prepared.tasks], prepared.num_outputs, batch_size)
         for place, network in enumerate(prepared.tasks):
@@ -213,6 +215,7 @@ def _write_missing(
 
     with ThreadPoolExecutor(1) as writer:  # a part is hashed and written while the next is computed
         writing: Future[None] | None = None
+        written = Parts()
         for part in ranks.share(list(store.parts())):
             inputs = hashes_of_inputs(samples.x, part)
             if part.has(inputs):
@@ -225,7 +228,7 @@ def _write_missing(
                 writing.result()
             writing = writer.submit(part.write, found, inputs)
             del found
-            give_back_memory(above=HELD)
+            written.one_done()
         if writing is not None:
             writing.result()
 
@@ -250,13 +253,13 @@ def moments_on_disk(
     progress: Progress | None,
 ) -> Moments:
     """Of all parts: the same bits however the run was stopped in between, and for any number of processes."""
-    tree = MomentsTree()
+    tree, summed = MomentsTree(), Parts()
     for part in ranks.share(list(store.parts())):
         rows = slice(part.start, part.stop)
         with of_batch(part.start):
             some = stream.moments(_features(part, part.start, part.stop, samples.y), samples.y[rows], kept[rows])
         tree.add(0, part.number, some)
-        give_back_memory(above=HELD)
+        summed.one_done()
         if progress:
             progress("moments", part.stop, len(samples))
     return ranks.total(tree, samples.y.device)

@@ -147,9 +147,14 @@ def test_ntk_from_a_file_of_initial_weights(run, folder):
     [
         ([], 2, "scrub: one of --forget and --retain must be given; got neither."),
         (["--forget", "1", "--retain", "2"], 2, "scrub: one of --forget and --retain must be given; got both."),
-        (["--forget", "99"], 2, "scrub: --forget must name samples of the data; got '99'. Did you mean '9', or"),
+        (["--forget", "99"], 2, "scrub: --forget must name samples of the data; got '99'. Did you mean '9'?"),
         (["--forget", ","], 1, "scrub: forget must hold a sample; got none. There is nothing to forget."),
         (["--retain", ","], 1, "scrub: retain must hold a sample; got none. To forget all there is, train anew."),
+        (
+            ["--forget", "gone.txt"],
+            2,
+            "scrub: --forget must name samples of the data; got 'gone.txt'. There is no such file",
+        ),
         (["--forget", "1", "--noise", "-1"], 2, "scrub: noise must be finite and at least 0; got -1.0."),
         (["--forget", "1", "--damping", "0"], 1, "scrub: the curvature of the retained loss must be positive definite"),
         (["--forget", "1", "--out", "no/such/new.pt"], 2, "scrub: --out must be a file in a folder that exists; got"),

@@ -77,7 +77,7 @@ def _variance(what: str, value: Any) -> float:
     if not number or not 0 < value < math.inf:
         raise ConfigError(
             f"{WHERE}: {what} must be > 0 and finite; got {value!r}. Pass the variance of the prior, such "
-            "as 1.0, or \"evidence\" to have it found."
+            'as 1.0, or "evidence" to have it found.'
         )
     return float(value)
 

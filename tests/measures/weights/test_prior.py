@@ -79,7 +79,10 @@ def test_a_variance_is_positive_and_finite(value, rng):
 def test_misuse(rng):
     task, data = net(rng)
     for variance, words in (
-        ("evidense", "prior_var, where it is no number, must be one of 'evidence', 'grid'; got 'evidense'. Did you mean 'evidence'"),
+        (
+            "evidense",
+            "where it is no number, must be one of 'evidence', 'grid'; got 'evidense'. Did you mean 'evidence'",
+        ),
         ({"0": 1.0}, "prior_var must have every layer; got none for '2'"),
         ({"": 1.0, "3": 1.0}, "a layer of prior_var must be one of '0', '2'; got '3'"),
     ):

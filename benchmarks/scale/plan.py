@@ -41,6 +41,12 @@ on two cores.
 
 """
 
+PASSES = """What the runs' passes come to. "Own" is what the network's forward and C backward passes to all parameters
+take alone, over the time of the first pass, in which features are also sketched, hashed and written; "scores" is the
+second pass over the whole run.
+
+"""
+
 
 class Block(nn.Module):
     """Two convolutions beside a shortcut, normalized over groups of channels."""
@@ -161,6 +167,16 @@ def table() -> tuple[list[str], list[list[str]]]:
             cells += [f"{plan:,}", f"{run:,}"] + ([] if what == "disk_mib" else [f"{plan / run:.2f}"])
         rows.append([*cells, f"{line['plan']['took']} s"])
     return head, rows
+
+
+def passes() -> tuple[list[str], list[list[str]]]:
+    """Throughput, and what of the time is the network's own and the second pass's."""
+    rows = []
+    for name, case in CASES.items():
+        run = lines()[name]["run"]
+        scores = run["stages"]["scores"] / run["seconds"]
+        rows.append([case.data, f"{run['samples_a_second']:,}", f"{run['own_share']:.2f}", f"{scores:.2f}"])
+    return ["", "samples a second of the first pass", "own", "scores"], rows
 
 
 def misses() -> list[str]:

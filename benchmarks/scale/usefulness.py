@@ -313,7 +313,7 @@ def text() -> str:
         + "## Cost\n\nAll seeds of a case, training included, on one thread of a core that others share.\n\n"
         + _table(["case", "seconds", "processor seconds", "load"], costs)
         + growth.HEAD + _table(*growth.table())
-        + plan.HEAD + _table(*plan.table())
+        + plan.HEAD + _table(*plan.table()) + plan.PASSES + _table(*plan.passes())
     ).rstrip("\n") + "\n"  # fmt: skip
 
 

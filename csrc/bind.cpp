@@ -188,13 +188,12 @@ void bind_leave_out(py::module_& m) {
   m.def(
       "leave_out",
       [](const Strided& rows, const Array& D, const Array& H, const Array& rotated, const Array& power,
-         const std::optional<Array>& residual, Array removed, Array own, Array norm, Array pivot, Array spans,
+         const std::optional<Array>& residual, Array solution, Array own, Array norm, Array pivot, Array spans,
          bool first_order) {
         const std::string where = "leave_out";
         if (rows.ndim() != 3 || D.ndim() != 2 || rotated.ndim() != 2 || power.ndim() != 2)
           throw py::value_error(where + ": rows must be [n, b, m], D [m, 2 S], rotated [m, V] and power [m, P]; got " +
-                                text({rows.ndim(), D.ndim(), rotated.ndim(), power.ndim()}) +
-                                " axes. Insert the missing ones.");
+                                text({rows.ndim(), D.ndim(), rotated.ndim(), power.ndim()}) + " axes. Give so many.");
         const int64_t n = rows.shape(0), b = rows.shape(1), values = rows.shape(2), S = D.shape(1) / 2,
                       V = rotated.shape(1), P = power.shape(1);
         constexpr int64_t item = sizeof(double);
@@ -203,7 +202,7 @@ void bind_leave_out(py::module_& m) {
         check_shape(where, "rotated", rotated, {values, V});
         check_shape(where, "power", power, {values, P});
         if (residual) check_shape(where, "residual", *residual, {n, b, V});
-        check_shape(where, "removed", removed, {values, n, V});
+        check_shape(where, "solution", solution, {values, n, V});
         check_shape(where, "own", own, {n, b, V});
         check_shape(where, "norm", norm, {n, S});
         check_shape(where, "pivot", pivot, {n, S});
@@ -224,13 +223,13 @@ void bind_leave_out(py::module_& m) {
                                   rotated.data(),
                                   power.data(),
                                   residual ? residual->data() : nullptr};
-        const cpu::LeftOut to = {removed.mutable_data(), own.mutable_data(), norm.mutable_data(), pivot.mutable_data(),
+        const cpu::Removed to = {solution.mutable_data(), own.mutable_data(), norm.mutable_data(), pivot.mutable_data(),
                                  spans.mutable_data()};
         py::gil_scoped_release others_may_run;
         cpu::leave_out(of, to);
       },
       py::arg("rows").noconvert(), py::arg("D").noconvert(), py::arg("H").noconvert(), py::arg("rotated").noconvert(),
-      py::arg("power").noconvert(), py::arg("residual").noconvert(), py::arg("removed").noconvert(),
+      py::arg("power").noconvert(), py::arg("residual").noconvert(), py::arg("solution").noconvert(),
       py::arg("own").noconvert(), py::arg("norm").noconvert(), py::arg("pivot").noconvert(),
       py::arg("spans").noconvert(), py::kw_only(), py::arg("first_order"));
 }

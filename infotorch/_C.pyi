@@ -17,7 +17,7 @@ def occupied(
     states: NDArray[np.integer], bits: NDArray[np.integer], num_states: int, num_bits: int
 ) -> NDArray[np.int64]: ...
 
-# Of rows [n, b, m], D and H [m, 2 S], rotated [m, V], power [m, P] and residual [n, b, V] into removed [m, n, V],
+# Of rows [n, b, m], D and H [m, 2 S], rotated [m, V], power [m, P] and residual [n, b, V] into solution [m, n, V],
 # own [n, b, V], norm and pivot [n, S], and spans [n, P], all float64; rows of any strides.
 def leave_out(
     rows: np.ndarray,
@@ -26,7 +26,7 @@ def leave_out(
     rotated: np.ndarray,
     power: np.ndarray,
     residual: np.ndarray | None,
-    removed: np.ndarray,
+    solution: np.ndarray,
     own: np.ndarray,
     norm: np.ndarray,
     pivot: np.ndarray,

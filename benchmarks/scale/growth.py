@@ -14,6 +14,7 @@ import infotorch
 from benchmarks.record import append, read
 from benchmarks.scale.mnist import BATCH, TESTS, Stages, images, network
 from infotorch import Task, UniqueInformation
+from infotorch.cli.memory import keep_memory
 from infotorch.pipeline.meter import measured, resident
 
 FILE = "scale-growth.jsonl"
@@ -86,6 +87,7 @@ def table() -> tuple[list[str], list[list[str]]]:
 
 def main() -> None:
     """Run all sizes, or one."""
+    keep_memory()  # as the command does
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--num", type=int)
     num = parser.parse_args().num

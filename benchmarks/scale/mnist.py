@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import infotorch
 from benchmarks.record import append
 from infotorch import Task, UniqueInformation
+from infotorch.cli.memory import keep_memory
 
 TESTS, BATCH, BATCHES = 1000, 256, 32
 
@@ -79,6 +80,7 @@ def own_share(model: nn.Module, x: Tensor, seconds_a_sample: float) -> float:
 
 def main() -> None:
     """Score, print and append a line."""
+    keep_memory()  # as the command does
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--num", type=int, default=60_000)
     parser.add_argument("--dim", type=int, default=1024)

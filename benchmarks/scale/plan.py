@@ -26,6 +26,7 @@ from benchmarks.scale.growth import DIM, measure, mebibytes
 from benchmarks.scale.mnist import BATCH, Stages, images, network, own_share
 from infotorch import ScorePlan, Task, UniqueInformation
 from infotorch.cli.dry_run import show_plan
+from infotorch.cli.memory import keep_memory
 from infotorch.cli.terminal import Terminal
 from infotorch.pipeline.meter import measured
 
@@ -192,6 +193,7 @@ def misses() -> list[str]:
 
 def main() -> None:
     """Run all cases, or one, or one step of it."""
+    keep_memory()  # as the command does
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--case", choices=CASES)
     parser.add_argument("--step", choices=STEPS, help="this one alone, its result as the last line")

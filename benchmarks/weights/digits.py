@@ -15,7 +15,9 @@ from benchmarks.record import append
 from infotorch import Task, weights_information
 from infotorch.demo.digits import parts
 
-NUM, STEPS, L2 = 600, 650, 5e-4
+NUM, STEPS, LR, L2 = 600, 8000, 1e-3, 5e-4
+LOSS = {"true": 0.43, "random": 6.46}
+"""Summed, at which the minima of the design notes were left: the curvature goes on falling once all labels are learnt."""
 BETAS, PRIOR_VAR = (0.01, 0.1, 1.0), 0.1
 # log|I + sF| at PRIOR_VAR, by labels, beta and estimator; design notes, section 8. Another seed was within 9 %.
 KNOWN = {
@@ -45,10 +47,12 @@ def minimum(labels: str, seed: int = 0) -> tuple[Task, Tensor, tuple[Tensor, Ten
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 10)).double()
     w0 = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LR)
     for _ in range(STEPS):
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(x), y, reduction="sum")
+        if loss <= LOSS[labels]:
+            break
         (loss + L2 * sum(p.square().sum() for p in model.parameters())).backward()
         optimizer.step()
     with torch.no_grad():

@@ -137,8 +137,9 @@ INFOTORCH_INLINE double solve(const System& x) {
       std::swap_ranges(x.imag_at(k, 0), x.imag_at(k, 0) + x.stride, x.imag_at(best, 0));
     }
     const std::complex<double> pivot = x.at(k, k), inverse = 1.0 / pivot;
-    smallest = std::abs(pivot) < smallest ? std::abs(pivot) : smallest;
-    const int64_t first = (k + 1) / lanes * lanes;  // columns before k + 1 are not read again
+    const double size = std::abs(pivot);
+    smallest = size < smallest || std::isnan(size) ? size : smallest;  // once it is no number it stays so
+    const int64_t first = (k + 1) / lanes * lanes;                     // columns before k + 1 are not read again
     for (int64_t i = k + 1; i < x.b; ++i) {
       const std::complex<double> z = x.at(i, k);
       const double real = z.real() * inverse.real() - z.imag() * inverse.imag();
@@ -167,11 +168,12 @@ INFOTORCH_INLINE double solve(const System& x) {
 // gamma [b, V, 2 S, lanes] of some sets from their sums [pairs, 2 S, lanes].
 template <int64_t bytes>
 INFOTORCH_INLINE void solve_all(const LeaveOut& of, int64_t n, int64_t count, const Workspace& space,
-                                const LeftOut& to) {
+                                const Removed& to) {
   constexpr int64_t lanes = bytes / sizeof(double);
   const Pairs pairs{of.b, of.V};
   const int64_t width = of.b + of.V, stride = stride_of(of.b, of.V);
   const System system = {of.b, of.V, stride, space.system.data, space.system.data + of.b * stride};
+  if (count < lanes) std::fill(space.gamma.data, space.gamma.data + of.b * of.V * 2 * of.S * lanes, 0.0);
   const bool features = of.residual != nullptr;  // I - block and r - x, in place of block and x
   for (int64_t lane = 0; lane < count; ++lane)
     for (int64_t s = 0; s < of.S; ++s) {
@@ -231,7 +233,7 @@ INFOTORCH_INLINE void copy_lanes(const double* from, int64_t stride, int64_t siz
 
 // Sets n ... n + count, a lane each; those beyond hold zeros.
 template <int64_t bytes, int64_t most>
-INFOTORCH_INLINE void leave_out_some(const LeaveOut& of, const LeftOut& to, int64_t n, int64_t count,
+INFOTORCH_INLINE void leave_out_some(const LeaveOut& of, const Removed& to, int64_t n, int64_t count,
                                      const Workspace& space) {
   using vector_t = typename Lanes<double, bytes>::type;
   constexpr int64_t lanes = bytes / sizeof(double);
@@ -276,7 +278,7 @@ INFOTORCH_INLINE void leave_out_some(const LeaveOut& of, const LeftOut& to, int6
       }
       for (int64_t u = 0; u < some; ++u)
         copy_lanes<lanes>(ahead + u * lanes, kAhead * lanes, of.V, count,
-                          to.removed + ((k0 + k + u) * of.n + n) * of.V);
+                          to.solution + ((k0 + k + u) * of.n + n) * of.V);
     }
   }
   copy_lanes<lanes>(space.spans.data, lanes, of.P, count, to.spans + n * of.P);
@@ -285,7 +287,7 @@ INFOTORCH_INLINE void leave_out_some(const LeaveOut& of, const LeftOut& to, int6
 
 // For registers of BYTES, MOST sums in them at once, compiled with ATTRIBUTE.
 #define INFOTORCH_LEAVE_OUT(NAME, BYTES, MOST, ATTRIBUTE)                                                    \
-  ATTRIBUTE __attribute__((flatten)) void leave_out_##NAME(const LeaveOut& of, const LeftOut& to, int64_t n, \
+  ATTRIBUTE __attribute__((flatten)) void leave_out_##NAME(const LeaveOut& of, const Removed& to, int64_t n, \
                                                            int64_t end, const Workspace& space) {            \
     constexpr int64_t lanes = BYTES / sizeof(double);                                                        \
     for (; n < end; n += lanes) leave_out_some<BYTES, MOST>(of, to, n, std::min(lanes, end - n), space);     \
@@ -297,7 +299,7 @@ INFOTORCH_LEAVE_OUT(v3, 32, 8, __attribute__((target("arch=x86-64-v3"))))
 #endif
 INFOTORCH_LEAVE_OUT(any, 16, 8, )
 
-void leave_out_group(const LeaveOut& of, const LeftOut& to, int64_t n, int64_t end, const Workspace& space) {
+void leave_out_group(const LeaveOut& of, const Removed& to, int64_t n, int64_t end, const Workspace& space) {
 #if INFOTORCH_HAS_CLONES
   if (vector_bytes() == 64) return leave_out_v4(of, to, n, end, space);
   if (vector_bytes() == 32) return leave_out_v3(of, to, n, end, space);
@@ -307,7 +309,7 @@ void leave_out_group(const LeaveOut& of, const LeftOut& to, int64_t n, int64_t e
 
 }  // namespace
 
-void leave_out(const LeaveOut& of, const LeftOut& to) {
+void leave_out(const LeaveOut& of, const Removed& to) {
   parallel_tasks(
       ceil_div(of.n, kGroup), 1, [&] { return Workspace(of); },
       [&](int64_t group, const Workspace& space) {

@@ -19,13 +19,13 @@ struct LeaveOut {
 };
 
 // Where results go; those of a set follow from its rows alone, to the bit.
-struct LeftOut {
-  double* removed;       // [m, n, V]
+struct Removed {
+  double* solution;      // [m, n, V]
   double* own;           // [n, b, V]
   double *norm, *pivot;  // [n, S]
   double* spans;         // [n, P]
 };
 
-void leave_out(const LeaveOut& of, const LeftOut& to);
+void leave_out(const LeaveOut& of, const Removed& to);
 
 }  // namespace infotorch::cpu

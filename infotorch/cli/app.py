@@ -17,6 +17,7 @@ import typer
 
 from infotorch import errors
 from infotorch.cli.failures import Guard, Usage
+from infotorch.cli.memory import keep_memory
 from infotorch.cli.terminal import Terminal
 
 
@@ -71,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed (also where nobody reads the output any more), 2 bad usage, 130 interrupted.
     """
+    if argv is None:
+        keep_memory()
     argv = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -38,7 +38,10 @@ def limit_shifts(ridge: float) -> Shifts:
 
 
 def flow_shifts(time: float, ridge: float, nodes: int) -> Shifts:
-    """Shifts of :math:`(1 - e^{-t(s + ridge)}) / (s + ridge)`, relative error 7e-13 at 32 nodes, 1e-14 at 40."""
+    """Shifts of :math:`(1 - e^{-t(s + ridge)}) / (s + ridge)`.
+
+    The relative error is 3e-9 at 24 nodes, 7e-13 at 32, 1e-14 at 40.
+    """
     z, c = parabola(nodes)
     return Shifts(p=z / time + ridge, q=c / z)
 

@@ -18,11 +18,12 @@ from infotorch import _C
 
 __all__ = ["Removed", "leave_rows_out"]
 
-WIDEST_NATIVE = 32
-"""Rows of a set up to which the compiled kernel keeps its block in cache."""
+MOST_NATIVE = 1056
+"""Products b (b + V) of a set up to which the compiled kernel keeps them in cache: 32 rows and one right-hand side."""
 WIDEST_BY_PAIRS = 64
 """Up to this many rows a set, products of row pairs against all shifts at once; beyond it, one product a shift."""
 BLOCK_BYTES = 1 << 27
+"""Of the blocks that are in memory at once, where the compiled kernel does not serve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,12 @@ class Removed:
     """The smallest of each block's elimination, [n, S]."""
     spans: Tensor
     """Squares of the sets' rows, summed over each set, times ``power``, [n, P]."""
+
+    def relative_error(self, q: Tensor, amplification: Tensor) -> Tensor:
+        """Of ``solution``, [n], where rounding grows by ``amplification`` [n, S] in a shift's share of it."""
+        share = q.abs() * self.norm  # [n, S]
+        size = share.sum(-1)
+        return 2 * torch.finfo(torch.float64).eps * (share * amplification).sum(-1) / size.where(size > 0, 1.0)
 
 
 def leave_rows_out(
@@ -60,17 +67,18 @@ def leave_rows_out(
         rotated: Q^T r, or Phi^T r in the eigenbasis, [m, V].
         power: What the squares of the rows are multiplied by, [m, P].
         residual: r of the sets' rows, [n, b, V], where rows are of features; None: of eigenvectors.
-        first_order: Take gamma as r - x, for the derivative in the weight of the rows.
+        first_order: With ``residual``: take gamma as r - x, for the derivative in the weight of the rows.
     """
-    H = torch.stack([2 * (D * q).real, -2 * (D * q).imag], 1).flatten(1)  # [m, 2 S]
-    if rows.device.type == "cpu" and rows.shape[1] <= WIDEST_NATIVE:
+    H = torch.cat([2 * (D * q).real, -2 * (D * q).imag], 1)  # [m, 2 S]
+    b, V = rows.shape[1], rotated.shape[1]
+    if rows.device.type == "cpu" and len(rows) > 1 and b * (b + V) <= MOST_NATIVE:  # sets lie side by side in registers
         return _native(rows, torch.cat([D.real, D.imag], 1), H, rotated, power, residual, first_order)
-    n, b, m = rows.shape
-    S, V = D.shape[1], rotated.shape[1]
+    n, _, m = rows.shape
+    S = D.shape[1]
     rows = rows.permute(1, 2, 0).contiguous()  # [b, m, n]
     solution = rows.new_zeros(m, n, V)
     norms, smallest = [], []
-    step = max(1, BLOCK_BYTES // (64 * n * b * b))  # shifts at a time
+    step = max(1, BLOCK_BYTES // max(1, 64 * n * b * b))  # shifts at a time
     eye = torch.eye(b, dtype=torch.complex128, device=rows.device)
     for some in torch.arange(S, device=rows.device).split(step):
         x = _solutions(rows, D[:, some], rotated)
@@ -104,7 +112,7 @@ def _native(
         pivot=rows.new_empty(n, S), spans=rows.new_empty(n, power.shape[1]),
     )  # fmt: skip
     _C.leave_out(
-        rows.numpy(), D.contiguous().numpy(), H.contiguous().numpy(), rotated.contiguous().numpy(),
+        rows.numpy(), D.numpy(), H.numpy(), rotated.contiguous().numpy(),
         power.contiguous().numpy(), None if residual is None else residual.contiguous().numpy(),
         removed.solution.numpy(), removed.own.numpy(), removed.norm.numpy(), removed.pivot.numpy(),
         removed.spans.numpy(), first_order=first_order,
@@ -157,4 +165,4 @@ def _spread(total: Tensor, rows: Tensor, H: Tensor, gamma: Tensor) -> None:
     V = gamma.shape[-1]
     by_row = torch.cat([gamma.real, gamma.imag], dim=1).permute(2, 1, 0, 3)  # [b, 2 S, n, V]
     for c in range(b):
-        total.addcmul_(rows[c, :, :, None], (H @ by_row[c].reshape(-1, n * V)).view(m, n, V))
+        total.addcmul_(rows[c, :, :, None], (H @ by_row[c].reshape(H.shape[1], n * V)).view(m, n, V))

@@ -61,10 +61,7 @@ class ByEigen:
         power = D.abs().square()  # [m, S]
         on_range = power * (self.eigen.values > 0)[:, None]
         found = leave_rows_out(Q, D, q, self.rotated, torch.cat([on_range, power], 1))
-        share = q.abs() * found.norm  # [n, S]
-        size = share.sum(-1)
-        error = (share * self._amplification(on_range, power, found)).sum(-1)
-        return found.solution, 2 * EPS * error / size.where(size > 0, 1.0)
+        return found.solution, found.relative_error(q, self._amplification(on_range, power, found))
 
     def _amplification(self, on_range: Tensor, power: Tensor, found: Removed) -> Tensor:
         r"""By how much a relative error of K can grow in gamma, [n, S].

@@ -11,7 +11,9 @@ from infotorch.measures.schedule import WHERE
 from infotorch.measures.solver import Solver
 from infotorch.measures.training import Training
 
-TILE_BYTES = 1 << 24
+TILE_BYTES, FEWEST_SETS = 1 << 24, 128
+"""Of a tile of sets, which then stays in a last-level cache; but up to four times as many bytes for as many sets as all
+threads want."""
 
 
 class Problem(Protocol):
@@ -119,6 +121,12 @@ def leave_out(
     return out
 
 
+def sets_of_tile(nbytes: int) -> int:
+    """How many sets are left out side by side, for so many bytes a set; eight have a wide register."""
+    fit = max(TILE_BYTES // nbytes, min(FEWEST_SETS, 4 * TILE_BYTES // nbytes))
+    return max(1, fit // 8 * 8 or fit)
+
+
 def _empty(problem: Problem, removals: Sequence[Removal], changes: bool, trained: bool, sums: bool) -> LeftOut:
     n, T = sum(len(r.rows) for r in removals), len(removals[0].full)
     V = problem.residual.shape[1]
@@ -151,7 +159,7 @@ def _fill(
         times = [time for time, wants in enumerate(chosen) if wants]
         full, without = [removal.full[time] for time in times], [removal.without[time] for time in times]
         b = removal.rows.shape[1]
-        for rows in removal.rows.split(max(1, TILE_BYTES // (8 * problem.num_coefficients * (b + 2 * V)))):
+        for rows in removal.rows.split(sets_of_tile(8 * problem.num_coefficients * (b + 2 * V))):
             if not len(rows):
                 continue
             tile = slice(start, start + len(rows))

@@ -1,4 +1,4 @@
-"""What a call takes: seconds, and the process's resident memory at its peak; and that a long run keeps."""
+"""What a call takes: seconds, and the process's resident memory at its peak."""
 
 import time
 from collections.abc import Callable
@@ -8,14 +8,10 @@ from typing import Generic, TypeVar
 
 import torch
 
-from infotorch.capture.heap import give_back_memory
-
-__all__ = ["HELD", "Cost", "Parts", "measured", "resident"]
+__all__ = ["Cost", "measured", "resident"]
 
 T = TypeVar("T")
 PROCESS = Path("/proc/self")
-HELD = 1 << 28
-"""Bytes by which a run of many parts may grow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +43,6 @@ def measured(call: Callable[[], T]) -> Cost[T]:
 def resident() -> int | None:
     """Bytes of the process that are in memory now; None where the system does not tell."""
     return _status("VmRSS:")
-
-
-class Parts:
-    """Parts of a long run, alike in what they need: freed memory stays for the next one, but does not pile up."""
-
-    def __init__(self) -> None:
-        self._usual: int | None = None
-
-    def one_done(self) -> None:
-        """Hands freed memory back where the process has grown by more than ``HELD`` beyond what a part leaves."""
-        now = resident()
-        if now is not None and self._usual is None:
-            self._usual = now
-        if now is None or self._usual is None or now > self._usual + HELD:
-            give_back_memory()
 
 
 def _set_back() -> bool:

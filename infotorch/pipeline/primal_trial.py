@@ -1,6 +1,5 @@
 """What two passes over a data set take, from trials: some batches of features, and one part of moments and scores."""
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 
 from infotorch.blocks.features import Features
-from infotorch.capture.heap import give_back_memory, keeping_memory
+from infotorch.capture.heap import give_back_memory
 from infotorch.data import Samples
 from infotorch.errors import NumericsError
 from infotorch.measures import UniqueInformation
@@ -20,7 +19,8 @@ from infotorch.measures.primal.moments import Moments
 from infotorch.measures.primal.stream import Stream, Tests
 from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import FEWEST, MOST_ROWS
-from infotorch.pipeline.meter import HELD, measured, resident
+from infotorch.pipeline.held import HELD, HeldMemory
+from infotorch.pipeline.meter import measured, resident
 from infotorch.pipeline.ranks import ALONE
 from infotorch.pipeline.streaming import (
     FeatureDtype,
@@ -116,8 +116,7 @@ def primal_trial(
     M = 0 if ready.x_test is None else len(ready.x_test)
     part = Part(folder=folder, number=0, start=0, stop=min(N, part_size))
     compared = _compared(fidelity, N, M, C) if on_disk and not form.is_exact else None
-    with keeping_memory() if on_disk else contextlib.nullcontext():
-        tried = _tried(measure, ready, form, samples, part, batch_size, dtype, M, on_disk, compared)
+    tried = _tried(measure, ready, form, samples, part, batch_size, dtype, M, on_disk, compared)
     each = C if measure.layers != "last" else 1  # rows of features of a sample
     seconds: dict[str, float | None] = {"features": left.features * (tried.features + tried.writing)}
     if M:
@@ -204,7 +203,7 @@ def _tried(
     test_rows = None if not num_test else _test_rows(stream, batches[0], num_test)
     batches.clear()
     store = FeatureStore(folder=part.folder, num_rows=part.stop, part_size=part.stop)
-    adding = measured(partial(moments_on_disk, store, stream, samples, everybody, ALONE, None))
+    adding = measured(partial(moments_on_disk, store, stream, samples, everybody, ALONE, HeldMemory(), None))
     tried.moments = adding.seconds / part.stop
     tried.peaks += [writing.peak, adding.peak]
     kept = int(ready.who.kept.sum())
@@ -233,6 +232,7 @@ def _tried(
             ],
             memory_limit=form.room,
             ranks=ALONE,
+            held=HeldMemory(),
         )
         _score(two, part, tried)
     except NumericsError as error:

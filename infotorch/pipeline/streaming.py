@@ -5,7 +5,7 @@ import functools
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from infotorch.blocks.features import Features
-from infotorch.capture.heap import keeping_memory
 from infotorch.data import Samples, StreamedInputs, batches_of, hashes_of
 from infotorch.measures import UniqueInformation
 from infotorch.measures.digest import digest_of_model
@@ -24,7 +23,7 @@ from infotorch.measures.primal.sketched import Sketching
 from infotorch.measures.primal.stream import Stream, Tests
 from infotorch.measures.unique_information import Prepared
 from infotorch.pipeline.fidelity import Fidelity, fidelity
-from infotorch.pipeline.meter import Parts
+from infotorch.pipeline.held import HeldMemory
 from infotorch.pipeline.provenance import environment, outputs_digest, task_facts
 from infotorch.pipeline.ranks import MomentsTree, Ranks
 from infotorch.pipeline.tables import of_batch, stacked
@@ -54,8 +53,8 @@ class TwoPasses:
     networks: Sequence["Network"]
     memory_limit: int
     ranks: Ranks
+    held: HeldMemory
     progress: Progress | None = None
-    scored: Parts = field(default_factory=Parts)
 
     def fidelity(self, num_samples: int) -> Fidelity:
         """Sketched against exact scores on some of the samples, under the first network."""
@@ -88,7 +87,7 @@ class TwoPasses:
             for network, (part, first, last) in zip(self.networks, share, strict=True)
         ]
         scores = self.measure.table(members, self.prepared.tasks[0], y[rows], np.arange(first, last))
-        self.scored.one_done()
+        self.held.part_done()
         if self.progress:
             self.progress("scores", last, len(y))
         return scores
@@ -132,8 +131,8 @@ def two_passes(
         ranks: The processes that share the work; each writes parts of its own.
         progress: Called with stage, steps done, steps in all.
     """
-    with contextlib.ExitStack() as opened, keeping_memory():
-        networks = []
+    with contextlib.ExitStack() as opened:
+        networks, held = [], HeldMemory()
         part_size = part_size_of([measure.sketching(task) for task in prepared.tasks], prepared.num_outputs, batch_size)
         for place, network in enumerate(prepared.tasks):
             stream = measure.stream(network, prepared.who, memory_limit)
@@ -141,11 +140,11 @@ def two_passes(
             key = features_key(stream.sketching, samples, batch_size, dtype)
             made = feature_store(folder / f"network-{place}", key=key, num_rows=len(samples), part_size=part_size)
             store = ranks.first(functools.partial(opened.enter_context, made))  # which holds the lock for all
-            _write_missing(store, stream, samples, dtype, batch_size, ranks, progress)
+            _write_missing(store, stream, samples, dtype, batch_size, ranks, held, progress)
             tests = None
             if prepared.x_test is not None:
                 tests = stream.tests(prepared.x_test, batch_size, None)
-            moments = moments_on_disk(store, stream, samples, prepared.who.kept, ranks, progress)
+            moments = moments_on_disk(store, stream, samples, prepared.who.kept, ranks, held, progress)
             networks.append(Network(stream=stream, store=store, moments=moments, tests=tests))
         yield TwoPasses(
             measure=measure,
@@ -155,6 +154,7 @@ def two_passes(
             networks=networks,
             memory_limit=memory_limit,
             ranks=ranks,
+            held=held,
             progress=progress,
         )
         ranks.wait()  # others may still read
@@ -201,6 +201,7 @@ def _write_missing(
     dtype: FeatureDtype,
     batch_size: int,
     ranks: Ranks,
+    held: HeldMemory,
     progress: Progress | None,
 ) -> None:
     def batches(part: Part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -215,7 +216,6 @@ def _write_missing(
 
     with ThreadPoolExecutor(1) as writer:  # a part is hashed and written while the next is computed
         writing: Future[None] | None = None
-        written = Parts()
         for part in ranks.share(list(store.parts())):
             inputs = hashes_of_inputs(samples.x, part)
             if part.has(inputs):
@@ -228,7 +228,7 @@ def _write_missing(
                 writing.result()
             writing = writer.submit(part.write, found, inputs)
             del found
-            written.one_done()
+            held.part_done()
         if writing is not None:
             writing.result()
 
@@ -250,16 +250,17 @@ def moments_on_disk(
     samples: Samples,
     kept: torch.Tensor,
     ranks: Ranks,
+    held: HeldMemory,
     progress: Progress | None,
 ) -> Moments:
     """Of all parts: the same bits however the run was stopped in between, and for any number of processes."""
-    tree, summed = MomentsTree(), Parts()
+    tree = MomentsTree()
     for part in ranks.share(list(store.parts())):
         rows = slice(part.start, part.stop)
         with of_batch(part.start):
             some = stream.moments(_features(part, part.start, part.stop, samples.y), samples.y[rows], kept[rows])
         tree.add(0, part.number, some)
-        summed.one_done()
+        held.part_done()
         if progress:
             progress("moments", part.stop, len(samples))
     return ranks.total(tree, samples.y.device)

@@ -5,14 +5,14 @@ from infotorch.linalg.contour import descent_shifts, flow_shifts, limit_shifts, 
 from infotorch.linalg.gain import descent_gain, flow_gain
 
 # Largest relative error by the number of nodes, as measured (7.2e-13, 9.4e-15) with room for another libm.
-ERROR = {32: 1e-12, 40: 3e-14}
+ERROR = {24: 3e-9, 32: 1e-12, 40: 3e-14}
 
 
 def resolvent_sum(shifts, s):
     return 2 * (shifts.q / (shifts.p + s[:, None])).sum(1).real
 
 
-@pytest.mark.parametrize("nodes", [32, 40])
+@pytest.mark.parametrize("nodes", ERROR)
 @pytest.mark.parametrize("time", [1e-3, 1.0, 4e7])
 def test_flow_is_its_gain_at_every_eigenvalue(nodes, time):
     """Uniformly for t s from 0 to 1e14."""
@@ -21,7 +21,7 @@ def test_flow_is_its_gain_at_every_eigenvalue(nodes, time):
     assert ((resolvent_sum(flow_shifts(time, 0.0, nodes), s) - want) / want).abs().max() < ERROR[nodes]
 
 
-@pytest.mark.parametrize("nodes", [32, 40])
+@pytest.mark.parametrize("nodes", ERROR)
 @pytest.mark.parametrize("steps", [16, 17, 400, 100_000])
 def test_descent_is_its_gain_where_lr_s_is_below_1(nodes, steps):
     s = torch.cat([torch.zeros(1).double(), torch.logspace(-12, -1e-9, 400, dtype=torch.float64)]) / 0.3

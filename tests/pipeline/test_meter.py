@@ -28,22 +28,3 @@ def test_the_result_comes_with_its_seconds():
 def test_where_the_system_does_not_tell_memory_is_not_known(monkeypatch, tmp_path):
     monkeypatch.setattr(meter, "PROCESS", tmp_path / "nothing")
     assert resident() is None and measured(lambda: 1).peak is None
-
-
-def given_back(monkeypatch, levels):
-    """How often memory is handed back after parts that leave the process at these levels."""
-    given, found = [], iter(levels)
-    monkeypatch.setattr(meter, "resident", lambda: next(found))
-    monkeypatch.setattr(meter, "give_back_memory", lambda: given.append(None))
-    parts = meter.Parts()
-    return [(parts.one_done(), len(given))[1] for _ in levels]
-
-
-def test_memory_is_handed_back_where_it_piles_up(monkeypatch):
-    first = 1 << 30
-    most = first + meter.HELD
-    assert given_back(monkeypatch, [first, most, most + 1, first, most + 1]) == [0, 0, 1, 1, 2]
-
-
-def test_where_the_system_does_not_tell_memory_is_handed_back_each_time(monkeypatch):
-    assert given_back(monkeypatch, [None, None]) == [1, 2]

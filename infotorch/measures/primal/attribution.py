@@ -9,7 +9,7 @@ from torch import Tensor
 from infotorch.errors import ConfigError, unknown
 from infotorch.measures.information import check_options, refuse_unreliable, relative_error
 from infotorch.measures.kernel_input import Array
-from infotorch.measures.leave_out import TILE_BYTES, Removal, leave_out
+from infotorch.measures.leave_out import Removal, leave_out, sets_of_tile
 from infotorch.measures.primal.feature_input import FeatureInput, feature_input
 from infotorch.measures.schedule import Numbers, Schedule, schedule
 
@@ -119,5 +119,5 @@ def change_of_tests(data: FeatureInput, plan: Schedule, *, kind: Kind, nodes: in
 
 def attribution_bytes(N: int, M: int, C: int, k: int, rows_per_sample: int) -> int:
     """Of the result, and of a tile of it, and the tile's squares, on the way there."""
-    tile = TILE_BYTES // (8 * k * (rows_per_sample + 2 * C // rows_per_sample))
-    return 8 * M * C * (N + 2 * min(N, max(1, tile)))
+    tile = sets_of_tile(8 * k * (rows_per_sample + 2 * C // rows_per_sample))
+    return 8 * M * C * (N + 2 * min(N, tile))

@@ -81,10 +81,7 @@ class ByMoments:
         D = 1 / (self.eigen.values[:, None] + p)  # [k, S]
         power = D.abs().square() * (self.eigen.values > 0)[:, None]  # [k, S]
         found = leave_rows_out(psi, D, q, self.rotated, power, r, first_order=self.first_order)
-        share = q.abs() * found.norm  # [n, S]
-        size = share.sum(-1)
-        error = (share * self._amplification(power, found)).sum(-1)
-        return found.solution, found.own, 2 * EPS * error / size.where(size > 0, 1.0)
+        return found.solution, found.own, found.relative_error(q, self._amplification(power, found))
 
     def _amplification(self, power: Tensor, found: Removed) -> Tensor:
         r"""By how much a relative error of the moments can grow in what is removed, [n, S].

@@ -5,13 +5,15 @@ from torch import Tensor
 
 from infotorch.errors import NumericsError
 from infotorch.linalg.eigen import Eigen
-from infotorch.linalg.resolvent import BLOCK_BYTES
 from infotorch.measures.information import RTOL
 from infotorch.measures.kernel_input import Array
 from infotorch.measures.laplace import WHERE, LaplaceInformation, check_options, divergences
 from infotorch.measures.primal.feature_input import feature_input
 from infotorch.measures.primal.moments import moments_of
 from infotorch.measures.spectrum import EPS, spectrum
+
+BLOCK_BYTES = 1 << 27
+"""Of a tile of samples in the eigenbasis."""
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from infotorch.demo.digits import parts
 
 NUM, STEPS, LR, L2 = 600, 8000, 1e-3, 5e-4
 LOSS = {"true": 0.43, "random": 6.46}
-"""Summed, at which the minima of the design notes were left: the curvature goes on falling once all labels are learnt."""
+"""Summed, at which the minima of the design notes were left: the curvature goes on falling once labels are learnt."""
 BETAS, PRIOR_VAR = (0.01, 0.1, 1.0), 0.1
 # log|I + sF| at PRIOR_VAR, by labels, beta and estimator; design notes, section 8. Another seed was within 9 %.
 KNOWN = {

@@ -7,9 +7,12 @@ import functools
 import os
 import signal
 import subprocess
+import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+TEMPORARY = tempfile.gettempdir()
+"""Where folders of what runs ahead are, wherever a test meanwhile has them made."""
 pools: dict[str, ThreadPoolExecutor] = {}
 running: set[subprocess.Popen] = set()
 
@@ -27,6 +30,11 @@ def pool(name: str) -> ThreadPoolExecutor:
 def soon(function: Any, *args: Any) -> Future:
     """Its one call with these arguments."""
     return pool("functions").submit(function, *args)
+
+
+def folder() -> tempfile.TemporaryDirectory:
+    """A new one, which is deleted with the object."""
+    return tempfile.TemporaryDirectory(dir=TEMPORARY)
 
 
 def run(*command: Any, **options: Any) -> subprocess.CompletedProcess:

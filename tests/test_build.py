@@ -3,7 +3,6 @@
 import os
 import pathlib
 import sys
-import tempfile
 import zipfile
 
 import pytest
@@ -22,7 +21,7 @@ def run(*command, cwd, **env):
 
 def wheel():
     """What an sdist's wheel holds, and what it prints where nothing else of infotorch is on the path."""
-    with tempfile.TemporaryDirectory() as folder:
+    with ahead.folder() as folder:
         run(sys.executable, "setup.py", "-q", "sdist", "--dist-dir", folder, cwd=HOUSE)
         (sdist,) = pathlib.Path(folder).glob("*.tar.gz")
         pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]

@@ -7,7 +7,6 @@ import pathlib
 import pkgutil
 import re
 import sys
-import tempfile
 import zlib
 from html.parser import HTMLParser
 
@@ -65,7 +64,7 @@ class Fetches(HTMLParser):
 
 def built():
     """The folder of the site, which is deleted with the object."""
-    out = tempfile.TemporaryDirectory()
+    out = ahead.folder()
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", out.name]
     done = ahead.run(*command, cwd=HOUSE, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"})
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,7 +2,6 @@
 
 import functools
 import shutil
-import tempfile
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -18,7 +17,7 @@ def soon(what: str | Fault) -> Future:
 
 
 def faulty(fault: Fault) -> Path:
-    with tempfile.TemporaryDirectory() as folder:
+    with ahead.folder() as folder:
         root = Path(folder)
         for part in ("csrc", "tests/emulate"):
             shutil.copytree(build.HOUSE / part, root / part, ignore=shutil.ignore_patterns("*.py", "__pycache__"))

@@ -1,5 +1,6 @@
 """Two processes that distil as one does: python -m tests.train.distillation.distributed RANK RENDEZVOUS OUT."""
 
+import gc
 import math
 import sys
 
@@ -61,6 +62,7 @@ def main(rank, address, out):
     except ValueError as error:
         found["bare"] = str(error)
     torch.save(found, f"{out}.{rank}")
+    gc.collect()  # networks that are wrapped for the group go before it
     dist.destroy_process_group()
 
 

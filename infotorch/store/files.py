@@ -52,7 +52,8 @@ def check_writable(folder: Path) -> None:
         StoreError: The system refuses.
     """
     with refusals("store", folder):
-        tempfile.TemporaryFile(dir=folder if folder.exists() else nearest_folder(folder)).close()
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        tempfile.TemporaryFile(dir=there).close()
 
 
 class _Hashing(io.RawIOBase):

@@ -83,3 +83,11 @@ def test_files_have_names_of_their_own():
     assert file_name("a/b.py:c") != file_name("a-b.py:c") and file_name("../x") == file_name("../x")
     assert "/" not in file_name("../x:\n") and file_name("../x:\n")[0] != "."
     assert len(file_name("x" * 500)) < 80
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"store: .*file/out must be written; got 'not a directory' from the system"):
+        pipeline.embed_tasks(
+            {"a": lambda: pytest.fail("a task was made")}, out=tmp_path / "file" / "out", probe_layers=[]
+        )

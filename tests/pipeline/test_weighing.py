@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from infotorch import Task, activations_information, fisher_trace, pipeline, store, weights_information
-from infotorch.errors import ConfigError, StoreError
+from infotorch.errors import ConfigError, NotSupported, StoreError
 from infotorch.pipeline.weighing import BETAS
 
 ACTIVATIONS = {"layers": ["0", "2"], "tau": 0.1, "rows": 4}
@@ -65,3 +65,20 @@ def test_a_refusal_leaves_no_run(problem, tmp_path):
         pipeline.weigh(*problem, out=tmp_path / "run", beta=-1.0)
     run = pipeline.weigh(*problem, out=tmp_path / "run", prior_mean=torch.ones(83, dtype=torch.float64))
     assert run.notes()["weights"]["dist2"] != pipeline.weighed(*problem).notes["weights"]["dist2"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("infotorch.pipeline.weighing.weighed", lambda *_, **__: pytest.fail("it was weighed"))
+    task = Task(nn.Linear(3, 2).eval())
+    with pytest.raises(StoreError, match=r"must be written; got 'not a directory' from the system"):
+        pipeline.weigh(task, (torch.ones(4, 3), torch.tensor([0, 1, 0, 1])), out=tmp_path / "file" / "out")
+
+
+def test_activations_without_a_posterior_are_refused_first(monkeypatch):
+    monkeypatch.setattr(
+        "infotorch.pipeline.weighing.weights_information", lambda *_, **__: pytest.fail("it was weighed")
+    )
+    task, data = Task(nn.Linear(3, 2).eval()), (torch.ones(4, 3), torch.tensor([0, 1, 0, 1]))
+    with pytest.raises(NotSupported, match='activations must have a posterior of the weights; got estimator "slq"'):
+        pipeline.weighed(task, data, estimator="slq", activations={"layers": [""], "tau": 0.1})

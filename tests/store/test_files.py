@@ -12,7 +12,7 @@ import time
 import pytest
 
 from infotorch.errors import StoreError
-from infotorch.store.files import LOCK, file_hash, locked, read_bytes, refusals, write_bytes
+from infotorch.store.files import LOCK, check_writable, file_hash, locked, read_bytes, refusals, write_bytes
 
 
 def test_a_written_file_is_hashed_and_leaves_no_temporary(tmp_path):
@@ -110,3 +110,20 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     start = time.monotonic()
     with locked(tmp_path):
         assert time.monotonic() - start < 1
+
+
+def test_whether_a_folder_can_be_written_is_known_before(tmp_path, monkeypatch):
+    """Without a trace: the folder is not made."""
+    check_writable(tmp_path / "a" / "b")
+    check_writable(tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"must be written; got 'not a directory' .* Choose a path whose parents are"):
+        check_writable(tmp_path / "file" / "a")
+
+    def refused(dir):
+        raise OSError(errno.EROFS, "read-only", str(dir))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)
+    with pytest.raises(StoreError, match=r"must be written; got 'read-only file system' .* Choose a folder"):
+        check_writable(tmp_path)

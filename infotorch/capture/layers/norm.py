@@ -72,10 +72,7 @@ class Norm(Product):
         total = None
         for x, grad in zip(inputs, grads, strict=True):
             xhat, first = self.normalized(module, x)
-            seeds = [
-                _summed(module.weight, one * xhat[:, None], first) for one in grad.split(1, 1)
-            ]  # products in cache
-            part = torch.cat(seeds, 1) if len(seeds) > 1 else seeds[0]
+            part = _summed(module.weight, grad * xhat[:, None], first)
             total = part if total is None else total + part
         assert total is not None
         return total

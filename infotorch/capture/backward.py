@@ -59,7 +59,7 @@ def gradients(
             return
         dim = call.product.seed_dim % grad.dim()
         if id(call) not in stacked:
-            stacked[id(call)] = grad.new_empty(*grad.shape[:dim], K, *grad.shape[dim + 1 :])
+            stacked[id(call)] = _room(grad, dim, K)
             missing[id(call)] = set(range(K))
         stacked[id(call)].narrow(dim, k, 1).copy_(grad)
         missing[id(call)].discard(k)
@@ -120,6 +120,17 @@ def handed_over(
 
     _run_backward(total, edges, graph.ends(edge.node for edge in edges), cotangent, arrive, keep_graph=keep_graph)
     return found
+
+
+def _room(grad: Tensor, dim: int, K: int) -> Tensor:
+    """For K gradients on axis ``dim``, each a dense piece as autograd lays it out: channels last, for convolutions."""
+    shape = (*grad.shape[:dim], K, *grad.shape[dim + 1 :])
+    each = torch.empty_like(grad[(0,) * (dim + 1)])
+    strides, size = [*each.stride()], each.numel()
+    for length in reversed(shape[: dim + 1]):
+        strides.insert(0, size)
+        size *= length
+    return grad.new_empty_strided(shape, strides)
 
 
 def exactly(x: Tensor) -> AbstractContextManager[object]:

@@ -17,8 +17,17 @@ constexpr int64_t kVisits = 64;                   // of a piece of the result be
 constexpr int64_t kMostWeights = 1 << 10;         // that share what is formed
 constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
 
+// out = the sum of partial results of `size` numbers, from left to right.
+template <typename scalar_t>
+void add_partial(const scalar_t* partial, int64_t count, int64_t size, scalar_t* out) {
+  parallel_for(size, 1 << 14, [&](int64_t begin, int64_t end) {
+    std::copy(partial + begin, partial + end, out + begin);
+    for (int64_t p = 1; p < count; ++p) add_scaled(partial + p * size + begin, 1, end - begin, out + begin);
+  });
+}
+
 // out = sum_n w[n] G[n]: one product over all positions of all samples. With few pieces, groups of samples go to
-// partial results, added from left to right.
+// partial results.
 template <typename scalar_t>
 void scale(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, scalar_t* out) {
   const Tiling tiling = {s.O, s.I, kRows, kCols};
@@ -39,8 +48,12 @@ void scale(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
       do {  // once even if there are no positions
         const int64_t depth = std::min(kDepth, last - k0);
         pack_features(b_all, 0, k0, depth, r0, rows, scratch.data, stride);
-        for (int64_t k = 0; k < depth; ++k)
-          for (int64_t r = 0; r < rows; ++r) scratch.data[k * stride + r] *= w[(k0 + k) / s.T];
+        for (int64_t k = 0, end_k; k < depth; k = end_k) {
+          const int64_t n = (k0 + k) / s.T;
+          end_k = std::min(depth, (n + 1) * s.T - k0);
+          for (int64_t row = k; row < end_k; ++row)
+            multiply(scratch.data + row * stride, w[n], rows, scratch.data + row * stride);
+        }
         const Panel<scalar_t> right = features(a_all, 0, k0, depth, c0, cols, kPad, scratch.data + kDepth * stride);
         product<scalar_t>(right, cols, {scratch.data, stride}, rows, depth, k0 > first,
                           to + split * area + r0 * s.I + c0, s.I);
@@ -48,46 +61,50 @@ void scale(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
       } while (k0 < last);
     }
   });
-  if (splits == 1) return;
-  parallel_for(area, 1 << 14, [&](int64_t begin, int64_t end) {
-    std::copy(to + begin, to + end, out + begin);
-    for (int64_t split = 1; split < splits; ++split) add_scaled(to + split * area + begin, 1, end - begin, out + begin);
-  });
+  if (splits > 1) add_partial(partial.data, splits, area, out);
 }
 
-// out[k] = sum_n w[k, n] G[n] for several k at once.
+// out[k] = sum_n w[k, n] G[n] for several k at once. Of a small result, groups of samples go to partial ones; a larger
+// one is cut.
 template <typename scalar_t>
 void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K,
                  scalar_t* out) {
   const Former<scalar_t> form(s, a, b, Layout::out_by_in);
-  const int64_t area = std::clamp(std::min(s.O * s.I / kTasks, kSumSize / K), kFormLeast, kSharedArea);
+  const int64_t whole = s.O * s.I, fitting = std::min(kSharedArea, kSumSize / K);
+  const int64_t most = whole <= fitting ? kPartialSize / (K * whole) : 1;
+  const int64_t splits = std::clamp<int64_t>(std::min(kTasks, most), 1, s.N);
+  const int64_t area = splits > 1 ? fitting : std::clamp(std::min(whole / kTasks, fitting), kFormLeast, kSharedArea);
   const Tiling tiling = tiles_of(s.O, s.I, area, kCols);
   const int64_t size = padded(tiling.edge_rows * tiling.edge_cols);
   const int64_t fit = kFormBytes / (size * static_cast<int64_t>(sizeof(scalar_t)));
-  const int64_t group = std::clamp<int64_t>(std::min(fit, kDepth), 1, s.N);
-  parallel_for(tiling.count(), 1, [&](int64_t begin, int64_t end) {
+  const int64_t group = std::clamp<int64_t>(std::min(fit, kDepth), 1, ceil_div(s.N, splits));
+  const Scratch<scalar_t> partial(splits > 1 ? splits * K * whole : 0);
+  parallel_for(tiling.count() * splits, 1, [&](int64_t begin, int64_t end) {
     const FormScratch<scalar_t> panels(tiling);
     const Scratch<scalar_t> scratch((group + K) * size), weights(group * K);
     scalar_t *formed = scratch.data, *sum = formed + group * size;
     for (int64_t p = begin; p < end; ++p) {
-      const Tile tile = tiling[p];
+      const Tile tile = tiling[p % tiling.count()];
+      const int64_t split = p / tiling.count(), first = split * s.N / splits, last = (split + 1) * s.N / splits;
+      scalar_t* const all = splits > 1 ? partial.data + split * K * whole : out;
       const auto write = [&](bool add) {
         for (int64_t k = 0; k < K; ++k) {
           const scalar_t* from = sum + k * size;
-          scalar_t* to = out + (k * s.O + tile.r0) * s.I + tile.c0;
+          scalar_t* to = all + (k * s.O + tile.r0) * s.I + tile.c0;
           if (!add) copy_block(from, tile.cols, 1, tile.rows, tile.cols, to, s.I);
           for (int64_t r = 0; r < tile.rows && add; ++r) add_scaled(from + r * tile.cols, 1, tile.cols, to + r * s.I);
         }
       };
-      for (int64_t n0 = 0, visit = 0; n0 < s.N; n0 += group, ++visit) {
-        const int64_t count = std::min(group, s.N - n0);
+      for (int64_t n0 = first, visit = 0; n0 < last; n0 += group, ++visit) {
+        const int64_t count = std::min(group, last - n0);
         copy_block(w + n0, 1, s.N, count, K, weights.data, K);
         for (int64_t n = 0; n < count; ++n) form(n0 + n, tile, panels, formed + n * size, tile.cols);
         product<scalar_t>({formed, size}, tile.size(), {weights.data, K}, K, count, visit % kVisits > 0, sum, size);
-        if (visit % kVisits == kVisits - 1 || n0 + count == s.N) write(visit >= kVisits);
+        if (visit % kVisits == kVisits - 1 || n0 + count == last) write(visit >= kVisits);
       }
     }
   });
+  if (splits > 1) add_partial(partial.data, splits, K * whole, out);
 }
 
 }  // namespace

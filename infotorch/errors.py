@@ -82,10 +82,10 @@ def require(where: str, module: str, extra: str) -> ModuleType:
         ) from error
 
 
-def unknown(where: str, what: str, got: str, valid: Iterable[str]) -> ConfigError:
+def unknown(where: str, what: str, got: object, valid: Iterable[str]) -> ConfigError:
     """The error for a name outside of ``valid``; it names the nearest valid one."""
-    valid = list(valid)
-    near = [name for name in valid if got and got in name] or difflib.get_close_matches(got, valid, n=1, cutoff=0.5)
+    valid, word = list(valid), got if isinstance(got, str) else ""
+    near = [name for name in valid if word and word in name] or difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
     todo = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
     return ConfigError(f"{where}: {what} must be one of {', '.join(map(repr, valid))}; got {got!r}. {todo}")
 

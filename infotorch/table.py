@@ -5,7 +5,7 @@ NumPy alone, so that the store and the report read scores without torch.
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -147,9 +147,17 @@ class Scores:
         Raises:
             ConfigError: There is none; the text names the nearest one.
         """
-        if name not in self.columns:
+        if name not in self:
             raise errors.unknown("Scores", "column", name, self.columns)
         return self.columns[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is such a column."""
+        return isinstance(name, str) and name in self.columns
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the columns, as those of a DataFrame."""
+        return iter(self.columns)
 
     @property
     def values(self) -> np.ndarray:

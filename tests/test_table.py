@@ -79,6 +79,14 @@ def test_an_unknown_column_names_the_nearest():
         Scores(index=np.arange(1), columns={"a": column([1.0])}, main="b")
 
 
+def test_a_table_is_asked_for_columns_by_name():
+    table = scores(a=[1.0, 2.0], b=[3.0, 4.0])
+    assert list(table) == ["a", "b"] and "a" in table and "c" not in table and 0 not in table
+    for other in (0, ["a", "b"]):
+        with pytest.raises(ConfigError, match=rf"column must be one of 'a', 'b'; got {re.escape(repr(other))}"):
+            table[other]
+
+
 @pytest.mark.parametrize("values", [[1.0, np.nan], [[1.0, 2.0], [np.nan, 1.0]]], ids=["N", "NC"])
 def test_nan_is_refused_by_sample(values):
     with pytest.raises(

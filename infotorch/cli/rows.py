@@ -48,7 +48,7 @@ class Rows:
         if self.scores[by].values.ndim != 1:
             return np.arange(min(k, len(self.scores)))
         order = self.scores.largest(len(self.scores), by=by)
-        order = order[::-1] if by in LOW_FIRST else order
+        order = order[::-1] if stem_of(by) in LOW_FIRST else order
         if self.suggested is not None:
             suggested = self.suggested
             order = np.array(sorted(order, key=lambda i: self.labels[i] == int(suggested[i])), dtype=np.int64)

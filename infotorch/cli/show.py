@@ -1,4 +1,4 @@
-"""``infotorch show``: the highest scores of a run, on the terminal."""
+"""``infotorch show``: the samples of a run to look at first by a score, on the terminal."""
 
 import pathlib
 from typing import Annotated
@@ -11,7 +11,7 @@ from infotorch.cli.flags import whole
 from infotorch.cli.rows import Rows, columns_of
 from infotorch.cli.terminal import Terminal
 from infotorch.errors import unknown
-from infotorch.table import time_of
+from infotorch.table import LOW_FIRST, stem_of, time_of
 
 COLUMNS = 3  # scores that fit in 80 columns beside id and labels
 
@@ -22,13 +22,15 @@ def command(
     top: Annotated[int, typer.Option(parser=whole(1), metavar="N", help="How many samples.")] = 10,
     by: Annotated[str | None, typer.Option(metavar="COLUMN", help="Score to sort by; default the asked one.")] = None,
 ) -> None:
-    """Prints the samples with the highest scores."""
+    """Prints the samples with the highest scores, or the lowest where these are the suspicious ones, as of a margin."""
     opened = store.open(pathlib.Path(run))
     scores, samples = opened.scores(), opened.samples(["id", "label"]).to_pydict()
     by = by if by is not None else scores.main or ""
     if by not in scores.columns:
         raise Usage(str(unknown("show", "--by", by, scores.columns)))
-    highest = scores.largest(top, by=by)
+    low = stem_of(by) in LOW_FIRST
+    order = scores.largest(len(scores) if low else top, by=by)
+    first = order[::-1][:top] if low else order
     N = len(scores)
     labels = samples.get("label", [None] * N)
     rows = Rows(
@@ -39,11 +41,12 @@ def command(
         time=time_of(by),
     )
     if terminal.json:
-        found = [rows.record(int(i)) for i in highest]
+        found = [rows.record(int(i)) for i in first]
         terminal.result({"run": run, "by": by, "columns": columns_of(scores), "samples": found})
         return
     numbers = [n for n, c in scores.columns.items() if c.values.ndim == 1 and c.values.dtype.kind == "f"]
     others = [n for n in numbers if n != by and time_of(n) == time_of(by)]  # numbers of two times make no row
-    terminal.say(f"{len(highest)} of {N:,} samples, highest {by.replace('_', ' ')} first:")
+    end = "lowest" if low else "highest"
+    terminal.say(f"{len(first)} of {N:,} samples, {end} {by.replace('_', ' ')} first:")
     terminal.say()
-    rows.print(terminal, highest, [by, *others][:COLUMNS])
+    rows.print(terminal, first, [by, *others][:COLUMNS])

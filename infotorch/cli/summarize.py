@@ -121,6 +121,11 @@ def command(
     if pathlib.Path(task).is_dir():
         of_run(terminal, task, asked | given, share, balanced, by, out)
         return
+    if ":" not in task and not task.endswith(".py"):
+        raise Usage(
+            f"{WHERE}: TASK must be package.module:callable, path/to/file.py:callable or the folder of a run; got "
+            f"{task!r}, which is no folder. Correct the name."
+        )
     (name, *more) = names([measure or DEFAULT], where=WHERE)
     if more:
         raise Usage(f"{WHERE}: --measure must be one; got {', '.join([name, *more])}. Choose the one to keep by.")

@@ -135,7 +135,7 @@ class Samples:
             if name in first:
                 raise errors.DataError(
                     f"data: ids must all differ; got {shown(name)} for samples {first[name]} and {place}. "
-                    "Number them, or leave ids out."
+                    "Number them: 0, 1, ..."
                 )
             first[name] = place
 

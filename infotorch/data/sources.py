@@ -1,5 +1,6 @@
 """Samples from what a PyTorch user has: tensors, arrays, a map-style Dataset, a DataLoader."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import Any, cast
@@ -199,12 +200,34 @@ def _fields(item: Any) -> dict[str, Any]:
     raise errors.DataError(f"data: a sample must be (x, y), (x, y, id) or a dict; got {got}. Return such a tuple.")
 
 
+READING = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
+"""What the user's own data set may raise."""
+
+
+def _told(items: Iterator[Any], what: str) -> Iterator[Any]:
+    """The same items; where one can't be read, its place is told."""
+    for place in itertools.count():
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        except errors.InfotorchError:
+            raise
+        except READING as error:
+            last = [line for line in str(error).splitlines() if line.strip()][-1:]  # a worker's holds its whole trace
+            raise errors.DataError(
+                f"data: every {what} of the data set must be readable; got {type(error).__name__} for {what} {place}"
+                f"{''.join(f' ({shown(line.strip())})' for line in last)}. Repair it, or leave it out."
+            ) from error
+        yield item
+
+
 def _collected(
     items: Iterator[Any], *, batched: bool, inputs: tuple[Scan, Callable[..., Iterator[Tensor]]] | None = None
 ) -> Samples:
     """Samples from their items, or from their batches, in order; ``inputs`` are looked at, not kept, where given."""
     columns: dict[str, list[Any]] = {}
-    for place, item in enumerate(items):
+    for place, item in enumerate(_told(items, "batch" if batched else "sample")):
         fields = _fields(item)
         if place and set(fields) != set(columns):
             raise errors.DataError(

@@ -85,8 +85,11 @@ class Scan:
             )
         finite = x.isfinite().flatten(1).all(1) if x.is_floating_point() and x.ndim > 1 else x.isfinite()
         if not finite.all():
-            place = last + int((~finite).int().argmax())
-            raise DataError(f"data: x must be finite; got others in sample {place}. Correct it, or leave it out.")
+            row = int((~finite).int().argmax())
+            wrong = x[row][~x[row].isfinite()].flatten()[0]
+            raise DataError(
+                f"data: x must be finite; got {float(wrong)} in sample {last + row}. Correct it, or leave it out."
+            )
         self._hashes.append(row_hashes(x))
         self._num += len(x)
         self._span = min(self._span[0], float(x.min())), max(self._span[1], float(x.max()))

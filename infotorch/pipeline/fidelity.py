@@ -1,5 +1,6 @@
 """How near the scores of a sketch come to the exact ones, measured on some of the user's own samples."""
 
+import warnings
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from infotorch.errors import ConfigError, DataError, NumericsError
 from infotorch.measures import UniqueInformation
 from infotorch.measures.agreement import Agreement, agreement
 from infotorch.measures.measure import Progress
+from infotorch.measures.primal.sketched import too_narrow
 from infotorch.table import Scores, last_times
 from infotorch.task import Task
 
@@ -21,8 +23,6 @@ MOST_ROWS = 3000
 """Of the exact kernel: its eigendecomposition takes some seconds."""
 FEWEST = 20
 """Samples of which correlations say something."""
-ENOUGH = 2.0
-"""A sketch of fewer numbers than this times the directions that training uses changes the problem."""
 LOW = 0.9
 """A rank correlation that is told as a warning."""
 
@@ -45,13 +45,9 @@ class Fidelity:
     @property
     def warnings(self) -> list[str]:
         """In plain words, what a reader must know before using the scores."""
-        found = []
         d = self.effective_dimension
-        if d is not None and self.dim < ENOUGH * d:
-            found.append(
-                f"The sketch has {self.dim:,} numbers, and training uses about {d:,.0f} directions of them: with fewer "
-                f"than {ENOUGH:g} numbers a direction the scores are of another problem. Raise dim."
-            )
+        narrow = None if d is None else too_narrow(self.dim, d)
+        found = [] if narrow is None else [narrow]
         if self.why_not:
             found.append(f"The sketch was not compared with exact scores: {self.why_not}")
         for name, with_exact in self.columns.items():
@@ -139,7 +135,9 @@ class Subset:
 
     def scores(self, task: Task, memory_limit: int | None, **options: Any) -> Scores:
         """By the measure with other ``options``."""
-        return replace(self.measure, **options).scores(task, self.x, self.y, memory_limit=memory_limit)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of the subset's own training; that of all tells of itself
+            return replace(self.measure, **options).scores(task, self.x, self.y, memory_limit=memory_limit)
 
 
 def subset_of(

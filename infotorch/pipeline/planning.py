@@ -25,6 +25,7 @@ from infotorch.pipeline.scoring import Job, facts, job_of, per_group, row_wise
 from infotorch.pipeline.streaming import (
     FeatureDtype,
     dtype_of,
+    features_folder,
     features_key,
     hashes_of_inputs,
     part_size_of,
@@ -147,7 +148,7 @@ def score_plan(
     begun = None if out is None else store.begun(out, **facts(job, command, shard_size, fidelity))
     done = 0 if begun is None else sum(stop - start for start, stop in begun.done())
     ready = _ready(job, on_disk=out is not None)
-    root = None if out is None else Path(f"{out}.features.tmp" if features is None else features)
+    root = None if out is None else features_folder(out, features)
     give_back_memory()
     run = _Run(
         job=job,

@@ -295,6 +295,7 @@ def _solved(moments: Moments, tried: _Tried, stream: Stream) -> Moments:
     tried.peaks.append(None if cost.peak is None else cost.peak + 4 * 8 * (k * k - size * size))
     if size == k:
         tried.directions = block.effective_dimension(stream.plan.full[-1])
+        tried.notes += stream.warnings(block)
         return block
     tried.notes.append(f"the eigendecomposition is that of {size:,} features times {(k / size) ** 3:.1f}, for {k:,}")
     values = moments.second.diagonal().sort().values

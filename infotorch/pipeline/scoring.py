@@ -23,7 +23,7 @@ from infotorch.pipeline.keeping import keep_samples, near, with_classes
 from infotorch.pipeline.provenance import data_facts, environment, outputs_digest, task_facts
 from infotorch.pipeline.ranks import ALONE, Ranks
 from infotorch.pipeline.shared_run import SharedRun, shared_run
-from infotorch.pipeline.streaming import FeatureDtype, TwoPasses, remove_features, two_passes
+from infotorch.pipeline.streaming import FeatureDtype, TwoPasses, features_folder, remove_features, two_passes
 from infotorch.pipeline.tables import joined, of_batch, stacked
 from infotorch.table import Scores
 from infotorch.task import Task
@@ -106,6 +106,7 @@ def score(
         whole = job.whole()
         parts = [job.part(whole, start, stop) for start, stop in _ranges(0, len(samples), shard_size)]
         return stacked(parts)
+    features_folder(out, features)  # refuses what lies in a run, before there is one
     made_of = facts(job, command, shard_size, fidelity)
     _check_same(job.ranks, made_of, out)
     with shared_run(out, job.ranks, store.create(out, **made_of)) as run:
@@ -113,7 +114,7 @@ def score(
             run.do(lambda writer: keep_samples(writer, with_classes(task, samples), job.progress))
             _keep_scores(run, job, features, fidelity)
             if features is None:
-                run.do(lambda writer: remove_features(_default_folder(writer.path)))
+                run.do(lambda writer: remove_features(features_folder(writer.path)))
         scores = run.scores()
         run.do(lambda writer: _finish(writer, notes, scores))
         return scores
@@ -125,11 +126,6 @@ def _finish(run: store.RunWriter, notes: Notes | None, scores: Scores) -> None:
         for name, payload in (notes if isinstance(notes, Mapping) else notes(scores)).items():
             run.note(name, payload)
     run.finish()
-
-
-def _default_folder(out: Path) -> Path:
-    """Of features that are gone when the run is whole."""
-    return Path(f"{out}.features.tmp")
 
 
 def job_of(
@@ -276,7 +272,7 @@ def _check_same(ranks: Ranks, facts: Mapping[str, Any], out: str | Path) -> None
 
 def _keep_scores(run: SharedRun, job: Job, features: str | Path | None, fidelity: int) -> None:
     """Computes and writes the scores' shards that are not there yet."""
-    folder = _default_folder(run.path) if features is None else Path(features)
+    folder = features_folder(run.path, features)
     missing = run.missing()
     if not missing:
         return
@@ -305,6 +301,8 @@ def _keep_scores(run: SharedRun, job: Job, features: str | Path | None, fidelity
             if compares:  # before the scores: a run with all scores has it
                 found = job.ranks.first(lambda: two.fidelity(fidelity))
                 told += _told(job, found.warnings)
+            elif "fidelity" not in noted:
+                told += _told(job, two.warnings)
             if told and (compares or "warnings" not in noted):
                 run.note("warnings", told)
             if compares:

@@ -14,6 +14,7 @@ import torch
 
 from infotorch.blocks.features import Features
 from infotorch.data import Samples, StreamedInputs, batches_of, hashes_of
+from infotorch.errors import ConfigError
 from infotorch.measures import UniqueInformation
 from infotorch.measures.digest import digest_of_model
 from infotorch.measures.information import Members
@@ -27,7 +28,7 @@ from infotorch.pipeline.held import HeldMemory
 from infotorch.pipeline.provenance import environment, outputs_digest, task_facts
 from infotorch.pipeline.ranks import MomentsTree, Ranks
 from infotorch.pipeline.tables import of_batch, stacked
-from infotorch.store.features import FeatureStore, Part, feature_store
+from infotorch.store.features import MANIFEST, FeatureStore, Part, feature_store
 from infotorch.table import Scores
 from infotorch.task import Task
 
@@ -55,6 +56,12 @@ class TwoPasses:
     ranks: Ranks
     held: HeldMemory
     progress: Progress | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """In plain words, what a reader must know of the scores, whatever they are compared with."""
+        first = self.networks[0]
+        return first.stream.warnings(first.moments)
 
     def fidelity(self, num_samples: int) -> Fidelity:
         """Sketched against exact scores on some of the samples, under the first network."""
@@ -158,6 +165,24 @@ def two_passes(
             progress=progress,
         )
         ranks.wait()  # others may still read
+
+
+def features_folder(out: str | Path, features: str | Path | None = None) -> Path:
+    """Where the features of the run ``out`` are: ``<out>.features.tmp``, gone when it is whole, or a user's own folder.
+
+    Raises:
+        ConfigError: That is or lies in the folder of a run.
+    """
+    if features is None:
+        return Path(f"{out}.features.tmp")
+    folder = Path(features).resolve()
+    for place in (folder, *folder.parents):
+        if place == Path(out).resolve() or ((place / MANIFEST).is_file() and (place / "scores").is_dir()):
+            raise ConfigError(
+                f"score: features must lie outside of runs, which hold what they list and nothing else; got {features}"
+                f", in the run {place}. Choose another folder."
+            )
+    return Path(features)
 
 
 def remove_features(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from infotorch.report.numbers import count, number, percent, quantity
+from infotorch.report.numbers import count, directions, number, percent, quantity
 from infotorch.report.view import View
 
 __all__ = ["checks", "command", "facts", "warnings"]
@@ -42,8 +42,8 @@ def checks(view: View, nearest: Mapping[int, list[tuple[int, float]]]) -> list[t
             text = (
                 f"Spearman {_or_none(with_exact['spearman'])}, Pearson {_or_none(with_exact['pearson'])}, "
                 f"{percent(round(100 * with_exact['top_decile']), 100)} of the highest tenth in common, "
-                f"on {count(sketch['num_samples'])} samples; {count(sketch['dim'])} numbers for about "
-                f"{number(sketch['effective_dimension'])} directions that training uses"
+                f"on {count(sketch['num_samples'])} samples; {count(sketch['dim'])} numbers for "
+                f"{directions(sketch['effective_dimension'], sketch['dim'])} that training uses"
             )
             found.append((f"Sketched against exact {name.replace('_', ' ')}", text, "diagnostic"))
     twins = [i for i, near in nearest.items() if near and near[0][1] < 1e-6]

@@ -7,7 +7,7 @@ from infotorch.errors import require
 from infotorch.report.equality import equality, score_of
 from infotorch.report.figure import Chapter, Figure, Table
 from infotorch.report.lines import drawn_names, line_names, room
-from infotorch.report.numbers import count, number
+from infotorch.report.numbers import count, directions, number
 from infotorch.report.plots import ABOVE, specification
 from infotorch.report.view import View, listed
 
@@ -29,7 +29,7 @@ def fidelity(view: View) -> Chapter | None:
     own = "the run’s own size" if at["dim"] == note["dim"] else f"the run has {count(note['dim'])}"
     of_all = note["effective_dimension"]
     subset = number(note["subset_dimension"])
-    known = "" if of_all is None else f" Training on all samples uses about {number(of_all)} directions."
+    known = "" if of_all is None else f" Training on all samples uses {directions(of_all, note['dim'])}."
     score = score_of(view, pairs["column"])
     return Chapter(
         id="fidelity",

@@ -6,7 +6,7 @@
 import decimal
 import math
 
-__all__ = ["UNITS", "bits", "count", "number", "percent", "power", "quantity"]
+__all__ = ["UNITS", "bits", "count", "directions", "number", "percent", "power", "quantity"]
 
 UNITS = {"nats": "nats", "nats^2": "nats²", "1": ""}
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -53,3 +53,8 @@ def percent(part: int, whole: int) -> str:
     share = 100 * part / whole if whole else 0.0
     whole_number = part in (0, whole) or 10 <= share < 99.5
     return f"{share:.0f}\N{NO-BREAK SPACE}%" if whole_number else f"{share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def directions(used: float, width: int) -> str:
+    """Directions that training uses of a sketch: one of few numbers can't show more of them."""
+    return f"{'at least' if 2 * used > width else 'about'} {number(used)} directions"

@@ -162,7 +162,7 @@ def check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any], *, 
         if found := first_difference(a, b, part):
             place, was, now = found
             raise errors.StoreError(
-                f"store: {folder} must be a run of this command; got {place} {_shown(was)} there and "
+                f"store: {folder} must be a run of this command, data and network; got {place} {_shown(was)} there and "
                 f"{_shown(now)} now. Choose another folder, or delete this one."
             )
 

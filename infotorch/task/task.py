@@ -211,10 +211,13 @@ class Task:
         except (RuntimeError, IndexError) as error:
             if not _MISFIT.search(str(error)):
                 raise
-            kinds = ", ".join(f"{list(t.shape)} {t.dtype}" for t in tensors_of(x))
+            given = list(tensors_of(x))
+            kinds = ", ".join(f"{list(t.shape)} {t.dtype}" for t in given)
+            todo = "Give samples of the shape and dtype that the model takes."
+            if any(t.dtype == torch.uint8 for t in given):
+                todo = "Give pictures as the model was trained on them, such as x.float() / 255."
             raise DataError(
-                f"task: x must fit the model; got {kinds}, of which torch says: {str(error).splitlines()[0]}. "
-                "Give samples of the shape and dtype that the model takes."
+                f"task: x must fit the model; got {kinds}, of which torch says: {str(error).splitlines()[0]}. {todo}"
             ) from error
         if not isinstance(outputs, Tensor):
             raise ConfigError(

@@ -52,6 +52,17 @@ def test_all_samples_are_shown_in_80_columns_and_none_is_obeyed(run, kept):
     assert "\x1b" not in done.out
 
 
+def test_the_suspicious_end_comes_first(run, tmp_path):
+    out = tmp_path / "run"
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(30, 3, generator=rng)
+    pipeline.score(Task(nn.Linear(3, 2).eval()), (x, (x[:, 0] > 0).long()), ["margin"], out=out)
+    done = run("show", out, "--by", "margin", "--top", "3")
+    assert done.out.splitlines()[0].startswith("3 of 30 samples, lowest margin first:")
+    found = json.loads(run("show", out, "--by", "margin", "--top", "30", "--json").out)["samples"]
+    assert (np.diff([sample["margin"] for sample in found]) >= 0).all()
+
+
 def test_another_score_may_sort(run, kept):
     out, _ = kept
     found = json.loads(run("show", out, "--by", "own_residual", "--top", "30", "--json").out)["samples"]

@@ -282,3 +282,8 @@ def test_nothing_is_written_where_the_measure_refuses(run, folder):
     done = run("summarize", "mine.py:whole", "--keep", "3", "--form", "dual", "--memory-limit", "1MiB", *DESCENT,
                "--out", "kept.csv")  # fmt: skip
     assert done.code == 1 and "raise --memory-limit" in done.err and not (folder / "kept.csv").exists()
+
+
+def test_a_mistyped_run_is_told(run):
+    done = run("summarize", "runs/nothere", "--keep", "3")
+    assert done.code == 2 and "or the folder of a run; got 'runs/nothere', which is no folder" in done.err

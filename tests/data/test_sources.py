@@ -196,3 +196,28 @@ def test_inputs_are_checked():
         inputs_of(np.zeros((0, 2)))
     with pytest.raises(DataError, match="x must be a tensor with one row a sample"):
         inputs_of(np.array(1.0))
+
+
+class Unreadable(Pairs):
+    def __getitem__(self, i):
+        if i == 5:
+            raise KeyError("img")
+        return super().__getitem__(i)
+
+
+@pytest.mark.parametrize(
+    "data, where",
+    [
+        (Unreadable(), "sample 5"),
+        (DataLoader(Unreadable(), batch_size=2), "batch 2"),
+        (DataLoader(Unreadable(), batch_size=2, num_workers=1), "batch 2"),
+    ],
+    ids=["data set", "loader", "worker"],
+)
+def test_what_cannot_be_read_is_told_with_its_place(data, where):
+    what = where.split()[0]
+    with pytest.raises(
+        DataError, match=f"every {what} of the data set must be readable; got KeyError for {where} .*img"
+    ) as told:
+        samples_of(data)
+    assert isinstance(told.value.__cause__, KeyError) and "\n" not in str(told.value)

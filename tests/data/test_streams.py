@@ -91,7 +91,7 @@ def test_a_data_set_that_shrinks_or_changes_its_shape_is_refused():
 def test_bad_inputs_are_refused_at_the_first_look():
     data = Items()
     data.x[17, 1, 1] = torch.nan
-    with pytest.raises(DataError, match="x must be finite; got others in sample 17"):
+    with pytest.raises(DataError, match="x must be finite; got nan in sample 17"):
         streamed(data)
     pairs = [(torch.zeros(2 + (place > 8)), 0) for place in range(12)]
     with pytest.raises(

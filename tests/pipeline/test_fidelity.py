@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import infotorch
 from infotorch import UniqueInformation, ntk, store
 from infotorch.blocks.features import features
 from infotorch.cli.app import main
@@ -61,13 +62,23 @@ def test_columns_to_compare_are_no_errors_and_no_changes():
     assert main_columns(means) == want
 
 
-def test_too_few_numbers_are_warned_of_in_plain_words(tmp_path):
-    with pytest.warns(UserWarning, match=r"training uses about .* directions .* Raise dim"):
-        score(tmp_path / "run", measure(dim=2, time=500.0))
+@pytest.mark.parametrize("options", [{}, {"fidelity": 0}], ids=["compared", "not compared"])
+def test_too_few_numbers_are_warned_of_in_plain_words(options, tmp_path):
+    with pytest.warns(UserWarning, match=r"training uses at least 2 directions.* Raise dim"):
+        score(tmp_path / "run", measure(dim=2, time=500.0), **options)
     assert "Raise dim" in store.open(tmp_path / "run").notes()["warnings"][0]
 
 
-@pytest.mark.parametrize("options", [{"fidelity": 0}, {"chosen": measure(dim=10**6)}], ids=["not asked", "no sketch"])
+def test_too_few_numbers_are_warned_of_in_memory():
+    with pytest.warns(UserWarning, match=r"training uses at least 2 directions.* Raise dim"):
+        infotorch.score(*made(), measure(dim=2, time=500.0))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"fidelity": 0, "chosen": measure(time=1e-3)}, {"chosen": measure(dim=10**6)}],
+    ids=["not asked", "no sketch"],
+)
 def test_there_is_no_note_where_nothing_is_compared(options, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -137,7 +137,7 @@ def test_loaders_and_tensors_are_the_same_run(tmp_path):
 def test_a_run_of_another_command_is_refused_by_name(tmp_path, change, message):
     score(tmp_path / "a", command={"seed": 0})
     before = contents(tmp_path / "a")
-    with pytest.raises(StoreError, match=re.escape(f"must be a run of this command; got {message}")):
+    with pytest.raises(StoreError, match=re.escape(f"must be a run of this command, data and network; got {message}")):
         score(tmp_path / "a", **{"command": {"seed": 0}} | change())
     assert contents(tmp_path / "a") == before
 

@@ -96,6 +96,15 @@ def test_features_serve_other_times_labels_and_measures_beside(tmp_path):
     assert_close(score(tmp_path / "d", data=longer, **kept), score(None, data=longer))
 
 
+@pytest.mark.parametrize("place", ["run", "run/features", "other/features"])
+def test_features_go_to_no_run(place, tmp_path):
+    score(tmp_path / "other")
+    before = contents(tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"features must lie outside of runs.*Choose another folder"):
+        score(tmp_path / "run", features=tmp_path / place)
+    assert not (tmp_path / "run").exists() and contents(tmp_path / "other") == before
+
+
 def test_features_of_another_network_or_sketch_are_refused(tmp_path):
     score(tmp_path / "a", features=tmp_path / "features")
     with pytest.raises(StoreError, match="got parameters "):
@@ -185,8 +194,8 @@ def test_what_auto_chose_is_in_the_run_and_said(tmp_path):
     with pytest.warns(UserWarning, match=r"form='auto' takes the primal form: .* sketched to 16 numbers") as told:
         score(tmp_path / "run", auto, data=data, memory_limit=8 * 9000**2, fidelity=0, batch_size=500)
     assert told[0].filename == __file__
-    (text,) = store.open(tmp_path / "run").notes()["warnings"]
-    assert text in str(told[0].message)
+    text, narrow = store.open(tmp_path / "run").notes()["warnings"]
+    assert text in str(told[0].message) and "The sketch has 16 numbers" in narrow
 
 
 @pytest.mark.parametrize("chosen", [measure(form="dual", dim=None), measure(form="auto"), measure(), "label_quality"])

@@ -190,6 +190,11 @@ def test_inputs_that_the_model_cannot_take(model, x):
         Task(model.eval()).outputs(x)
 
 
+def test_pictures_in_bytes_are_told_from_numbers():
+    with pytest.raises(DataError, match=r"as the model was trained on them, such as x\.float\(\) / 255"):
+        Task(nn.Conv2d(3, 2, 1).eval()).outputs(torch.zeros(4, 3, 5, 5, dtype=torch.uint8))
+
+
 def test_an_error_of_the_model_stays_its_own():
     def forward(model, x):
         raise RuntimeError("out of patience")

@@ -14,9 +14,11 @@ from infotorch.errors import NumericsError
 from infotorch.measures.cross_entropy import newton_target, probability_factor
 from infotorch.task import Task
 
-__all__ = ["Rows", "Sketching"]
+__all__ = ["Rows", "Sketching", "too_narrow"]
 
 Loss = Literal["mse", "cross_entropy_ggn"]
+ENOUGH = 2.0
+"""A sketch of fewer numbers than this times the directions that training uses changes the problem."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,6 +129,16 @@ class Sketching:
             return found.rows.flatten(0, -2)
         R = probability_factor(found.outputs.to(torch.float64), "logits_test")
         return _weighted(R, found.rows).flatten(0, 1)
+
+
+def too_narrow(width: int, directions: float) -> str | None:
+    """What a reader must know of a sketch of so many numbers, where training uses so many directions of them."""
+    if width >= ENOUGH * directions:
+        return None
+    return (
+        f"The sketch has {width:,} numbers, and training uses at least {directions:,.0f} directions: with fewer than "
+        f"{ENOUGH:g} numbers a direction the scores are of another problem. Raise dim."
+    )
 
 
 def _weighted(R: Tensor, rows: Tensor) -> Tensor:

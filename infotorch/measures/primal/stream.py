@@ -1,5 +1,6 @@
 """Unique information of one network's samples in two passes: moments of all, then scores of some at a time."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from infotorch.measures.measure import Progress
 from infotorch.measures.primal.feature_input import FeatureInput, root
 from infotorch.measures.primal.form import BATCH
 from infotorch.measures.primal.moments import Moments, moments_of, second_moment
-from infotorch.measures.primal.sketched import Rows, Sketching
+from infotorch.measures.primal.sketched import Rows, Sketching, too_narrow
 from infotorch.measures.schedule import Schedule
 from infotorch.measures.self_scores import LogOdds, from_features, log_odds, log_odds_moments
 from infotorch.task import num_samples, select
@@ -88,7 +89,10 @@ class Stream:
         tests = None if x_test is None else self.tests(x_test, BATCH, progress)
         if progress:
             progress("scores", 0, 1)
-        result = self.result(found, y, who, None, tests)
+        moments = self.moments(found, y, who.kept)
+        for text in self.warnings(moments):
+            warnings.warn(f"UniqueInformation: {text}", stacklevel=3)
+        result = self.result(found, y, who, moments, tests)
         if progress:
             progress("scores", 1, 1)
         return result
@@ -131,6 +135,13 @@ class Stream:
             ridge=self.plan.full[0].ridge, influence="self_influence" in self.also,
         )  # fmt: skip
         return replace(rows, self_scores=self_scores), result
+
+    def warnings(self, moments: Moments) -> list[str]:
+        """In plain words, what a reader must know of scores from these moments."""
+        if self.sketching.is_exact:
+            return []
+        narrow = too_narrow(self.sketching.width, moments.effective_dimension(self.plan.full[-1]))
+        return [] if narrow is None else [narrow]
 
     def _log_odds(self, rows: Rows, y: Tensor) -> LogOdds | None:
         return log_odds(self.sketching.task, rows, y) if "trak_self" in self.also else None

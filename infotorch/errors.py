@@ -86,8 +86,9 @@ def unknown(where: str, what: str, got: object, valid: Iterable[str]) -> ConfigE
     """The error for a name outside of ``valid``; it names the nearest valid one."""
     valid, word = list(valid), got if isinstance(got, str) else ""
     near = [name for name in valid if word and word in name] or difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
+    told = " ".join(repr(got).split())  # an array's has several lines
     todo = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
-    return ConfigError(f"{where}: {what} must be one of {', '.join(map(repr, valid))}; got {got!r}. {todo}")
+    return ConfigError(f"{where}: {what} must be one of {', '.join(map(repr, valid))}; got {told}. {todo}")
 
 
 def mebibytes(count: float) -> str:

@@ -5,7 +5,7 @@ NumPy alone, so that the store and the report read scores without torch.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -30,6 +30,11 @@ _TIME = re.compile(r"(_(?:steps|time)_[^_]+)?(_stderr)?$")
 def stem_of(name: str) -> str:
     """A column's name without its time, and without the ending of a standard error."""
     return _TIME.sub("", name)
+
+
+def low_first(name: str) -> bool:
+    """Whether low values of a column are the suspicious ones; a high standard error is never one of them."""
+    return stem_of(name) in LOW_FIRST and not name.endswith("_stderr")
 
 
 def time_of(name: str) -> str:
@@ -155,10 +160,6 @@ class Scores:
         """Whether there is such a column."""
         return isinstance(name, str) and name in self.columns
 
-    def __iter__(self) -> Iterator[str]:
-        """Names of the columns, as those of a DataFrame."""
-        return iter(self.columns)
-
     @property
     def values(self) -> np.ndarray:
         """The main column's values, [N] or [N, C]."""
@@ -201,6 +202,19 @@ class Scores:
         # Ascending over the reversed rows, read backwards: negating would lose int64's minimum and bools.
         order = np.argsort(column.values[::-1], kind="stable")[::-1]
         return (len(self) - 1 - order)[:k].astype(np.int64)
+
+    def suspicious(self, by: str) -> np.ndarray:
+        """All rows from the suspicious end of a column with one number a sample; equal ones in the data set's order.
+
+        Returns:
+            int64 [N], positions in this table.
+
+        Raises:
+            ConfigError: No such column, or it has several numbers a sample.
+        """
+        if low_first(by) and self[by].values.ndim == 1:
+            return np.argsort(self[by].values, kind="stable")
+        return self.largest(len(self), by=by)
 
     def join(self, other: "Scores") -> "Scores":
         """Both tables' columns side by side; the main column is this table's.

@@ -22,7 +22,7 @@ def test_python_blocks_run(tmp_path, monkeypatch, rng):
     assert names["result"].weights.shape == (2, 6)
     assert len(names["scores"]) == 60 and (tmp_path / "runs/mine/manifest.json").exists()
     exec(from_large, names)
-    assert len(names["scores"]) == 60 and (tmp_path / "runs/large/manifest.json").exists()
+    assert len(names["scores"]) == 60 and (tmp_path / "runs/large/notes/fidelity.json").exists()
     exec(from_train, names)
     exec(from_bounds, names)
     assert len(names["runs"].done()) == 2 and names["runs"].done().all()

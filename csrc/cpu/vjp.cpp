@@ -16,6 +16,7 @@ constexpr int64_t kSumSize = int64_t{1} << 20;    // numbers in a piece of the r
 constexpr int64_t kVisits = 64;                   // of a piece of the result before it is added to the others
 constexpr int64_t kMostWeights = 1 << 10;         // that share what is formed
 constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
+constexpr int64_t kSharePays = 32;  // positions for each weighting whose products outweigh a partial result
 
 // out = the sum of partial results of `size` numbers, from left to right.
 template <typename scalar_t>
@@ -71,8 +72,8 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
                  scalar_t* out) {
   const Former<scalar_t> form(s, a, b, Layout::out_by_in);
   const int64_t whole = s.O * s.I, fitting = std::min(kSharedArea, kSumSize / K);
-  const int64_t most = whole <= fitting ? kPartialSize / (K * whole) : 1;
-  const int64_t splits = std::clamp<int64_t>(std::min(kTasks, most), 1, s.N);
+  const int64_t fit_all = whole <= fitting ? kPartialSize / (K * whole) : 1, pay = s.N * s.T / (kSharePays * K);
+  const int64_t splits = std::clamp<int64_t>(std::min({kTasks, fit_all, pay}), 1, s.N);
   const int64_t area = splits > 1 ? fitting : std::clamp(std::min(whole / kTasks, fitting), kFormLeast, kSharedArea);
   const Tiling tiling = tiles_of(s.O, s.I, area, kCols);
   const int64_t size = padded(tiling.edge_rows * tiling.edge_cols);

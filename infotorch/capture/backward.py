@@ -125,8 +125,8 @@ def handed_over(
 def _room(grad: Tensor, dim: int, K: int) -> Tensor:
     """For K gradients on axis ``dim``, each a dense piece as autograd lays it out: channels last, for convolutions."""
     shape = (*grad.shape[:dim], K, *grad.shape[dim + 1 :])
-    each = torch.empty_like(grad[(0,) * (dim + 1)])
-    strides, size = [*each.stride()], each.numel()
+    each = torch.empty_strided(grad.shape[dim + 1 :], grad.stride()[dim + 1 :], device="meta")
+    strides, size = [*torch.empty_like(each).stride()], each.numel()
     for length in reversed(shape[: dim + 1]):
         strides.insert(0, size)
         size *= length

@@ -49,7 +49,7 @@ COMMANDS = {
     "embed": Command("infotorch.cli.embed", "Say how near tasks are, by what each needs of a network.", "with --out"),
     "complexity": Command("infotorch.cli.complexity", "Tell how hard labels are along a training.", "with --out"),
     "report": Command("infotorch.cli.report", "Write a run as one HTML file that opens without a network."),
-    "show": Command("infotorch.cli.show", "Print the highest scores of a run."),
+    "show": Command("infotorch.cli.show", "Print the samples of a run to look at first."),
     "label-errors": Command("infotorch.cli.label_errors", "List the labels of a run that look wrong."),
     "groups": Command("infotorch.cli.groups", "Compare the scores of a run by class, source or any column."),
     "duplicates": Command("infotorch.cli.duplicates", "List the samples of a run that are nearly the same."),

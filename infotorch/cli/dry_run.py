@@ -34,7 +34,7 @@ def show_plan(terminal: Terminal, plan: ScorePlan, out: str | None) -> None:
         rate = "" if each.samples_per_second is None else f", {number(each.samples_per_second)} samples a second"
         said(terminal, f"{each.name}, {each.form}{rate}: {each.why}")
         if each.effective_dimension is not None:
-            said(terminal, f"training uses about {each.effective_dimension:,.0f} directions of the samples tried", 2)
+            said(terminal, f"training uses {each.effective_dimension:,.0f} directions of the samples tried", 2)
         for note in each.notes:
             said(terminal, note, 2)
     terminal.say()

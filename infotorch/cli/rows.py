@@ -7,7 +7,7 @@ import numpy as np
 
 from infotorch.cli.terminal import Terminal
 from infotorch.cli.text import number, plain
-from infotorch.table import LOW_FIRST, Scores, stem_of, time_of
+from infotorch.table import Scores, stem_of, time_of
 
 LABEL = 12  # cells
 
@@ -47,8 +47,7 @@ class Rows:
         by = self.named("own_residual") or self.scores.main or ""
         if self.scores[by].values.ndim != 1:
             return np.arange(min(k, len(self.scores)))
-        order = self.scores.largest(len(self.scores), by=by)
-        order = order[::-1] if stem_of(by) in LOW_FIRST else order
+        order = self.scores.suspicious(by)
         if self.suggested is not None:
             suggested = self.suggested
             order = np.array(sorted(order, key=lambda i: self.labels[i] == int(suggested[i])), dtype=np.int64)

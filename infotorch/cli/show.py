@@ -11,7 +11,7 @@ from infotorch.cli.flags import whole
 from infotorch.cli.rows import Rows, columns_of
 from infotorch.cli.terminal import Terminal
 from infotorch.errors import unknown
-from infotorch.table import LOW_FIRST, stem_of, time_of
+from infotorch.table import low_first, time_of
 
 COLUMNS = 3  # scores that fit in 80 columns beside id and labels
 
@@ -28,9 +28,7 @@ def command(
     by = by if by is not None else scores.main or ""
     if by not in scores.columns:
         raise Usage(str(unknown("show", "--by", by, scores.columns)))
-    low = stem_of(by) in LOW_FIRST
-    order = scores.largest(len(scores) if low else top, by=by)
-    first = order[::-1][:top] if low else order
+    first = scores.suspicious(by)[:top]
     N = len(scores)
     labels = samples.get("label", [None] * N)
     rows = Rows(
@@ -46,7 +44,7 @@ def command(
         return
     numbers = [n for n, c in scores.columns.items() if c.values.ndim == 1 and c.values.dtype.kind == "f"]
     others = [n for n in numbers if n != by and time_of(n) == time_of(by)]  # numbers of two times make no row
-    end = "lowest" if low else "highest"
+    end = "lowest" if low_first(by) else "highest"
     terminal.say(f"{len(first)} of {N:,} samples, {end} {by.replace('_', ' ')} first:")
     terminal.say()
     rows.print(terminal, first, [by, *others][:COLUMNS])

@@ -121,10 +121,10 @@ def command(
     if pathlib.Path(task).is_dir():
         of_run(terminal, task, asked | given, share, balanced, by, out)
         return
-    if ":" not in task and not task.endswith(".py"):
+    if ":" not in task:
         raise Usage(
             f"{WHERE}: TASK must be package.module:callable, path/to/file.py:callable or the folder of a run; got "
-            f"{task!r}, which is no folder. Correct the name."
+            f"{task!r}, which is no folder. Name the function after a colon, or correct the folder."
         )
     (name, *more) = names([measure or DEFAULT], where=WHERE)
     if more:

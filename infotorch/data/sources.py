@@ -200,8 +200,8 @@ def _fields(item: Any) -> dict[str, Any]:
     raise errors.DataError(f"data: a sample must be (x, y), (x, y, id) or a dict; got {got}. Return such a tuple.")
 
 
-READING = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
-"""What the user's own data set may raise."""
+READING = (EOFError, LookupError, OSError, ValueError)
+"""What a sample that can't be read raises; other errors are of the data set's code, and stay as they are."""
 
 
 def _told(items: Iterator[Any], what: str) -> Iterator[Any]:
@@ -217,7 +217,7 @@ def _told(items: Iterator[Any], what: str) -> Iterator[Any]:
             last = [line for line in str(error).splitlines() if line.strip()][-1:]  # a worker's holds its whole trace
             raise errors.DataError(
                 f"data: every {what} of the data set must be readable; got {type(error).__name__} for {what} {place}"
-                f"{''.join(f' ({shown(line.strip())})' for line in last)}. Repair it, or leave it out."
+                f"{''.join(f' ({shown(line.strip(), 200)})' for line in last)}. Repair it, or leave it out."
             ) from error
         yield item
 

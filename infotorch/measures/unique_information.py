@@ -175,9 +175,11 @@ class UniqueInformation:
         for text in form.told(self.form):
             warnings.warn(f"UniqueInformation: {text}", stacklevel=2)
         if form.name == "primal":
-            each: list[Any] = [
-                self.stream(one, who, form.room).whole(x, y, x_test, who, progress) for one in ready.tasks
-            ]
+            streams = [self.stream(one, who, form.room) for one in ready.tasks]
+            found = [stream.whole(x, y, x_test, who, progress) for stream in streams]
+            for text in streams[0].warnings(found[0][0]):
+                warnings.warn(f"UniqueInformation: {text}", stacklevel=2)
+            each: list[Any] = [result for _, result in found]
         else:
             removed = None if self.removed is None else ~who.kept
             options = self._training(who) | {"groups": who.groups, "removed": removed}

@@ -136,7 +136,9 @@ class Subset:
     def scores(self, task: Task, memory_limit: int | None, **options: Any) -> Scores:
         """By the measure with other ``options``."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of the subset's own training; that of all tells of itself
+            warnings.filterwarnings(
+                "ignore", message="UniqueInformation: The sketch has"
+            )  # that of all tells of itself
             return replace(self.measure, **options).scores(task, self.x, self.y, memory_limit=memory_limit)
 
 

@@ -145,10 +145,10 @@ def score_plan(
         on_disk={"command": command, "features": features},
     )  # fmt: skip
     N = len(job.samples)
+    root = None if out is None else features_folder(out, features)
     begun = None if out is None else store.begun(out, **facts(job, command, shard_size, fidelity))
     done = 0 if begun is None else sum(stop - start for start, stop in begun.done())
     ready = _ready(job, on_disk=out is not None)
-    root = None if out is None else features_folder(out, features)
     give_back_memory()
     run = _Run(
         job=job,

@@ -106,15 +106,15 @@ def score(
         whole = job.whole()
         parts = [job.part(whole, start, stop) for start, stop in _ranges(0, len(samples), shard_size)]
         return stacked(parts)
-    features_folder(out, features)  # refuses what lies in a run, before there is one
+    folder = features_folder(out, features)
     made_of = facts(job, command, shard_size, fidelity)
     _check_same(job.ranks, made_of, out)
     with shared_run(out, job.ranks, store.create(out, **made_of)) as run:
         if run.do(lambda writer: not writer.finished):
             run.do(lambda writer: keep_samples(writer, with_classes(task, samples), job.progress))
-            _keep_scores(run, job, features, fidelity)
+            _keep_scores(run, job, folder, fidelity)
             if features is None:
-                run.do(lambda writer: remove_features(features_folder(writer.path)))
+                run.do(lambda writer: remove_features(folder))
         scores = run.scores()
         run.do(lambda writer: _finish(writer, notes, scores))
         return scores
@@ -270,9 +270,8 @@ def _check_same(ranks: Ranks, facts: Mapping[str, Any], out: str | Path) -> None
     ranks.agree("score", {"out": str(out), **machine, "devices": devices, **facts, "provenance": numbers})
 
 
-def _keep_scores(run: SharedRun, job: Job, features: str | Path | None, fidelity: int) -> None:
+def _keep_scores(run: SharedRun, job: Job, folder: Path, fidelity: int) -> None:
     """Computes and writes the scores' shards that are not there yet."""
-    folder = features_folder(run.path, features)
     missing = run.missing()
     if not missing:
         return

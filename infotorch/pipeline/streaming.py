@@ -28,7 +28,8 @@ from infotorch.pipeline.held import HeldMemory
 from infotorch.pipeline.provenance import environment, outputs_digest, task_facts
 from infotorch.pipeline.ranks import MomentsTree, Ranks
 from infotorch.pipeline.tables import of_batch, stacked
-from infotorch.store.features import MANIFEST, FeatureStore, Part, feature_store
+from infotorch.store.features import FeatureStore, Part, feature_store
+from infotorch.store.manifest import holds_run
 from infotorch.table import Scores
 from infotorch.task import Task
 
@@ -174,10 +175,10 @@ def features_folder(out: str | Path, features: str | Path | None = None) -> Path
         ConfigError: That is or lies in the folder of a run.
     """
     if features is None:
-        return Path(f"{out}.features.tmp")
+        return Path(f"{Path(out)}.features.tmp")
     folder = Path(features).resolve()
     for place in (folder, *folder.parents):
-        if place == Path(out).resolve() or ((place / MANIFEST).is_file() and (place / "scores").is_dir()):
+        if place == Path(out).resolve() or holds_run(place):
             raise ConfigError(
                 f"score: features must lie outside of runs, which hold what they list and nothing else; got {features}"
                 f", in the run {place}. Choose another folder."

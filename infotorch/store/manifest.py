@@ -119,6 +119,15 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a manifest of a run is there, whole or not."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and "schema_version" in manifest
+
+
 def read_manifest(where: str, folder: Path) -> dict[str, Any]:
     """The manifest of the run in ``folder``.
 

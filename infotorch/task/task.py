@@ -211,13 +211,11 @@ class Task:
         except (RuntimeError, IndexError) as error:
             if not _MISFIT.search(str(error)):
                 raise
-            given = list(tensors_of(x))
-            kinds = ", ".join(f"{list(t.shape)} {t.dtype}" for t in given)
-            todo = "Give samples of the shape and dtype that the model takes."
-            if any(t.dtype == torch.uint8 for t in given):
-                todo = "Give pictures as the model was trained on them, such as x.float() / 255."
+            kinds = ", ".join(f"{list(t.shape)} {t.dtype}" for t in tensors_of(x))
+            pictures = "; of pictures in bytes, x.float() / 255 say" if "torch.uint8" in kinds else ""
             raise DataError(
-                f"task: x must fit the model; got {kinds}, of which torch says: {str(error).splitlines()[0]}. {todo}"
+                f"task: x must fit the model; got {kinds}, of which torch says: {str(error).splitlines()[0]}. "
+                f"Give samples of the shape and dtype that the model takes{pictures}."
             ) from error
         if not isinstance(outputs, Tensor):
             raise ConfigError(

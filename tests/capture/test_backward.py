@@ -255,3 +255,31 @@ def test_nothing_is_handed_over_of_what_no_output_depends_on(handing_over):
     task = Task(Idle().eval(), loss="mse", params=["idle.*"])
     cap, found = captured(task, (torch.ones(4, 3), torch.zeros(4, 2)), Options(), sides)
     assert not found and cap.unused == ("idle.weight", "idle.bias")
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_of_several_seeds_keep_the_order_of_axes(layout, rng):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 9, 2)).double().eval()
+    x = torch.randn(6, 3, 5, 5, dtype=torch.float64, generator=rng)
+    task = Task(net.to(memory_format=layout))
+    with capture(task, x.to(memory_format=layout), seeds="logits") as several:
+        b = several.pairs["0"].b
+        for k, seed in enumerate(torch.eye(2, dtype=torch.float64)):
+            with capture(task, x.to(memory_format=layout), seeds=seed.expand(1, 6, 2)) as alone:
+                each = alone.pairs["0"].b
+                assert_close(b[:, k], each[:, 0], "0")
+                assert b[:, k].stride()[1:] == each[:, 0].stride()[1:]
+
+
+def test_several_seeds_of_no_positions():
+    class Summed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.linear(x).sum(1)
+
+    with capture(Task(Summed().double().eval()), torch.zeros(5, 0, 3, dtype=torch.float64), seeds="logits") as cap:
+        (pair,) = cap.pairs.values()
+        assert pair.b.numel() == 0 and len(pair.b) == 5

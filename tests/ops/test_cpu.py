@@ -139,6 +139,22 @@ def threads():
     torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize(
+    "N, T, I, O, K",
+    [(70, 24, 120, 110, 3), (300, 12, 20, 30, 5), (33, 200, 27, 32, 10), (20, 3, 40, 33, 17)],
+    ids=["many visits", "few numbers", "few samples", "not shared"],
+)
+def test_samples_that_are_shared_out_give_the_same_bits_on_any_threads(N, T, I, O, K, dtype, threads, rng):
+    a, b = cases.make_pair(N, T, I, O, rng, dtype)
+    w = torch.randn(K, N, dtype=torch.float64, generator=rng).to(dtype)
+    threads(1)
+    alone = ops.vjp(a, b, w)
+    assert_same(alone, reference.vjp(a, b, w))
+    for count in (2, 3):
+        threads(count)
+        assert_same_bits(ops.vjp(a, b, w), alone)
+
+
 @pytest.mark.parametrize("T, I, O, k", cases.SKETCHED)
 def test_an_added_row_does_not_depend_on_its_batch_nor_on_threads(T, I, O, k, dtype, threads, rng):
     a, b = cases.make_seeded_pair(9, 10, T, I, O, rng, dtype)

@@ -64,14 +64,16 @@ def test_columns_to_compare_are_no_errors_and_no_changes():
 
 @pytest.mark.parametrize("options", [{}, {"fidelity": 0}], ids=["compared", "not compared"])
 def test_too_few_numbers_are_warned_of_in_plain_words(options, tmp_path):
-    with pytest.warns(UserWarning, match=r"training uses at least 2 directions.* Raise dim"):
+    with pytest.warns(UserWarning, match=r"training uses at least 2 directions.* Raise dim") as told:
         score(tmp_path / "run", measure(dim=2, time=500.0), **options)
+    assert sum("The sketch has" in str(one.message) for one in told) == 1
     assert "Raise dim" in store.open(tmp_path / "run").notes()["warnings"][0]
 
 
-def test_too_few_numbers_are_warned_of_in_memory():
-    with pytest.warns(UserWarning, match=r"training uses at least 2 directions.* Raise dim"):
-        infotorch.score(*made(), measure(dim=2, time=500.0))
+def test_too_few_numbers_are_warned_of_in_memory_once():
+    with pytest.warns(UserWarning, match=r"training uses at least 2 directions.* Raise dim") as told:
+        infotorch.score(*made(), measure(dim=2, time=500.0, models=[made(seed)[0].model for seed in range(2)]))
+    assert sum("The sketch has" in str(one.message) for one in told) == 1
 
 
 @pytest.mark.parametrize(

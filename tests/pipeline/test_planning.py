@@ -182,6 +182,18 @@ def test_training_that_diverges_is_told_before_the_run(tmp_path):
     assert "Lower lr" in found.measures[0].notes[0]
 
 
+def test_too_few_numbers_are_told_before_the_run(tmp_path):
+    (found,) = plan(tmp_path / "run", measure(dim=2, time=500.0)).measures
+    assert any("training uses at least 2 directions" in note for note in found.notes)
+    (found,) = plan(tmp_path / "run", measure(time=1e-3)).measures
+    assert not any("directions" in note for note in found.notes)
+
+
+def test_features_in_a_run_are_refused_before_the_plan(tmp_path):
+    with pytest.raises(InfotorchError, match="features must lie outside of runs"):
+        plan(tmp_path / "run", features=tmp_path / "run/features")
+
+
 def test_large_parts_and_decompositions_are_tried_in_part(tmp_path, monkeypatch):
     monkeypatch.setattr(primal_trial, "LARGEST", DIM // 2)
     monkeypatch.setattr(primal_trial, "SCORES", 0.0)

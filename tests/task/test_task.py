@@ -191,7 +191,7 @@ def test_inputs_that_the_model_cannot_take(model, x):
 
 
 def test_pictures_in_bytes_are_told_from_numbers():
-    with pytest.raises(DataError, match=r"as the model was trained on them, such as x\.float\(\) / 255"):
+    with pytest.raises(DataError, match=r"that the model takes; of pictures in bytes, x\.float\(\) / 255 say\."):
         Task(nn.Conv2d(3, 2, 1).eval()).outputs(torch.zeros(4, 3, 5, 5, dtype=torch.uint8))
 
 

@@ -1,6 +1,5 @@
 """Unique information of one network's samples in two passes: moments of all, then scores of some at a time."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -83,19 +82,17 @@ class Stream:
 
     def whole(
         self, x: Any, y: Tensor, x_test: Any | None, who: Members, progress: Progress | None
-    ) -> tuple[Rows, UniqueInformationResult]:
-        """Scores of all samples, or groups, with their features held in memory."""
+    ) -> tuple[Moments, tuple[Rows, UniqueInformationResult]]:
+        """Moments of all samples, and their scores, or those of groups, with their features held in memory."""
         found = self.batched(x, BATCH, progress)
         tests = None if x_test is None else self.tests(x_test, BATCH, progress)
         if progress:
             progress("scores", 0, 1)
         moments = self.moments(found, y, who.kept)
-        for text in self.warnings(moments):
-            warnings.warn(f"UniqueInformation: {text}", stacklevel=3)
         result = self.result(found, y, who, moments, tests)
         if progress:
             progress("scores", 1, 1)
-        return result
+        return moments, result
 
     @torch.no_grad()
     def moments(self, found: Features, y: Tensor, kept: Tensor) -> Moments:
@@ -112,12 +109,10 @@ class Stream:
 
     @torch.no_grad()
     def result(
-        self, found: Features, y: Tensor, who: Members, moments: Moments | None, tests: Tests | None
+        self, found: Features, y: Tensor, who: Members, moments: Moments, tests: Tests | None
     ) -> tuple[Rows, UniqueInformationResult]:
-        """Scores of some samples among all that ``moments`` sums up, by default themselves: the second pass."""
+        """Scores of some samples among all that ``moments`` sums up: the second pass."""
         rows = self.sketching.rows(found, y)
-        if moments is None:
-            moments = self.moments(found, y, who.kept)
         data = FeatureInput(
             features=rows.features.flatten(0, -2),
             residual=rows.residual,

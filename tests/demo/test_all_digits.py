@@ -1,20 +1,26 @@
 """All digits, every chapter: the flipped labels are found, and one report has all that is known of each digit."""
 
 import json
+import os
+import pathlib
+import pickle
 import re
+import sys
 
 import numpy as np
 import pytest
 
 from infotorch import demo, store
+from tests import ahead
+from tests.demo.all_digits import SHORT
 
+HOUSE = pathlib.Path(__file__).parents[2]
 SMALL = {"num_samples": 120, "dim": 128, "dims": [64, 128], "num_compared": 24, "num_sketches": 2}
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """Trainings of a few epochs, where scores are what is looked at."""
-    for name, few in {"BOUND_EPOCHS": 3, "WEIGHED_EPOCHS": 3, "NUM_SEEN": 8, "TEACHER_EPOCHS": 6}.items():
+    for name, few in SHORT.items():
         monkeypatch.setattr(demo.chapters, name, few)
     monkeypatch.setattr(demo.limit, "EPOCHS", 3)
 
@@ -60,9 +66,19 @@ def test_some_digits_go_the_same_way(tmp_path, monkeypatch):
     assert again == found
 
 
+def whole():
+    """The folder, and the process that has filled it."""
+    out = ahead.folder()
+    command = [sys.executable, "-W", "ignore::UserWarning", "-m", "tests.demo.all_digits", out.name]
+    return out, ahead.run(*command, cwd=HOUSE, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
 @pytest.mark.slow
-def test_flipped_labels_are_found_among_all_digits(tmp_path):
-    found = demo.run_all(tmp_path)
+@pytest.mark.ahead.with_args(whole)
+def test_flipped_labels_are_found_among_all_digits():
+    out, done = ahead.soon(whole).result()
+    assert done.returncode == 0, done.stderr
+    found = pickle.loads((pathlib.Path(out.name) / "found.pickle").read_bytes())
     figures_follow(found, 1797, 180, 150)
     assert found.auroc > 0.97 and found.precision > 0.8 and found.spearman > 0.95
     assert found.directions < found.dim / 3

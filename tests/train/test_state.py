@@ -4,7 +4,6 @@ import errno
 import os
 import pathlib
 import resource
-import subprocess
 import sys
 
 import pytest
@@ -13,6 +12,7 @@ import torch
 from infotorch.errors import ConfigError, StoreError
 from infotorch.measures.label_info import LabelInfoMeter
 from infotorch.train.trainer import LimitTrainer
+from tests import ahead
 from tests.train.problems import batches, mlp, networks, samples, weights
 
 HOUSE = pathlib.Path(__file__).parents[2]
@@ -38,20 +38,34 @@ def assert_equal(got, want, path="state"):
 
 def in_new_process(path, out, stop, load, own_generator):
     arguments = [path, out, stop, "load" if load else "new", "own" if own_generator else "torch's"]
-    subprocess.run([sys.executable, "-m", "tests.train.resuming", *map(str, arguments)], cwd=HOUSE, check=True)
+    done = ahead.run(sys.executable, "-m", "tests.train.resuming", *arguments, cwd=HOUSE)
+    assert done.returncode == 0, done.stderr
     return torch.load(out, weights_only=False)
 
 
-@pytest.mark.parametrize(("stop", "own_generator"), [(5, True), (7, False), (3, True)])
-def test_a_training_gone_on_with_in_a_new_process_has_the_same_bits(stop, own_generator, tmp_path):
+def outcomes(stop, own_generator):
+    """Of a training as a whole, one that is broken off, and what goes on from there."""
+    with ahead.folder() as folder:
+        path, out = pathlib.Path(folder) / "checkpoint.pt", pathlib.Path(folder) / "out.pt"
+        whole = in_new_process(pathlib.Path(folder) / "whole.pt", out, 0, False, own_generator)
+        broken_off = in_new_process(path, out, stop, False, own_generator)
+        return whole, broken_off, in_new_process(path, out, 0, True, own_generator)
+
+
+CASES = [(5, True), (7, False), (3, True)]
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.ahead.with_args(outcomes, *case)) for case in CASES]
+)
+def test_a_training_gone_on_with_in_a_new_process_has_the_same_bits(case):
     """With dropout, BatchNorm, augmentation, momentum, a schedule, warm-up, clipping, accumulation and noise.
 
     It is broken off within an epoch, or (3) between two.
     """
-    path, out = tmp_path / "checkpoint.pt", tmp_path / "out.pt"
-    whole = in_new_process(tmp_path / "whole.pt", out, 0, False, own_generator)  # as no other test left it
-    assert in_new_process(path, out, stop, False, own_generator) is None
-    assert_equal(in_new_process(path, out, 0, True, own_generator), whole)
+    whole, broken_off, rest = ahead.soon(outcomes, *case).result()
+    assert broken_off is None
+    assert_equal(rest, whole)
 
 
 def test_steps_by_hand_go_on_with_the_same_bits(tmp_path):

@@ -4,6 +4,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -232,9 +233,16 @@ test_streaming.score(sys.argv[1], progress=progress)
 def test_a_run_killed_in_either_pass_ends_with_the_same_bytes(tmp_path):
     """Steps: 3 shards of samples, 9 batches, 5 parts of moments, 6 shares of scores."""
     score(tmp_path / "truth")
-    for steps in (4, 8, 12, 14, 18, 21):
+
+    def begun(steps):
+        command = [sys.executable, "-c", CHILD, tmp_path / str(steps), ROOT, str(steps)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True)
+
+    cases = (4, 8, 12, 14, 18, 21)
+    with ThreadPoolExecutor(2) as pool:
+        killed = list(pool.map(begun, cases))
+    for steps, done in zip(cases, killed, strict=True):
         out = tmp_path / str(steps)
-        done = subprocess.run([sys.executable, "-c", CHILD, out, ROOT, str(steps)], cwd=ROOT, capture_output=True)
         assert done.returncode == -9, done.stderr.decode()
         assert (tmp_path / f"{steps}.features.tmp").exists()
         score(out)

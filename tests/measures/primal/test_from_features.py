@@ -202,8 +202,10 @@ def test_features_in_a_file_are_read_some_at_a_time(tmp_path):
     residual = features[:, :, :1].mean(2)
     del features
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
-    extra = min(Cpu().extra_memory(lambda: (information(mapped, residual, ridge=100.0).weights,)) for _ in range(2))
-    assert extra <= 500 << 20, f"{extra / 2**20:.0f} MiB"
+    extra = []
+    while len(extra) < 2 and min(extra, default=1 << 62) > 500 << 20:
+        extra.append(Cpu().extra_memory(lambda: (information(mapped, residual, ridge=100.0).weights,)))
+    assert min(extra) <= 500 << 20, f"{min(extra) / 2**20:.0f} MiB"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pyarrow as pa
 from infotorch.curation.scored import Scored, Source, scored
 from infotorch.errors import ConfigError, check_whole, require
 from infotorch.store.tables import write_table
-from infotorch.table import LOW_FIRST, stem_of
+from infotorch.table import low_first
 
 if TYPE_CHECKING:
     import datasets
@@ -191,7 +191,7 @@ def label_errors(
     values = known.scores[by].values.astype(np.float64)
     suggested = known.suggested(by)
     contradicted = np.ones(len(given), bool) if suggested is None else suggested != given
-    sign = -1.0 if stem_of(by) in LOW_FIRST else 1.0
+    sign = -1.0 if low_first(by) else 1.0
     order = np.lexsort((-sign * values, ~contradicted))  # stable: equal ones in the order of the data set
     score, beyond = by.replace("_", " "), "<" if sign < 0 else ">"
     if top is not None:

@@ -14,7 +14,7 @@ from infotorch.measures.measure import Measure, Progress
 from infotorch.pipeline.limit_training import select
 from infotorch.pipeline.scoring import score
 from infotorch.pipeline.selection import WHERE, apportioned, classes_of, dropped, highest, num_kept
-from infotorch.table import LOW_FIRST, Scores, last_times, stem_of
+from infotorch.table import Scores, last_times, low_first
 from infotorch.task import Task
 
 __all__ = ["Summary", "summarize", "summarize_scores"]
@@ -210,7 +210,7 @@ def _summary(
             first, by = scores, _column(scores, by)
         assert by is not None
         values[left] = scores[by].values
-        signed = -values if stem_of(by) in LOW_FIRST else values
+        signed = -values if low_first(by) else values
         counts = np.bincount(classes[left], minlength=len(quotas))
         stay = highest(signed[left], classes[left], counts - apportioned(counts - quotas, share))
         gone = np.delete(left, stay)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from infotorch.errors import StoreError
 from infotorch.report.numbers import UNITS
-from infotorch.table import LOW_FIRST, Scores, ranks
+from infotorch.table import Scores, low_first, ranks
 
 __all__ = ["FULL_ROWS", "Run", "Score", "View", "listed", "spearman", "view", "visible"]
 
@@ -130,7 +130,7 @@ class Score:
     @property
     def low_first(self) -> bool:
         """Whether low values are the suspicious ones."""
-        return self.name in LOW_FIRST
+        return low_first(self.name)
 
     @property
     def titled(self) -> str:

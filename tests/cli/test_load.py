@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from infotorch.cli.failures import Usage
@@ -41,6 +43,7 @@ number = 3
 def written(tmp_path, monkeypatch):
     """Writes a text to a file in the current folder; returns its name."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # of a test before
 
     def write(text, name="mine.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

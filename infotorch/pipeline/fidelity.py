@@ -135,10 +135,8 @@ class Subset:
 
     def scores(self, task: Task, memory_limit: int | None, **options: Any) -> Scores:
         """By the measure with other ``options``."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="UniqueInformation: The sketch has"
-            )  # that of all tells of itself
+        with warnings.catch_warnings():  # what the training on all samples uses is told once
+            warnings.filterwarnings("ignore", message="UniqueInformation: The sketch has")
             return replace(self.measure, **options).scores(task, self.x, self.y, memory_limit=memory_limit)
 
 

@@ -23,6 +23,7 @@ __all__ = ["Card", "content"]
 SHOWN, LISTED, ENDS = 24, 96, 8  # suspicious samples seen at first and in all, and samples at each end of a score
 MAX_GROUPS, MAX_SPREADS, MAX_SCATTERS, MAX_METADATA = 40, 8, 6, 24
 TEXT_BYTES = 800_000  # of ids, labels, texts and metadata, each
+MANY_WRONG = 0.2  # of all labels: data sets that are used have fewer wrong ones, networks that barely learned find more
 MAIN_IS = {
     "limit": "suspicious", "membership": "revealing", "loss": "surprising", "gradient": "surprising",
     "el2n": "surprising", "margin": "certain", "normalized": "certain", "self": "certain",
@@ -250,8 +251,9 @@ def _finding(view: View) -> str:
         return str(note["text"] if isinstance(note, dict) else note)
     if view.suggested_text is not None:
         wrong = int(view.wrong.sum())
+        many = " So many tell more of the network than of the labels." if wrong > MANY_WRONG * len(view) else ""
         return (f"{count(wrong)} of {count(len(view))} labels ({percent(wrong, len(view))}) differ from the label that "
-                "is suggested without the sample.")  # fmt: skip
+                f"is suggested without the sample.{many}")  # fmt: skip
     main = view.scores[view.main]
     tenth = max(1, len(view) // 10)
     total = float(np.abs(main.values).sum())

@@ -58,7 +58,7 @@ def test_head_has_at_most_four_numbers_each_with_its_kind(digits):
 def test_without_notes_the_page_says_what_it_can_from_the_scores(tmp_path):
     html = build(dataclasses.replace(digits_run(), noted={}, manifest={}), tmp_path / "a.html").read_text()
     assert "own residual of 400 samples." in html
-    assert "differ from the label that is suggested without the sample" in html
+    assert "differ from the label that is suggested without the sample" in html and "So many tell" not in html
     assert "Agreement with true retraining" not in html
 
 
@@ -75,6 +75,7 @@ def test_a_list_that_is_cut_says_how_many_more_there_are(digits, tmp_path):
     assert "40 samples whose suggested label differs from the given one, the largest memorization first." in html
     assert "The suggested label differs for 160 more, in all 50\N{NO-BREAK SPACE}% of the samples" in html
     assert data_of(html)["orders"]["suspicious"] == list(range(399, 320, -2))
+    assert "is suggested without the sample. So many tell more of the network than of the labels." in html
     assert "samples of no memorization" not in digits
 
 

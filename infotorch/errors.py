@@ -6,7 +6,7 @@ Every message has one form: ``<where>: <what must hold>; got <what came>. <what 
 import difflib
 import importlib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -82,13 +82,20 @@ def require(where: str, module: str, extra: str) -> ModuleType:
         ) from error
 
 
-def unknown(where: str, what: str, got: object, valid: Iterable[str]) -> ConfigError:
+def unknown(where: str, what: str, got: object, valid: Iterable[str | None]) -> ConfigError:
     """The error for a name outside of ``valid``; it names the nearest valid one."""
     valid, word = list(valid), got if isinstance(got, str) else ""
-    near = [name for name in valid if word and word in name] or difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
+    names = [name for name in valid if name is not None]
+    near = [name for name in names if word and word in name] or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     told = " ".join(repr(got).split())  # an array's has several lines
     todo = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
     return ConfigError(f"{where}: {what} must be one of {', '.join(map(repr, valid))}; got {told}. {todo}")
+
+
+def check_choice(where: str, what: str, got: object, valid: Collection[str | None]) -> None:
+    """Refuse what is not in ``valid``; of an array or a list, it could not be asked."""
+    if not (got is None or isinstance(got, str)) or got not in valid:
+        raise unknown(where, what, got, valid)
 
 
 def mebibytes(count: float) -> str:

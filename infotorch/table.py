@@ -49,10 +49,8 @@ def last_times(names: Iterable[str]) -> dict[str, str]:
 
 
 def _check_labels(where: str, unit: str, kind: str) -> None:
-    if unit not in UNITS:
-        raise errors.unknown(where, "unit", unit, UNITS)
-    if kind not in KINDS:
-        raise errors.unknown(where, "kind", kind, KINDS)
+    errors.check_choice(where, "unit", unit, UNITS)
+    errors.check_choice(where, "kind", kind, KINDS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,8 +150,7 @@ class Scores:
         Raises:
             ConfigError: There is none; the text names the nearest one.
         """
-        if name not in self:
-            raise errors.unknown("Scores", "column", name, self.columns)
+        errors.check_choice("Scores", "column", name, self.columns)
         return self.columns[name]
 
     def __contains__(self, name: object) -> bool:

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from infotorch.errors import ConfigError, MissingExtraError, check_number, check_seed, check_whole, require, unknown
+from infotorch.errors import (
+    ConfigError,
+    MissingExtraError,
+    check_choice,
+    check_number,
+    check_seed,
+    check_whole,
+    require,
+    unknown,
+)
 
 
 @pytest.mark.parametrize(
@@ -20,6 +29,19 @@ def test_unknown_names_the_nearest(got, todo):
     error = unknown("ops", "an op", got, ["grads", "norms", "vjp"])
     assert isinstance(error, ConfigError)
     assert str(error).startswith(f"ops: an op must be one of 'grads', 'norms', 'vjp'; got {got!r}. {todo}")
+
+
+@pytest.mark.parametrize("got", [np.array(["full", "kfac"]), ["full"], b"full", 3, None, "Full"])
+def test_what_is_no_word_is_no_choice(got):
+    with pytest.raises(ConfigError, match=r"fisher: structure must be one of 'full', 'kfac'; got .*\. "):
+        check_choice("fisher", "structure", got, ("full", "kfac"))
+
+
+def test_none_may_be_a_choice():
+    check_choice("capture", "fallback", None, (None, "func"))
+    check_choice("capture", "fallback", "func", (None, "func"))
+    with pytest.raises(ConfigError, match=r"must be one of None, 'func'; got 'fun'. Did you mean 'func'\?"):
+        check_choice("capture", "fallback", "fun", (None, "func"))
 
 
 @pytest.mark.parametrize("value", [0, 1.0, True, "2", None])

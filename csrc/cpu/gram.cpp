@@ -31,26 +31,26 @@ void for_blocks(int64_t N, int64_t edge_n, int64_t M, int64_t edge_m, bool symme
 template <typename scalar_t>
 void gram_slices(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric, scalar_t* out) {
   constexpr int64_t edge = PositionTile<scalar_t>::kEdge;
-  const auto [N, T, I, O] = x.shape;
-  const int64_t M = y.shape.N, S = y.shape.T, across = ceil_div(S, edge), tiles = ceil_div(T, edge) * across;
+  const int64_t N = x.shape.N, T = x.shape.T, M = y.shape.N, S = y.shape.T, across = ceil_div(S, edge),
+                tiles = ceil_div(T, edge) * across;
   struct Worker {
     PositionTile<scalar_t> tile;
-    Scratch<scalar_t> strips;
+    Scratch<scalar_t> scratch;
   };
   std::vector<double> partial(M * tiles);
   for (int64_t n = 0; n < N; ++n) {
     const int64_t first = symmetric ? n : 0;
     parallel_tasks(
-        (M - first) * tiles, 1, [] { return Worker{{}, Scratch<scalar_t>(PositionTile<scalar_t>::kStrips)}; },
-        [&, T = T, I = I, O = O](int64_t task, Worker& worker) {
+        (M - first) * tiles, 1, [] { return Worker{{}, Scratch<scalar_t>(PositionTile<scalar_t>::kScratch)}; },
+        [&, T = T](int64_t task, Worker& worker) {
           const int64_t m = first + task / tiles, row = task % tiles / across * edge, col = task % across * edge;
           const bool same = symmetric && n == m, triangle = same && row == col;
           double& total = partial[m * tiles + task % tiles];
           total = 0;
           if (same && col < row) return;
           const Span rows = {row, std::min(edge, T - row), T}, cols = {col, std::min(edge, S - col), S};
-          form_positions(x.a, n, rows, y.a, m, cols, I, triangle, false, worker.strips.data, worker.tile.aa);
-          form_positions(x.b, n, rows, y.b, m, cols, O, triangle, false, worker.strips.data, worker.tile.bb);
+          form_positions(x.a, n, rows, y.a, m, cols, triangle, worker.scratch.data, worker.tile.aa);
+          form_positions(x.b, n, rows, y.b, m, cols, triangle, worker.scratch.data, worker.tile.bb);
           worker.tile.add_to(rows, cols, same, &total, 1);
         });
     for (int64_t m = first; m < M; ++m) {

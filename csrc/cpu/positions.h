@@ -2,6 +2,7 @@
 // product summed over two samples' positions is <G[n], G2[m]>.
 #pragma once
 
+#include "dots.h"
 #include "reduce.h"
 #include "strips.h"
 
@@ -18,7 +19,8 @@ template <typename scalar_t>
 class PositionTile {
  public:
   static constexpr int64_t kEdge = kTileStrips * kStrip<scalar_t>;
-  static constexpr int64_t kStrips = 2 * kEdge * kStripDepth;  // numbers that form_positions packs at once
+  static constexpr int64_t kSlice = 4096 / sizeof(scalar_t);             // features that form_positions takes at once
+  static constexpr int64_t kScratch = 2 * kEdge * panel_stride(kSlice);  // numbers of both sides
 
   PositionTile() : storage(2 * kEdge * kEdge + kEdge), aa(storage.data), bb(aa + kEdge * kEdge) {}
 
@@ -72,23 +74,31 @@ class PositionTile {
   scalar_t *const aa, *const bb;  // [kEdge, kEdge]
 };
 
-// out [kEdge, kEdge] = positions `rows` of sample n of x by positions `cols` of sample m of y, summed over `width`
-// features, of which a slice is packed at a time: `strips` has room for both sides. `triangle` as above. Asks memory
-// for the next sample of x meanwhile, if there is one and it lies behind this one in one piece.
+// Rows of `count` features from k0 on, where they lie or in `scratch`, with zeros up to a multiple of kPad.
+template <typename scalar_t>
+Panel<scalar_t> rows_of(const Rows<scalar_t>& x, int64_t n, const Span& span, int64_t k0, int64_t count,
+                        scalar_t* scratch) {
+  const Panel<scalar_t> lying = in_place(x, n, span.begin, k0, count);
+  if (lying.data && count % kPad == 0) return lying;
+  pack_features(x, n, span.begin, span.count, k0, count, scratch, panel_stride(count));
+  return {scratch, panel_stride(count)};
+}
+
+// out [kEdge, kEdge] = positions `rows` of sample n of x by positions `cols` of sample m of y, summed over features,
+// some at a time: `scratch` has room for those of both sides. `triangle` as above.
 template <typename scalar_t>
 void form_positions(const Rows<scalar_t>& x, int64_t n, const Span& rows, const Rows<scalar_t>& y, int64_t m,
-                    const Span& cols, int64_t width, bool triangle, bool more, scalar_t* strips, scalar_t* out) {
-  constexpr int64_t edge = PositionTile<scalar_t>::kEdge;
-  scalar_t* const right = triangle ? strips : strips + edge * kStripDepth;
-  for (int64_t i = 0; i < width; i += kStripDepth) {
-    const int64_t depth = std::min(kStripDepth, width - i);
-    pack_strips(x, n, rows.begin, rows.count, i, depth, strips);
-    if (!triangle) pack_strips(y, m, cols.begin, cols.count, i, depth, right);
-    Ahead next;
-    const int64_t bytes = rows.count * depth * x.bytes();
-    if (more && rows.count == rows.T && x.n_stride == rows.T * width)
-      next.add(Ahead::linear(x.at((n + 1) * x.n_stride + rows.T * i), bytes, depth));
-    product<scalar_t>({right, depth}, cols.count, {strips, depth}, rows.count, triangle, i > 0, out, edge, next);
+                    const Span& cols, bool triangle, scalar_t* scratch, scalar_t* out) {
+  using Tile = PositionTile<scalar_t>;
+  const int64_t width = x.i.total();
+  if (x.bias) std::fill(out, out + rows.count * Tile::kEdge, scalar_t(1));
+  for (int64_t k = 0, count; k < width; k += count) {
+    count = std::min(Tile::kSlice, width - k);
+    if (count > kPad) count -= count % kPad;
+    const Panel<scalar_t> left = rows_of(x, n, rows, k, count, scratch);
+    const Panel<scalar_t> right =
+        triangle ? left : rows_of(y, m, cols, k, count, scratch + Tile::kEdge * panel_stride(Tile::kSlice));
+    row_products(left, rows.count, right, cols.count, padded(count), triangle, x.bias || k > 0, out, Tile::kEdge);
   }
 }
 

@@ -27,34 +27,64 @@ INFOTORCH_INLINE double dot_lanes(const scalar_t* x, const scalar_t* y, int64_t 
   return total;
 }
 
-// Four rows of y share what is read of x.
+// Rows of y share what is read of x.
+template <int64_t rows, typename scalar_t>
+INFOTORCH_INLINE void some_dots(const scalar_t* x, const scalar_t* y, int64_t y_stride, int64_t count, double* sum) {
+  using vector_t = Vector<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>;
+  int64_t k = 0;
+  while (k + lanes <= count) {
+    vector_t total[rows][2] = {};
+    const int64_t end = k + kBlock < count ? k + kBlock : count;
+    for (; k + 2 * lanes <= end; k += 2 * lanes)
+#pragma GCC unroll 2
+      for (int64_t j = 0; j < 2; ++j) {
+        const vector_t here = load<vector_t>(x + k + j * lanes);
+#pragma GCC unroll 4
+        for (int64_t r = 0; r < rows; ++r) total[r][j] += here * load<vector_t>(y + r * y_stride + k + j * lanes);
+      }
+    for (; k + lanes <= end; k += lanes)
+#pragma GCC unroll 4
+      for (int64_t r = 0; r < rows; ++r) total[r][0] += load<vector_t>(x + k) * load<vector_t>(y + r * y_stride + k);
+#pragma GCC unroll 4
+    for (int64_t r = 0; r < rows; ++r) sum[r] += lane_sum<scalar_t>(total[r][0] + total[r][1]);
+  }
+  for (; k < count; ++k)
+    for (int64_t r = 0; r < rows; ++r) sum[r] += static_cast<double>(x[k]) * y[r * y_stride + k];
+}
+
 template <typename scalar_t>
 INFOTORCH_INLINE void dots_lanes(const scalar_t* x, const scalar_t* y, int64_t y_stride, int64_t rows, int64_t count,
                                  double* sum) {
+  for (; rows >= 4; rows -= 4, y += 4 * y_stride, sum += 4) some_dots<4>(x, y, y_stride, count, sum);
+  if (rows == 3) some_dots<3>(x, y, y_stride, count, sum);
+  if (rows == 2) some_dots<2>(x, y, y_stride, count, sum);
+  if (rows == 1) *sum += dot_lanes(x, y, count);
+}
+
+// Four rows at once, so that none waits for its own sum.
+template <typename scalar_t>
+INFOTORCH_INLINE void squares_lanes(const scalar_t* x, int64_t stride, int64_t rows, int64_t count, double* sum) {
   using vector_t = Vector<scalar_t>;
   constexpr int64_t lanes = kLanes<scalar_t>, some = 4;
-  for (; rows >= some; rows -= some, y += some * y_stride, sum += some) {
+  for (; rows >= some; rows -= some, x += some * stride, sum += some) {
     int64_t k = 0;
     while (k + lanes <= count) {
-      vector_t total[some][2] = {};
+      vector_t total[some] = {};
       const int64_t end = k + kBlock < count ? k + kBlock : count;
-      for (; k + 2 * lanes <= end; k += 2 * lanes)
-#pragma GCC unroll 2
-        for (int64_t j = 0; j < 2; ++j) {
-          const vector_t here = load<vector_t>(x + k + j * lanes);
-#pragma GCC unroll 4
-          for (int64_t r = 0; r < some; ++r) total[r][j] += here * load<vector_t>(y + r * y_stride + k + j * lanes);
-        }
       for (; k + lanes <= end; k += lanes)
 #pragma GCC unroll 4
-        for (int64_t r = 0; r < some; ++r) total[r][0] += load<vector_t>(x + k) * load<vector_t>(y + r * y_stride + k);
+        for (int64_t r = 0; r < some; ++r) {
+          const vector_t here = load<vector_t>(x + r * stride + k);
+          total[r] += here * here;
+        }
 #pragma GCC unroll 4
-      for (int64_t r = 0; r < some; ++r) sum[r] += lane_sum<scalar_t>(total[r][0] + total[r][1]);
+      for (int64_t r = 0; r < some; ++r) sum[r] += lane_sum<scalar_t>(total[r]);
     }
     for (; k < count; ++k)
-      for (int64_t r = 0; r < some; ++r) sum[r] += static_cast<double>(x[k]) * y[r * y_stride + k];
+      for (int64_t r = 0; r < some; ++r) sum[r] += static_cast<double>(x[r * stride + k]) * x[r * stride + k];
   }
-  for (; rows > 0; --rows, y += y_stride) *sum++ += dot_lanes(x, y, count);
+  for (; rows > 0; --rows, x += stride) *sum++ += dot_lanes(x, x, count);
 }
 
 // As many numbers as Vector<scalar_t> has, of another type.
@@ -170,6 +200,9 @@ INFOTORCH_INLINE void outer_lanes(const scalar_t* x, int64_t cols, const scalar_
   INFOTORCH_CLONES void add_dots(const scalar_t* x, const scalar_t* y, int64_t y_stride, int64_t rows, int64_t count, \
                                  double* sum) {                                                                       \
     dots_lanes(x, y, y_stride, rows, count, sum);                                                                     \
+  }                                                                                                                   \
+  INFOTORCH_CLONES void add_squares(const scalar_t* x, int64_t stride, int64_t rows, int64_t count, double* sum) {    \
+    squares_lanes(x, stride, rows, count, sum);                                                                       \
   }                                                                                                                   \
   INFOTORCH_CLONES void add_scaled(const scalar_t* x, double scale, int64_t count, scalar_t* y) {                     \
     add_scaled_lanes(x, scale, count, y);                                                                             \

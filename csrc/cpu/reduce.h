@@ -13,6 +13,10 @@ double dot(const double* x, const double* y, int64_t count);
 void add_dots(const float* x, const float* y, int64_t y_stride, int64_t rows, int64_t count, double* sum);
 void add_dots(const double* x, const double* y, int64_t y_stride, int64_t rows, int64_t count, double* sum);
 
+// sum[r] += sum_k x[r, k]^2, r < rows, k < count, likewise.
+void add_squares(const float* x, int64_t stride, int64_t rows, int64_t count, double* sum);
+void add_squares(const double* x, int64_t stride, int64_t rows, int64_t count, double* sum);
+
 // y[k] += scale * x[k], in the type of y.
 void add_scaled(const float* x, double scale, int64_t count, float* y);
 void add_scaled(const float* x, double scale, int64_t count, double* y);

@@ -14,7 +14,7 @@ from infotorch.blocks.sums import SUMS, DiagonalSum
 from infotorch.capture import Capture
 from infotorch.capture.run import Fallback
 from infotorch.capture.seeds import Seeds
-from infotorch.errors import ConfigError, check_limit, unknown
+from infotorch.errors import ConfigError, check_choice, check_limit
 from infotorch.task import Task
 
 __all__ = ["Labels", "fisher", "fisher_parts"]
@@ -79,8 +79,7 @@ def fisher(
     """
     check_task("fisher", task)
     check_limit("fisher", memory_limit)
-    if structure not in get_args(Structure):
-        raise unknown("fisher", "structure", str(structure), get_args(Structure))
+    check_choice("fisher", "structure", structure, get_args(Structure))
     limit = MEMORY_LIMIT if memory_limit is None else memory_limit
     total = SUMS[structure](task.shapes, limit)
     # Pairs of a Capture are the caller's, and whole.
@@ -121,7 +120,6 @@ def fisher_parts(
 def _seeds(where: str, labels: Labels, number: int) -> Seeds | None:
     """What to capture for a batch."""
     if isinstance(labels, str):
-        if labels not in ("exact", "empirical"):
-            raise unknown(where, "labels", labels, ["exact", "empirical"])
+        check_choice(where, "labels", labels, ["exact", "empirical"])
         return "fisher" if labels == "exact" else None
     return seeds_of_batch(labels, number)

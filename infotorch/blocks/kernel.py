@@ -15,7 +15,7 @@ from infotorch.blocks.products import Formed, Route, route_of
 from infotorch.blocks.progress import Progress, Shown, shown
 from infotorch.capture import Capture, LayerPair, capture
 from infotorch.capture.run import Fallback
-from infotorch.errors import CaptureError, ConfigError, NotSupported, NumericsError, check_limit, unknown
+from infotorch.errors import CaptureError, ConfigError, NotSupported, NumericsError, check_choice, check_limit
 from infotorch.linalg.symmetric import mirror
 from infotorch.task import Task, select
 
@@ -82,8 +82,7 @@ def ntk(
     """
     check_task("ntk", task)
     check_limit("ntk", memory_limit)
-    if outputs not in get_args(Outputs):
-        raise unknown("ntk", "outputs", str(outputs), get_args(Outputs))
+    check_choice("ntk", "outputs", outputs, get_args(Outputs))
     if isinstance(task, Capture):
         if fallback is not None:
             raise ConfigError(

@@ -16,7 +16,7 @@ from infotorch.blocks.progress import Shown, shown
 from infotorch.capture import Capture, LayerPair
 from infotorch.capture.run import Fallback
 from infotorch.capture.seeds import Seeds
-from infotorch.errors import ConfigError, unknown
+from infotorch.errors import ConfigError, check_choice
 from infotorch.ops.pair import result_dtype
 from infotorch.ops.project import add_projections
 from infotorch.task import Task
@@ -84,8 +84,7 @@ def sketch(
         >>> sketch(task, (torch.ones(4, 3), torch.zeros(4, 2)), dim=16, seed=0).shape
         torch.Size([4, 16])
     """
-    if kind not in get_args(Kind):
-        raise unknown("sketch", "kind", str(kind), get_args(Kind))
+    check_choice("sketch", "kind", kind, get_args(Kind))
     if not 1 <= dim <= 2**31:
         raise ConfigError(f"sketch: dim must be 1 to 2^31; got {dim}. Choose how many numbers to keep of a gradient.")
     rows = _sjlt if kind == "sjlt" else _kron

@@ -24,7 +24,7 @@ from infotorch.capture.probe import Verdict, follow, verdict_of
 from infotorch.capture.refusals import astray, check_inputs_kept, check_memory, check_real, uncovered
 from infotorch.capture.seeds import Seeds, check_seeds, cotangents, is_curvature
 from infotorch.capture.verify import RTOL, check_alone, check_sum
-from infotorch.errors import CaptureError, NotSupported, check_limit, unknown
+from infotorch.errors import CaptureError, NotSupported, check_choice, check_limit
 from infotorch.task import Task, select
 
 __all__ = ["Fallback", "Options", "capture", "captured"]
@@ -124,8 +124,7 @@ def captured(
     """
     check_seeds(options.seeds)
     check_limit("capture", options.memory_limit)
-    if options.fallback not in (None, "func"):
-        raise unknown("capture", "fallback", str(options.fallback), ["func"])
+    check_choice("capture", "fallback", options.fallback, (None, "func"))
     with _LOCKS.setdefault(task.model, RLock()):
         return _backward(task, batch, options, _forward(task, batch, options), each)
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, NotSupported, NumericsError, ShapeError, unknown
+from infotorch.errors import ConfigError, NotSupported, NumericsError, ShapeError, check_choice
 from infotorch.task import Generative, Task
 from infotorch.task.targets import IGNORED_LABEL
 
@@ -24,8 +24,7 @@ def check_seeds(seeds: Seeds | None) -> None:
     if seeds is None or isinstance(seeds, Tensor):
         return
     if isinstance(seeds, str):
-        if seeds not in ("logits", "fisher"):
-            raise unknown("capture", "seeds", seeds, ["logits", "fisher"])
+        check_choice("capture", "seeds", seeds, ["logits", "fisher"])
         return
     whole = isinstance(seeds, tuple) and len(seeds) == 3 and seeds[0] in ("mc", "sketch")
     if not whole or not all(isinstance(n, int) for n in seeds[1:]) or seeds[1] < 1:

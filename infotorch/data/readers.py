@@ -39,8 +39,7 @@ def read(spec: str | Path) -> Samples:
     text = str(spec)
     name, colon, rest = text.partition(":")
     if colon and (name in READERS or not Path(text).exists()):
-        if name not in READERS:
-            raise errors.unknown("read", "reader", name, READERS)
+        errors.check_choice("read", "reader", name, READERS)
         return READERS[name](Path(rest))
     if Path(text).is_dir():
         return read_folder(Path(text))

@@ -11,7 +11,7 @@ from infotorch.blocks import fisher
 from infotorch.blocks.plan import MEMORY_LIMIT
 from infotorch.capture.run import Fallback
 from infotorch.edit.passes import curvature_product
-from infotorch.errors import ConfigError, NumericsError, mebibytes, unknown
+from infotorch.errors import ConfigError, NumericsError, check_choice, mebibytes
 from infotorch.linalg.cg import conjugate_gradients
 from infotorch.linalg.definite import checked_eigh
 from infotorch.task import Task
@@ -97,8 +97,7 @@ def curvature(
         ConfigError: The full matrix would take more than 2 GiB, or ``structure`` is unknown.
         NumericsError: H is singular to rounding.
     """
-    if structure not in get_args(Structure):
-        raise unknown("scrub", "structure", str(structure), get_args(Structure))
+    check_choice("scrub", "structure", structure, get_args(Structure))
     dtype = next(iter(task.parameters().values())).dtype
     if structure == "diagonal":
         values = fisher(task, data, structure="diagonal", fallback=fallback).diag() + shift

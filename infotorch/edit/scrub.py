@@ -13,7 +13,7 @@ from infotorch.capture.run import Fallback
 from infotorch.edit.curvature import Curvature, Full, Structure, curvature, whole_curvature
 from infotorch.edit.passes import check_disjoint, check_one_batch, gradient
 from infotorch.edit.retraining import finite_time_target, ntk_step
-from infotorch.errors import ConfigError, NumericsError, check_number, check_seed, unknown
+from infotorch.errors import ConfigError, NumericsError, check_choice, check_number, check_seed
 from infotorch.linalg.definite import check_shift
 from infotorch.table import Kind
 from infotorch.task import LOSSES, Task, select
@@ -266,10 +266,8 @@ def _divergence(H: Curvature, delta: Tensor, noise: float, power: float) -> floa
 
 
 def _check_options(task: Task, method: str, noise: float, power: float, structure: str, time: float) -> None:
-    if method not in get_args(Method):
-        raise unknown("scrub", "method", str(method), get_args(Method))
-    if structure not in get_args(Structure):
-        raise unknown("scrub", "structure", str(structure), get_args(Structure))
+    check_choice("scrub", "method", method, get_args(Method))
+    check_choice("scrub", "structure", structure, get_args(Structure))
     if not 0 <= noise < math.inf:
         raise ConfigError(f"scrub: noise must be finite and at least 0; got {noise}. Pass 0 for the bare step.")
     if not -math.inf < power <= 0:

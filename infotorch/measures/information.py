@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, DataError, NumericsError, unknown
+from infotorch.errors import ConfigError, DataError, NumericsError, check_choice
 from infotorch.measures.kernel_input import Array, sample_mask
 from infotorch.measures.leave_out import LeftOut, Problem, Removal, leave_out
 from infotorch.measures.schedule import WHERE, Schedule
@@ -140,8 +140,7 @@ def check_options(sigma: float, nodes: int, on_unreliable: str) -> None:
         raise ConfigError(f"{WHERE}: sigma must be finite and above 0; got {sigma}. Give the default 1.0.")
     if nodes % 2 or not 16 <= nodes <= 64:
         raise ConfigError(f"{WHERE}: nodes must be even and from 16 to 64; got {nodes}. Give the default 40.")
-    if on_unreliable not in ("raise", "flag"):
-        raise unknown(WHERE, "on_unreliable", on_unreliable, ("raise", "flag"))
+    check_choice(WHERE, "on_unreliable", on_unreliable, ("raise", "flag"))
 
 
 def _removals(who: Members, plan: Schedule, b: int, kept: Tensor) -> tuple[Tensor, list[Removal]]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from infotorch import ops
-from infotorch.errors import ConfigError, ShapeError, unknown
+from infotorch.errors import ConfigError, ShapeError, check_choice
 from infotorch.ops import LimitRows
 from infotorch.table import Estimate
 
@@ -110,10 +110,8 @@ class LabelInfoMeter:
         predictor: Predictor = "trained",
     ) -> None:
         where = "LabelInfoMeter"
-        if q not in CHANNELS:
-            raise unknown(where, "q", str(q), CHANNELS)
-        if predictor not in PREDICTORS:
-            raise unknown(where, "predictor", str(predictor), PREDICTORS)
+        check_choice(where, "q", q, CHANNELS)
+        check_choice(where, "predictor", predictor, PREDICTORS)
         if num_classes < 2:
             raise ConfigError(f"{where}: num_classes must be at least 2; got {num_classes}. One logit has 2 classes.")
         if n_train is not None and n_train < 1:

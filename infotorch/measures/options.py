@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from infotorch.errors import ConfigError, unknown
+from infotorch.errors import ConfigError, check_choice
 from infotorch.measures.self_scores import ALSO
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ CHOICES = {
 def check_options(measure: "UniqueInformation") -> None:
     """Raise ConfigError for an option that is out of range or contradicts another."""
     for option, valid in CHOICES.items():
-        if getattr(measure, option) not in valid:
-            raise unknown("UniqueInformation", option, getattr(measure, option), valid)
+        check_choice("UniqueInformation", option, getattr(measure, option), valid)
     if measure.dim is not None and measure.form == "dual":
         raise contradiction("dim belongs to form='primal'", f"dim={measure.dim} with form='dual'", "Leave it out")
     if measure.dim is not None and not (isinstance(measure.dim, int) and 1 <= measure.dim <= 2**31):
@@ -66,8 +65,7 @@ def check_options(measure: "UniqueInformation") -> None:
 def _check_also(measure: "UniqueInformation") -> None:
     asked = asked_beside(measure.also)
     for name in asked:
-        if name not in ALSO:
-            raise unknown("UniqueInformation", "also", name, ALSO)
+        check_choice("UniqueInformation", "also", name, ALSO)
     if len(set(asked)) < len(asked):
         raise contradiction("entries of also must differ", asked, "Name each once")
     if asked and measure.groups is not None:

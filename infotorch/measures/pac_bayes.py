@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from infotorch.errors import ConfigError, check_number, plain_number, unknown
+from infotorch.errors import ConfigError, check_choice, check_number, plain_number
 from infotorch.measures.kl_inverse import kl_gap
 from infotorch.table import Estimate
 
@@ -98,8 +98,7 @@ def pac_bayes(
 
 
 def _check(risk: float, kl: float, n: object, delta: float, form: str, parameter: float | None) -> None:
-    if form not in get_args(Form):
-        raise unknown(WHERE, "form", str(form), get_args(Form))
+    check_choice(WHERE, "form", form, get_args(Form))
     if not 0 <= risk <= 1:
         raise ConfigError(
             f"{WHERE}: risk must be of a loss in [0, 1]; got {risk}. Pass the 0/1 error, or clip the loss and divide "

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, NumericsError, unknown
+from infotorch.errors import ConfigError, NumericsError, check_choice
 from infotorch.measures.by_eigen import ByEigen
 from infotorch.measures.kernel_input import Array, kernel_input
 from infotorch.measures.spectrum import spectrum
@@ -123,8 +123,7 @@ def _other(scale: str) -> str:
 
 
 def _check_options(ridge: float, lr: float, batch_size: int, scale: str, jitter: float) -> None:
-    if scale not in SCALES:
-        raise unknown(WHERE, "scale", str(scale), SCALES)
+    check_choice(WHERE, "scale", scale, SCALES)
     for name, value, least in (("ridge", ridge, "at least 0"), ("jitter", jitter, "at least 0"), ("lr", lr, "above 0")):
         if not 0 <= value < float("inf") or (least == "above 0" and value == 0):
             raise ConfigError(f"{WHERE}: {name} must be finite and {least}; got {value}. Correct {name}.")

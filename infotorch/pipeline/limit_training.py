@@ -171,8 +171,7 @@ def train_limit(
 def _settings(options: Mapping[str, Any], val_fraction: float) -> LimitOptions:
     names = [field.name for field in dataclasses.fields(LimitOptions) if field.name not in ("scores", "select")]
     for name in options:
-        if name not in names:
-            raise errors.unknown(WHERE, "option", name, names)
+        errors.check_choice(WHERE, "option", name, names)
     settings = LimitOptions(scores="ema", select="val_noisy" if val_fraction else "last", **options)
     if settings.warm_up >= settings.epochs:
         raise errors.ConfigError(

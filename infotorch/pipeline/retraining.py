@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infotorch.data import samples_of
-from infotorch.errors import ConfigError, DataError, DivergenceError, NotSupported, unknown
+from infotorch.errors import ConfigError, DataError, DivergenceError, NotSupported, check_choice
 from infotorch.pipeline.selection import classes_of
 from infotorch.task import Task
 from infotorch.train import rng
@@ -92,8 +92,7 @@ def check_training(epochs: int, lr: float, batch_size: int | None, optimizer: st
             raise ConfigError(f"{WHERE}: {name} must be at least 1; got {value}. Choose a positive number.")
     if not (lr > 0 and math.isfinite(lr)):
         raise ConfigError(f"{WHERE}: lr must be a finite number above 0; got {lr}. Correct lr.")
-    if optimizer not in OPTIMIZERS:
-        raise unknown(WHERE, "optimizer", optimizer, OPTIMIZERS)
+    check_choice(WHERE, "optimizer", optimizer, OPTIMIZERS)
 
 
 @torch.enable_grad()

@@ -150,8 +150,7 @@ def job_of(
     for name, given in on_disk.items():
         if given is not None and out is None:
             raise errors.ConfigError(f"score: {name} belongs to a run on disk; got no out. Give out, or leave it out.")
-    if feature_dtype is not None and feature_dtype not in get_args(FeatureDtype):
-        raise errors.unknown("score", "feature_dtype", feature_dtype, get_args(FeatureDtype))
+    errors.check_choice("score", "feature_dtype", feature_dtype, (None, *get_args(FeatureDtype)))
     if fidelity and fidelity < 2:
         raise errors.ConfigError(f"score: fidelity must be 0 or at least 2; got {fidelity}. Give 256, or 0 for none.")
     chosen = chosen_measures(measures)
@@ -324,8 +323,7 @@ def chosen_measures(asked: str | Measure | Sequence[str | Measure]) -> list[Meas
     many: list[Any] = list(asked) if isinstance(asked, (list, tuple)) else [asked]
     for measure in many:
         if isinstance(measure, str):
-            if measure not in measures.REGISTRY:
-                raise errors.unknown("score", "measure", measure, measures.REGISTRY)
+            errors.check_choice("score", "measure", measure, measures.REGISTRY)
             chosen.append(measures.REGISTRY[measure]())
         elif isinstance(measure, type) or not all(hasattr(measure, name) for name in ("name", "config", "scores")):
             got = f"the class {measure.__name__}" if isinstance(measure, type) else type(measure).__name__

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from infotorch.errors import ConfigError, ShapeError, unknown
+from infotorch.errors import ConfigError, ShapeError, check_choice
 from infotorch.measures.agreement import spearman
 from infotorch.table import Column, Scores
 
@@ -131,9 +131,10 @@ class Trajectory:
         return {"checkpoints": list(self.names), "columns": by_column}
 
     def _numbers(self, name: str | None) -> str:
-        if name is not None and name not in self.columns:
-            raise unknown("Trajectory", "column", name, self.columns)
-        return self.main if name is None else name
+        if name is None:
+            return self.main
+        check_choice("Trajectory", "column", name, self.columns)
+        return name
 
     def _first(self, values: np.ndarray, k: int) -> np.ndarray:
         """Places of the ``k`` smallest of ``values`` below 0, smallest first; equal ones in the data's order."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from infotorch.errors import DataError, require, unknown
+from infotorch.errors import DataError, check_choice, require
 from infotorch.report.figure import Chapter, Figure, Table
 from infotorch.report.lines import drawn_names, line_names, room
 from infotorch.report.numbers import count, number
@@ -97,8 +97,7 @@ def complexity(rows: Sequence[Mapping[str, Any]], measure: str = "unit_adjusted"
         ConfigError: The measure is none of these.
         DataError: No row has a number.
     """
-    if measure not in MEASURES:
-        raise unknown(WHERE, "measure", measure, MEASURES)
+    check_choice(WHERE, "measure", measure, MEASURES)
     points = [(row["step"], str(row["target"]), row[measure]) for row in rows]
     title, axis = MEASURES[measure]
     title = f"{title}: {name}" if name else title

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from infotorch.errors import DataError, unknown
+from infotorch.errors import DataError, check_choice
 from infotorch.store.files import write_file
 from infotorch.store.manifest import plain
 
@@ -26,8 +26,7 @@ def check_ending(where: str, path: str | os.PathLike[str], endings: Collection[s
         ConfigError: It is none of them.
     """
     ending = Path(path).suffix.lower()
-    if ending not in (allowed := TABLES if endings is None else endings):
-        raise unknown(where, "the file's ending", ending, allowed)
+    check_choice(where, "the file's ending", ending, TABLES if endings is None else endings)
     return ending
 
 

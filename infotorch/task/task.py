@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infotorch.errors import ConfigError, DataError, unknown
+from infotorch.errors import ConfigError, DataError, check_choice
 from infotorch.task.losses import LOSSES, BinaryCrossEntropy, Loss, UserLoss
 from infotorch.task.nest import check_finite, name_of, num_samples, tensors_of
 from infotorch.task.targets import residual_targets
@@ -268,8 +268,7 @@ def _train_mode(path: str, module: nn.Module, why: str) -> ConfigError:
 
 def _check_reduction(loss: Any) -> None:
     if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise unknown("task", "loss", loss, LOSSES)
+        check_choice("task", "loss", loss, LOSSES)
     elif isinstance(loss, type):
         raise ConfigError(f"task: loss must be a name or a function; got the class {loss.__name__}. Pass an instance.")
     elif getattr(loss, "reduction", "none") != "none":

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from infotorch.errors import ConfigError, StoreError, unknown
+from infotorch.errors import ConfigError, StoreError, check_choice
 from infotorch.store.files import read_bytes, write_file
 
 __all__ = ["check_config", "check_format", "check_optimizer_state", "check_tensors", "load", "read", "write"]
@@ -129,8 +129,7 @@ def check_config(
     """
     named = [] if override is None else list(override)
     for name in named:
-        if name not in own:
-            raise unknown(where, "override", str(name), own)
+        check_choice(where, "override", name, own)
     for name, value in own.items():
         if name not in named and saved.get(name) != value:
             todo = "" if override is None else f", or pass override=[{name!r}]"

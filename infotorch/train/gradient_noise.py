@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from infotorch import ops
-from infotorch.errors import ConfigError, ShapeError, unknown
+from infotorch.errors import ConfigError, ShapeError, check_choice
 from infotorch.ops import LimitNoise
 from infotorch.task.targets import check_classes
 from infotorch.train.limit_gradient import fresh_noise
@@ -52,10 +52,8 @@ def noisy_gradient_loss(
         NotSupported: ``noise`` is left out in one of several processes.
     """
     where = "noisy_gradient_loss"
-    if kind not in ("gaussian", "laplace"):
-        raise unknown(where, "kind", str(kind), ("gaussian", "laplace"))
-    if reduction not in ("mean", "sum"):
-        raise unknown(where, "reduction", str(reduction), ("mean", "sum"))
+    check_choice(where, "kind", kind, ("gaussian", "laplace"))
+    check_choice(where, "reduction", reduction, ("mean", "sum"))
     if not 0 <= std < math.inf:
         raise ConfigError(
             f"{where}: std must be finite and at least 0; got {std}. It is that of one sample's gradient."

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from infotorch import ops
-from infotorch.errors import ConfigError, NotSupported, unknown
+from infotorch.errors import ConfigError, NotSupported, check_choice
 from infotorch.ops import LimitNoise, LimitRows
 from infotorch.train.ranks import world_size
 
@@ -152,8 +152,7 @@ def limit_gradient(
         tensor([[-0.5000,  0.5000]])
     """
     where = "limit_gradient"
-    if reduction not in REDUCTIONS:
-        raise unknown(where, "reduction", str(reduction), REDUCTIONS)
+    check_choice(where, "reduction", reduction, REDUCTIONS)
     if not math.isfinite(inject_scale):
         raise ConfigError(f"{where}: inject_scale must be finite; got {inject_scale}. Leave it out for 1.")
     if class_dim != -1:
@@ -314,8 +313,7 @@ class LimitLoss(nn.Module):
         rows: bool = False,
     ) -> None:
         super().__init__()
-        if reduction not in REDUCTIONS:
-            raise unknown("LimitLoss", "reduction", str(reduction), REDUCTIONS)
+        check_choice("LimitLoss", "reduction", reduction, REDUCTIONS)
         self.q, self.beta, self.lam = q, beta, lam
         self.label_smoothing, self.ignore_index, self.class_dim = label_smoothing, ignore_index, class_dim
         self.reduction, self.inject_scale, self.rows = reduction, inject_scale, rows

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from infotorch.errors import ConfigError, ShapeError, unknown
+from infotorch.errors import ConfigError, ShapeError, check_choice
 from infotorch.task.targets import check_classes
 
 __all__ = ["dmi", "forward_correction", "gce", "mae"]
@@ -143,6 +143,5 @@ def _log_probability(where: str, logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _reduced(where: str, rows: Tensor, reduction: str) -> Tensor:
-    if reduction not in ("mean", "sum", "none"):
-        raise unknown(where, "reduction", str(reduction), ("mean", "sum", "none"))
+    check_choice(where, "reduction", reduction, ("mean", "sum", "none"))
     return rows if reduction == "none" else rows.mean() if reduction == "mean" else rows.sum()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infotorch import ops
-from infotorch.errors import ConfigError, DataError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, ShapeError, check_choice
 from infotorch.ops import LimitNoise
 
 __all__ = ["flip_labels", "pmd", "pmd_labels", "transition_matrix"]
@@ -51,8 +51,7 @@ def transition_matrix(kind: Kind, num_classes: int, rate: float, *, both_ways: b
         ConfigError: An unknown model, or an option out of range.
     """
     where = "transition_matrix"
-    if kind not in get_args(Kind):
-        raise unknown(where, "kind", str(kind), get_args(Kind))
+    check_choice(where, "kind", kind, get_args(Kind))
     if not 0 <= rate <= 1:
         raise ConfigError(
             f"{where}: rate must lie in [0, 1]; got {rate}. It is the share of labels that the model hits."
@@ -196,8 +195,7 @@ def pmd_labels(
 
 def _pmd(where: str, eta: Any, kind: str, factor: float) -> tuple[Tensor, Tensor]:
     """Probability of the second class [N], and the two most likely classes [N, 2]."""
-    if kind not in TAU:
-        raise unknown(where, "kind", str(kind), TAU)
+    check_choice(where, "kind", kind, TAU)
     if not 1 <= factor < math.inf:
         raise ConfigError(f"{where}: factor must be finite and at least 1; got {factor}. 1 leaves the noise as it is.")
     eta = torch.as_tensor(eta).detach().cpu().double()

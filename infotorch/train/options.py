@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from infotorch.errors import ConfigError, NotSupported, check_whole, unknown
+from infotorch.errors import ConfigError, NotSupported, check_choice, check_whole
 from infotorch.train.ranks import unwrapped, world_size
 
 __all__ = [
@@ -83,8 +83,7 @@ class LimitOptions:
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise unknown(self.where, name, str(getattr(self, name)), map(str, choices))
+            check_choice(self.where, name, getattr(self, name), choices)
         for name, least in (("warm_up", 0), ("epochs", 1), ("grad_accum", 1), ("patience", 1), ("seed", 0)):
             if name != "patience" or self.patience is not None:
                 check_whole(self.where, name, getattr(self, name), least)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from infotorch.errors import ConfigError, DataError, unknown
+from infotorch.errors import ConfigError, DataError, check_choice
 from infotorch.table import Column, Scores
 from infotorch.task.classes import is_soft, labelled
 from infotorch.train.batch import Batch
@@ -68,12 +68,9 @@ def limit_scores(
         ConfigError: An option is unknown or contradicts another.
     """
     where = "limit_scores"
-    if kind not in get_args(Kind):
-        raise unknown(where, "kind", str(kind), get_args(Kind))
-    if average not in ("last", "ema"):
-        raise unknown(where, "average", str(average), ("last", "ema"))
-    if q not in ("gaussian", "laplace"):
-        raise unknown(where, "q", str(q), ("gaussian", "laplace"))
+    check_choice(where, "kind", kind, get_args(Kind))
+    check_choice(where, "average", average, ("last", "ema"))
+    check_choice(where, "q", q, ("gaussian", "laplace"))
     if (kind == "nll") != (lam is not None) or (lam is not None and not 0 < lam < math.inf):
         raise ConfigError(f"{where}: lam, finite and above 0, goes with kind='nll'; got kind={kind!r}, lam={lam}. "
                           "Give both or neither.")  # fmt: skip

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from infotorch.bounds.theory.information import integer
-from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, NumericsError, ShapeError, check_choice
 
 __all__ = ["DivergedCells", "NetworkEnsemble", "Optimizer", "initial_seed", "order_generator"]
 
@@ -185,8 +185,7 @@ class NetworkEnsemble(abc.ABC):
         return F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="sum") / y.shape[1]
 
     def _check_options(self) -> None:
-        if self.optimizer not in ("sgd", "adam"):
-            raise unknown(self.name, "optimizer", self.optimizer, ("sgd", "adam"))
+        check_choice(self.name, "optimizer", self.optimizer, ("sgd", "adam"))
         if self.optimizer == "adam" and self.momentum:
             raise ConfigError(f"{self.name}: adam has no momentum; got {self.momentum:g}. Leave it out, or take sgd.")
         if not self.lr > 0 or self.momentum < 0:

@@ -155,8 +155,7 @@ def _check(supersamples: Sequence[Runs], bounds: Sequence[str], m: int, num_clas
             f"{WHERE}: bounds must be a list of at least one name; got {bounds!r}. Write bounds=['fcmi']."
         )
     for id in bounds:
-        if id not in ESTIMATED:
-            raise errors.unknown(WHERE, "a bound", str(id), ESTIMATED)
+        errors.check_choice(WHERE, "a bound", id, ESTIMATED)
     if not 1 <= m <= n:
         raise errors.ConfigError(f"{WHERE}: m must be from 1 to n={n}; got {m}. 1 is the tightest.")
     single = [id for id in bounds if id not in SUBSETS]

@@ -101,8 +101,7 @@ class Report:
         return f"The runs were made by different versions or learners: {'; '.join(self.made_by)}."
 
     def __getitem__(self, id: str) -> BoundEstimate:
-        if id not in self.bounds:
-            raise errors.unknown("report", "a bound", id, self.bounds)
+        errors.check_choice("report", "a bound", id, self.bounds)
         return self.bounds[id]
 
     def __iter__(self) -> Iterator[str]:

@@ -159,8 +159,7 @@ def _check(plan: Plan) -> None:
             f"plan: the pool must hold 2n = {2 * plan.n} items, one to train on and one to test on in each pair; got "
             f"{plan.pool_size}. Lower n to {plan.pool_size // 2} or gather more data."
         )
-    if plan.mask_design not in get_args(MaskDesign):
-        raise errors.unknown("plan", "masks", str(plan.mask_design), get_args(MaskDesign))
+    errors.check_choice("plan", "masks", plan.mask_design, get_args(MaskDesign))
     if plan.K2 < 2:
         raise errors.ConfigError(
             f"plan: K2 must be at least 2, for one run tells nothing of its mask; got {plan.K2}. 20 to 40 are usual."

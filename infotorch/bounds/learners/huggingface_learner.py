@@ -78,8 +78,7 @@ def huggingface_learner(
         options = dict(args)
         names = [field.name for field in dataclasses.fields(transformers.TrainingArguments)]
         for name in options:
-            if name not in names:
-                raise errors.unknown(WHERE, "an option of args", str(name), names)
+            errors.check_choice(WHERE, "an option of args", name, names)
     else:
         raise errors.ConfigError(
             f"{WHERE}: args must be TrainingArguments or a dict of its options; got {type(args).__name__}. "

@@ -84,8 +84,7 @@ def formula(
         0.30000000000000004
     """
     where = f"formula({id!r})"
-    if id not in BOUNDS:
-        raise errors.unknown("formula", "id", id, BOUNDS)
+    errors.check_choice("formula", "id", id, BOUNDS)
     bound = BOUNDS[id]
     named = {"constant": constant, "train_risk": train_risk, "zero_one": zero_one, "c": c, "size": size, "d": d}
     named |= {"gamma": gamma, "beta": beta, "beta1": beta1, "beta2": beta2, "k": k}
@@ -121,8 +120,7 @@ def vacuous(id: str, value: float, *, n: int | None = None) -> bool:
     Raises:
         ConfigError: An unknown id, a value that isn't a number, or no n where one is needed.
     """
-    if id not in BOUNDS:
-        raise errors.unknown("vacuous", "id", id, BOUNDS)
+    errors.check_choice("vacuous", "id", id, BOUNDS)
     if math.isnan(value):
         raise ConfigError("vacuous: value must be a number; got nan. Look at what it is computed from.")
     trivial = BOUNDS[id].trivial

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from infotorch import _C
-from infotorch.errors import ConfigError, DataError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, ShapeError, check_choice
 
 Integers = NDArray[np.integer[Any]]
 Correction = Literal["none", "miller_madow", "jackknife"]
@@ -75,8 +75,7 @@ def plugin_mi(
         >>> plugin_mi([[0], [0], [3], [3]], [[0], [0], [1], [1]], 4)  # the state tells the bit: ln 2
         array([0.69314718])
     """
-    if correction not in get_args(Correction):
-        raise unknown("plugin_mi", "correction", correction, get_args(Correction))
+    check_choice("plugin_mi", "correction", correction, get_args(Correction))
     return _C.plugin_mi(*_runs("plugin_mi", states, bits, n_states, num_bits_states), correction)
 
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import torch
 
-from infotorch.errors import ConfigError, DataError, NotSupported, unknown
+from infotorch.errors import ConfigError, DataError, NotSupported, check_choice
 from infotorch.measures.budget import DEFAULT_MEMORY_LIMIT, room_beside_kernel
 from infotorch.measures.leave_one_out_variance import leave_one_out_variance_from_kernel
 from infotorch.measures.linearized import linearize, linearize_cross_entropy
@@ -79,8 +79,7 @@ def leave_one_out(
         0.5
     """
     for option, value, valid in (("space", space, SPACES), ("loss", loss, LOSSES)):
-        if value not in valid:
-            raise unknown("leave_one_out", option, str(value), valid)
+        check_choice("leave_one_out", option, value, valid)
     for option, number, ok, least in (
         ("noise_var", noise_var, 0 < noise_var < math.inf, "finite and above 0"),
         ("l2", l2, 0 <= l2 < math.inf, "finite and at least 0"),

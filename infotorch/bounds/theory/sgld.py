@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from infotorch.errors import ConfigError, DataError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, ShapeError, check_choice
 from infotorch.table import Estimate
 
 __all__ = ["Convention", "sgld", "sgld_account"]
@@ -92,8 +92,7 @@ def sgld_account(
         ``kl_sum``, :math:`\sum_t \eta_t \beta_t V_t / 4` without the factor of n and b; ``sqrt_of_mean``; the smaller
         ``mean_of_sqrt``, as published curves have it; ``runs`` and ``steps``.
     """
-    if convention not in get_args(Convention):
-        raise unknown("sgld", "convention", str(convention), get_args(Convention))
+    check_choice("sgld", "convention", convention, get_args(Convention))
     if n < 2:
         raise ConfigError(f"sgld: n must be at least 2; got {n}. The prior leaves one sample out.")
     if not 1 <= batch <= n:

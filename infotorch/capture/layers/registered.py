@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from infotorch.capture.layers.rule import Rule, Use
 from infotorch.capture.layers.table import KINDS, RULES, forget_kinds
-from infotorch.errors import ConfigError, unknown
+from infotorch.errors import ConfigError, check_choice
 
 __all__ = ["register_layer"]
 
@@ -71,8 +71,7 @@ def _check(module: nn.Module, use: Any) -> None:
             f"register_layer: fn must return a list of Use(a=, params=, output=) for {type(module).__name__}; "
             f"got {use!r}. Give tensors a and output, and the parameter's names within the module."
         )
-    if use.kind not in KINDS:
-        raise unknown("register_layer", "kind", str(use.kind), KINDS)
+    check_choice("register_layer", "kind", use.kind, KINDS)
     for name in use.params:
         if name and name not in module._parameters:
             own = ", ".join(map(repr, module._parameters))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infotorch.errors import ConfigError, unknown
+from infotorch.errors import ConfigError, check_choice
 from infotorch.task import Task
 
 __all__ = ["Layer", "Reading", "input_jacobian", "layers_of", "rows_of"]
@@ -64,8 +64,7 @@ def layers_of(task: Task, layers: str | Sequence[str], x: Any) -> list[Layer]:
     if not paths or len(set(paths)) < len(paths):
         raise ConfigError(f"{WHERE}: layers must name modules, each once; got {paths}. Pass paths of named_modules().")
     for path in paths:
-        if path not in modules:
-            raise unknown(WHERE, "layers", path, [name for name in modules if name])
+        check_choice(WHERE, "layers", path, [name for name in modules if name])
     seen: dict[str, list[Any]] = {path: [] for path in paths}
     order: list[str] = []
 
@@ -101,8 +100,7 @@ def rows_of(found: Sequence[Layer], rows: int | Mapping[str, int] | None, seed: 
     """
     counts: Mapping[str, Any] = rows if isinstance(rows, Mapping) else {layer.path: rows for layer in found}
     for path in counts:
-        if path not in {layer.path for layer in found}:
-            raise unknown(WHERE, "rows", path, [layer.path for layer in found])
+        check_choice(WHERE, "rows", path, [layer.path for layer in found])
     drawn: dict[str, Tensor | None] = {}
     for layer in found:
         count = counts.get(layer.path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, unknown
+from infotorch.errors import ConfigError, check_choice
 from infotorch.table import Kind
 
 __all__ = ["ActivationsInformation", "LayerInformation", "TangentInformation"]
@@ -125,8 +125,7 @@ class ActivationsInformation(Mapping[str, LayerInformation]):
     """What the numbers may be taken for: they are those of the linearized network with Gaussian weights."""
 
     def __getitem__(self, path: str) -> LayerInformation:
-        if path not in self.layers:
-            raise unknown(WHERE, "layer", path, self.layers)
+        check_choice(WHERE, "layer", path, self.layers)
         return self.layers[path]
 
     def __iter__(self) -> Iterator[str]:

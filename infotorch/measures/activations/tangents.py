@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from infotorch.errors import ConfigError, DataError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, ShapeError, check_choice
 from infotorch.task import select
 
 __all__ = ["GENERATORS", "named", "tangents_of"]
@@ -75,8 +75,7 @@ def tangents_of(
     for name, tangent in (tangents or {}).items():
         where = f"{WHERE}: tangents[{name!r}]"
         if isinstance(tangent, str):
-            if tangent not in GENERATORS:
-                raise unknown(WHERE, f"tangents[{name!r}]", tangent, GENERATORS)
+            check_choice(WHERE, f"tangents[{name!r}]", tangent, GENERATORS)
             if x.dim() != 4 or min(x.shape[2:]) < 2:
                 raise ShapeError(
                     f"{where} must be of images [N, C, H, W] to be a {tangent}; got inputs {list(x.shape)}. Give the "

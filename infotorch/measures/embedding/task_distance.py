@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, NumericsError, ShapeError, check_number, unknown
+from infotorch.errors import ConfigError, NumericsError, ShapeError, check_choice, check_number
 from infotorch.measures.embedding.embedding import Embedding
 
 __all__ = ["KINDS", "task_distance"]
@@ -61,8 +61,7 @@ def task_distance(
         >>> task_distance(torch.tensor([1.0, 3.0]), torch.tensor([3.0, 1.0]))
         0.4...
     """
-    if kind not in KINDS:
-        raise unknown("task_distance", "kind", str(kind), KINDS)
+    check_choice("task_distance", "kind", kind, KINDS)
     if (trivial is None) != (alpha is None):
         raise ConfigError(
             "task_distance: trivial and alpha must come together; got "

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infotorch.blocks.diagonal import Diagonal
 from infotorch.blocks.fisher import Labels, fisher
 from infotorch.blocks.loading import Progress, batches, is_loader, of_batch, seeds_of_batch
-from infotorch.errors import ConfigError, DataError, unknown
+from infotorch.errors import ConfigError, DataError, check_choice
 from infotorch.measures.embedding.embedding import Embedding, filter_means
 from infotorch.measures.embedding.probe import by_output, log_variances, probe_weights, requiring_grad
 from infotorch.task import Task, num_samples, select
@@ -82,10 +82,8 @@ def task_embedding(
         raise ConfigError(
             f"task_embedding: task must be a Task; got {type(task).__name__}. Pass Task(model, loss=...)."
         )
-    if granularity not in get_args(Granularity):
-        raise unknown("task_embedding", "granularity", str(granularity), get_args(Granularity))
-    if method not in get_args(Method):
-        raise unknown("task_embedding", "method", str(method), get_args(Method))
+    check_choice("task_embedding", "granularity", granularity, get_args(Granularity))
+    check_choice("task_embedding", "method", method, get_args(Method))
     total = _Totals(task, labels, balance, memory_limit)
     if method == "variational":
         if balance:

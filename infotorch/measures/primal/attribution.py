@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, unknown
+from infotorch.errors import ConfigError, check_choice
 from infotorch.measures.information import check_options, refuse_unreliable, relative_error
 from infotorch.measures.kernel_input import Array
 from infotorch.measures.leave_out import Removal, leave_out, sets_of_tile
@@ -97,8 +97,7 @@ def attribution_from_features(
 
 def check_kind(kind: str) -> None:
     """Raise ConfigError for one that is not known."""
-    if kind not in get_args(Kind):
-        raise unknown(WHERE, "kind", str(kind), get_args(Kind))
+    check_choice(WHERE, "kind", kind, get_args(Kind))
 
 
 @torch.no_grad()

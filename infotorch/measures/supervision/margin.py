@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from infotorch.errors import ConfigError, DataError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, ShapeError, check_choice
 from infotorch.measures.kernel_input import Array, as_tensor
 from infotorch.measures.supervision.report import ComplexityReport
 from infotorch.table import Estimate
@@ -95,8 +95,7 @@ def margin_bound(
             f"{WHERE}: report must be of one set of targets and one ridge; got {type(report).__name__}. "
             "Pass reports[name], made with one ridge."
         )
-    if form not in ("safe", "paper"):
-        raise unknown(WHERE, "form", str(form), ("safe", "paper"))
+    check_choice(WHERE, "form", form, ("safe", "paper"))
     if not isinstance(gamma, int | float) or not 0 < gamma < math.inf:
         raise ConfigError(f"{WHERE}: gamma must be above 0 and finite; got {gamma!r}. Fix a margin before you look.")
     if not isinstance(delta, int | float) or not 0 < delta < 1:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from infotorch.blocks import ntk
 from infotorch.blocks.loading import refuse_loader
-from infotorch.errors import ConfigError, DataError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, ShapeError, check_choice, unknown
 from infotorch.measures.kernel_input import Array
 from infotorch.measures.supervision.brackets import by_products
 from infotorch.measures.supervision.from_kernel import reports_from_kernel
@@ -91,8 +91,7 @@ def supervision_complexity(
     if not isinstance(task, Task):
         raise ConfigError(f"{WHERE}: task must be a Task; got {type(task).__name__}. Pass Task(model).")
     for name, value, valid in (("output", output, ("logits", "probs")), ("kernel", kernel, ("full", "avg"))):
-        if value not in valid:
-            raise unknown(WHERE, name, str(value), valid)
+        check_choice(WHERE, name, value, valid)
     if not isinstance(tau, int | float) or not 0 < tau < float("inf"):
         raise ConfigError(f"{WHERE}: tau must be above 0 and finite; got {tau!r}. Pass a temperature, 1 for none.")
     refuse_loader(WHERE, data)

@@ -98,8 +98,7 @@ class ComplexityReports(Mapping[str, ComplexityReport]):
     by_name: Mapping[str, ComplexityReport]
 
     def __getitem__(self, name: str) -> ComplexityReport:
-        if name not in self.by_name:
-            raise errors.unknown("supervision_complexity", "a target", str(name), self.by_name)
+        errors.check_choice("supervision_complexity", "a target", name, self.by_name)
         return self.by_name[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from infotorch.blocks import ntk
 from infotorch.blocks.loading import refuse_loader
-from infotorch.errors import ConfigError, DataError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, ShapeError, check_choice
 from infotorch.task import Task, num_samples
 
 __all__ = ["ntk_similarity"]
@@ -39,8 +39,7 @@ def ntk_similarity(task_a: Task, task_b: Task, data: Any, *, kernel: Literal["av
         >>> round(ntk_similarity(task, task, torch.eye(3)), 6)
         1.0
     """
-    if kernel not in ("avg", "full"):
-        raise unknown(WHERE, "kernel", str(kernel), ("avg", "full"))
+    check_choice(WHERE, "kernel", kernel, ("avg", "full"))
     refuse_loader(WHERE, data)
     centred = []
     for task in (task_a, task_b):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, NumericsError, check_whole, unknown
+from infotorch.errors import ConfigError, NumericsError, check_choice, check_whole
 from infotorch.linalg.brackets import EPS
 from infotorch.linalg.definite import Cholesky
 from infotorch.linalg.eigen import eigh, extreme_eigenvalues
@@ -31,8 +31,7 @@ Solved = dict[str, Any]
 
 def check_solver(solver: str, rows: int, *, dense: bool, tol: float, max_iter: int | None = None) -> str:
     """``cholesky`` or ``lanczos``; ``dense`` is what a factorisation alone can give."""
-    if solver not in ("auto", "cholesky", "lanczos"):
-        raise unknown(WHERE, "solver", str(solver), ("auto", "cholesky", "lanczos"))
+    check_choice(WHERE, "solver", solver, ("auto", "cholesky", "lanczos"))
     if not isinstance(tol, int | float) or not 0 <= tol < math.inf:
         raise ConfigError(f"{WHERE}: tol must be at least 0 and finite; got {tol!r}. Pass a relative width, as 1e-3.")
     if max_iter is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from infotorch.blocks.layout import flattened, layer_of
-from infotorch.errors import ConfigError, NumericsError, ShapeError, plain_number, unknown
+from infotorch.errors import ConfigError, NumericsError, ShapeError, check_choice, plain_number, unknown
 from infotorch.measures.weights.spectrum import Spectrum
 from infotorch.task import Task
 
@@ -55,8 +55,7 @@ def prior_of(task: Task, variance: Any, mean: Any, device: torch.device) -> Prio
     sizes = [shape.numel() for shape in shapes.values()]
     relative = torch.ones(sum(sizes), dtype=torch.float64, device=device)
     if isinstance(variance, str):
-        if variance not in ("evidence", "grid"):
-            raise unknown(WHERE, "prior_var, where it is no number,", variance, ["evidence", "grid"])
+        check_choice(WHERE, "prior_var, where it is no number,", variance, ["evidence", "grid"])
         asked: float | dict[str, float] | str = variance
     elif isinstance(variance, Mapping):
         asked = {layer: _variance(f"prior_var[{layer!r}]", one) for layer, one in variance.items()}

@@ -7,7 +7,7 @@ from torch import nn
 
 from infotorch.blocks.weights import own_weights
 from infotorch.capture.run import Fallback
-from infotorch.errors import ConfigError, check_limit, check_seed, check_whole, unknown
+from infotorch.errors import ConfigError, check_choice, check_limit, check_seed, check_whole
 from infotorch.measures.weights.dual import Dual
 from infotorch.measures.weights.family import Family, layer_sums
 from infotorch.measures.weights.full_matrix import Blocks, Dense, DenseHessian
@@ -191,8 +191,7 @@ def _checked(task: Task, estimator: str, curvature: Any, labels: Any, prior_var:
         "labels": (labels, get_args(Labels)),
     }
     for what, (word, valid) in choices.items():
-        if word not in valid:
-            raise unknown(WHERE, what, str(word), valid)
+        check_choice(WHERE, what, word, valid)
     if curvature == "hessian":
         for what, got, only in (("estimator", estimator, ("auto", "dense")), ("labels", labels, ("exact",))):
             if got not in only:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from infotorch.errors import ConfigError, DataError, DivergenceError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, DivergenceError, ShapeError, check_choice
 from infotorch.ops.pair import result_dtype
 from infotorch.task.classes import out_of_range
 from infotorch.task.targets import IGNORED_LABEL
@@ -25,8 +25,7 @@ def check_mixture(where: str, *, tau: float, alpha: float, loss: str) -> None:
     Raises:
         ConfigError: ``tau`` isn't above 0, ``alpha`` is outside of [0, 1], or ``loss`` is unknown.
     """
-    if loss not in LOSSES:
-        raise unknown(where, "loss", str(loss), LOSSES)
+    check_choice(where, "loss", loss, LOSSES)
     if not 0 < tau < math.inf:
         raise ConfigError(f"{where}: tau must be finite and above 0; got {tau}. Pass tau=1.0 for no softening.")
     if not 0 <= alpha <= 1:

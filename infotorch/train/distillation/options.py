@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 from torch import nn
 from torch.optim import Optimizer
 
-from infotorch.errors import ConfigError, check_whole, unknown
+from infotorch.errors import ConfigError, check_choice, check_whole
 from infotorch.train.distillation.loss import DistillLoss, check_mixture
 from infotorch.train.distillation.teacher import TeacherPath
 from infotorch.train.options import by_memory, check_trainable, check_wrapped, memory_of
@@ -56,8 +56,7 @@ class DistillOptions:
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise unknown(self.where, name, str(getattr(self, name)), map(str, choices))
+            check_choice(self.where, name, getattr(self, name), choices)
         check_mixture(self.where, tau=self.tau, alpha=self.alpha, loss=self.loss)
         for name in ("steps", "grad_accum"):
             check_whole(self.where, name, getattr(self, name), 1)

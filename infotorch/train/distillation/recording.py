@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import RandomSampler
 
 from infotorch.blocks.weights import check_finite
-from infotorch.errors import ConfigError, DataError, NumericsError, StoreError, check_whole, unknown
+from infotorch.errors import ConfigError, DataError, NumericsError, StoreError, check_choice, check_whole
 from infotorch.store.files import refusals, sync_folder, write_bytes
 from infotorch.task.nest import num_samples
 from infotorch.train import checkpoint, rng
@@ -44,10 +44,8 @@ class Recording:
     """A teacher's path being written, as of ``TeacherPath.record``; ``step`` follows each optimizer step."""
 
     def __init__(self, model: nn.Module, every: int, folder: Path, *, dtype: str, what: Kind, data: Any) -> None:
-        if what not in KINDS:
-            raise unknown(WHERE, "what", str(what), KINDS)
-        if dtype not in DTYPES:
-            raise unknown(WHERE, "dtype", str(dtype), DTYPES)
+        check_choice(WHERE, "what", what, KINDS)
+        check_choice(WHERE, "dtype", dtype, DTYPES)
         check_whole(WHERE, "every", every, 1)
         if (what == "logits") is (data is None):
             got, todo = ("none", "Pass data=") if data is None else ("data for weights", "Leave data out")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from infotorch.errors import ConfigError, DataError, ShapeError, check_number, check_whole, unknown
+from infotorch.errors import ConfigError, DataError, ShapeError, check_choice, check_number, check_whole
 from infotorch.measures import ComplexityReports, supervision_complexity
 from infotorch.measures.supervision.of_task import SUM_TOLERANCE
 from infotorch.task import Task
@@ -62,8 +62,8 @@ class SupervisionTrace:
         ridge = check_number(WHERE, "ridge", ridge, "Correct ridge.")
         if not 0 <= ridge < math.inf:
             raise ConfigError(f"{WHERE}: ridge must be finite and at least 0; got {ridge}. Correct ridge.")
-        if not isinstance(f0, Tensor) and (not isinstance(f0, str) or f0 not in STARTS):
-            raise unknown(WHERE, "f0", str(f0), STARTS)
+        if not isinstance(f0, Tensor):
+            check_choice(WHERE, "f0", f0, STARTS)
         self.x = data[0] if isinstance(data, (tuple, list)) and data else data
         if not isinstance(self.x, (Tensor, Mapping)):
             raise DataError(
@@ -82,8 +82,8 @@ class SupervisionTrace:
         for name, target in self.targets.items():
             if isinstance(target, Tensor):
                 self._check_target(name, target, N)
-            elif not isinstance(target, str) or target != TEACHER:
-                raise unknown(WHERE, f"targets[{name!r}]", str(target), (TEACHER,))
+            else:
+                check_choice(WHERE, f"targets[{name!r}]", target, (TEACHER,))
         if isinstance(f0, Tensor):
             self._check_shape("f0", f0, N)
 

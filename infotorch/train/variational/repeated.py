@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from infotorch.errors import ConfigError, DataError, ShapeError, unknown
+from infotorch.errors import ConfigError, DataError, ShapeError, check_choice
 from infotorch.train.variational.model import VariationalModel
 from infotorch.train.variational.posterior import VariationalPosterior
 
@@ -79,8 +79,7 @@ def marginal_prior(
         DataError: There are fewer than 3 runs.
         ShapeError: Runs have other parameters, or Kronecker covariances.
     """
-    if shared not in get_args(Shared):
-        raise unknown(WHERE, "shared", str(shared), get_args(Shared))
+    check_choice(WHERE, "shared", shared, get_args(Shared))
     found: list[Any] = [run.posterior() if isinstance(run, VariationalModel) else run for run in runs]
     R = len(found)
     if R < 3:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from infotorch.blocks.layout import layer_of
-from infotorch.errors import ConfigError, NotSupported, NumericsError, ShapeError, unknown
+from infotorch.errors import ConfigError, NotSupported, NumericsError, ShapeError, check_choice, unknown
 from infotorch.train.variational.gaussian import holder, parameter_names, prior_means, spread_of
 from infotorch.train.variational.layers import CONVOLUTIONS, Granularity, Noise, NoisyLayer, noisy_layers, num_units
 from infotorch.train.variational.model import VariationalModel
@@ -79,8 +79,7 @@ def variational(
         ("granularity", granularity, get_args(Granularity)), ("noise", noise, get_args(Noise)),
         ("init", init, get_args(Init)),
     ):  # fmt: skip
-        if value not in valid:
-            raise unknown(WHERE, option, str(value), valid)
+        check_choice(WHERE, option, value, valid)
     _check(model, granularity, noise)
     network = copy.deepcopy(model)
     layers = noisy_layers(network, granularity, noise)
@@ -202,8 +201,7 @@ def _prior_vars(prior_var: Any, paths: list[str]) -> dict[str, float] | None:
     if not isinstance(prior_var, Mapping):
         prior_var = dict.fromkeys(paths, prior_var)
     for path in prior_var:
-        if path not in paths:
-            raise unknown(WHERE, "a layer of prior_var", str(path), paths)
+        check_choice(WHERE, "a layer of prior_var", path, paths)
     for path in paths:
         if path not in prior_var:
             raise ConfigError(f"{WHERE}: prior_var must name every layer; got none for {path!r}. Add it.")
@@ -240,8 +238,7 @@ def _by_name(option: str, value: Any, shapes: dict[str, torch.Size]) -> dict[str
         parts = value.split([shape.numel() for shape in shapes.values()])
         value = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
     for name in value:
-        if name not in shapes:
-            raise unknown(WHERE, f"a name in {option}", str(name), shapes)
+        check_choice(WHERE, f"a name in {option}", name, shapes)
     found = {}
     for name, shape in shapes.items():
         if name not in value or torch.as_tensor(value[name]).shape != shape:

@@ -31,13 +31,14 @@ INFOTORCH_INLINE vector_t lane_sums(vector_t (&x)[lanes]) {
 
 template <int64_t bytes, int64_t R, int64_t C, typename scalar_t>
 INFOTORCH_INLINE void tile(const scalar_t* x, int64_t x_stride, const scalar_t* y, int64_t y_stride, int64_t count,
-                           bool add, scalar_t* out, int64_t out_stride) {
+                           bool add, scalar_t* out, int64_t out_stride, const char* ahead, int64_t ahead_step) {
   using vector_t = typename Lanes<scalar_t, bytes>::type;
   using row_t = typename Lanes<scalar_t, C * sizeof(scalar_t)>::type;
   constexpr int64_t lanes = bytes / sizeof(scalar_t);
   static_assert(R * C % lanes == 0, "sums come by the vector");
   vector_t sum[R * C] = {};
-  for (int64_t k = 0; k < count; k += lanes) {
+  for (int64_t k = 0; k < count; k += lanes, ahead += ahead_step) {
+    __builtin_prefetch(ahead, 0, 2);
     vector_t right[C];
 #pragma GCC unroll 4
     for (int64_t c = 0; c < C; ++c) right[c] = load<vector_t>(y + c * y_stride + k);
@@ -73,12 +74,16 @@ struct Done {
 #define INFOTORCH_TILES(NAME, BYTES, R, C, ATTRIBUTE)                                                                \
   template <typename scalar_t>                                                                                       \
   ATTRIBUTE Done NAME(const Panel<scalar_t>& x, int64_t rows, const Panel<scalar_t>& y, int64_t cols, int64_t count, \
-                      bool triangle, bool add, scalar_t* out, int64_t out_stride) {                                  \
+                      bool triangle, bool add, scalar_t* out, int64_t out_stride, Ahead& next) {                     \
     const Done done = {triangle ? cols / C * C : rows / R * R, cols / C * C};                                        \
     for (int64_t r = 0; r < done.rows; r += R)                                                                       \
-      for (int64_t c = triangle ? r / C * C : 0; c < done.cols; c += C)                                              \
-        tile<BYTES, R, C>(x.data + r * x.stride, x.stride, y.data + c * y.stride, y.stride, count, add,              \
-                          out + r * out_stride + c, out_stride);                                                     \
+      for (int64_t c = triangle ? r / C * C : 0; c < done.cols; c += C) {                                            \
+        const scalar_t* const left = x.data + r * x.stride;                                                          \
+        const Ahead::Columns column = next.take();                                                                   \
+        const char* ahead = column.data ? column.data : reinterpret_cast<const char*>(left);                         \
+        tile<BYTES, R, C>(left, x.stride, y.data + c * y.stride, y.stride, count, add, out + r * out_stride + c,     \
+                          out_stride, ahead, column.step);                                                           \
+      }                                                                                                              \
     return done;                                                                                                     \
   }
 
@@ -90,22 +95,22 @@ INFOTORCH_TILES(tiles_any, 16, 2, 4, )
 
 template <typename scalar_t>
 Done tiles(const Panel<scalar_t>& x, int64_t rows, const Panel<scalar_t>& y, int64_t cols, int64_t count, bool triangle,
-           bool add, scalar_t* out, int64_t out_stride) {
+           bool add, scalar_t* out, int64_t out_stride, Ahead& next) {
 #if INFOTORCH_HAS_TARGETS
   static const int64_t bytes = vector_bytes();
-  if (bytes == 64) return tiles_v4(x, rows, y, cols, count, triangle, add, out, out_stride);
-  if (bytes == 32) return tiles_v3(x, rows, y, cols, count, triangle, add, out, out_stride);
+  if (bytes == 64) return tiles_v4(x, rows, y, cols, count, triangle, add, out, out_stride, next);
+  if (bytes == 32) return tiles_v3(x, rows, y, cols, count, triangle, add, out, out_stride, next);
 #endif
-  return tiles_any(x, rows, y, cols, count, triangle, add, out, out_stride);
+  return tiles_any(x, rows, y, cols, count, triangle, add, out, out_stride, next);
 }
 
 }  // namespace
 
 template <typename scalar_t>
 void row_products(const Panel<scalar_t>& x, int64_t rows, const Panel<scalar_t>& y, int64_t cols, int64_t count,
-                  bool triangle, bool add, scalar_t* out, int64_t out_stride) {
+                  bool triangle, bool add, scalar_t* out, int64_t out_stride, Ahead next) {
   constexpr int64_t most = 64;
-  const Done done = tiles(x, rows, y, cols, count, triangle, add, out, out_stride);
+  const Done done = tiles(x, rows, y, cols, count, triangle, add, out, out_stride, next);
   // Row r of one against rows ... end of the other, `step` apart in the result.
   const auto beside = [&](const scalar_t* one, const Panel<scalar_t>& other, int64_t end, scalar_t* to, int64_t step) {
     for (int64_t k = 0, some; k < end; k += some) {
@@ -125,8 +130,8 @@ void row_products(const Panel<scalar_t>& x, int64_t rows, const Panel<scalar_t>&
 }
 
 template void row_products(const Panel<float>&, int64_t, const Panel<float>&, int64_t, int64_t, bool, bool, float*,
-                           int64_t);
+                           int64_t, Ahead);
 template void row_products(const Panel<double>&, int64_t, const Panel<double>&, int64_t, int64_t, bool, bool, double*,
-                           int64_t);
+                           int64_t, Ahead);
 
 }  // namespace infotorch::cpu

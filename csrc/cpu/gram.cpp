@@ -49,8 +49,8 @@ void gram_slices(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric,
           total = 0;
           if (same && col < row) return;
           const Span rows = {row, std::min(edge, T - row), T}, cols = {col, std::min(edge, S - col), S};
-          form_positions(x.a, n, rows, y.a, m, cols, triangle, worker.scratch.data, worker.tile.aa);
-          form_positions(x.b, n, rows, y.b, m, cols, triangle, worker.scratch.data, worker.tile.bb);
+          form_positions(x.a, n, rows, y.a, m, cols, triangle, false, worker.scratch.data, worker.tile.aa);
+          form_positions(x.b, n, rows, y.b, m, cols, triangle, false, worker.scratch.data, worker.tile.bb);
           worker.tile.add_to(rows, cols, same, &total, 1);
         });
     for (int64_t m = first; m < M; ++m) {

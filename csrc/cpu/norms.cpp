@@ -72,8 +72,8 @@ void norms_gram(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t
         double total = 0;
         if (col < row) return total;
         const Span rows = {row, std::min(edge, s.T - row), s.T}, cols = {col, std::min(edge, s.T - col), s.T};
-        form_positions(a, n, rows, a, n, cols, row == col, worker.scratch.data, worker.tile.aa);
-        form_positions(b, n, rows, b, n, cols, row == col, worker.scratch.data, worker.tile.bb);
+        form_positions(a, n, rows, a, n, cols, row == col, n + 1 < s.N, worker.scratch.data, worker.tile.aa);
+        form_positions(b, n, rows, b, n, cols, row == col, n + 1 < s.N, worker.scratch.data, worker.tile.bb);
         worker.tile.add_to(rows, cols, true, &total, 1);
         return total;
       },

@@ -85,11 +85,13 @@ Panel<scalar_t> rows_of(const Rows<scalar_t>& x, int64_t n, const Span& span, in
 }
 
 // out [kEdge, kEdge] = positions `rows` of sample n of x by positions `cols` of sample m of y, summed over features,
-// some at a time: `scratch` has room for those of both sides. `triangle` as above.
+// some at a time: `scratch` has room for those of both sides. `triangle` as above. Asks memory
+// for the next sample of x meanwhile, if there is one and it lies behind this one in one piece.
 template <typename scalar_t>
 void form_positions(const Rows<scalar_t>& x, int64_t n, const Span& rows, const Rows<scalar_t>& y, int64_t m,
-                    const Span& cols, bool triangle, scalar_t* scratch, scalar_t* out) {
+                    const Span& cols, bool triangle, bool more, scalar_t* scratch, scalar_t* out) {
   using Tile = PositionTile<scalar_t>;
+  constexpr int64_t lanes = Ahead::kLine / sizeof(scalar_t);
   const int64_t width = x.i.total();
   if (x.bias) std::fill(out, out + rows.count * Tile::kEdge, scalar_t(1));
   for (int64_t k = 0, count; k < width; k += count) {
@@ -98,7 +100,11 @@ void form_positions(const Rows<scalar_t>& x, int64_t n, const Span& rows, const 
     const Panel<scalar_t> left = rows_of(x, n, rows, k, count, scratch);
     const Panel<scalar_t> right =
         triangle ? left : rows_of(y, m, cols, k, count, scratch + Tile::kEdge * panel_stride(Tile::kSlice));
-    row_products(left, rows.count, right, cols.count, padded(count), triangle, x.bias || k > 0, out, Tile::kEdge);
+    Ahead next;
+    if (more && rows.count == rows.T && x.n_stride == rows.T * width)
+      next.add(
+          Ahead::linear(x.at((n + 1) * x.n_stride + rows.T * k), rows.T * count * x.bytes(), padded(count) / lanes));
+    row_products(left, rows.count, right, cols.count, padded(count), triangle, x.bias || k > 0, out, Tile::kEdge, next);
   }
 }
 

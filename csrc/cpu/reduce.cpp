@@ -62,7 +62,7 @@ INFOTORCH_INLINE void dots_lanes(const scalar_t* x, const scalar_t* y, int64_t y
   if (rows == 1) *sum += dot_lanes(x, y, count);
 }
 
-// Four rows at once, so that none waits for its own sum.
+// Four rows at once, so that none waits for its own sum; the next ones are asked for.
 template <typename scalar_t>
 INFOTORCH_INLINE void squares_lanes(const scalar_t* x, int64_t stride, int64_t rows, int64_t count, double* sum) {
   using vector_t = Vector<scalar_t>;
@@ -75,6 +75,7 @@ INFOTORCH_INLINE void squares_lanes(const scalar_t* x, int64_t stride, int64_t r
       for (; k + lanes <= end; k += lanes)
 #pragma GCC unroll 4
         for (int64_t r = 0; r < some; ++r) {
+          __builtin_prefetch(x + (some + r) * stride + k);
           const vector_t here = load<vector_t>(x + r * stride + k);
           total[r] += here * here;
         }

@@ -1,7 +1,5 @@
 #include "dots.h"
 
-#include <utility>
-
 #include "reduce.h"
 #include "simd.h"
 #include "tile.h"

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "../half.h"
 
@@ -133,18 +134,20 @@ INFOTORCH_INLINE void store(Float16* x, const vector_t& v) {
   store_bits(x, sign | to);
 }
 
+// Every lane and the one `half` lanes away. A mask that is filled in a loop would be built anew each time.
+template <int64_t half, typename vector_t, int64_t... k>
+INFOTORCH_INLINE vector_t halves_added(const vector_t& v, std::integer_sequence<int64_t, k...>) {
+  typedef decltype(vector_t{} < vector_t{}) mask_t;
+  return v + __builtin_shuffle(v, mask_t{(k ^ half)...});
+}
+
 // The sum of all lanes, as a fixed tree of halves.
-template <typename scalar_t>
-INFOTORCH_INLINE double lane_sum(Vector<scalar_t> v) {
-  typedef decltype(v < v) mask_t;
-#pragma GCC unroll 4
-  for (int64_t half = kLanes<scalar_t> / 2; half > 0; half /= 2) {
-    mask_t across = {};
-#pragma GCC unroll 16
-    for (int64_t k = 0; k < kLanes<scalar_t>; ++k) across[k] = k ^ half;
-    v += __builtin_shuffle(v, across);
-  }
-  return v[0];
+template <typename scalar_t, int64_t half = kLanes<scalar_t> / 2>
+INFOTORCH_INLINE double lane_sum(const Vector<scalar_t>& v) {
+  if constexpr (half > 0)
+    return lane_sum<scalar_t, half / 2>(halves_added<half>(v, std::make_integer_sequence<int64_t, kLanes<scalar_t>>()));
+  else
+    return v[0];
 }
 
 }  // namespace infotorch::cpu

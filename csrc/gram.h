@@ -44,12 +44,6 @@ template <typename scalar_t>
 void gram(GramMethod method, const Samples<scalar_t, Ids>& x, const Samples<scalar_t, Ids>& y, bool symmetric,
           scalar_t* out);
 
-// For few samples whose gradients are formed already: out [N, M] = or += the products of the rows of x [N, depth] and
-// y [M, depth], above the diagonal if `symmetric`.
-template <typename scalar_t>
-void row_products(int64_t N, const scalar_t* x, int64_t M, const scalar_t* y, int64_t depth, bool symmetric, bool add,
-                  scalar_t* out);
-
 // out [N, N] below its diagonal becomes what is above.
 template <typename scalar_t>
 void mirror(int64_t N, scalar_t* out);

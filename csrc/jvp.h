@@ -36,14 +36,10 @@ template <typename scalar_t>
 void jvp(JvpMethod method, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, const scalar_t* v, int64_t K,
          scalar_t* out, bool turned = false);
 
-// What is left to do where torch computes the products.
-//   row_dots   out[r] = <z[r], position t0 + r of x>, z [rows, features] contiguous
-//   add_dots   total[n, k] += <g[n], v[k]>, g [N, size] contiguous, rows of v `v_stride` apart
+// What is left to do where torch computes the products: out[r] = <z[r], position t0 + r of x>, z [rows, features]
+// contiguous.
 template <typename scalar_t>
 void row_dots(const scalar_t* z, const Rows<scalar_t>& x, int64_t t0, int64_t rows, double* out);
-template <typename scalar_t>
-void add_dots(const scalar_t* g, int64_t N, const scalar_t* v, int64_t v_stride, int64_t K, int64_t size,
-              double* total);
 
 }  // namespace cpu
 

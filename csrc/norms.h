@@ -35,10 +35,6 @@ void norms(NormsMethod method, const PairShape& shape, const Rows<scalar_t>& a, 
 template <typename scalar_t>
 void norms(NormsMethod method, const PairShape& shape, const Ids& a, const Rows<scalar_t>& b, scalar_t* out);
 
-// out[n] = or += ||g[n]||^2 of gradients that are formed already, or of some of their rows, [N, area].
-template <typename scalar_t>
-void squared_norms(int64_t N, int64_t area, const scalar_t* g, bool add, scalar_t* out);
-
 }  // namespace cpu
 
 namespace cuda {

@@ -58,12 +58,6 @@ template <typename scalar_t>
 void add_projections(const Sketch& sketch, const PairShape& shape, int64_t seeds, const Ids& a, const Rows<scalar_t>& b,
                      scalar_t* out);
 
-// out[n * out_stride : + k] += the sjlt sketches of elements first ... first + count of gradients that are formed
-// already, g [N, count].
-template <typename scalar_t>
-void add_sketches(const Sketch& sketch, int64_t N, const scalar_t* g, int64_t first, int64_t count, scalar_t* out,
-                  int64_t out_stride);
-
 }  // namespace cpu
 
 namespace cuda {

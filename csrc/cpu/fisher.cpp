@@ -32,7 +32,7 @@ void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>&
   const Former<scalar_t> form(s, a, b, layout);
   const Tiling tiling = tiles_of(form.rows, form.cols, kSharedArea, kFormCols);
   const int64_t tiles = tiling.count(), size = tiling.edge_rows * tiling.edge_cols;
-  const int64_t most = std::clamp<int64_t>(kPartialSize / (tiles * size), 1, ceil_div(s.N, kGroup));
+  const int64_t most = std::clamp<int64_t>(kPartialSize / (tiles * size), 1, s.N);
   const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, tiles), 1, most);
   const Scratch<scalar_t> partial(splits > 1 ? tiles * splits * size : 0);
 
@@ -132,29 +132,6 @@ void fisher(FisherForm form, const PairShape& s, const Ids& a, const Rows<scalar
   sum_columns(s, a, b, 1, add, out);
 }
 
-template <typename scalar_t>
-void square_rows(const Rows<scalar_t>& x, int64_t N, scalar_t* to) {
-  const int64_t width = x.i.total();
-  parallel_for(N, ceil_div(1 << 16, width + 1), [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; ++n) {
-      const scalar_t* row = features(x, n, 0, 1, 0, width, 1, to + n * width).data;
-      multiply(row, row, width, to + n * width);
-    }
-  });
-}
-
-template <typename scalar_t>
-void add_squares(const scalar_t* g, int64_t N, int64_t size, bool add, scalar_t* sum) {
-  parallel_for(size, ceil_div(1 << 16, N), [&](int64_t begin, int64_t end) {
-    if (!add) std::fill(sum + begin, sum + end, scalar_t(0));
-    add_column_dots(g + begin, g + begin, size, N, end - begin, sum + begin);
-  });
-}
-
-template void square_rows(const Rows<float>&, int64_t, float*);
-template void square_rows(const Rows<double>&, int64_t, double*);
-template void add_squares(const float*, int64_t, int64_t, bool, float*);
-template void add_squares(const double*, int64_t, int64_t, bool, double*);
 template void fisher(FisherForm, const PairShape&, const Rows<float>&, const Rows<float>&, float*);
 template void fisher(FisherForm, const PairShape&, const Rows<double>&, const Rows<double>&, double*);
 template void fisher(FisherForm, const PairShape&, const Ids&, const Rows<float>&, float*);

@@ -112,28 +112,6 @@ void mirror(int64_t N, scalar_t* out) {
 }
 
 template <typename scalar_t>
-void row_products(int64_t N, const scalar_t* x, int64_t M, const scalar_t* y, int64_t depth, bool symmetric, bool add,
-                  scalar_t* out) {
-  constexpr int64_t slice = 4096;  // columns: those of all samples stay in cache
-  const int64_t slices = ceil_div(depth, slice);
-  const Scratch<double> partial(slices * N * M);
-  parallel_tasks(
-      slices, 1, [] { return 0; },
-      [&](int64_t k, int) {
-        const int64_t begin = k * slice, count = std::min(slice, depth - begin);
-        for (int64_t n = 0; n < N; ++n)
-          for (int64_t m = symmetric ? n : 0; m < M; ++m)
-            partial.data[(k * N + n) * M + m] = dot(x + n * depth + begin, y + m * depth + begin, count);
-      });
-  for (int64_t n = 0; n < N; ++n)
-    for (int64_t m = symmetric ? n : 0; m < M; ++m) {
-      double total = add ? out[n * M + m] : 0;
-      for (int64_t k = 0; k < slices; ++k) total += partial.data[(k * N + n) * M + m];
-      out[n * M + m] = static_cast<scalar_t>(total);
-    }
-}
-
-template <typename scalar_t>
 void gram(GramMethod method, const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric, scalar_t* out) {
   const PairShape &s = x.shape, &s2 = y.shape;
   if (s.N == 0 || s2.N == 0) return;
@@ -187,8 +165,6 @@ void gram(GramMethod, const Samples<scalar_t, Ids>& x, const Samples<scalar_t, I
 
 template void mirror(int64_t, float*);
 template void mirror(int64_t, double*);
-template void row_products(int64_t, const float*, int64_t, const float*, int64_t, bool, bool, float*);
-template void row_products(int64_t, const double*, int64_t, const double*, int64_t, bool, bool, double*);
 template void gram(GramMethod, const Set<float>&, const Set<float>&, bool, float*);
 template void gram(GramMethod, const Set<double>&, const Set<double>&, bool, double*);
 template void gram(GramMethod, const Samples<float, Ids>&, const Samples<float, Ids>&, bool, float*);

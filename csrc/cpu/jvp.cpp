@@ -213,28 +213,8 @@ void row_dots(const scalar_t* z, const Rows<scalar_t>& x, int64_t t0, int64_t ro
   });
 }
 
-template <typename scalar_t>
-void add_dots(const scalar_t* g, int64_t N, const scalar_t* v, int64_t v_stride, int64_t K, int64_t size,
-              double* total) {
-  constexpr int64_t share = 16 * kSegment;
-  const int64_t shares = ceil_div(size, share);
-  std::vector<double> partial(shares * N * K);
-  parallel_for(shares, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p)
-      for (int64_t at = p * share, last = std::min(size, at + share); at < last; at += kSegment)
-        for (int64_t k = 0; k < K; k += 4)
-          for (int64_t n = 0; n < N; ++n)
-            add_dots(g + n * size + at, v + k * v_stride + at, v_stride, std::min<int64_t>(4, K - k),
-                     std::min(kSegment, last - at), partial.data() + (p * N + n) * K + k);
-  });
-  for (int64_t p = 0; p < shares; ++p)
-    for (int64_t at = 0; at < N * K; ++at) total[at] += partial[p * N * K + at];
-}
-
 template void row_dots(const float*, const Rows<float>&, int64_t, int64_t, double*);
 template void row_dots(const double*, const Rows<double>&, int64_t, int64_t, double*);
-template void add_dots(const float*, int64_t, const float*, int64_t, int64_t, int64_t, double*);
-template void add_dots(const double*, int64_t, const double*, int64_t, int64_t, int64_t, double*);
 template void jvp(JvpMethod, const PairShape&, const Rows<float>&, const Rows<float>&, const float*, int64_t, float*);
 template void jvp(JvpMethod, const PairShape&, const Rows<double>&, const Rows<double>&, const double*, int64_t,
                   double*);

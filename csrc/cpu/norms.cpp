@@ -128,22 +128,6 @@ void norms(NormsMethod, const PairShape& s, const Ids& a, const Rows<scalar_t>& 
       out);
 }
 
-template <typename scalar_t>
-void squared_norms(int64_t N, int64_t area, const scalar_t* g, bool add, scalar_t* out) {
-  constexpr int64_t piece = 1 << 15;
-  const std::vector<scalar_t> before(out, out + (add ? N : 0));
-  sum_pieces(
-      N, ceil_div(area, piece), area, [] { return 0; },
-      [&](int64_t n, int64_t p, int&) {
-        const scalar_t* from = g + n * area + p * piece;
-        return dot(from, from, std::min(piece, area - p * piece));
-      },
-      out);
-  for (size_t n = 0; n < before.size(); ++n) out[n] += before[n];
-}
-
-template void squared_norms(int64_t, int64_t, const float*, bool, float*);
-template void squared_norms(int64_t, int64_t, const double*, bool, double*);
 template void norms(NormsMethod, const PairShape&, const Rows<float>&, const Rows<float>&, float*);
 template void norms(NormsMethod, const PairShape&, const Rows<double>&, const Rows<double>&, double*);
 template void norms(NormsMethod, const PairShape&, const Ids&, const Rows<float>&, float*);

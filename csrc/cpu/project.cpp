@@ -73,25 +73,6 @@ void add_projections(const Sketch& sketch, const PairShape& s, int64_t seeds, co
   if (s.N * seeds > 0 && !is_zero(s)) one_hot_sjlt(sketch, s, seeds, a, b, out);
 }
 
-template <typename scalar_t>
-void add_sketches(const Sketch& sketch, int64_t N, const scalar_t* g, int64_t first, int64_t count, scalar_t* out,
-                  int64_t out_stride) {
-  constexpr int64_t slice = 1 << 16;  // entries that stay in cache until all samples have met them
-  const Scratch<Entry> entries(std::min(slice, count));
-  for (int64_t from = 0; from < count; from += slice) {
-    const int64_t here = std::min(slice, count - from);
-    parallel_for(here, kWorkPerTask / 4, [&](int64_t begin, int64_t end) {
-      draw_entries(sketch.source, first + from + begin, 1, end - begin, sketch.k, entries.data + begin);
-    });
-    parallel_for(N, kWorkPerTask / here + 1, [&](int64_t begin, int64_t end) {
-      for (int64_t n = begin; n < end; ++n)
-        add_numbers(1, g + n * count + from, 0, entries.data, here, out + n * out_stride);
-    });
-  }
-}
-
-template void add_sketches(const Sketch&, int64_t, const float*, int64_t, int64_t, float*, int64_t);
-template void add_sketches(const Sketch&, int64_t, const double*, int64_t, int64_t, double*, int64_t);
 template void add_projections(const Sketch&, const PairShape&, int64_t, const Rows<float>&, const Rows<float>&, float*);
 template void add_projections(const Sketch&, const PairShape&, int64_t, const Rows<double>&, const Rows<double>&,
                               double*);

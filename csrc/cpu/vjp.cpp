@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kRows = 112, kCols = 256;       // edges of a piece of the result
 constexpr int64_t kFormLeast = 14 * 64;           // of a piece of G where the result is small and all threads want some
-constexpr int64_t kFormBytes = int64_t{1} << 19;  // of a piece of several samples, formed for one product
+constexpr int64_t kFormBytes = int64_t{1} << 18;  // of a piece of several samples, formed for one product
 constexpr int64_t kSumSize = int64_t{1} << 20;    // numbers in a piece of the result, for all weightings
 constexpr int64_t kVisits = 64;                   // of a piece of the result before it is added to the others
 constexpr int64_t kMostWeights = 1 << 10;         // that share what is formed
@@ -70,41 +70,56 @@ void scale(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
 template <typename scalar_t>
 void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K,
                  scalar_t* out) {
-  const Former<scalar_t> form(s, a, b, Layout::out_by_in);
+  const Layout layout = cheaper_layout(s);
+  const bool by_out = layout == Layout::out_by_in;
+  const Former<scalar_t> form(s, a, b, layout);
   const int64_t whole = s.O * s.I, fitting = std::min(kSharedArea, kSumSize / K);
   const int64_t fit_all = whole <= fitting ? kPartialSize / (K * whole) : 1, pay = s.N * s.T / (kSharePays * K);
   const int64_t splits = std::clamp<int64_t>(std::min({kTasks, fit_all, pay}), 1, s.N);
   const int64_t area = splits > 1 ? fitting : std::clamp(std::min(whole / kTasks, fitting), kFormLeast, kSharedArea);
-  const Tiling tiling = tiles_of(s.O, s.I, area, kCols);
+  const Tiling tiling = tiles_of(form.rows, form.cols, area, kCols);
   const int64_t size = padded(tiling.edge_rows * tiling.edge_cols);
   const int64_t fit = kFormBytes / (size * static_cast<int64_t>(sizeof(scalar_t)));
   const int64_t group = std::clamp<int64_t>(std::min(fit, kDepth), 1, ceil_div(s.N, splits));
+  const bool again = ceil_div(s.N, splits) > group * kVisits;
   const Scratch<scalar_t> partial(splits > 1 ? splits * K * whole : 0);
-  parallel_for(tiling.count() * splits, 1, [&](int64_t begin, int64_t end) {
-    const FormScratch<scalar_t> panels(tiling);
-    const Scratch<scalar_t> scratch((group + K) * size), weights(group * K);
-    scalar_t *formed = scratch.data, *sum = formed + group * size;
-    for (int64_t p = begin; p < end; ++p) {
-      const Tile tile = tiling[p % tiling.count()];
-      const int64_t split = p / tiling.count(), first = split * s.N / splits, last = (split + 1) * s.N / splits;
-      scalar_t* const all = splits > 1 ? partial.data + split * K * whole : out;
-      const auto write = [&](bool add) {
-        for (int64_t k = 0; k < K; ++k) {
-          const scalar_t* from = sum + k * size;
-          scalar_t* to = all + (k * s.O + tile.r0) * s.I + tile.c0;
-          if (!add) copy_block(from, tile.cols, 1, tile.rows, tile.cols, to, s.I);
-          for (int64_t r = 0; r < tile.rows && add; ++r) add_scaled(from + r * tile.cols, 1, tile.cols, to + r * s.I);
+  struct Worker {
+    FormScratch<scalar_t> panels;
+    Scratch<scalar_t> formed, weights, some, sum;
+  };
+  parallel_tasks(
+      tiling.count() * splits, 1,
+      [&] {
+        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(group * size), Scratch<scalar_t>(group * K),
+                      Scratch<scalar_t>(again ? K * size : 0), Scratch<scalar_t>(K * size)};
+      },
+      [&](int64_t p, Worker& worker) {
+        const Tile tile = tiling[p % tiling.count()];
+        const int64_t split = p / tiling.count(), first = split * s.N / splits, last = (split + 1) * s.N / splits;
+        for (int64_t n0 = first; n0 < last;) {
+          scalar_t* const some = n0 == first ? worker.sum.data : worker.some.data;
+          for (int64_t visit = 0; visit < kVisits && n0 < last; ++visit) {
+            const int64_t count = std::min(group, last - n0);
+            copy_block(w + n0, 1, s.N, count, K, worker.weights.data, K);
+            for (int64_t n = 0; n < count; ++n)
+              form(n0 + n, tile, worker.panels, worker.formed.data + n * size, tile.cols);
+            product<scalar_t>({worker.formed.data, size}, tile.size(), {worker.weights.data, K}, K, count, visit > 0,
+                              some, size);
+            n0 += count;
+          }
+          for (int64_t k = 0; k < K && some != worker.sum.data; ++k)
+            add_scaled(some + k * size, 1, tile.size(), worker.sum.data + k * size);
         }
-      };
-      for (int64_t n0 = first, visit = 0; n0 < last; n0 += group, ++visit) {
-        const int64_t count = std::min(group, last - n0);
-        copy_block(w + n0, 1, s.N, count, K, weights.data, K);
-        for (int64_t n = 0; n < count; ++n) form(n0 + n, tile, panels, formed + n * size, tile.cols);
-        product<scalar_t>({formed, size}, tile.size(), {weights.data, K}, K, count, visit % kVisits > 0, sum, size);
-        if (visit % kVisits == kVisits - 1 || n0 + count == last) write(visit >= kVisits);
-      }
-    }
-  });
+        scalar_t* const all = splits > 1 ? partial.data + split * K * whole : out;
+        for (int64_t k = 0; k < K; ++k) {
+          const scalar_t* from = worker.sum.data + k * size;
+          scalar_t* const to = all + k * whole;
+          if (by_out)
+            copy_block(from, tile.cols, 1, tile.rows, tile.cols, to + tile.r0 * s.I + tile.c0, s.I);
+          else
+            copy_block(from, 1, tile.cols, tile.cols, tile.rows, to + tile.c0 * s.I + tile.r0, s.I);
+        }
+      });
   if (splits > 1) add_partial(partial.data, splits, K * whole, out);
 }
 
@@ -137,19 +152,6 @@ void vjp(const PairShape& s, const Ids& a, const Rows<scalar_t>& b, const scalar
   sum_columns(s, a, b, K, add, out);
 }
 
-template <typename scalar_t>
-void scale_rows(const PairShape& s, const Rows<scalar_t>& b, const scalar_t* w, scalar_t* to) {
-  parallel_for(s.N, ceil_div(1 << 16, s.T * s.O + 1), [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; ++n) {
-      scalar_t* rows = to + n * s.T * s.O;
-      copy_tile(b, n, b.t, 0, s.T, b.i, 0, s.O, rows, s.O);
-      multiply(rows, w[n], s.T * s.O, rows);
-    }
-  });
-}
-
-template void scale_rows(const PairShape&, const Rows<float>&, const float*, float*);
-template void scale_rows(const PairShape&, const Rows<double>&, const double*, double*);
 template void vjp(const PairShape&, const Rows<float>&, const Rows<float>&, const float*, int64_t, float*);
 template void vjp(const PairShape&, const Rows<double>&, const Rows<double>&, const double*, int64_t, double*);
 template void vjp(const PairShape&, const Ids&, const Rows<float>&, const float*, int64_t, float*);

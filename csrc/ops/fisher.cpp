@@ -1,33 +1,9 @@
 #include "../fisher.h"
 
-#include <algorithm>
-
-#include "formed.h"
+#include "pair.h"
 
 namespace infotorch {
 namespace {
-
-constexpr int64_t kSquares = 1 << 22;  // numbers of squared rows that are held at once
-constexpr int64_t kNarrow = 64;        // features, up to which squaring outweighs the product of squares
-
-// The diagonal by torch's products, out [O, I].
-template <typename scalar_t>
-void plain_diagonal(const Tensor& a, const Tensor& b, const PairShape& s, Tensor& out) {
-  if (s.T > 1)
-    return for_formed(a, b, s, 1, [&](const Formed& here, const Tensor& g) {
-      cpu::add_squares(static_cast<const scalar_t*>(g.data_ptr()), here.count, here.rows * s.I, here.n > 0,
-                       static_cast<scalar_t*>(out.data_ptr()) + here.o * s.I);
-    });
-  const int64_t step = std::clamp<int64_t>(kSquares / (s.I + s.O), 1, s.N);
-  const Tensor a_squares = new_empty(a, {step, s.I}), b_squares = new_empty(b, {step, s.O});
-  for (int64_t n = 0; n < s.N; n += step) {
-    const int64_t count = std::min(step, s.N - n);
-    cpu::square_rows(rows_of<scalar_t>(samples(a, n, count)), count, static_cast<scalar_t*>(a_squares.data_ptr()));
-    cpu::square_rows(rows_of<scalar_t>(samples(b, n, count)), count, static_cast<scalar_t*>(b_squares.data_ptr()));
-    matmul_out(as_strided(b_squares, {s.O, count}, {1, s.O}), as_strided(a_squares, {count, s.I}, {s.I, 1}), n > 0,
-               out);
-  }
-}
 
 // The arguments of a call, checked.
 struct Call {
@@ -50,9 +26,6 @@ struct Call {
 #endif
     for_dtype(out.scalar_type(), [&](auto zero) {
       using scalar_t = decltype(zero);
-      const bool plain = is_plain(a, shape, options) && storage_of(a) == Storage::same &&
-                         (shape.T == 1 ? std::min(shape.I, shape.O) > kNarrow : forms_by_product(a, shape, options));
-      if (plain && form == FisherForm::diagonal) return plain_diagonal<scalar_t>(a, b, shape, out);
       for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
         cpu::fisher(form, shape, a_side, b_side, static_cast<scalar_t*>(out.data_ptr()));
       });

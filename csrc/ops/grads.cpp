@@ -1,16 +1,13 @@
 #include "../grads.h"
 
-#include "formed.h"
+#include "pair.h"
 
 namespace infotorch {
 namespace {
 
 void write_grads(const Tensor& a, const Tensor& b, const PairOptions& options, const PairShape& shape, Tensor& out) {
-  // A plain product whose result is the answer is torch's, unless it would have to be given widened copies, or a CPU
-  // has better tiles for it.
-  const bool by_product = b.is_cpu()
-                              ? forms_by_product(a, shape, options) && product_is_exact(shape.T, shape.O, shape.I)
-                              : is_plain(a, shape, options) && shape.T > 1 && storage_of(a) == Storage::same;
+  // On a GPU a plain product whose result is the answer is torch's, unless it would have to be given widened copies.
+  const bool by_product = !b.is_cpu() && is_plain(a, shape, options) && shape.T > 1 && storage_of(a) == Storage::same;
   if (by_product) return batched_matmul_out(transposed(b), a, out);
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);

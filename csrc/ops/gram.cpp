@@ -1,6 +1,6 @@
 #include "../gram.h"
 
-#include "formed.h"
+#include "pair.h"
 
 namespace infotorch {
 namespace {
@@ -46,9 +46,6 @@ struct Call {
   }
 
   void write_cpu(Tensor& out) const {
-    if (method == GramMethod::materialize && forms_by_product(a, x, options) && forms_by_product(a2, y, options) &&
-        (x.N + y.N) * x.I * number_bytes(b) <= kFormedBytes)
-      return write_by_product(out);
     for_samples([&](const auto& left, const auto& right, auto* to) { cpu::gram(method, left, right, symmetric, to); },
                 out);
   }
@@ -68,38 +65,6 @@ struct Call {
         });
       });
     });
-  }
-
-  // Some rows of all samples' gradients at a time, formed and multiplied by torch; few samples' by single sums.
-  void write_by_product(Tensor& out) const {
-    constexpr int64_t few = 16;
-    const int64_t held = (x.N + (symmetric ? 0 : y.N)) * x.I * number_bytes(b);  // bytes of one row
-    const int64_t step = std::clamp<int64_t>(kFormedBytes / held, 1, x.O);
-    Tensor left = new_empty(b, {x.N, step, x.I}), right = symmetric ? left : new_empty(b, {y.N, step, x.I});
-    for (int64_t o = 0; o < x.O; o += step) {
-      const int64_t count = std::min(step, x.O - o), depth = count * x.I;
-      const auto form = [&](const Tensor& rows, const Tensor& factors, int64_t N, const Tensor& to) {
-        Tensor g = as_strided(to, {N, count, x.I}, {depth, x.I, 1});
-        batched_matmul_out(transposed(columns(factors, o, count)), rows, g);
-        return as_strided(to, {N, depth}, {depth, 1});
-      };
-      const Tensor g = form(a, b, x.N, left), g2 = symmetric ? g : form(a2, b2, y.N, right);
-      if (x.N > few || y.N > few) {
-        matmul_out(g, as_strided(g2, {depth, y.N}, {1, depth}), o > 0, out);
-        continue;
-      }
-      for_dtype(b.scalar_type(), [&](auto zero) {
-        using scalar_t = decltype(zero);
-        cpu::row_products(x.N, static_cast<const scalar_t*>(g.data_ptr()), y.N,
-                          static_cast<const scalar_t*>(g2.data_ptr()), depth, symmetric, o > 0,
-                          static_cast<scalar_t*>(out.data_ptr()));
-      });
-    }
-    if (symmetric)
-      for_dtype(b.scalar_type(), [&](auto zero) {
-        using scalar_t = decltype(zero);
-        cpu::mirror(x.N, static_cast<scalar_t*>(out.data_ptr()));
-      });
   }
 
 #ifdef INFOTORCH_CUDA

@@ -4,13 +4,12 @@
 #include <type_traits>
 #include <vector>
 
-#include "formed.h"
+#include "pair.h"
 
 namespace infotorch {
 namespace {
 
-constexpr int64_t kNarrow = 1 << 12;   // a gradient so small is dotted with several directions where it is formed
-constexpr int64_t kTogether = 8;       // samples for which several directions are read once
+constexpr int64_t kNarrow = 64;        // features, up to which own products with v are faster
 constexpr int64_t kProduct = 1 << 20;  // numbers of a product of rows that are dotted while they are in a cache
 
 // Whether the rows of all samples lie as those of one matrix.
@@ -22,15 +21,17 @@ bool is_turned(const Tensor& v) {
   return v.stride(axes - 2) == 1 && v.stride(axes - 1) == O && (axes == 2 || v.stride(0) == O * I);
 }
 
-// total[n, k] by torch's products of rows of one side with v, and dot products with rows of the other.
+// out [N, K] by torch's products of rows of the side that takes less of them with v, and dot products with rows of the
+// other; v [K, O, I] contiguous.
 template <typename scalar_t>
-void apply(const Tensor& taking, const Tensor& other, const Tensor& v, bool to_a, const PairShape& s, int64_t K,
-           double* total) {
+void apply(const Tensor& a, const Tensor& b, const Tensor& v, const PairShape& s, int64_t K, scalar_t* out) {
+  const bool to_a = s.O <= s.I;
+  const Tensor &taking = to_a ? a : b, &other = to_a ? b : a;
   const int64_t C = taking.size(2), D = other.size(2), positions = s.N * s.T;
   const int64_t step = std::clamp<int64_t>(kProduct / D, 1, positions);
   const Tensor held = new_empty(v, {step, D});
   const Rows<scalar_t> factors = stacked(rows_of<scalar_t>(other), 0, s.N);
-  std::vector<double> dots(step);
+  std::vector<double> dots(step), total(s.N * K);
   for (int64_t t = 0; t < positions; t += step) {
     const int64_t rows = std::min(step, positions - t);
     const Tensor x = as_strided(taking, {rows, C}, {taking.stride(1), 1}, t * taking.stride(1));
@@ -41,28 +42,13 @@ void apply(const Tensor& taking, const Tensor& other, const Tensor& v, bool to_a
       for (int64_t r = 0; r < rows; ++r) total[(t + r) / s.T * K + k] += dots[r];
     }
   }
+  std::copy(total.begin(), total.end(), out);
 }
 
-// Whether torch's products serve; then out [N, K] is written, v [K, O, I] contiguous.
-template <typename scalar_t>
-bool plain_jvp(JvpMethod method, const Tensor& a, const Tensor& b, const Tensor& v, const PairShape& s,
-               const PairOptions& options, int64_t K, scalar_t* out) {
-  const bool to_a = s.O <= s.I;  // the smaller product
-  const bool serves = method == JvpMethod::apply ? is_matrix(to_a ? a : b)
-                                                 : forms_by_product(a, s, options) || (K > 1 && s.O * s.I > kNarrow);
-  if (!serves) return false;
-  std::vector<double> total(s.N * K);
-  if (method == JvpMethod::apply) {
-    apply<scalar_t>(to_a ? a : b, to_a ? b : a, v, to_a, s, K, total.data());
-  } else {
-    const auto* directions = static_cast<const scalar_t*>(v.data_ptr());
-    for_formed(a, b, s, K > 1 ? kTogether : 1, [&](const Formed& here, const Tensor& g) {
-      cpu::add_dots(static_cast<const scalar_t*>(g.data_ptr()), here.count, directions + here.o * s.I, s.O * s.I, K,
-                    here.rows * s.I, total.data() + here.n * K);
-    });
-  }
-  std::copy(total.begin(), total.end(), out);
-  return true;
+// Whether that is the faster way, on a CPU.
+bool applies_by_product(const Tensor& a, const Tensor& b, const PairShape& s, const PairOptions& options) {
+  return is_plain(a, s, options) && storage_of(a) == Storage::same && std::min(s.I, s.O) > kNarrow &&
+         is_matrix(s.O <= s.I ? a : b);
 }
 
 #ifdef INFOTORCH_CUDA
@@ -115,8 +101,8 @@ Tensor jvp(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
     auto* const to = static_cast<scalar_t*>(out.data_ptr());
-    const bool plain = is_plain(a, shape, options) && storage_of(a) == Storage::same && K > 0;
-    if (plain && plain_jvp(chosen, a, b, directions, shape, options, K, to)) return;
+    if (chosen == JvpMethod::apply && K > 0 && applies_by_product(a, b, shape, options))
+      return apply<scalar_t>(a, b, directions, shape, K, to);
     for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
       const auto* const from = static_cast<const scalar_t*>(directions.data_ptr());
       if constexpr (std::is_same_v<std::decay_t<decltype(a_side)>, Ids>)

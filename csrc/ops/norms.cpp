@@ -1,17 +1,9 @@
 #include "../norms.h"
 
-#include "formed.h"
+#include "pair.h"
 
 namespace infotorch {
 namespace {
-
-template <typename scalar_t>
-void norms_by_product(const Tensor& a, const Tensor& b, const PairShape& s, scalar_t* out) {
-  for_formed(a, b, s, 1, [&](const Formed& here, const Tensor& g) {
-    cpu::squared_norms(here.count, here.rows * s.I, static_cast<const scalar_t*>(g.data_ptr()), here.o > 0,
-                       out + here.n);
-  });
-}
 
 // The arguments of a call, checked.
 struct Call {
@@ -36,8 +28,6 @@ Tensor norms_cpu(const Tensor& a, const Tensor& b, bool bias, int64_t t_dims, st
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
     auto* const to = static_cast<scalar_t*>(out.data_ptr());
-    if (call.method == NormsMethod::materialize && forms_by_product(a, call.shape, call.options))
-      return norms_by_product(a, b, call.shape, to);
     for_pair<scalar_t>(a, b, call.options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
       cpu::norms(call.method, call.shape, a_side, b_side, to);
     });

@@ -167,13 +167,6 @@ inline bool is_plain(const Tensor& a, const PairShape& shape, const PairOptions&
   return !options.in_features && !options.bias && options.t_dims == 1 && a.dim() == 3 && !empty;
 }
 
-// Whether torch's product on the CPU may add up so many terms in their own precision: for results whose edges are short
-// or odd, BLAS has, on some processors, a loop that adds them one by one (measured on an AMD EPYC: a relative error of
-// 1e-5 in float32 at 1,000 equal terms, of 1e-3 at 100,000). The kernels here split their sums.
-inline bool product_is_exact(int64_t terms, int64_t rows, int64_t cols) {
-  return terms <= 512 || (terms <= 1 << 16 && std::min(rows, cols) >= 16);
-}
-
 inline Tensor transposed(const Tensor& x) {  // [N, T, I] -> [N, I, T]
   return as_strided(x, {x.size(0), x.size(2), x.size(1)}, {x.stride(0), x.stride(2), x.stride(1)});
 }

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "formed.h"
+#include "pair.h"
 
 namespace infotorch {
 namespace {
@@ -61,16 +61,6 @@ struct Call {
   }
 };
 
-// out[n * out_stride : + k] += sketches of gradients that torch's product forms.
-template <typename scalar_t>
-void add_formed(const Sketch& sketch, const PairShape& s, const Tensor& a, const Tensor& b, scalar_t* out,
-                int64_t out_stride) {
-  for_formed(a, b, s, 1, [&](const Formed& here, const Tensor& g) {
-    cpu::add_sketches(sketch, here.count, static_cast<const scalar_t*>(g.data_ptr()), here.o * s.I, here.rows * s.I,
-                      out + here.n * out_stride, out_stride);
-  });
-}
-
 // One seed's [N, T, O] of b [N, K, T, O].
 Tensor seed_of(const Tensor& b, int64_t seed) {
   const int64_t at = b.size(1) > 0 ? seed * b.stride(1) : 0;
@@ -86,13 +76,8 @@ Tensor all_seeds(const Tensor& b) {
 Tensor project_cpu(const Tensor& a, const Tensor& b, int64_t k, int64_t seed, const std::string& kind,
                    const std::string& name, bool bias, int64_t t_dims, std::optional<int64_t> in_features) {
   const Call call(a, b, {bias, t_dims, in_features}, k, seed, kind, name);
-  const PairShape& s = call.shape;
-  const bool formed = call.sketch.kind == ProjectKind::sjlt && forms_by_product(a, s, call.options);
   return call.sketched([&](const auto& a_side, const auto& b_side, auto* out) {
-    using scalar_t = std::decay_t<decltype(*out)>;
-    if (!formed) return cpu::project(call.sketch, s, a_side, b_side, out);
-    std::fill(out, out + s.N * k, scalar_t(0));
-    add_formed(call.sketch, s, a, b, out, k);
+    cpu::project(call.sketch, call.shape, a_side, b_side, out);
   });
 }
 
@@ -106,16 +91,12 @@ void add_projections_cpu(const Tensor& a, const Tensor& b, int64_t seed, const s
   const PairShape s = check_pair("project", a, seed_of(b, 0), options);
   const Sketch sketch = check_sketch(s, options, k, seed, "sjlt", name);
   check_out("project", out, b, {s.N, seeds, k}, {&a, &b});
-  const bool formed = forms_by_product(a, s, options);  // with all seeds or one, so that they have the same bits
-  const Tensor rows = formed || s.N == 1 || seeds == 1 || b.stride(0) == seeds * b.stride(1) ? b : as_contiguous(b);
+  const Tensor rows = s.N == 1 || seeds == 1 || b.stride(0) == seeds * b.stride(1) ? b : as_contiguous(b);
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
-    auto* const to = static_cast<scalar_t*>(out.data_ptr());
-    if (!formed)
-      return for_pair<scalar_t>(a, all_seeds(rows), options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
-        cpu::add_projections(sketch, s, seeds, a_side, b_side, to);
-      });
-    for (int64_t j = 0; j < seeds; ++j) add_formed(sketch, s, a, seed_of(b, j), to + j * k, seeds * k);
+    for_pair<scalar_t>(a, all_seeds(rows), options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
+      cpu::add_projections(sketch, s, seeds, a_side, b_side, static_cast<scalar_t*>(out.data_ptr()));
+    });
   });
 }
 

@@ -16,6 +16,7 @@ constexpr int64_t kSumSize = int64_t{1} << 20;    // numbers in a piece of the r
 constexpr int64_t kVisits = 64;                   // of a piece of the result before it is added to the others
 constexpr int64_t kMostWeights = 1 << 10;         // that share what is formed
 constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
+constexpr int64_t kShareMost = int64_t{1} << 18;    // numbers of a result that groups of samples have for themselves
 constexpr int64_t kSharePays = 32;  // positions for each weighting whose products outweigh a partial result
 
 // out = the sum of partial results of `size` numbers, from left to right.
@@ -65,8 +66,8 @@ void scale(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
   if (splits > 1) add_partial(partial.data, splits, area, out);
 }
 
-// out[k] = sum_n w[k, n] G[n] for several k at once. Of a small result, groups of samples go to partial ones; a larger
-// one is cut.
+// out[k] = sum_n w[k, n] G[n] for all k at once. Of a small result, groups of samples go to partial ones; a larger one
+// is cut.
 template <typename scalar_t>
 void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K,
                  scalar_t* out) {
@@ -74,10 +75,13 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
   const bool by_out = layout == Layout::out_by_in;
   const Former<scalar_t> form(s, a, b, layout);
   const int64_t whole = s.O * s.I, fitting = std::min(kSharedArea, kSumSize / K);
-  const int64_t fit_all = whole <= fitting ? kPartialSize / (K * whole) : 1, pay = s.N * s.T / (kSharePays * K);
-  const int64_t splits = std::clamp<int64_t>(std::min({kTasks, fit_all, pay}), 1, s.N);
-  const int64_t area = splits > 1 ? fitting : std::clamp(std::min(whole / kTasks, fitting), kFormLeast, kSharedArea);
-  const Tiling tiling = tiles_of(form.rows, form.cols, area, kCols);
+  const Tiling large = tiles_of(form.rows, form.cols, fitting, kCols);
+  const int64_t wanted = ceil_div(kTasks, large.count()),
+                fit_all = K * whole <= kShareMost ? kPartialSize / (K * whole) : 1;
+  const int64_t pay = s.N * s.T / (kSharePays * K);
+  const int64_t splits = std::clamp<int64_t>(std::min({wanted, fit_all, pay}), 1, s.N);
+  const int64_t least = std::clamp(whole / kTasks, std::min(kFormLeast, fitting), fitting);
+  const Tiling tiling = splits == 1 ? tiles_of(form.rows, form.cols, least, kCols) : large;
   const int64_t size = padded(tiling.edge_rows * tiling.edge_cols);
   const int64_t fit = kFormBytes / (size * static_cast<int64_t>(sizeof(scalar_t)));
   const int64_t group = std::clamp<int64_t>(std::min(fit, kDepth), 1, ceil_div(s.N, splits));

@@ -23,14 +23,14 @@ void diagonal_of_products(const PairShape& s, const Rows<scalar_t>& a, const Row
   outer_sum(s.N, s.O, s.I, false, squares(b), squares(a), false, out);
 }
 
-// Tiles of the gradients, squared and added while they are in cache. With few tiles, groups of samples go to partial
-// results, added from left to right.
+// Tiles of the gradients, squared and added while they are in cache, larger ones where few samples share it. With few
+// tiles, groups of samples go to partial results, added from left to right.
 template <typename scalar_t>
 void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
   const Layout layout = cheaper_layout(s);
   const bool by_out = layout == Layout::out_by_in;
   const Former<scalar_t> form(s, a, b, layout);
-  const Tiling tiling = tiles_of(form.rows, form.cols, kSharedArea, kFormCols);
+  const Tiling tiling = tiles_of(form.rows, form.cols, s.N < kGroup ? kFormArea : kSharedArea, kFormCols);
   const int64_t tiles = tiling.count(), size = tiling.edge_rows * tiling.edge_cols;
   const int64_t most = std::clamp<int64_t>(kPartialSize / (tiles * size), 1, s.N);
   const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, tiles), 1, most);

@@ -29,7 +29,7 @@ void outer_products(const PairShape& s, const Rows<scalar_t>& a, const Rows<scal
       if (streamed)
         stream_outer(a_n, s.I, b_n, s.O, out_n);
       else
-        for (int64_t o = 0; o < s.O; ++o) multiply(a_n, b_n[o], s.I, out_n + o * s.I);
+        write_outer(a_n, s.I, b_n, s.O, out_n);
     }
   });
 }

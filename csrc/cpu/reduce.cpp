@@ -177,17 +177,20 @@ INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, const scalar_t* y, int64
 template <typename scalar_t>
 INFOTORCH_INLINE void multiply_lanes(const scalar_t* x, scalar_t y, int64_t count, scalar_t* out) {
   using vector_t = Vector<scalar_t>;
-  constexpr int64_t lanes = kLanes<scalar_t>, ahead = 2048 / sizeof(scalar_t);
+  constexpr int64_t lanes = kLanes<scalar_t>;
   int64_t k = 0;
-  for (; k + lanes <= count; k += lanes) {
-    __builtin_prefetch(out + k + ahead, 1);  // rows follow each other, and a store waits for its line
-    store(out + k, y * load<vector_t>(x + k));
-  }
+  for (; k + lanes <= count; k += lanes) store(out + k, y * load<vector_t>(x + k));
   for (; k < count; ++k) out[k] = y * x[k];
 }
 
 template <typename scalar_t>
 INFOTORCH_INLINE void outer_lanes(const scalar_t* x, int64_t cols, const scalar_t* y, int64_t rows, scalar_t* out) {
+  for (int64_t r = 0; r < rows; ++r, out += cols) multiply_lanes(x, y[r], cols, out);
+}
+
+template <typename scalar_t>
+INFOTORCH_INLINE void stream_outer_lanes(const scalar_t* x, int64_t cols, const scalar_t* y, int64_t rows,
+                                         scalar_t* out) {
   for (int64_t r = 0; r < rows; ++r, out += cols)
     for (int64_t k = 0; k < cols; k += kLanes<scalar_t>) stream(out + k, y[r] * load<Vector<scalar_t>>(x + k));
   end_streams();
@@ -196,34 +199,37 @@ INFOTORCH_INLINE void outer_lanes(const scalar_t* x, int64_t cols, const scalar_
 }  // namespace
 
 // Overloads, because a template can't be cloned.
-#define INFOTORCH_REDUCTIONS(scalar_t)                                                                                \
-  INFOTORCH_CLONES double dot(const scalar_t* x, const scalar_t* y, int64_t count) { return dot_lanes(x, y, count); } \
-  INFOTORCH_CLONES void add_dots(const scalar_t* x, const scalar_t* y, int64_t y_stride, int64_t rows, int64_t count, \
-                                 double* sum) {                                                                       \
-    dots_lanes(x, y, y_stride, rows, count, sum);                                                                     \
-  }                                                                                                                   \
-  INFOTORCH_CLONES void add_squares(const scalar_t* x, int64_t stride, int64_t rows, int64_t count, double* sum) {    \
-    squares_lanes(x, stride, rows, count, sum);                                                                       \
-  }                                                                                                                   \
-  INFOTORCH_CLONES void add_scaled(const scalar_t* x, double scale, int64_t count, scalar_t* y) {                     \
-    add_scaled_lanes(x, scale, count, y);                                                                             \
-  }                                                                                                                   \
-  INFOTORCH_CLONES void add_column_dots(const scalar_t* x, const scalar_t* y, int64_t stride, int64_t rows,           \
-                                        int64_t cols, scalar_t* sum) {                                                \
-    column_dots_lanes(x, y, stride, rows, cols, sum);                                                                 \
-  }                                                                                                                   \
-  INFOTORCH_CLONES void add_rows(const scalar_t* x, int64_t stride, int64_t rows, int64_t cols, double* sum) {        \
-    add_rows_lanes(x, stride, rows, cols, sum);                                                                       \
-  }                                                                                                                   \
-  INFOTORCH_CLONES void multiply(const scalar_t* x, const scalar_t* y, int64_t count, scalar_t* out) {                \
-    multiply_lanes(x, y, count, out);                                                                                 \
-  }                                                                                                                   \
-  INFOTORCH_CLONES void multiply(const scalar_t* x, scalar_t y, int64_t count, scalar_t* out) {                       \
-    multiply_lanes(x, y, count, out);                                                                                 \
-  }                                                                                                                   \
-  INFOTORCH_CLONES void stream_outer(const scalar_t* x, int64_t cols, const scalar_t* y, int64_t rows,                \
-                                     scalar_t* out) {                                                                 \
-    outer_lanes(x, cols, y, rows, out);                                                                               \
+#define INFOTORCH_REDUCTIONS(scalar_t)                                                                                 \
+  INFOTORCH_CLONES double dot(const scalar_t* x, const scalar_t* y, int64_t count) { return dot_lanes(x, y, count); }  \
+  INFOTORCH_CLONES void add_dots(const scalar_t* x, const scalar_t* y, int64_t y_stride, int64_t rows, int64_t count,  \
+                                 double* sum) {                                                                        \
+    dots_lanes(x, y, y_stride, rows, count, sum);                                                                      \
+  }                                                                                                                    \
+  INFOTORCH_CLONES void add_squares(const scalar_t* x, int64_t stride, int64_t rows, int64_t count, double* sum) {     \
+    squares_lanes(x, stride, rows, count, sum);                                                                        \
+  }                                                                                                                    \
+  INFOTORCH_CLONES void add_scaled(const scalar_t* x, double scale, int64_t count, scalar_t* y) {                      \
+    add_scaled_lanes(x, scale, count, y);                                                                              \
+  }                                                                                                                    \
+  INFOTORCH_CLONES void add_column_dots(const scalar_t* x, const scalar_t* y, int64_t stride, int64_t rows,            \
+                                        int64_t cols, scalar_t* sum) {                                                 \
+    column_dots_lanes(x, y, stride, rows, cols, sum);                                                                  \
+  }                                                                                                                    \
+  INFOTORCH_CLONES void add_rows(const scalar_t* x, int64_t stride, int64_t rows, int64_t cols, double* sum) {         \
+    add_rows_lanes(x, stride, rows, cols, sum);                                                                        \
+  }                                                                                                                    \
+  INFOTORCH_CLONES void multiply(const scalar_t* x, const scalar_t* y, int64_t count, scalar_t* out) {                 \
+    multiply_lanes(x, y, count, out);                                                                                  \
+  }                                                                                                                    \
+  INFOTORCH_CLONES void multiply(const scalar_t* x, scalar_t y, int64_t count, scalar_t* out) {                        \
+    multiply_lanes(x, y, count, out);                                                                                  \
+  }                                                                                                                    \
+  INFOTORCH_CLONES void write_outer(const scalar_t* x, int64_t cols, const scalar_t* y, int64_t rows, scalar_t* out) { \
+    outer_lanes(x, cols, y, rows, out);                                                                                \
+  }                                                                                                                    \
+  INFOTORCH_CLONES void stream_outer(const scalar_t* x, int64_t cols, const scalar_t* y, int64_t rows,                 \
+                                     scalar_t* out) {                                                                  \
+    stream_outer_lanes(x, cols, y, rows, out);                                                                         \
   }
 INFOTORCH_REDUCTIONS(float)
 INFOTORCH_REDUCTIONS(double)

@@ -36,8 +36,11 @@ void multiply(const double* x, const double* y, int64_t count, double* out);
 void multiply(const float* x, float y, int64_t count, float* out);
 void multiply(const double* x, double y, int64_t count, double* out);
 
-// out[r, k] = y[r] x[k], k < cols, written past the caches: for results that are larger than they, whose rows are whole
-// lines of 64 bytes.
+// out[r, k] = y[r] x[k], k < cols.
+void write_outer(const float* x, int64_t cols, const float* y, int64_t rows, float* out);
+void write_outer(const double* x, int64_t cols, const double* y, int64_t rows, double* out);
+
+// The same past the caches: for results that are larger than they, whose rows are whole lines of 64 bytes.
 void stream_outer(const float* x, int64_t cols, const float* y, int64_t rows, float* out);
 void stream_outer(const double* x, int64_t cols, const double* y, int64_t rows, double* out);
 

@@ -74,7 +74,7 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
   const Layout layout = cheaper_layout(s);
   const bool by_out = layout == Layout::out_by_in;
   const Former<scalar_t> form(s, a, b, layout);
-  const int64_t whole = s.O * s.I, fitting = std::min(kSharedArea, kSumSize / K);
+  const int64_t whole = s.O * s.I, fitting = std::min<int64_t>(kSharedArea, kSumSize / K);
   const Tiling large = tiles_of(form.rows, form.cols, fitting, kCols);
   const int64_t wanted = ceil_div(kTasks, large.count()),
                 fit_all = K * whole <= kShareMost ? kPartialSize / (K * whole) : 1;

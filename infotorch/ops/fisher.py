@@ -30,7 +30,7 @@ def fisher(
     Kunstner, Balles and Hennig, "Limitations of the empirical Fisher approximation for natural gradient descent"
     (arXiv:1905.12558), section 2.
 
-    ``"diagonal"`` sums squares, at N T I O multiply-adds; the gradients are formed some MiB at a time, and
+    ``"diagonal"`` sums squares, at N T I O multiply-adds; the gradients are formed tile by tile, and
     with T = 1 never formed: :math:`(b^2)^\top a^2`. ``"full"`` computes one triangle, at N (I O)² / 2, and is
     symmetric to the bit. With indices both are sums over pairs of columns that one sample looked up.
 

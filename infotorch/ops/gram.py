@@ -31,9 +31,8 @@ def gram(
     ``"gram"`` sums :math:`\langle a_{nt}, a'_{ms}\rangle\langle b_{nt}, b'_{ms}\rangle` over pairs of positions, at N M
     T S (I+O) multiply-adds, and ``"materialize"`` forms the gradients chunk by chunk, at (N T + M S + N M) I O; neither
     holds more than some MiB. ``"auto"`` takes the cheaper, judging by sizes. Without a second set the result is
-    symmetric to the bit, and one triangle is computed, but for more than 16 samples of a wide layer with many
-    positions, whose gradients torch's product multiplies as a square on the CPU. Gradients of several layers add: sum
-    their Gram matrices. Indices have one route: columns that both samples looked up are summed and multiplied.
+    symmetric to the bit, and one triangle is computed. Gradients of several layers add: sum their Gram matrices.
+    Indices have one route: columns that both samples looked up are summed and multiplied.
 
     bfloat16 and float16 are widened where they are read: products and sums run in float32. On a GPU they are multiplied
     by tensor cores, float32 too where ``torch.backends.cuda.matmul.allow_tf32`` is set, and ``"materialize"``, whose

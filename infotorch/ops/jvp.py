@@ -30,7 +30,7 @@ def jvp(
 
     ``"apply"`` sums :math:`b_{nt}^\top v_k a_{nt}` over positions, by one product of v with the rows of the cheaper
     side, at K T I O multiply-adds a sample; the other side's rows are multiplied in while the product is in cache.
-    ``"materialize"`` forms the gradient for all directions, some MiB at a time, at (T + K) I O. ``"auto"``
+    ``"materialize"`` forms the gradient tile by tile for all directions, at (T + K) I O. ``"auto"``
     takes the cheaper, judging by shape. Indices have one route: the columns of v that were looked up are gathered.
 
     Totals over tiles are kept in float64, in an order fixed by the shape. bfloat16 and float16 are widened where they

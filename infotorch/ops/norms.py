@@ -28,14 +28,13 @@ def norms(
     Note the square: take ``.sqrt()`` for the norm. Norms of several layers add before the root.
 
     ``"gram"`` sums :math:`\langle a_t, a_s\rangle\langle b_t, b_s\rangle` over pairs of positions, at
-    T(T+1)/2 · (I+O) multiply-adds a sample, and ``"materialize"`` forms the gradient some MiB at a time, at
+    T(T+1)/2 · (I+O) multiply-adds a sample, and ``"materialize"`` forms the gradient tile by tile, at
     (T+1) · I · O. ``"auto"`` takes the cheaper, judging by shape. With T = 1 the gram form is the
     outer-product rule of Goodfellow, "Efficient Per-Example Gradient Computations" (arXiv:1510.01799), section 4.
     Indices have one route: columns that were looked up are summed, then squared.
 
-    The same call with the same number of threads gives the same bits on one machine. Totals are kept in float64, but
-    where torch's product forms a wide layer's gradient of more than 16 MiB in pieces: these are added in the result's
-    dtype. Where positions nearly cancel, ``"materialize"`` is the more exact: the error of ``"gram"`` is relative to
+    The same call with the same number of threads gives the same bits on one machine. Totals are kept in float64. Where
+    positions nearly cancel, ``"materialize"`` is the more exact: the error of ``"gram"`` is relative to
     :math:`(\sum_t \|a_t\| \|b_t\|)^2`, not to the result.
 
     bfloat16 and float16 are widened where they are read: products and sums run in float32. On a GPU they are multiplied

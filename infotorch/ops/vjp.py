@@ -16,8 +16,9 @@ def vjp(
 ) -> Tensor:
     r"""Weighted sums of the samples' gradients, :math:`\sum_n w_{kn} G_n`.
 
-    One weighting is one product over all N T rows, with those of b scaled. Several share the gradients, which are
-    formed some MiB at a time, wherever that is cheaper: (T + K) against K T multiply-adds a sample and weight.
+    At few positions a weighting is one product over all N T rows, with those of b scaled. Wherever it is cheaper,
+    gradients are formed tile by tile, and all weightings share them: (T + K) against K T multiply-adds a sample and
+    weight.
 
     A weight of 0 multiplies, it does not select: 0 times NaN is NaN. Take samples that are not finite out of ``a`` and
     ``b``.

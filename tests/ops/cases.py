@@ -18,7 +18,7 @@ from infotorch.ops import reference
 # few and for more samples, no positions, no features, no samples.
 SHAPES = [(4, 3, 8, 5), (3, 1, 33, 17), (2, 7, 1, 1), (2, 11, 67, 35), (1, 300, 6, 9), (2, 20, 300, 150)]
 SHAPES += [(70, 1, 40, 33), (40, 5, 20, 30), (4, 64, 64, 32), (9, 49, 90, 70), (3, 290, 40, 20)]
-SHAPES += [(3, 140, 480, 20), (18, 130, 16, 512)]
+SHAPES += [(3, 140, 480, 20), (18, 130, 16, 512), (3, 6, 1100, 20)]
 SHAPES += [(3, 0, 4, 4), (2, 9, 0, 4), (0, 2, 4, 4)]
 
 
@@ -40,7 +40,7 @@ def make_seeded_pair(N, K, T, I, O, rng, dtype=torch.float64) -> tuple[Tensor, T
 
 
 # (T, I, O, k) of sketches: outer products, formed tiles, several partial sums, few elements for many buckets, ragged
-# edges, formed by torch's product, several runs of positions.
+# edges, wide rows, several runs of positions.
 SKETCHED = [(1, 130, 70, 64), (3, 70, 90, 60), (30, 140, 130, 40), (5, 9, 11, 4000), (1, 5, 9, 3), (1, 512, 300, 1000)]
 SKETCHED += [(130, 16, 512, 300), (300, 9, 16, 128)]
 

@@ -29,6 +29,14 @@ def test_equals_the_einsum(shape, bias, K, dtype, rng):
     assert_same(out, reference.vjp(a, b, w, bias=bias))
 
 
+# Samples that visit a sum more than once, that share out a result of two tiles, that have many positions.
+@pytest.mark.parametrize("shape, K", [((300, 20, 120, 120), 20), ((40, 70, 150, 120), None), ((6, 1030, 40, 30), 2)])
+def test_results_of_several_visits(shape, K, dtype, rng):
+    a, b = cases.make_pair(*shape, rng, dtype)
+    w = make_weights(shape[0], K, rng, dtype)
+    assert_same(vjp(a, b, w), reference.vjp(a, b, w))
+
+
 @pytest.mark.parametrize("K", [None, 3])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", [(4, 9, 12, 5), (3, 1, 40, 33), (2, 0, 4, 4), (0, 3, 4, 4)], ids=str)

@@ -63,6 +63,7 @@ void gram_slices(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric,
 
 template <typename scalar_t>
 void gram_blocks(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric, scalar_t* out) {
+  if (has_one_tile<scalar_t>(x.shape, y.shape)) return gram_of_one_tile(x, y, symmetric, out);
   const auto bytes = [](const PairShape& s) { return static_cast<int64_t>(sizeof(scalar_t)) * s.T * (s.I + s.O); };
   const auto edge = [&](const PairShape& s) { return std::max<int64_t>(1, kBudget / bytes(s)); };
   if (std::max(bytes(x.shape), bytes(y.shape)) > kLarge) return gram_slices(x, y, symmetric, out);

@@ -157,4 +157,57 @@ void gram_positions(const Positions<scalar_t>& x, const Positions<scalar_t>& y, 
   }
 }
 
+// Whether all positions of both sets fit one tile, and their features are worth being shared out.
+template <typename scalar_t>
+bool has_one_tile(const PairShape& x, const PairShape& y) {
+  constexpr int64_t least_features = 512;
+  return std::max(x.N * x.T, y.N * y.T) <= PositionTile<scalar_t>::kEdge && x.I + x.O >= least_features;
+}
+
+// The same of two sets that have one tile: tasks share out the features, of rows where they lie.
+template <typename scalar_t>
+void gram_of_one_tile(const Samples<scalar_t, Rows<scalar_t>>& x, const Samples<scalar_t, Rows<scalar_t>>& y,
+                      bool symmetric, scalar_t* out) {
+  using Tile = PositionTile<scalar_t>;
+  static constexpr int64_t edge = Tile::kEdge, least = 256;  // features of a task
+  const int64_t N = x.shape.N, M = y.shape.N, rows = N * x.shape.T, cols = M * y.shape.T, size = rows * edge;
+  struct Side {
+    Side(const Rows<scalar_t>& x, const Rows<scalar_t>& y, int64_t N, int64_t M)
+        : x(stacked(x, 0, N)),
+          y(stacked(y, 0, M)),
+          width(x.i.total()),
+          share(std::max(least, ceil_div(ceil_div(width, kTasks / 2), kPad) * kPad)),
+          parts(std::max<int64_t>(1, ceil_div(width, share))) {}
+    const Rows<scalar_t> x, y;
+    const int64_t width, share, parts;
+  };
+  const Side a(x.a, y.a, N, M), b(x.b, y.b, N, M);
+  const Scratch<scalar_t> products((a.parts + b.parts) * size);
+  parallel_tasks(
+      a.parts + b.parts, (1 << 16) / (rows * cols * least) + 1, [] { return Scratch<scalar_t>(Tile::kScratch); },
+      [&](int64_t task, Scratch<scalar_t>& scratch) {
+        const Side& side = task < a.parts ? a : b;
+        const int64_t first = (task < a.parts ? task : task - a.parts) * side.share;
+        form_features<scalar_t>(side.x, 0, {0, rows, rows}, side.y, 0, {0, cols, cols}, first,
+                                std::min(side.width, first + side.share), symmetric, false, scratch.data,
+                                products.data + task * size);
+      });
+  const Tile tile;
+  const auto add = [&](const scalar_t* from, int64_t parts, scalar_t* to) {
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t c = symmetric ? r : 0, at = r * edge + c;
+      std::copy(from + at, from + r * edge + cols, to + at);
+      for (int64_t p = 1; p < parts; ++p) add_scaled(from + p * size + at, 1, cols - c, to + at);
+    }
+  };
+  add(products.data, a.parts, tile.aa);
+  add(products.data + a.parts * size, b.parts, tile.bb);
+  if (x.shape.T == 1 && y.shape.T == 1) return write_products(tile, 0, N, 0, M, symmetric, out, M);
+  std::vector<double> total(N * M);
+  tile.add_to({0, rows, x.shape.T}, {0, cols, y.shape.T}, symmetric, total.data(), M);
+  for (int64_t n = 0; n < N; ++n)
+    for (int64_t m = 0; m < M; ++m)
+      out[n * M + m] = static_cast<scalar_t>(symmetric && m < n ? total[m * M + n] : total[n * M + m]);
+}
+
 }  // namespace infotorch::cpu

@@ -84,28 +84,37 @@ Panel<scalar_t> rows_of(const Rows<scalar_t>& x, int64_t n, const Span& span, in
   return {scratch, panel_stride(count)};
 }
 
-// out [kEdge, kEdge] = positions `rows` of sample n of x by positions `cols` of sample m of y, summed over features,
-// some at a time: `scratch` has room for those of both sides. `triangle` as above. Asks memory
-// for the next sample of x meanwhile, if there is one and it lies behind this one in one piece.
+// out [kEdge, kEdge] = positions `rows` of sample n of x by positions `cols` of sample m of y, summed over features
+// first ... last, and 1 for a bias with the first ones; `scratch` has room for some of both sides. `triangle` as above.
+// Asks memory for the next sample of x meanwhile, if there is one and it lies behind this one in one piece.
 template <typename scalar_t>
-void form_positions(const Rows<scalar_t>& x, int64_t n, const Span& rows, const Rows<scalar_t>& y, int64_t m,
-                    const Span& cols, bool triangle, bool more, scalar_t* scratch, scalar_t* out) {
+void form_features(const Rows<scalar_t>& x, int64_t n, const Span& rows, const Rows<scalar_t>& y, int64_t m,
+                   const Span& cols, int64_t first, int64_t last, bool triangle, bool more, scalar_t* scratch,
+                   scalar_t* out) {
   using Tile = PositionTile<scalar_t>;
   constexpr int64_t lanes = Ahead::kLine / sizeof(scalar_t);
-  const int64_t width = x.i.total();
-  if (x.bias) std::fill(out, out + rows.count * Tile::kEdge, scalar_t(1));
-  for (int64_t k = 0, count; k < width; k += count) {
-    count = std::min(Tile::kSlice, width - k);
+  const bool ones = x.bias && first == 0;
+  if (ones) std::fill(out, out + rows.count * Tile::kEdge, scalar_t(1));
+  for (int64_t k = first, count; k < last; k += count) {
+    count = std::min(Tile::kSlice, last - k);
     if (count > kPad) count -= count % kPad;
     const Panel<scalar_t> left = rows_of(x, n, rows, k, count, scratch);
     const Panel<scalar_t> right =
         triangle ? left : rows_of(y, m, cols, k, count, scratch + Tile::kEdge * panel_stride(Tile::kSlice));
     Ahead next;
-    if (more && rows.count == rows.T && x.n_stride == rows.T * width)
+    if (more && rows.count == rows.T && x.n_stride == rows.T * x.i.total())
       next.add(
           Ahead::linear(x.at((n + 1) * x.n_stride + rows.T * k), rows.T * count * x.bytes(), padded(count) / lanes));
-    row_products(left, rows.count, right, cols.count, padded(count), triangle, x.bias || k > 0, out, Tile::kEdge, next);
+    row_products(left, rows.count, right, cols.count, padded(count), triangle, ones || k > first, out, Tile::kEdge,
+                 next);
   }
+}
+
+// The same of all features.
+template <typename scalar_t>
+void form_positions(const Rows<scalar_t>& x, int64_t n, const Span& rows, const Rows<scalar_t>& y, int64_t m,
+                    const Span& cols, bool triangle, bool more, scalar_t* scratch, scalar_t* out) {
+  form_features(x, n, rows, y, m, cols, 0, x.i.total(), triangle, more, scratch, out);
 }
 
 }  // namespace infotorch::cpu

@@ -37,6 +37,17 @@ def test_of_two_sets_equals_the_einsum(shape, bias, method, dtype, rng):
     assert_same(gram(a, b, a2, b2, bias=bias, method=method), reference.gram(a, b, a2, b2, bias=bias))
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(60, 1, 500, 30), (30, 2, 601, 40), (1, 64, 9, 700), (2, 3, 2500, 1)], ids=str)
+def test_few_positions_of_many_features(shape, bias, dtype, rng):
+    a, b = cases.make_pair(*shape, rng, dtype)
+    out = gram(a, b, method="gram", bias=bias)
+    assert_same(out, reference.gram(a, b, bias=bias))
+    assert_same_bits(out, out.mT.contiguous())
+    a2, b2 = cases.make_pair(5, 7, *shape[2:], rng, dtype)
+    assert_same(gram(a, b, a2, b2, method="gram", bias=bias), reference.gram(a, b, a2, b2, bias=bias))
+
+
 @every_method
 @pytest.mark.parametrize("shape", [(300, 1, 20, 9), (300, 3, 20, 9), (270, 20, 9, 4)], ids=str)
 def test_more_samples_than_a_tile(shape, method, rng):

@@ -49,7 +49,7 @@ Tensor as_strided(const Tensor& x, std::initializer_list<int64_t> sizes, std::in
 
 Tensor as_contiguous(const Tensor& x);  // x itself, if it is
 
-// out = beta out + x y, by torch's own product: on the CPU with threads of its own, on a GPU in tf32 where torch may.
+// out = beta out + x y, by torch's own product: on a GPU in tf32 where torch may.
 // beta = 0 ignores what out held.
 void matmul_out(const Tensor& x, const Tensor& y, double beta, Tensor& out);  // of matrices
 void batched_matmul_out(const Tensor& x, const Tensor& y, Tensor& out);       // of batches; beta = 0

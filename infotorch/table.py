@@ -137,8 +137,8 @@ class Scores:
                     )
         if self.main is None:
             object.__setattr__(self, "main", next(iter(self.columns)))
-        elif self.main not in self.columns:
-            raise errors.unknown("Scores", "main", self.main, self.columns)
+        else:
+            errors.check_choice("Scores", "main", self.main, self.columns)
 
     def __len__(self) -> int:
         """N, the number of samples."""

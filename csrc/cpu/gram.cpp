@@ -26,7 +26,7 @@ void for_blocks(int64_t N, int64_t edge_n, int64_t M, int64_t edge_m, bool symme
       body(n0, std::min(edge_n, N - n0), m0, std::min(edge_m, M - m0));
 }
 
-// out[n, m] for samples of which each fills a cache many times: every tile packs what it needs, a slice of features at
+// out[n, m] for samples of which each fills a cache many times: every tile takes what it needs, a slice of features at
 // a time.
 template <typename scalar_t>
 void gram_slices(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric, scalar_t* out) {
@@ -42,7 +42,7 @@ void gram_slices(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric,
     const int64_t first = symmetric ? n : 0;
     parallel_tasks(
         (M - first) * tiles, 1, [] { return Worker{{}, Scratch<scalar_t>(PositionTile<scalar_t>::kScratch)}; },
-        [&, T = T](int64_t task, Worker& worker) {
+        [&](int64_t task, Worker& worker) {
           const int64_t m = first + task / tiles, row = task % tiles / across * edge, col = task % across * edge;
           const bool same = symmetric && n == m, triangle = same && row == col;
           double& total = partial[m * tiles + task % tiles];

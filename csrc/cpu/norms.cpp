@@ -10,9 +10,14 @@
 namespace infotorch::cpu {
 namespace {
 
-// Sizes of the pieces. They follow from the shape alone, and every result is a sum of pieces from left to
-// right, so its bits don't depend on the number of threads. A piece's panels and product stay in a 1 MiB cache.
+// Sizes follow from the shape alone, and every result is a sum of pieces from left to right, so its bits don't depend
+// on the number of threads.
+constexpr int64_t kFew = 8;                // positions at most for which single dot products pay
+constexpr int64_t kNear = 1 << 15;         // numbers of several samples' rows that stay in cache
 constexpr int64_t kWorkPerTask = 1 << 16;  // multiply-adds that outweigh waking a thread
+
+// Whether they do: fewer fill no tile of them, and narrow rows are no work for one.
+bool has_few_positions(const PairShape& s) { return s.T <= (s.I + s.O < 256 ? kFew : 3); }
 
 // out[n] = sum of piece(n, p, worker) over p < pieces; every thread makes a worker of its own.
 template <typename scalar_t, typename MakeWorker, typename Piece>
@@ -29,10 +34,39 @@ void sum_pieces(int64_t N, int64_t pieces, int64_t cost, const MakeWorker& make_
   }
 }
 
+// to[t, u] = <x[t], x[u]>, t <= u < T, some features at a time, which stay in the nearest cache.
+template <typename scalar_t>
+void form_products(const Panel<scalar_t>& x, int64_t T, int64_t width, double* to) {
+  constexpr int64_t near = (64 << 10) / sizeof(scalar_t);  // numbers
+  const int64_t slice = near / T / 64 * 64;
+  std::fill(to, to + T * T, 0.);
+  for (int64_t k = 0; k < width; k += slice)
+    for (int64_t t = 0; t < T; ++t) {
+      const scalar_t* const row = x.at(t, k).data;
+      add_dots(row, row, x.stride, T - t, std::min(slice, width - k), to + t * T + t);
+    }
+}
+
+// All terms of a sample with few positions.
+template <typename scalar_t>
+double few_positions(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, int64_t n,
+                     scalar_t* scratch) {
+  const Panel<scalar_t> a_n = features(a, n, 0, s.T, 0, s.I, 1, scratch);
+  const Panel<scalar_t> b_n = features(b, n, 0, s.T, 0, s.O, 1, scratch + s.T * panel_stride(s.I));
+  double aa[kFew * kFew], bb[kFew * kFew];
+  form_products(a_n, s.T, s.I, aa);
+  form_products(b_n, s.T, s.O, bb);
+  double total = 0;
+  for (int64_t t = 0; t < s.T; ++t)
+    for (int64_t u = t; u < s.T; ++u) total += (u == t ? 1 : 2) * aa[t * s.T + u] * bb[t * s.T + u];
+  return total;
+}
+
 // At one position a gradient is an outer product: out[n] = |a_n|^2 |b_n|^2.
 template <typename scalar_t>
 void norms_outer(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
-  constexpr int64_t some = 16;  // samples of a task
+  constexpr int64_t most = 16;
+  const int64_t some = std::clamp<int64_t>(kNear / std::max(s.I, s.O), 1, most);  // samples of a task
   const auto squares = [](const Rows<scalar_t>& x, int64_t n0, int64_t count, scalar_t* scratch, double* sum) {
     const Rows<scalar_t> rows = stacked(x, n0, count);
     const int64_t width = x.i.total(), stride = panel_stride(width);
@@ -49,7 +83,7 @@ void norms_outer(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
       [&] { return Scratch<scalar_t>(some * panel_stride(std::max(s.I, s.O))); },
       [&](int64_t task, Scratch<scalar_t>& scratch) {
         const int64_t n0 = task * some, count = std::min(some, s.N - n0);
-        double aa[some], bb[some];
+        double aa[most], bb[most];
         squares(a, n0, count, scratch.data, aa);
         squares(b, n0, count, scratch.data, bb);
         for (int64_t k = 0; k < count; ++k) out[n0 + k] = static_cast<scalar_t>(aa[k] * bb[k]);
@@ -63,8 +97,12 @@ void norms_gram(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t
     Scratch<scalar_t> scratch;
   };
   constexpr int64_t edge = PositionTile<scalar_t>::kEdge;
-  const int64_t cost = norms_cost(NormsMethod::gram, s), edges = ceil_div(s.T, edge);
   if (s.T == 1) return norms_outer(s, a, b, out);
+  const int64_t cost = norms_cost(NormsMethod::gram, s), edges = ceil_div(s.T, edge);
+  if (has_few_positions(s))
+    return sum_pieces(
+        s.N, 1, cost, [&] { return Scratch<scalar_t>(s.T * (panel_stride(s.I) + panel_stride(s.O))); },
+        [&](int64_t n, int64_t, Scratch<scalar_t>& scratch) { return few_positions(s, a, b, n, scratch.data); }, out);
   sum_pieces(
       s.N, edges * edges, cost, [] { return Worker{{}, Scratch<scalar_t>(PositionTile<scalar_t>::kScratch)}; },
       [&](int64_t n, int64_t p, Worker& worker) {

@@ -8,7 +8,7 @@
 
 namespace infotorch::cpu {
 
-constexpr int64_t kTileStrips = 4;  // of a tile's edges: four tiles of strips and both results fit a 1 MiB cache
+constexpr int64_t kTileStrips = 4;  // of a tile's edges
 
 // Positions begin ... begin + count of samples that have T positions each.
 struct Span {
@@ -19,8 +19,9 @@ template <typename scalar_t>
 class PositionTile {
  public:
   static constexpr int64_t kEdge = kTileStrips * kStrip<scalar_t>;
-  static constexpr int64_t kSlice = 4096 / sizeof(scalar_t);             // features that form_positions takes at once
-  static constexpr int64_t kScratch = 2 * kEdge * panel_stride(kSlice);  // numbers of both sides
+  static constexpr int64_t kSlice = 4096 / sizeof(scalar_t);  // features that form_positions takes at once
+  static constexpr int64_t kVisits = 32;                      // slices added up before their sum is added to others
+  static constexpr int64_t kScratch = 2 * kEdge * panel_stride(kSlice) + kEdge * kEdge;  // of both sides, and a sum
 
   PositionTile() : storage(2 * kEdge * kEdge + kEdge), aa(storage.data), bb(aa + kEdge * kEdge) {}
 
@@ -85,14 +86,26 @@ Panel<scalar_t> rows_of(const Rows<scalar_t>& x, int64_t n, const Span& span, in
 }
 
 // out [kEdge, kEdge] = positions `rows` of sample n of x by positions `cols` of sample m of y, summed over features
-// first ... last, and 1 for a bias with the first ones; `scratch` has room for some of both sides. `triangle` as above.
-// Asks memory for the next sample of x meanwhile, if there is one and it lies behind this one in one piece.
+// first ... last, and 1 for a bias with the first ones; `scratch` has kScratch numbers. `triangle` as above. Asks
+// memory for the next sample of x meanwhile, if there is one and it lies behind this one in one piece.
 template <typename scalar_t>
 void form_features(const Rows<scalar_t>& x, int64_t n, const Span& rows, const Rows<scalar_t>& y, int64_t m,
                    const Span& cols, int64_t first, int64_t last, bool triangle, bool more, scalar_t* scratch,
                    scalar_t* out) {
   using Tile = PositionTile<scalar_t>;
-  constexpr int64_t lanes = Ahead::kLine / sizeof(scalar_t);
+  constexpr int64_t lanes = Ahead::kLine / sizeof(scalar_t), many = Tile::kVisits * Tile::kSlice;
+  if (last - first > many) {
+    scalar_t* const some = scratch + 2 * Tile::kEdge * panel_stride(Tile::kSlice);
+    for (int64_t k = first; k < last; k += many) {
+      scalar_t* const to = k == first ? out : some;
+      form_features(x, n, rows, y, m, cols, k, std::min(last, k + many), triangle, more, scratch, to);
+      for (int64_t r = 0; r < rows.count && to == some; ++r) {
+        const int64_t c = triangle ? r : 0, at = r * Tile::kEdge + c;
+        add_scaled(some + at, 1, cols.count - c, out + at);
+      }
+    }
+    return;
+  }
   const bool ones = x.bias && first == 0;
   if (ones) std::fill(out, out + rows.count * Tile::kEdge, scalar_t(1));
   for (int64_t k = first, count; k < last; k += count) {

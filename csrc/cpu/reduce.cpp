@@ -62,30 +62,41 @@ INFOTORCH_INLINE void dots_lanes(const scalar_t* x, const scalar_t* y, int64_t y
   if (rows == 1) *sum += dot_lanes(x, y, count);
 }
 
-// Four rows at once, so that none waits for its own sum; the next ones are asked for.
+// Rows side by side, so that none waits for its own sum; the next ones are asked for.
+template <int64_t rows, typename scalar_t>
+INFOTORCH_INLINE void some_squares(const scalar_t* x, int64_t stride, int64_t count, double* sum) {
+  using vector_t = Vector<scalar_t>;
+  constexpr int64_t lanes = kLanes<scalar_t>;
+  int64_t k = 0;
+  while (k + lanes <= count) {
+    vector_t total[rows][2] = {};
+    const int64_t end = k + kBlock < count ? k + kBlock : count;
+    for (; k + 2 * lanes <= end; k += 2 * lanes)
+#pragma GCC unroll 2
+      for (int64_t j = 0; j < 2; ++j)
+#pragma GCC unroll 4
+        for (int64_t r = 0; r < rows; ++r) {
+          __builtin_prefetch(x + (rows + r) * stride + k + j * lanes);
+          const vector_t here = load<vector_t>(x + r * stride + k + j * lanes);
+          total[r][j] += here * here;
+        }
+    for (; k + lanes <= end; k += lanes)
+#pragma GCC unroll 4
+      for (int64_t r = 0; r < rows; ++r) {
+        const vector_t here = load<vector_t>(x + r * stride + k);
+        total[r][0] += here * here;
+      }
+#pragma GCC unroll 4
+    for (int64_t r = 0; r < rows; ++r) sum[r] += lane_sum<scalar_t>(total[r][0] + total[r][1]);
+  }
+  for (; k < count; ++k)
+    for (int64_t r = 0; r < rows; ++r) sum[r] += static_cast<double>(x[r * stride + k]) * x[r * stride + k];
+}
+
 template <typename scalar_t>
 INFOTORCH_INLINE void squares_lanes(const scalar_t* x, int64_t stride, int64_t rows, int64_t count, double* sum) {
-  using vector_t = Vector<scalar_t>;
-  constexpr int64_t lanes = kLanes<scalar_t>, some = 4;
-  for (; rows >= some; rows -= some, x += some * stride, sum += some) {
-    int64_t k = 0;
-    while (k + lanes <= count) {
-      vector_t total[some] = {};
-      const int64_t end = k + kBlock < count ? k + kBlock : count;
-      for (; k + lanes <= end; k += lanes)
-#pragma GCC unroll 4
-        for (int64_t r = 0; r < some; ++r) {
-          __builtin_prefetch(x + (some + r) * stride + k);
-          const vector_t here = load<vector_t>(x + r * stride + k);
-          total[r] += here * here;
-        }
-#pragma GCC unroll 4
-      for (int64_t r = 0; r < some; ++r) sum[r] += lane_sum<scalar_t>(total[r]);
-    }
-    for (; k < count; ++k)
-      for (int64_t r = 0; r < some; ++r) sum[r] += static_cast<double>(x[r * stride + k]) * x[r * stride + k];
-  }
-  for (; rows > 0; --rows, x += stride) *sum++ += dot_lanes(x, x, count);
+  for (; rows >= 4; rows -= 4, x += 4 * stride, sum += 4) some_squares<4>(x, stride, count, sum);
+  for (; rows > 0; --rows, x += stride) some_squares<1>(x, stride, count, sum++);
 }
 
 // As many numbers as Vector<scalar_t> has, of another type.

@@ -80,7 +80,7 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
                 fit_all = K * whole <= kShareMost ? kPartialSize / (K * whole) : 1;
   const int64_t pay = s.N * s.T / (kSharePays * K);
   const int64_t splits = std::clamp<int64_t>(std::min({wanted, fit_all, pay}), 1, s.N);
-  const int64_t least = std::clamp(whole / kTasks, std::min(kFormLeast, fitting), fitting);
+  const int64_t least = std::clamp(whole / kTasks, kFormLeast, fitting);
   const Tiling tiling = splits == 1 ? tiles_of(form.rows, form.cols, least, kCols) : large;
   const int64_t size = padded(tiling.edge_rows * tiling.edge_cols);
   const int64_t fit = kFormBytes / (size * static_cast<int64_t>(sizeof(scalar_t)));

@@ -6,9 +6,11 @@ namespace infotorch {
 namespace {
 
 void write_grads(const Tensor& a, const Tensor& b, const PairOptions& options, const PairShape& shape, Tensor& out) {
+#ifdef INFOTORCH_CUDA
   // On a GPU a plain product whose result is the answer is torch's, unless it would have to be given widened copies.
-  const bool by_product = !b.is_cpu() && is_plain(a, shape, options) && shape.T > 1 && storage_of(a) == Storage::same;
-  if (by_product) return batched_matmul_out(transposed(b), a, out);
+  const bool plain = is_plain(a, shape, options) && shape.T > 1 && storage_of(a) == Storage::same;
+  if (b.is_cuda() && plain) return batched_matmul_out(transposed(b), a, out);
+#endif
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
     auto* const to = static_cast<scalar_t*>(out.data_ptr());

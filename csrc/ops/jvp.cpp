@@ -45,7 +45,8 @@ void apply(const Tensor& a, const Tensor& b, const Tensor& v, const PairShape& s
   std::copy(total.begin(), total.end(), out);
 }
 
-// Whether that is the faster way, on a CPU.
+// Whether that is the faster way, on a CPU. BLAS adds up results with short edges one term after the other on some
+// processors, which narrow layers are spared too.
 bool applies_by_product(const Tensor& a, const Tensor& b, const PairShape& s, const PairOptions& options) {
   return is_plain(a, s, options) && storage_of(a) == Storage::same && std::min(s.I, s.O) > kNarrow &&
          is_matrix(s.O <= s.I ? a : b);

@@ -171,14 +171,6 @@ inline Tensor transposed(const Tensor& x) {  // [N, T, I] -> [N, I, T]
   return as_strided(x, {x.size(0), x.size(2), x.size(1)}, {x.stride(0), x.stride(2), x.stride(1)});
 }
 
-inline Tensor samples(const Tensor& x, int64_t n, int64_t count) {  // x[n : n + count] of three axes
-  return as_strided(x, {count, x.size(1), x.size(2)}, {x.stride(0), x.stride(1), x.stride(2)}, n * x.stride(0));
-}
-
-inline Tensor columns(const Tensor& x, int64_t c, int64_t count) {  // x[:, :, c : c + count]
-  return as_strided(x, {x.size(0), x.size(1), count}, {x.stride(0), x.stride(1), x.stride(2)}, c * x.stride(2));
-}
-
 // Runs body(a's Rows or Ids, b's Rows).
 template <typename scalar_t, typename Body>
 void for_pair(const Tensor& a, const Tensor& b, const PairOptions& options, Body body) {

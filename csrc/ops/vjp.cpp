@@ -13,6 +13,14 @@ constexpr int64_t kHeldSamples = int64_t{1} << 15;  // a product may add so many
 
 int64_t number_bytes(const Tensor& x) { return x.scalar_type() == ScalarType::Double ? 8 : 4; }
 
+Tensor samples(const Tensor& x, int64_t n, int64_t count) {  // x[n : n + count] of three axes
+  return as_strided(x, {count, x.size(1), x.size(2)}, {x.stride(0), x.stride(1), x.stride(2)}, n * x.stride(0));
+}
+
+Tensor columns(const Tensor& x, int64_t c, int64_t count) {  // x[:, :, c : c + count]
+  return as_strided(x, {x.size(0), x.size(1), count}, {x.stride(0), x.stride(1), x.stride(2)}, c * x.stride(2));
+}
+
 // out [K, O, I] by torch's products: gradients, or rows of large ones, of some samples at a time, and theirs with all
 // weights; w [K, N] contiguous.
 void formed_vjp(const Tensor& a, const Tensor& b, const Tensor& w, const PairShape& s, int64_t K, Tensor& out) {

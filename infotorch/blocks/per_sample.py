@@ -113,8 +113,8 @@ def per_sample_grad_norms(
     r"""Norm of each sample's gradient over all selected parameters, :math:`\|\nabla_w \ell_n\|` (not squared).
 
     No gradient of a sample is formed where another route is cheaper. A layer's shape decides between
-    :math:`\sum_{ts}\langle a_t, a_s\rangle\langle b_t, b_s\rangle` and :math:`\|\sum_t b_t a_t^\top\|^2`, formed a few
-    MiB at a time. With one position the first is the rule of Goodfellow, "Efficient Per-Example Gradient Computations"
+    :math:`\sum_{ts}\langle a_t, a_s\rangle\langle b_t, b_s\rangle` and :math:`\|\sum_t b_t a_t^\top\|^2`, formed tile
+    by tile. With one position the first is the rule of Goodfellow, "Efficient Per-Example Gradient Computations"
     (arXiv:1510.01799), section 4. Layers add in float64.
 
     Args:

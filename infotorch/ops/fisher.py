@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from infotorch.ops.dispatch import call, call_out, refuse_grad, refuse_unserved, register_fake_out
-from infotorch.ops.pair import check_choice, new_empty, sizes
+from infotorch.ops.pair import check_name, new_empty, sizes
 
 __all__ = ["fisher"]
 
@@ -73,7 +73,7 @@ def _fake(
     form: str = "diagonal",
 ) -> Tensor:
     _, _, I, O = sizes("fisher", a, b, bias, t_dims, in_features)
-    check_choice("fisher", "form", get_args(Form), form)
+    check_name("fisher", "form", get_args(Form), form)
     return new_empty(b, O * I, O * I) if form == "full" else new_empty(b, O, I)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from infotorch.ops.dispatch import allows_tf32, call, call_out, refuse_unserved, register_autograd, register_fake_out
-from infotorch.ops.pair import Gradients, check, check_choice, new_empty, pull, sizes
+from infotorch.ops.pair import Gradients, check, check_name, new_empty, pull, sizes
 from infotorch.ops.vjp import vjp
 
 __all__ = ["gram"]
@@ -82,7 +82,7 @@ def _fake(
     tf32: bool = False,
 ) -> Tensor:
     N, _, I, O = sizes("gram", a, b, bias, t_dims, in_features, a2, b2)
-    check_choice("gram", "method", get_args(Method), method)
+    check_name("gram", "method", get_args(Method), method)
     if a2 is None or b2 is None:
         todo = "Pass both, or neither for the symmetric case."
         check("gram", a2 is b2, "a2 and b2 must come together", "a2 alone" if b2 is None else "b2 alone", todo)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from infotorch.ops.dispatch import call, refuse_unserved, register_autograd
-from infotorch.ops.pair import Gradients, check_choice, new_empty, no_autocast, pull, sizes
+from infotorch.ops.pair import Gradients, check_name, new_empty, no_autocast, pull, sizes
 from infotorch.ops.vjp import vjp
 
 __all__ = ["jvp"]
@@ -72,7 +72,7 @@ def _fake(
     method: str = "auto",
 ) -> Tensor:
     N, _, _, _ = sizes("jvp", a, b, bias, t_dims, in_features, v)
-    check_choice("jvp", "method", get_args(Method), method)
+    check_name("jvp", "method", get_args(Method), method)
     return new_empty(b, N, *v.shape[:-2])
 
 

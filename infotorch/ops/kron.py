@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from infotorch.ops.dispatch import call, refuse_grad, refuse_unserved
-from infotorch.ops.pair import check_choice, new_empty, sizes
+from infotorch.ops.pair import check_name, new_empty, sizes
 
 __all__ = ["kron"]
 
@@ -68,7 +68,7 @@ def _fake(
     a: Tensor, b: Tensor, bias: bool = False, t_dims: int = 1, in_features: int | None = None, split: str = "expand"
 ) -> tuple[Tensor, Tensor]:
     _, _, I, O = sizes("kron", a, b, bias, t_dims, in_features)
-    check_choice("kron", "split", get_args(Split), split)
+    check_name("kron", "split", get_args(Split), split)
     return new_empty(b, I, I), new_empty(b, O, O)
 
 

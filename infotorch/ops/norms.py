@@ -7,7 +7,7 @@ from torch import Tensor
 
 from infotorch.ops.dispatch import allows_tf32, call, refuse_unserved, register_autograd
 from infotorch.ops.grads import grads
-from infotorch.ops.pair import Gradients, as_gradient, check_choice, new_empty, no_autocast, pull, sizes
+from infotorch.ops.pair import Gradients, as_gradient, check_name, new_empty, no_autocast, pull, sizes
 
 __all__ = ["norms"]
 
@@ -75,7 +75,7 @@ def _fake(
     tf32: bool = False,
 ) -> Tensor:
     N, _, _, _ = sizes("norms", a, b, bias, t_dims, in_features)
-    check_choice("norms", "method", get_args(Method), method)
+    check_name("norms", "method", get_args(Method), method)
     return new_empty(b, N)
 
 

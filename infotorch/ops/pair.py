@@ -57,7 +57,7 @@ def sizes(
     return N, T, I + bias, O
 
 
-def check_choice(op: str, what: str, names: tuple[str, ...], got: str) -> None:
+def check_name(op: str, what: str, names: tuple[str, ...], got: str) -> None:
     """The kernels' refusal of a name that is none of an option's; the first is the default."""
     *rest, last = map(repr, names)
     check(op, got in names, f"{what} must be {', '.join(rest)} or {last}", repr(got), f"Leave it out for {names[0]!r}.")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from infotorch.errors import ConfigError
 from infotorch.ops.dispatch import call, call_out, refuse_grad, refuse_unserved
-from infotorch.ops.pair import check, check_choice, new_empty, sizes
+from infotorch.ops.pair import check, check_name, new_empty, sizes
 
 __all__ = ["add_projections", "project"]
 
@@ -30,8 +30,8 @@ def project(
     r"""Linear sketch of each sample's gradient, k numbers, :math:`E\langle p(G), p(G')\rangle = \langle G, G'\rangle`.
 
     ``"sjlt"`` adds every element of the gradient to one of k buckets, with a sign (Kane and Nelson, "Sparser
-    Johnson-Lindenstrauss Transforms", arXiv:1012.1577, with one bucket an element). The gradient is formed a few
-    MiB at a time, at T I O multiply-adds a sample. The inner product of two sketches has a root mean square
+    Johnson-Lindenstrauss Transforms", arXiv:1012.1577, with one bucket an element). The gradient is formed tile
+    by tile, at T I O multiply-adds a sample. The inner product of two sketches has a root mean square
     error of about :math:`1/\sqrt k` of the product of the norms.
 
     ``"kron"`` is :math:`\operatorname{vec}(R_O^\top G_n R_I)` with normal factors [O, k_O] and [I, k_I] of variance
@@ -142,7 +142,7 @@ def _fake(
     in_features: int | None = None,
 ) -> Tensor:
     N, _, _, _ = sizes("project", a, b, bias, t_dims, in_features)
-    check_choice("project", "kind", get_args(Kind), kind)
+    check_name("project", "kind", get_args(Kind), kind)
     return new_empty(b, N, k)
 
 

@@ -64,7 +64,7 @@ def layers_of(task: Task, layers: str | Sequence[str], x: Any) -> list[Layer]:
     if not paths or len(set(paths)) < len(paths):
         raise ConfigError(f"{WHERE}: layers must name modules, each once; got {paths}. Pass paths of named_modules().")
     for path in paths:
-        check_choice(WHERE, "layers", path, [name for name in modules if name])
+        check_choice(WHERE, "layers", path, modules)
     seen: dict[str, list[Any]] = {path: [] for path in paths}
     order: list[str] = []
 

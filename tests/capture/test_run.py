@@ -134,7 +134,7 @@ def test_capture_runs_under_no_grad(task, batch):
             "seeds must be one of 'logits', 'fisher'; got 'logit'. Did you mean 'logits'?",
         ),
         ({"seeds": torch.ones(6, 3)}, ShapeError, "seeds must be [K, N, ...] for outputs [6, 3]; got [6, 3]"),
-        ({"fallback": "fun"}, ConfigError, "fallback must be one of 'func'; got 'fun'. Did you mean 'func'?"),
+        ({"fallback": "fun"}, ConfigError, "fallback must be one of None, 'func'; got 'fun'. Did you mean 'func'?"),
         ({"labels": "exact"}, NotSupported, "labels must be None; got 'exact'. Pass seeds, or output cotangents"),
     ],
 )

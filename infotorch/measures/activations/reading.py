@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infotorch.errors import ConfigError, check_choice
+from infotorch.errors import ConfigError, check_choice, unknown
 from infotorch.task import Task
 
 __all__ = ["Layer", "Reading", "input_jacobian", "layers_of", "rows_of"]
@@ -64,7 +64,8 @@ def layers_of(task: Task, layers: str | Sequence[str], x: Any) -> list[Layer]:
     if not paths or len(set(paths)) < len(paths):
         raise ConfigError(f"{WHERE}: layers must name modules, each once; got {paths}. Pass paths of named_modules().")
     for path in paths:
-        check_choice(WHERE, "layers", path, modules)
+        if path not in modules:
+            raise unknown(WHERE, "layers", path, [name for name in modules if name])
     seen: dict[str, list[Any]] = {path: [] for path in paths}
     order: list[str] = []
 

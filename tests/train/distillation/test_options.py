@@ -38,7 +38,7 @@ def test_checkpoints_have_equal_shares_and_an_order():
         ({"mode": "onlin"}, "mode must be one of 'online', 'offline'; got 'onlin'. Did you mean 'online'"),
         ({"match": "ahed"}, "match must be one of 'ahead', 'behind'; got 'ahed'. Did you mean 'ahead'"),
         ({"loss": "k"}, "loss must be one of 'ce', 'kl', 'mse'; got 'k'. Did you mean 'kl'"),
-        ({"amp": "bf61"}, "amp must be one of 'None', 'bf16', 'fp16'; got 'bf61'. Did you mean 'bf16'"),
+        ({"amp": "bf61"}, "amp must be one of None, 'bf16', 'fp16'; got 'bf61'. Did you mean 'bf16'"),
         ({"tau": 0}, "tau must be finite and above 0; got 0"),
         ({"alpha": 2}, r"alpha must lie in \[0, 1\]; got 2"),
         ({"steps": 0}, "steps must be a whole number of at least 1; got 0"),

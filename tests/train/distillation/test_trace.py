@@ -195,7 +195,7 @@ def test_a_student_in_float32_needs_a_ridge_above_its_noise(held_out, rng):
         ({"ridge": "a"}, "ridge must be a number; got str"),
         ({"f0": None}, "f0 must be one of"),
         ({"f0": [1]}, "f0 must be one of"),
-        ({"targets": None}, "targets['targets'] must be one of 'teacher'; got 'None'"),
+        ({"targets": None}, "targets['targets'] must be one of 'teacher'; got None"),
         ({"targets": {"a": [1]}}, "targets['a'] must be one of 'teacher'"),
         ({"every": "2"}, "every must be a whole number of at least 1"),
     ],

@@ -6,7 +6,9 @@ Every message has one form: ``<where>: <what must hold>; got <what came>. <what 
 import difflib
 import importlib
 import math
+import os
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -86,7 +88,8 @@ def unknown(where: str, what: str, got: object, valid: Iterable[str | None]) -> 
     """The error for a name outside of ``valid``; it names the nearest valid one."""
     valid, word = list(valid), got if isinstance(got, str) else ""
     names = [name for name in valid if name is not None]
-    near = [name for name in names if word and word in name] or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    near = [name for name in names if word and word.lower() in name.lower()]
+    near = near or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     told = " ".join(repr(got).split())  # an array's has several lines
     todo = f"Did you mean {near[0]!r}?" if near else "Choose one of these."
     return ConfigError(f"{where}: {what} must be one of {', '.join(map(repr, valid))}; got {told}. {todo}")
@@ -96,6 +99,13 @@ def check_choice(where: str, what: str, got: object, valid: Collection[str | Non
     """Refuse what is not in ``valid``; of an array or a list, it could not be asked."""
     if not (got is None or isinstance(got, str)) or got not in valid:
         raise unknown(where, what, got, valid)
+
+
+def path_of(where: str, name: str, got: object) -> Path:
+    """A path; refuses what is none."""
+    if not isinstance(got, (str, os.PathLike)):
+        raise ConfigError(f"{where}: {name} must be a path; got {type(got).__name__}. Give a str or a pathlib.Path.")
+    return Path(got)
 
 
 def mebibytes(count: float) -> str:

@@ -1,5 +1,7 @@
 """The refusals that every room words alike."""
 
+import pathlib
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from infotorch.errors import (
     check_number,
     check_seed,
     check_whole,
+    path_of,
     require,
     unknown,
 )
@@ -21,6 +24,7 @@ from infotorch.errors import (
     [
         ("nroms", "Did you mean 'norms'?"),
         ("vj", "Did you mean 'vjp'?"),
+        ("VJP", "Did you mean 'vjp'?"),
         ("zzz", "Choose one of these."),
         ("", "Choose"),
     ],
@@ -73,3 +77,10 @@ def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(ConfigError, match=r"^info: seed must be a whole number below 2"):
         check_seed("info", seed)
     assert check_seed("info", np.int64(3)) == check_seed("info", torch.tensor(3)) == 3
+
+
+@pytest.mark.parametrize("value", [None, 3, ["run"]])
+def test_what_is_no_path(value):
+    assert path_of("weigh", "out", "run") == path_of("weigh", "out", pathlib.Path("run"))
+    with pytest.raises(ConfigError, match=r"weigh: out must be a path; got \w+. Give a str or a pathlib.Path."):
+        path_of("weigh", "out", value)

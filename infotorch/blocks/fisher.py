@@ -122,4 +122,8 @@ def _seeds(where: str, labels: Labels, number: int) -> Seeds | None:
     if isinstance(labels, str):
         check_choice(where, "labels", labels, ["exact", "empirical"])
         return "fisher" if labels == "exact" else None
+    if not isinstance(labels, tuple) or len(labels) != 3 or labels[0] not in ("mc", "sketch"):
+        raise ConfigError(
+            f'{where}: labels must be "exact", "empirical" or ("mc", draws, seed); got {labels!r}. Choose one of these.'
+        )
     return seeds_of_batch(labels, number)

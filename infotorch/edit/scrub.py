@@ -34,7 +34,8 @@ class Scrubbed:
     cov: Tensor
     """Covariance of the noise: [P, P], or its diagonal [P] with ``structure="diagonal"``."""
     bound: float
-    """Half the squared distance of ``mean`` to the Newton step in the inverse of ``cov``, nats; inf without noise."""
+    """Half the squared distance of ``mean`` to the Newton step in the inverse of ``cov``, nats. Without noise it is no
+    bound, which ``holds`` says: inf, but 0 at the Newton step itself."""
     residual: float
     """The same at ``mean``, from the retained loss's gradient there, in nats: 0 where it is at its minimum."""
     mean: Tensor

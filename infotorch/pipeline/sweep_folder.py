@@ -99,7 +99,7 @@ def make_folder(out: str | Path) -> Path:
     Raises:
         StoreError: It holds something else than a sweep, or the system refuses.
     """
-    path = Path(out)
+    path = errors.path_of("sweep_beta", "out", out)
     with refusals("store", path):
         if path.exists() and not path.is_dir():
             raise errors.StoreError(f"store: out must be a folder; got the file {path}. Choose another path.")

@@ -212,7 +212,7 @@ def _cells(betas: Any, corruptions: Any, seeds: Any) -> list[SweepCell]:
         ("corruptions", corruptions, lambda v: 0 <= v <= 1, "in [0, 1]"),
     ):
         if isinstance(values, str) or not isinstance(values, Sequence) or not len(values):
-            raise errors.ConfigError(f"{WHERE}: {name} must be some numbers; got {values!r}. List at least one.")
+            raise errors.ConfigError(f"{WHERE}: {name} must be a list of numbers; got {values!r}. List at least one.")
         for value in values:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not holds(value):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from infotorch import store
 from infotorch.data import Samples, samples_of
-from infotorch.errors import NotSupported, NumericsError
+from infotorch.errors import NotSupported, NumericsError, path_of
 from infotorch.measures import (
     ActivationsInformation,
     FisherTraceResult,
@@ -140,6 +140,7 @@ def weigh(
         InfotorchError: As there.
         StoreError: ``out`` can't be written or holds something else.
     """
+    path_of("weigh", "out", out)
     samples = with_classes(task, samples_of(data))
     asked = {"betas": list(betas), "weights": _facts(options), "activations": _facts(activations or {})}
     made_of: dict[str, Any] = {

@@ -27,6 +27,7 @@ MANY_WRONG = 0.2  # of all labels: data sets that are used have fewer wrong ones
 MAIN_IS = {
     "limit": "suspicious", "membership": "revealing", "loss": "surprising", "gradient": "surprising",
     "el2n": "surprising", "margin": "certain", "normalized": "certain", "self": "certain",
+    "fisher": "sensitive",
 }  # fmt: skip
 """What the samples with the largest asked score are called, by its name's first word; else informative."""
 

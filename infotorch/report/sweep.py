@@ -58,7 +58,7 @@ def _figure(what: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
         title=f"{title} against beta",
         kind="estimate",
         alt=f"Lines by share of random labels, {axis} at {between}: {told}.",
-        caption=f"{axis} of weights drawn from the trained posterior at {between}: {told}. Means over {seeds} seeds; a "
+        caption=f"{axis} of weights drawn from the trained posterior at {between}: {told}. {_means(seeds)} a "
         "training may stop above the least C_beta.",
         spec=_spec(axis, points, betas),
         table=Table(
@@ -74,13 +74,15 @@ def _figure(what: str, rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _spec(axis: str, points: list[dict[str, Any]], betas: Sequence[float]) -> dict[str, Any]:
     alt = require("report", "altair", "report")
-    at = max(betas, key=lambda beta: _spread([point["y"] for point in points if point["beta"] == beta]))
+    # Names stand at the end where lines are further apart: between the ends a line would go through its own.
+    at = max(betas[0], betas[-1], key=lambda beta: _spread([point["y"] for point in points if point["beta"] == beta]))
     height = _spread([point["y"] for point in points])
     names = line_names([point for point in points if point["beta"] == at], "beta", height=height)
     left, right = 0.9 * betas[0], 1.1 * betas[-1]
     first = at == betas[0]
-    beside = room(name["line"] for name in names) if first else 0.0
-    scale = alt.Scale(type="log", domain=[left / (right / left) ** beside, right], nice=False)
+    space = (right / left) ** room(name["line"] for name in names)
+    domain = [left / space, right] if first else [left, right * space]
+    scale = alt.Scale(type="log", domain=domain, nice=False)
     x = alt.X("beta:Q", title="Beta", scale=scale, axis=alt.Axis(values=list(betas), format="~g"))
     y = alt.Y("y:Q", title=axis, axis=alt.Axis(**ABOVE))
     base = alt.Chart(alt.NamedData(name="rows")).encode(
@@ -102,9 +104,12 @@ def _spec(axis: str, points: list[dict[str, Any]], betas: Sequence[float]) -> di
 
 
 def _spread(values: Sequence[float]) -> float:
-    """Names stand where it is largest, for lines meet elsewhere."""
     return max(values, default=0.0) - min(values, default=0.0)
 
 
 def _name(corruption: float) -> str:
     return f"{100 * corruption:g} % random"
+
+
+def _means(seeds: int) -> str:
+    return f"Means over {seeds} seeds;" if seeds > 1 else "Of one seed;"

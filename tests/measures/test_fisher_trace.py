@@ -118,6 +118,9 @@ def test_misuse():
     task, x, _, arrays = golden("linear_ce")
     with pytest.raises(ConfigError, match=r"^fisher_trace: labels must be one of 'exact', 'empirical'; got 'sampled'"):
         fisher_trace(task, (x, arrays["y"]), labels="sampled")
+    for labels in (["exact"], ("mc", 1), None):
+        with pytest.raises(ConfigError, match=r'fisher_trace: labels must be "exact", "empirical" or \("mc", draws'):
+            fisher_trace(task, (x, arrays["y"]), labels=labels)
     with pytest.raises(ConfigError, match=r"^fisher_trace: task must be a Task or a Capture; got Linear"):
         fisher_trace(task.model, (x, arrays["y"]))
     with pytest.raises(NotSupported, match="output Hessian must be known"):

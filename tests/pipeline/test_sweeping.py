@@ -248,7 +248,7 @@ def test_regression_is_swept_without_accuracy(tmp_path):
 REFUSED = {
     "beta 0": (dict(betas=[0.1, 0.0]), ConfigError, "sweep_beta: betas must be > 0 and finite; got 0.0."),
     "beta inf": (dict(betas=[math.inf]), ConfigError, "betas must be > 0 and finite; got inf."),
-    "no betas": (dict(betas=[]), ConfigError, "betas must be some numbers; got []. List at least one."),
+    "no betas": (dict(betas=[]), ConfigError, "betas must be a list of numbers; got []. List at least one."),
     "corruption": (dict(corruptions=[1.5]), ConfigError, "corruptions must be in [0, 1]; got 1.5."),
     "seeds": (dict(seeds=0), ConfigError, "seeds must be a whole number of at least 1; got 0."),
     "workers": (dict(workers=0), ConfigError, "workers must be a whole number of at least 1; got 0."),

@@ -134,8 +134,9 @@ def _matching(patterns: Sequence[str], owners: Collection[str]) -> set[str]:
             if path == pattern or path.startswith(f"{pattern}.") or fnmatch.fnmatchcase(path, pattern)
         }
         if not hits:
-            near = difflib.get_close_matches(pattern, owners, n=1, cutoff=0.0)
-            todo = f"Did you mean {near[0]!r}?" if near else "The model has no such layer."
+            near = [path for path in owners if path and pattern.startswith(f"{path}.")]
+            near = near or difflib.get_close_matches(pattern, owners, n=1, cutoff=0.5)
+            todo = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(map(repr, owners))}."
             raise ConfigError(
                 "task_embedding: every entry of probe_layers must match a layer with a matrix of weights; got "
                 f"{pattern!r}, which matches none. {todo}"

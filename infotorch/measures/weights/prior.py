@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,6 +97,8 @@ def _mean(mean: Any, shapes: Mapping[str, torch.Size], device: torch.device) -> 
     P = sum(shape.numel() for shape in shapes.values())
     if mean is None:
         return torch.zeros(P, dtype=torch.float64, device=device)
+    if isinstance(mean, np.ndarray):
+        mean = torch.from_numpy(mean)
     if isinstance(mean, Mapping):
         for name, shape in shapes.items():
             got = list(mean[name].shape) if name in mean else "none"

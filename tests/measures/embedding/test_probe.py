@@ -36,6 +36,7 @@ def test_head_norms_and_biases_are_no_part(probe_layers, found):
     "probe_layers, message",
     [
         (["1"], "got '1', which matches none"),
+        (["zz*"], "which matches none. It has '0', "),
         (["0.weight"], "Did you mean '0'?"),
         ("[4]", "beside the head"),
     ],

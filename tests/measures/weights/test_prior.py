@@ -60,8 +60,9 @@ def test_prior_mean_is_flat_or_a_dict(rng):
     task, data = net(rng)
     initial = {name: torch.randn(p.shape, generator=rng) for name, p in task.model.state_dict().items()}
     flat = torch.cat([part.flatten() for part in initial.values()])
-    by_name, by_place = (weights_information(task, data, prior_mean=mean, draws=0) for mean in (initial, flat))
-    assert by_name.nats == by_place.nats
+    means = (initial, flat, flat.numpy())
+    by_name, by_place, as_array = (weights_information(task, data, prior_mean=mean, draws=0) for mean in means)
+    assert by_name.nats == by_place.nats == as_array.nats
     w = torch.cat([p.detach().flatten() for p in task.model.parameters()])
     assert by_name.dist2 == pytest.approx(float((w - flat.double()).square().sum()))
 

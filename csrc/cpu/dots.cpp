@@ -109,7 +109,7 @@ void row_products(const Panel<scalar_t>& x, int64_t rows, const Panel<scalar_t>&
                   bool triangle, bool add, scalar_t* out, int64_t out_stride, Ahead next) {
   constexpr int64_t most = 64;
   const Done done = tiles(x, rows, y, cols, count, triangle, add, out, out_stride, next);
-  // Row r of one against rows ... end of the other, `step` apart in the result.
+  // One row against the first `end` of the other side, `step` apart in the result.
   const auto beside = [&](const scalar_t* one, const Panel<scalar_t>& other, int64_t end, scalar_t* to, int64_t step) {
     for (int64_t k = 0, some; k < end; k += some) {
       some = std::min(most, end - k);

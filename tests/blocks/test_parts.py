@@ -57,7 +57,7 @@ def test_what_no_rule_covers_is_refused_and_falls_back_on_request(made, name):
 def test_a_fallback_is_chosen_with_the_capture(made, name):
     with capture(*made, fallback="func") as cap, pytest.raises(ConfigError, match="a Capture must come alone"):
         FUNCTIONS[name](cap, fallback="func")
-    with pytest.raises(ConfigError, match="fallback must be one of 'func'; got 'vmap'"):
+    with pytest.raises(ConfigError, match="fallback must be one of None, 'func'; got 'vmap'"):
         FUNCTIONS[name](*made, fallback="vmap")
 
 

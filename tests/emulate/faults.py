@@ -77,8 +77,8 @@ FAULTS = [
     Fault(
         what="a write beyond the result",
         file="csrc/cpu/grads.cpp",
-        right="o < s.O; ++o) multiply(",
-        wrong="o <= s.O; ++o) multiply(",
+        right="write_outer(a_n, s.I, b_n, s.O, out_n)",
+        wrong="write_outer(a_n, s.I, b_n, s.O, out_n + s.I)",
         variant="asan",
         says="heap-buffer-overflow",
         op="grads",

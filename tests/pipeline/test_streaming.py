@@ -146,7 +146,9 @@ def test_bfloat16_takes_half_the_disk(tmp_path):
     bits = np.load(tmp_path / "half-features" / "network-0" / "part-00000.npy")
     full = np.load(tmp_path / "full-features" / "network-0" / "part-00000.npy")
     np.testing.assert_allclose(torch.from_numpy(bits).view(torch.bfloat16).float(), full, rtol=2**-8)
-    with pytest.raises(ConfigError, match="feature_dtype must be one of None, 'float32', 'float64', 'bfloat16'; got 'half'"):
+    with pytest.raises(
+        ConfigError, match="feature_dtype must be one of None, 'float32', 'float64', 'bfloat16'; got 'half'"
+    ):
         score(tmp_path / "other", feature_dtype="half")
     with pytest.raises(StoreError, match="got dtype 'bfloat16' there, 'float32' here"):
         score(tmp_path / "other", features=tmp_path / "half-features")

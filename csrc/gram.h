@@ -44,10 +44,6 @@ template <typename scalar_t>
 void gram(GramMethod method, const Samples<scalar_t, Ids>& x, const Samples<scalar_t, Ids>& y, bool symmetric,
           scalar_t* out);
 
-// out [N, N] below its diagonal becomes what is above.
-template <typename scalar_t>
-void mirror(int64_t N, scalar_t* out);
-
 }  // namespace cpu
 
 namespace cuda {

@@ -26,6 +26,17 @@ void for_blocks(int64_t N, int64_t edge_n, int64_t M, int64_t edge_m, bool symme
       body(n0, std::min(edge_n, N - n0), m0, std::min(edge_m, M - m0));
 }
 
+// out [N, N] below its diagonal becomes what is above.
+template <typename scalar_t>
+void mirror(int64_t N, scalar_t* out) {
+  constexpr int64_t edge = 64;
+  parallel_for(ceil_div(N, edge), 4, [&](int64_t begin, int64_t end) {
+    for (int64_t n0 = begin * edge; n0 < std::min(N, end * edge); n0 += edge)
+      for (int64_t m0 = 0; m0 <= n0; m0 += edge)
+        mirror_tile(out, N, m0, std::min(edge, N - m0), n0, std::min(edge, N - n0));
+  });
+}
+
 // out[n, m] for samples of which each fills a cache many times: every tile takes what it needs, a slice of features at
 // a time.
 template <typename scalar_t>
@@ -103,16 +114,6 @@ void gram_tiles(const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric, 
 }  // namespace
 
 template <typename scalar_t>
-void mirror(int64_t N, scalar_t* out) {
-  constexpr int64_t edge = 64;
-  parallel_for(ceil_div(N, edge), 4, [&](int64_t begin, int64_t end) {
-    for (int64_t n0 = begin * edge; n0 < std::min(N, end * edge); n0 += edge)
-      for (int64_t m0 = 0; m0 <= n0; m0 += edge)
-        mirror_tile(out, N, m0, std::min(edge, N - m0), n0, std::min(edge, N - n0));
-  });
-}
-
-template <typename scalar_t>
 void gram(GramMethod method, const Set<scalar_t>& x, const Set<scalar_t>& y, bool symmetric, scalar_t* out) {
   const PairShape &s = x.shape, &s2 = y.shape;
   if (s.N == 0 || s2.N == 0) return;
@@ -164,8 +165,6 @@ void gram(GramMethod, const Samples<scalar_t, Ids>& x, const Samples<scalar_t, I
   if (symmetric) mirror(x.shape.N, out);
 }
 
-template void mirror(int64_t, float*);
-template void mirror(int64_t, double*);
 template void gram(GramMethod, const Set<float>&, const Set<float>&, bool, float*);
 template void gram(GramMethod, const Set<double>&, const Set<double>&, bool, double*);
 template void gram(GramMethod, const Samples<float, Ids>&, const Samples<float, Ids>&, bool, float*);

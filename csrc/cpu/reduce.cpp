@@ -27,9 +27,10 @@ INFOTORCH_INLINE double dot_lanes(const scalar_t* x, const scalar_t* y, int64_t 
   return total;
 }
 
-// Rows of y share what is read of x.
-template <int64_t rows, typename scalar_t>
-INFOTORCH_INLINE void some_dots(const scalar_t* x, const scalar_t* y, int64_t y_stride, int64_t count, double* sum) {
+// sum[r] += the sum of terms(r, k), a vector of them, and of the last ones, term(r, k). Rows stand side by side, so
+// that none waits for its own sum.
+template <int64_t rows, typename scalar_t, typename Terms, typename Term>
+INFOTORCH_INLINE void add_row_sums(int64_t count, const Terms& terms, const Term& term, double* sum) {
   using vector_t = Vector<scalar_t>;
   constexpr int64_t lanes = kLanes<scalar_t>;
   int64_t k = 0;
@@ -38,19 +39,26 @@ INFOTORCH_INLINE void some_dots(const scalar_t* x, const scalar_t* y, int64_t y_
     const int64_t end = k + kBlock < count ? k + kBlock : count;
     for (; k + 2 * lanes <= end; k += 2 * lanes)
 #pragma GCC unroll 2
-      for (int64_t j = 0; j < 2; ++j) {
-        const vector_t here = load<vector_t>(x + k + j * lanes);
+      for (int64_t j = 0; j < 2; ++j)
 #pragma GCC unroll 4
-        for (int64_t r = 0; r < rows; ++r) total[r][j] += here * load<vector_t>(y + r * y_stride + k + j * lanes);
-      }
+        for (int64_t r = 0; r < rows; ++r) total[r][j] += terms(r, k + j * lanes);
     for (; k + lanes <= end; k += lanes)
 #pragma GCC unroll 4
-      for (int64_t r = 0; r < rows; ++r) total[r][0] += load<vector_t>(x + k) * load<vector_t>(y + r * y_stride + k);
+      for (int64_t r = 0; r < rows; ++r) total[r][0] += terms(r, k);
 #pragma GCC unroll 4
     for (int64_t r = 0; r < rows; ++r) sum[r] += lane_sum<scalar_t>(total[r][0] + total[r][1]);
   }
   for (; k < count; ++k)
-    for (int64_t r = 0; r < rows; ++r) sum[r] += static_cast<double>(x[k]) * y[r * y_stride + k];
+    for (int64_t r = 0; r < rows; ++r) sum[r] += term(r, k);
+}
+
+// Rows of y share what is read of x.
+template <int64_t rows, typename scalar_t>
+INFOTORCH_INLINE void some_dots(const scalar_t* x, const scalar_t* y, int64_t y_stride, int64_t count, double* sum) {
+  using vector_t = Vector<scalar_t>;
+  add_row_sums<rows, scalar_t>(
+      count, [&](int64_t r, int64_t k) { return load<vector_t>(x + k) * load<vector_t>(y + r * y_stride + k); },
+      [&](int64_t r, int64_t k) { return static_cast<double>(x[k]) * y[r * y_stride + k]; }, sum);
 }
 
 template <typename scalar_t>
@@ -62,35 +70,17 @@ INFOTORCH_INLINE void dots_lanes(const scalar_t* x, const scalar_t* y, int64_t y
   if (rows == 1) *sum += dot_lanes(x, y, count);
 }
 
-// Rows side by side, so that none waits for its own sum; the next ones are asked for.
+// The rows after these are asked for.
 template <int64_t rows, typename scalar_t>
 INFOTORCH_INLINE void some_squares(const scalar_t* x, int64_t stride, int64_t count, double* sum) {
-  using vector_t = Vector<scalar_t>;
-  constexpr int64_t lanes = kLanes<scalar_t>;
-  int64_t k = 0;
-  while (k + lanes <= count) {
-    vector_t total[rows][2] = {};
-    const int64_t end = k + kBlock < count ? k + kBlock : count;
-    for (; k + 2 * lanes <= end; k += 2 * lanes)
-#pragma GCC unroll 2
-      for (int64_t j = 0; j < 2; ++j)
-#pragma GCC unroll 4
-        for (int64_t r = 0; r < rows; ++r) {
-          __builtin_prefetch(x + (rows + r) * stride + k + j * lanes);
-          const vector_t here = load<vector_t>(x + r * stride + k + j * lanes);
-          total[r][j] += here * here;
-        }
-    for (; k + lanes <= end; k += lanes)
-#pragma GCC unroll 4
-      for (int64_t r = 0; r < rows; ++r) {
-        const vector_t here = load<vector_t>(x + r * stride + k);
-        total[r][0] += here * here;
-      }
-#pragma GCC unroll 4
-    for (int64_t r = 0; r < rows; ++r) sum[r] += lane_sum<scalar_t>(total[r][0] + total[r][1]);
-  }
-  for (; k < count; ++k)
-    for (int64_t r = 0; r < rows; ++r) sum[r] += static_cast<double>(x[r * stride + k]) * x[r * stride + k];
+  add_row_sums<rows, scalar_t>(
+      count,
+      [&](int64_t r, int64_t k) {
+        __builtin_prefetch(x + (rows + r) * stride + k);
+        const auto here = load<Vector<scalar_t>>(x + r * stride + k);
+        return here * here;
+      },
+      [&](int64_t r, int64_t k) { return static_cast<double>(x[r * stride + k]) * x[r * stride + k]; }, sum);
 }
 
 template <typename scalar_t>

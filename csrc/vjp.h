@@ -1,6 +1,8 @@
 // vjp: out[k] = sum_n w[k, n] G[n], weighted sums of per-sample gradients. Plain C++; no torch.
 #pragma once
 
+#include <algorithm>
+
 #include "pair.h"
 
 namespace infotorch {
@@ -18,12 +20,16 @@ inline int64_t vjp_cost(VjpMethod method, const PairShape& s, int64_t K) {
 
 namespace cpu {
 
-// How much dearer a multiply-add is where rows of b are packed to be scaled, as benchmarks/ops/vjp.py measured.
-constexpr double kVjpScaleWeight = 1.035;
+// What packing a number costs in multiply-adds, and how much dearer these are in tiles of wide layers, each of which
+// packs its own panels; as benchmarks/ops/vjp.py measured.
+constexpr int64_t kPackWeight = 6, kWide = 256;
+constexpr double kWideWeight = 1.13;
 
 inline VjpMethod choose_vjp_method(const PairShape& s, int64_t K) {
-  const double scale = kVjpScaleWeight * vjp_cost(VjpMethod::scale, s, K);
-  return scale <= vjp_cost(VjpMethod::materialize, s, K) ? VjpMethod::scale : VjpMethod::materialize;
+  const double scale = vjp_cost(VjpMethod::scale, s, K) + double(kPackWeight) * K * s.T * (s.I + s.O);
+  const double forming = std::min(s.I, s.O) < kWide ? 1 : kWideWeight;
+  const double materialize = vjp_cost(VjpMethod::materialize, s, K) + (forming - 1) * s.T * s.I * s.O;
+  return scale <= materialize ? VjpMethod::scale : VjpMethod::materialize;
 }
 
 // a [N, *T, *I] or one-hot [N, T], b [N, T, O] as they lie, w [K, N] contiguous -> out [K, O, I].

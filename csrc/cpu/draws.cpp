@@ -100,13 +100,31 @@ INFOTORCH_INLINE void entries(Source source, uint64_t j, uint64_t step, int64_t 
   }
 }
 
+// Every lane in float32, its bits in the lower half.
+template <int64_t bytes, typename real_t>
+INFOTORCH_INLINE Bits<bytes> single(const real_t& x) {
+  const auto rounded = __builtin_convertvector(x, typename Lanes<float, bytes / 2>::type);
+  return __builtin_convertvector((typename Lanes<uint32_t, bytes / 2>::type) rounded, Bits<bytes>);
+}
+
+// Lanes first, first + 1, ... of one and other in turns.
+template <int64_t bytes, int64_t... k>
+INFOTORCH_INLINE Bits<bytes> in_turns(const Bits<bytes>& one, const Bits<bytes>& other, int64_t first,
+                                      std::integer_sequence<int64_t, k...>) {
+  constexpr int64_t lanes = sizeof...(k);
+  const typename Lanes<int64_t, bytes>::type turns = {(k / 2 + k % 2 * lanes)...};
+  return __builtin_shuffle(one, other, turns + first);
+}
+
 template <int64_t bytes>
 INFOTORCH_INLINE void normals(Source source, Draw factor, uint64_t j, int64_t count, float* to) {
   using real_t = typename Lanes<double, bytes>::type;
   constexpr int64_t lanes = bytes / 8;
+  constexpr auto each = std::make_integer_sequence<int64_t, lanes>();
   const Bits<bytes> lane = count_up<bytes>();
   in_groups<4 * lanes, 4>(j, count, to, [&](uint64_t block, float* group) {
     const WordLanes<bytes> drawn(source, factor, lane + block);
+    Bits<bytes> pairs[2];
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       const Bits<bytes> u = drawn.word[2 * half] & 0xffffffff, v = drawn.word[2 * half + 1] & 0xffffffff;
@@ -114,12 +132,10 @@ INFOTORCH_INLINE void normals(Source source, Draw factor, uint64_t j, int64_t co
       real_t radius = {};
 #pragma GCC unroll 8
       for (int64_t l = 0; l < lanes; ++l) radius[l] = __builtin_sqrt(pair.square[l]);
-      const real_t first = radius * pair.cosine, second = radius * pair.sine;
-      for (int64_t l = 0; l < lanes; ++l) {
-        group[4 * l + 2 * half] = static_cast<float>(first[l]);
-        group[4 * l + 2 * half + 1] = static_cast<float>(second[l]);
-      }
+      pairs[half] = single<bytes>(radius * pair.cosine) | single<bytes>(radius * pair.sine) << 32;
     }
+    store(group, in_turns<bytes>(pairs[0], pairs[1], 0, each));
+    store(group + 2 * lanes, in_turns<bytes>(pairs[0], pairs[1], lanes / 2, each));
   });
 }
 

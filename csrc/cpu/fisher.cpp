@@ -6,31 +6,29 @@
 namespace infotorch::cpu {
 namespace {
 
-constexpr int64_t kGroup = 4;                       // samples formed between two visits to the sum of squares
-constexpr int64_t kVisits = 64;                     // of a sum of squares before it is added to the others
+constexpr int64_t kVisits = 256;  // of a sum of squares before it is added to the others: neither sum is a long one
 constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
 constexpr int64_t kHeldBytes = int64_t{32} << 20;   // of gradients that the full form holds at once
 
 // One position: the square of a product is the product of the squares.
 template <typename scalar_t>
 void diagonal_of_products(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
-  const auto squares = [&](const Rows<scalar_t>& x) {
-    return [rows = stacked(x, 0, s.N)](int64_t k0, int64_t depth, int64_t c0, int64_t cols, scalar_t* to) {
-      pack_feature_strips(rows, k0, depth, c0, cols, to);
-      multiply(to, to, strips<scalar_t>(cols) * depth * kStrip<scalar_t>, to);
-    };
+  const auto square = [](int64_t, int64_t depth, int64_t count, scalar_t* x) {
+    multiply(x, x, count * depth * kStrip<scalar_t>, x);
   };
-  outer_sum(s.N, s.O, s.I, false, squares(b), squares(a), false, out);
+  outer_sum(s.N, stacked(b, 0, s.N), s.O, square, stacked(a, 0, s.N), s.I, square, false, false, out);
 }
 
-// Tiles of the gradients, squared and added while they are in cache, larger ones where few samples share it. With few
-// tiles, groups of samples go to partial results, added from left to right.
+// Tiles of the gradients, squared and added as they are formed. With few tiles, groups of samples go to partial
+// results, added from left to right.
 template <typename scalar_t>
 void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
   const Layout layout = cheaper_layout(s);
   const bool by_out = layout == Layout::out_by_in;
   const Former<scalar_t> form(s, a, b, layout);
-  const Tiling tiling = tiles_of(form.rows, form.cols, s.N < kGroup ? kFormArea : kSharedArea, kFormCols);
+  const Tiling large = tiles_of(form.rows, form.cols, kFormArea, kFormCols);
+  // Larger ones where all threads have some.
+  const Tiling tiling = large.count() < kTasks ? tiles_of(form.rows, form.cols, kSharedArea, kFormCols) : large;
   const int64_t tiles = tiling.count(), size = tiling.edge_rows * tiling.edge_cols;
   const int64_t most = std::clamp<int64_t>(kPartialSize / (tiles * size), 1, s.N);
   const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, tiles), 1, most);
@@ -50,22 +48,18 @@ void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>&
   parallel_tasks(
       tiles * splits, 1,
       [&] {
-        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(kGroup * size), Scratch<scalar_t>(size),
-                      Scratch<scalar_t>(splits > 1 ? 0 : size)};
+        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(s.T > kFormDepth ? size : 0),
+                      Scratch<scalar_t>(size), Scratch<scalar_t>(splits > 1 ? 0 : size)};
       },
       [&](int64_t task, Worker& worker) {
         const Tile tile = tiling[task % tiles];
         const int64_t split = task / tiles, first = split * s.N / splits, last = (split + 1) * s.N / splits;
         scalar_t* const sum = splits > 1 ? partial.data + task * size : worker.sum.data;
-        for (int64_t n0 = first; n0 < last; n0 += kGroup * kVisits) {
+        for (int64_t n0 = first; n0 < last; n0 += kVisits) {
           scalar_t* const some = n0 == first ? sum : worker.some.data;
           std::fill(some, some + tile.size(), scalar_t(0));
-          for (int64_t n = n0, end = std::min(last, n0 + kGroup * kVisits); n < end; n += kGroup) {
-            const int64_t count = std::min(kGroup, end - n);
-            for (int64_t j = 0; j < count; ++j)
-              form(n + j, tile, worker.panels, worker.formed.data + j * size, tile.cols);
-            add_column_dots(worker.formed.data, worker.formed.data, size, count, tile.size(), some);
-          }
+          for (int64_t n = n0; n < std::min(last, n0 + kVisits); ++n)
+            form(n, tile, worker.panels, worker.formed.data, tile.cols, Into::squares, some);
           if (some != sum) add_scaled(some, 1, tile.size(), sum);
         }
         if (splits == 1) write(tile, sum);
@@ -96,10 +90,7 @@ void full(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, 
     Rows<scalar_t> rows = {held.data, Storage::same, 0, {}, {}};
     rows.t.append(count, area);
     rows.i.append(area, 1);
-    const auto pack = [&](int64_t k0, int64_t depth, int64_t c0, int64_t cols, scalar_t* to) {
-      pack_feature_strips(rows, k0, depth, c0, cols, to);
-    };
-    second_moment(count, area, pack, n > 0, out);
+    second_moment(count, rows, area, n > 0, out);
   }
 }
 

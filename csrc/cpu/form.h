@@ -1,13 +1,15 @@
 // Tiles of per-sample gradients, the step that every materializing kernel shares.
 #pragma once
 
+#include "../parallel.h"
 #include "product.h"
 
 namespace infotorch::cpu {
 
-// Of a tile: with its panels it stays in a 1 MiB cache, the smaller one beside as much again that it is multiplied by
-// or added to. Narrow layers have one tile.
+// Of a tile: with its panels it stays in a 1 MiB cache, the smaller one beside as much again that it is multiplied by.
+// Narrow layers have one tile.
 constexpr int64_t kFormCols = 256, kFormArea = 112 * kFormCols, kSharedArea = 56 * kFormCols;
+constexpr int64_t kTallest = 392;  // rows of a tile: their panel stays in a 2 MiB cache
 
 // Positions between two visits to a tile: rows that are read in place stay in a 32 KiB cache.
 constexpr int64_t kFormDepth = 128;
@@ -19,13 +21,27 @@ constexpr int64_t kFormSpread = int64_t{1} << 17;
 // A tile with so many rows comes back to its columns' panel so often that packing it pays wherever it lies.
 constexpr int64_t kFormTall = 168;
 
+// Of a tile that nothing else shares the cache with. A larger one packs less, where rows spread too far to be read in
+// place and all threads still have tiles.
+inline int64_t form_area(const PairShape& s, int64_t bytes) {
+  constexpr int64_t large = kTallest * kFormCols;
+  const bool packs = std::min(s.T, kFormDepth) * std::max(s.I, s.O) * bytes > kFormSpread;
+  const bool enough = s.N * s.O * s.I >= kTasks / 2 * large;
+  return packs && enough && has_large_cache() ? large : kFormArea;
+}
+
 // Which features run along the rows of a formed tile, and which along its columns (the lanes of the product).
 enum class Layout { out_by_in, in_by_out };
 
-// The cheaper one: columns are rounded up to whole vectors, and may then be read in place.
-inline Layout cheaper_layout(const PairShape& s) {
+// What a layout costs a position: columns are rounded up to whole vectors, and may then be read in place.
+inline int64_t layout_cost(const PairShape& s, Layout layout) {
   const auto whole = [](int64_t cols) { return ceil_div(cols, 2 * kPad) * 2 * kPad; };
-  return whole(s.I) * s.O < whole(s.O) * s.I ? Layout::out_by_in : Layout::in_by_out;
+  return layout == Layout::out_by_in ? whole(s.I) * s.O : whole(s.O) * s.I;
+}
+
+inline Layout cheaper_layout(const PairShape& s) {
+  const bool by_out = layout_cost(s, Layout::out_by_in) < layout_cost(s, Layout::in_by_out);
+  return by_out ? Layout::out_by_in : Layout::in_by_out;
 }
 
 struct Tile {
@@ -48,14 +64,21 @@ struct Tiling {
 
 constexpr int64_t kStepRows = 14, kStepCols = 2 * kPad;  // of tiles: whole register tiles
 
+// Nearly equal pieces of at most `most`, whole steps but for the last one.
+inline int64_t even_piece(int64_t size, int64_t most, int64_t step) {
+  const int64_t pieces = std::max<int64_t>(1, ceil_div(size, most));
+  return std::max<int64_t>(1, std::min(size, ceil_div(ceil_div(size, pieces), step) * step));
+}
+
 // Tiles of at most `area` numbers and `most_cols` columns, whole register tiles high where they don't end the matrix:
 // a narrow matrix has tall ones, and a small area does not make them flat.
 inline Tiling tiles_of(int64_t rows, int64_t cols, int64_t area, int64_t most_cols) {
   constexpr int64_t least_rows = 56;
   const int64_t wide = std::max(kStepCols, std::min(most_cols, area / least_rows / kStepCols * kStepCols));
-  const int64_t edge_cols = std::max<int64_t>(1, std::min(cols, wide));
-  const int64_t most_rows = std::clamp(area / edge_cols / kStepRows * kStepRows, kStepRows, int64_t{196});
-  return {rows, cols, std::max<int64_t>(1, std::min(rows, most_rows)), edge_cols};
+  const int64_t edge_cols = even_piece(cols, wide, kStepCols);
+  const int64_t tallest = area > kFormArea ? kTallest : kTallest / 2;
+  const int64_t most_rows = std::clamp(area / edge_cols / kStepRows * kStepRows, kStepRows, tallest);
+  return {rows, cols, even_piece(rows, most_rows, kStepRows), edge_cols};
 }
 
 // Room for the panels of one thread.
@@ -78,15 +101,18 @@ class Former {
         x(layout == Layout::out_by_in ? Side{a, seeds} : Side{b, 1}),
         seeds(seeds) {}
 
-  // out[r, c] = the gradient of sample n in `tile`. Asks memory for the next sample's meanwhile.
-  void operator()(int64_t n, const Tile& tile, const FormScratch<scalar_t>& panels, scalar_t* out,
-                  int64_t out_stride) const {
-    (*this)(n, 1, tile, panels, out, 0, out_stride);
+  // out[r, c] = the gradient of sample n in `tile`. Asks memory for the next sample's meanwhile. With
+  // Into::squares the gradient's squares are added to `squares`, and out is used where there are more than kFormDepth
+  // positions.
+  void operator()(int64_t n, const Tile& tile, const FormScratch<scalar_t>& panels, scalar_t* out, int64_t out_stride,
+                  Into into = Into::place, scalar_t* squares = nullptr) const {
+    (*this)(n, 1, tile, panels, out, 0, out_stride, into, squares);
   }
 
-  // The same of rows n ... n + count of b, `hop` numbers apart, which have one row of a: it is packed once.
+  // The same of rows n ... n + count of b, `hop` numbers apart, which have one row of a: it is packed once. Only a
+  // single row has squares.
   void operator()(int64_t n, int64_t count, const Tile& tile, const FormScratch<scalar_t>& panels, scalar_t* out,
-                  int64_t hop, int64_t out_stride) const {
+                  int64_t hop, int64_t out_stride, Into into = Into::place, scalar_t* squares = nullptr) const {
     scalar_t* const y_panel = panels.data;
     scalar_t* const x_panel = y_panel + kFormDepth * panel_stride(tile.rows);
     const int64_t step = ceil_div(T, std::max<int64_t>(1, ceil_div(T, kFormDepth)));
@@ -102,7 +128,8 @@ class Former {
           const int64_t at = row / side.seeds;
           const Panel<scalar_t> lying = in_place(rows, at, t, c0, wide);
           if (lying.data && (more || at + 1 < N * seeds / side.seeds))
-            next.add(Ahead::of(lying.shifted(more ? depth * lying.stride : rows.n_stride), wide, depth));
+            next.add(
+                Ahead::of(lying.shifted(more ? depth * lying.stride : rows.n_stride - t * lying.stride), wide, depth));
           const Panel<scalar_t> found = features(rows, at, t, depth, c0, wide, pad, packed);
           if (found.data == packed) return found;
           const int64_t spread = depth * found.stride * static_cast<int64_t>(sizeof(scalar_t));
@@ -112,7 +139,8 @@ class Former {
         };
         if (row == n || y.seeds == 1) left = panel(y, tile.r0, tile.rows, 1, y_panel);
         if (row == n || x.seeds == 1) right = panel(x, tile.c0, tile.cols, kPad, x_panel);
-        product(right, tile.cols, left, tile.rows, depth, t > 0, out + (row - n) * hop, out_stride, kEverything, &next);
+        product(right, tile.cols, left, tile.rows, depth, t > 0, out + (row - n) * hop, out_stride, kEverything, &next,
+                more ? Into::place : into, squares);
       }
       t += depth;
     } while (t < T);

@@ -5,6 +5,7 @@
 
 #include "../gram.h"
 #include "../parallel.h"
+#include "dots.h"
 #include "form.h"
 #include "reduce.h"
 #include "strips.h"
@@ -22,11 +23,12 @@ class Chunk {
     form(n, tile, panels, storage.data + n * stride + at, tile.cols);
   }
 
-  const scalar_t* row(int64_t n) const { return storage.data + n * stride; }
+  // Columns k ... of all samples.
+  Panel<scalar_t> rows(int64_t k) const { return {storage.data + k, stride}; }
 
   // Columns k ... of samples n0 ... as strips.
   Strips<scalar_t> strips(int64_t n0, int64_t count, int64_t k, int64_t depth, scalar_t* to) const {
-    transpose_strips(row(n0) + k, stride, count, depth, to);
+    transpose_strips(rows(k).at(n0, 0).data, stride, count, depth, to);
     return {to, depth};
   }
 
@@ -65,7 +67,8 @@ class MaterializedGram {
 
  private:
   static constexpr int64_t kEdge = 256;                 // of a tile of the result
-  static constexpr int64_t kFew = 16;                   // samples up to which single dot products beat strips
+  static constexpr int64_t kFew = 64;                   // samples up to which dot products of rows beat strips
+  static constexpr int64_t kSlice = 512;                // columns at once: so many rows stay in a second-level cache
   static constexpr int64_t kLeastTile = 28 * 64;        // below which forming one is slow
   static constexpr int64_t kWorkPerTask = 1 << 17;      // multiply-adds that outweigh waking a thread
   static constexpr int64_t kCached = int64_t{2} << 20;  // bytes of gradients that one thread keeps in its cache
@@ -86,20 +89,27 @@ class MaterializedGram {
   // What one thread needs to multiply: strips of both sides, and a tile.
   Scratch<scalar_t> room() const { return Scratch<scalar_t>(edge_n * edge_m + kStripDepth * (edge_n + edge_m)); }
 
-  // to [tile of the result] = or += the product of columns begin ... end of both chunks.
-  void multiply(const Chunk<scalar_t>& left, const Chunk<scalar_t>& right, const Corner& at, int64_t begin, int64_t end,
-                bool add, scalar_t* to, int64_t to_stride, const Scratch<scalar_t>& room) const {
+  // tile = the product of columns begin ... end of few samples: dot products of rows where they lie.
+  void multiply_rows(const Chunk<scalar_t>& left, const Chunk<scalar_t>& right, int64_t begin, int64_t end,
+                     bool triangle, scalar_t* tile) const {
+    const int64_t whole = begin + (end - begin) / kPad * kPad;
+    for (int64_t k = begin; k < whole; k += kSlice)
+      row_products(left.rows(k), N, right.rows(k), M, std::min(kSlice, whole - k), triangle, k > begin, tile, edge_m,
+                   Ahead());
+    for (int64_t n = 0; n < N && whole < end; ++n)
+      for (int64_t m = triangle ? n : 0; m < M; ++m) {
+        const double rest = dot(left.rows(whole).at(n, 0).data, right.rows(whole).at(m, 0).data, end - whole);
+        tile[n * edge_m + m] = static_cast<scalar_t>(rest) + (whole > begin ? tile[n * edge_m + m] : 0);
+      }
+    if (begin == end)
+      for (int64_t n = 0; n < N; ++n) std::fill_n(tile + n * edge_m, M, scalar_t(0));
+  }
+
+  // The same of one tile of the result of many, `strips` having room for those of both sides.
+  void multiply_strips(const Chunk<scalar_t>& left, const Chunk<scalar_t>& right, const Corner& at, int64_t begin,
+                       int64_t end, bool triangle, scalar_t* tile) const {
     const int64_t rows = std::min(kEdge, N - at.n), cols = std::min(kEdge, M - at.m);
-    const bool triangle = symmetric && at.n == at.m;
-    if (N <= kFew && M <= kFew) {
-      for (int64_t n = 0; n < N; ++n)
-        for (int64_t m = triangle ? n : 0; m < M; ++m) {
-          const auto value = static_cast<scalar_t>(dot(left.row(n) + begin, right.row(m) + begin, end - begin));
-          to[n * to_stride + m] = add ? to[n * to_stride + m] + value : value;
-        }
-      return;
-    }
-    scalar_t *const tile = room.data, *const strips = tile + edge_n * edge_m;
+    scalar_t* const strips = tile + edge_n * edge_m;
     int64_t k = begin;
     do {  // once even if there are no columns
       const int64_t depth = std::clamp<int64_t>(end - k, 0, kStripDepth);
@@ -109,6 +119,18 @@ class MaterializedGram {
       product(x_strips, cols, y_strips, rows, triangle, k > begin, tile, edge_m);
       k += kStripDepth;
     } while (k < end);
+  }
+
+  // to [tile of the result] = or += the product of columns begin ... end of both chunks.
+  void multiply(const Chunk<scalar_t>& left, const Chunk<scalar_t>& right, const Corner& at, int64_t begin, int64_t end,
+                bool add, scalar_t* to, int64_t to_stride, const Scratch<scalar_t>& room) const {
+    const int64_t rows = std::min(kEdge, N - at.n), cols = std::min(kEdge, M - at.m);
+    const bool triangle = symmetric && at.n == at.m;
+    scalar_t* const tile = room.data;
+    if (std::max(N, M) <= kFew)
+      multiply_rows(left, right, begin, end, triangle, tile);
+    else
+      multiply_strips(left, right, at, begin, end, triangle, tile);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t c = triangle ? r : 0;
       const scalar_t* from = tile + r * edge_m;

@@ -16,6 +16,7 @@ constexpr int64_t kChunk = 8;                   // strips of columns of a direct
 constexpr int64_t kRowBytes = 1 << 20;          // of one task's packed rows
 constexpr int64_t kRowStrips = 4;               // of them at most
 constexpr int64_t kFormed = 1 << 17;            // numbers of G that one thread holds in its cache
+constexpr int64_t kFewSamples = 4;              // up to which forming outweighs the dot products
 constexpr int64_t kSegment = 1024;              // terms of a dot product: four rows of them stay in a 32 KiB cache
 constexpr int64_t kTurned = 1 << 20;            // numbers of directions that are turned before all tiles
 
@@ -107,7 +108,8 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
   const Layout layout = cheaper_layout(s);
   const bool by_out = layout == Layout::out_by_in;
   const Former<scalar_t> form(s, a, b, layout);
-  const Tiling tiling = tiles_of(form.rows, form.cols, kSharedArea, kFormCols);
+  const Tiling tiling =
+      tiles_of(form.rows, form.cols, N < kFewSamples ? form_area(s, sizeof(scalar_t)) : kSharedArea, kFormCols);
   const int64_t size = tiling.edge_rows * tiling.edge_cols, tiles = tiling.count();
   const int64_t group = std::clamp<int64_t>(kFormed / size, 1, ceil_div(N * tiles, kTasks)),
                 groups = ceil_div(N, group);

@@ -32,13 +32,7 @@ void sum_positions(const Rows<scalar_t>& x, int64_t n0, int64_t N, int64_t T, in
 // out [width, width]: one factor.
 template <typename scalar_t>
 void factor(KronSplit split, const PairShape& s, const Rows<scalar_t>& x, int64_t width, scalar_t* out) {
-  const auto moment = [&](const Rows<scalar_t>& rows, int64_t terms, bool add) {
-    const auto pack = [&](int64_t k0, int64_t depth, int64_t c0, int64_t cols, scalar_t* to) {
-      pack_feature_strips(rows, k0, depth, c0, cols, to);
-    };
-    second_moment(terms, width, pack, add, out);
-  };
-  if (split == KronSplit::expand || s.T == 1) return moment(stacked(x, 0, s.N), s.N * s.T, false);
+  if (split == KronSplit::expand || s.T == 1) return second_moment(s.N * s.T, stacked(x, 0, s.N), width, false, out);
   const int64_t step = std::clamp<int64_t>(kBudget / static_cast<int64_t>(sizeof(scalar_t) * width), 1, s.N);
   const Scratch<scalar_t> sums(step * width);
   for (int64_t n = 0; n < s.N; n += step) {
@@ -47,7 +41,7 @@ void factor(KronSplit split, const PairShape& s, const Rows<scalar_t>& x, int64_
     Rows<scalar_t> rows = {sums.data, Storage::same, 0, {}, {}};
     rows.t.append(count, width);
     rows.i.append(width, 1);
-    moment(rows, count, n > 0);
+    second_moment(count, rows, width, n > 0, out);
   }
 }
 

@@ -125,7 +125,7 @@ void norms_materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<s
     Scratch<scalar_t> tile;
   };
   const Former<scalar_t> form(s, a, b, cheaper_layout(s));
-  const Tiling tiling = tiles_of(form.rows, form.cols, kFormArea, kFormCols);
+  const Tiling tiling = tiles_of(form.rows, form.cols, form_area(s, sizeof(scalar_t)), kFormCols);
   sum_pieces(
       s.N, tiling.count(), norms_cost(NormsMethod::materialize, s),
       [&] { return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(tiling.edge_rows * tiling.edge_cols)}; },

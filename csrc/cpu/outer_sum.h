@@ -11,7 +11,7 @@
 
 namespace infotorch::cpu {
 
-// Features c0 ... of positions k0 ... of x, which has one sample, as strips.
+// Elements c0 ... of terms k0 ... of x, which has one sample, as strips.
 template <typename scalar_t>
 void pack_feature_strips(const Rows<scalar_t>& x, int64_t k0, int64_t depth, int64_t c0, int64_t cols, scalar_t* to) {
   constexpr int64_t width = kStrip<scalar_t>;
@@ -59,16 +59,22 @@ struct TileOfSum {
   }
 };
 
-// out [rows, cols] = or += sum of y_k (x) x_k over k < terms. `pack_y(k0, depth, c0, cols, to)` writes elements c0 ...
-// of y_k0 ... as strips, and pack_x those of x. `symmetric` states that y is x: then one triangle is computed, and out
-// is symmetric to the bit, provided that it was before.
-template <typename scalar_t, typename PackY, typename PackX>
-void outer_sum(int64_t terms, int64_t rows, int64_t cols, bool symmetric, const PackY& pack_y, const PackX& pack_x,
-               bool add, scalar_t* out) {
-  constexpr int64_t most_edge = 256;       // of a tile: with the strips of both factors it stays in a 1 MiB cache
-  constexpr int64_t least_terms = 1024;    // of a task
+struct Unchanged {
+  template <typename scalar_t>
+  void operator()(int64_t, int64_t, int64_t, scalar_t*) const {}
+};
+
+// out [rows, cols] = or += sum of y_k (x) x_k over k < terms, the positions of the one sample of either side.
+// `change_y(k0, depth, strips, to)` may change what was packed of terms k0 ..., and change_x that of x. `symmetric`
+// states that y is x: then one triangle is computed, and out is symmetric to the bit, provided that it was before.
+template <typename scalar_t, typename ChangeY, typename ChangeX>
+void outer_sum(int64_t terms, const Rows<scalar_t>& y, int64_t rows, const ChangeY& change_y, const Rows<scalar_t>& x,
+               int64_t cols, const ChangeX& change_x, bool symmetric, bool add, scalar_t* out) {
+  const int64_t most_edge = has_large_cache() ? 384 : 256;  // of a tile, which stays in that cache with both strips
+  constexpr int64_t least_terms = 1024;                     // of a task
   constexpr int64_t many_terms = 1 << 16;  // of all tasks for a tile: then they are split further, to stay exact
-  const auto edge_of = [](int64_t size) {  // nearly equal tiles, of whole strips
+  constexpr int64_t partial_size = int64_t{1} << 22;  // numbers in all partial results
+  const auto edge_of = [most_edge](int64_t size) {    // nearly equal tiles, of whole strips
     const int64_t each = ceil_div(size, std::max<int64_t>(1, ceil_div(size, most_edge)));
     return std::max<int64_t>(1, strips<scalar_t>(each)) * kStrip<scalar_t>;
   };
@@ -79,7 +85,8 @@ void outer_sum(int64_t terms, int64_t rows, int64_t cols, bool symmetric, const 
     if (!symmetric || tiling[p].c0 >= tiling[p].r0) tiles.push_back(tiling[p]);
   const int64_t count = tiles.size(), most = std::max<int64_t>(1, terms / least_terms);
   const int64_t wanted = std::max(kTasks, terms / many_terms);
-  const int64_t splits = std::clamp<int64_t>(ceil_div(wanted, std::max<int64_t>(1, count)), 1, most);
+  const int64_t fit = std::max<int64_t>(1, partial_size / std::max<int64_t>(1, count * size));
+  const int64_t splits = std::clamp<int64_t>(ceil_div(wanted, std::max<int64_t>(1, count)), 1, std::min(most, fit));
   const int64_t share = ceil_div(ceil_div(terms, splits), kStripDepth) * kStripDepth;
 
   struct Worker {
@@ -96,17 +103,26 @@ void outer_sum(int64_t terms, int64_t rows, int64_t cols, bool symmetric, const 
         const Tile& tile = tiles[task % count];
         const TileOfSum<scalar_t> target = {tile, symmetric, out, cols};
         const int64_t first = task / count * share, last = std::min(terms, first + share);
-        // What is visited once, in whole vectors, needs no room beside the result.
-        const bool direct = splits == 1 && !add && terms <= kStripDepth && tile.cols % kPad == 0;
+        // A short sum has one split; visited a few times, whole vectors need no room beside the result.
+        const bool direct = !add && terms < least_terms && tile.cols % kPad == 0;
         scalar_t* const to = direct ? target.place() : splits > 1 ? partial.data + task * size : worker.tile.data;
         int64_t k = first;
         do {  // once even if there are no terms
           const int64_t depth = std::clamp<int64_t>(last - k, 0, kStripDepth);
-          pack_y(k, depth, tile.r0, tile.rows, worker.y.data);
-          if (!target.on_diagonal()) pack_x(k, depth, tile.c0, tile.cols, worker.x.data);
+          const int64_t more = std::min(kStripDepth, last - k - depth);
+          Ahead next;
+          const auto pack = [&](const Rows<scalar_t>& from, int64_t c0, int64_t width, const auto& change,
+                                scalar_t* strip) {
+            pack_feature_strips(from, k, depth, c0, width, strip);
+            change(k, depth, strips<scalar_t>(width), strip);
+            const Panel<scalar_t> lying = more > 0 ? in_place(from, 0, k + depth, c0, width) : Panel<scalar_t>{};
+            if (lying.data) next.add(Ahead::of(lying, width, more));
+          };
+          pack(y, tile.r0, tile.rows, change_y, worker.y.data);
+          if (!target.on_diagonal()) pack(x, tile.c0, tile.cols, change_x, worker.x.data);
           product<scalar_t>({target.on_diagonal() ? worker.y.data : worker.x.data, depth}, tile.cols,
                             {worker.y.data, depth}, tile.rows, target.on_diagonal(), k > first, to,
-                            direct ? cols : stride);
+                            direct ? cols : stride, next);
           k += kStripDepth;
         } while (k < last);
         if (splits > 1) return;
@@ -126,9 +142,9 @@ void outer_sum(int64_t terms, int64_t rows, int64_t cols, bool symmetric, const 
 }
 
 // out [width, width] = or += sum of x_k (x) x_k, symmetric to the bit.
-template <typename scalar_t, typename Pack>
-void second_moment(int64_t terms, int64_t width, const Pack& pack, bool add, scalar_t* out) {
-  outer_sum(terms, width, width, true, pack, pack, add, out);
+template <typename scalar_t>
+void second_moment(int64_t terms, const Rows<scalar_t>& x, int64_t width, bool add, scalar_t* out) {
+  outer_sum(terms, x, width, Unchanged(), x, width, Unchanged(), true, add, out);
 }
 
 }  // namespace infotorch::cpu

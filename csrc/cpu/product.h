@@ -54,11 +54,13 @@ struct Ahead {
   int first = 0, count = 0;
 };
 
-// out[r, c] = or += sum_k y[k, r] x[k, c], r < rows, c < cols, k < depth. Writes no column beyond `cols`, and leaves
-// tiles that lie wholly below the diagonal c = r + diagonal as they are.
+// out[r, c] = or += sum_k y[k, r] x[k, c], r < rows, c < cols, k < depth; with Into::squares the square of that is
+// added to `squares`, which lie as out does. Writes no column beyond `cols`, and leaves tiles that lie wholly below the
+// diagonal c = r + diagonal as they are.
 template <typename scalar_t>
 void product(const Panel<scalar_t>& x, int64_t cols, const Panel<scalar_t>& y, int64_t rows, int64_t depth, bool add,
-             scalar_t* out, int64_t out_stride, int64_t diagonal = kEverything, Ahead* next = nullptr) {
+             scalar_t* out, int64_t out_stride, int64_t diagonal = kEverything, Ahead* next = nullptr,
+             Into into = Into::place, scalar_t* squares = nullptr) {
   const TileKernels<scalar_t>& kernels = tile_kernels<scalar_t>();
   const int64_t lanes = kernels.lanes, wide = 2 * lanes;
   alignas(64) scalar_t edge[TileKernels<scalar_t>::kMaxRows * 2 * 64 / sizeof(scalar_t)];
@@ -70,17 +72,24 @@ void product(const Panel<scalar_t>& x, int64_t cols, const Panel<scalar_t>& y, i
     for (int64_t r = r0; r < r1; r += each) {
       const int64_t tall = std::min(each, r1 - r);
       const auto kernel = kernels.of[tall - 1][vectors - 1];
-      scalar_t* to = out + r * out_stride + c;
+      const int64_t at = r * out_stride + c;
       const Ahead::Columns column = next ? next->take() : Ahead::Columns();
       const char* ahead = column.data ? column.data : reinterpret_cast<const char*>(x.data + c);  // a line at hand
       if (here == vectors * lanes) {
-        kernel(x.data + c, x.stride, y.data + r, y.stride, depth, add, to, out_stride, ahead, column.step);
+        kernel(x.data + c, x.stride, y.data + r, y.stride, depth, add ? out + at : nullptr, into,
+               (into == Into::squares ? squares : out) + at, out_stride, ahead, column.step);
         continue;
       }
-      kernel(x.data + c, x.stride, y.data + r, y.stride, depth, false, edge, wide, ahead, column.step);
+      kernel(x.data + c, x.stride, y.data + r, y.stride, depth, nullptr, Into::place, edge, wide, ahead, column.step);
       for (int64_t k = 0; k < tall; ++k)
-        for (int64_t j = 0; j < here; ++j)
-          to[k * out_stride + j] = add ? to[k * out_stride + j] + edge[k * wide + j] : edge[k * wide + j];
+        for (int64_t j = 0; j < here; ++j) {
+          const int64_t to = at + k * out_stride + j;
+          const scalar_t value = add ? out[to] + edge[k * wide + j] : edge[k * wide + j];
+          if (into == Into::squares)
+            squares[to] += value * value;
+          else
+            out[to] = value;
+        }
     }
   };
 

@@ -3,38 +3,15 @@
 #pragma once
 
 #include <cmath>
-#include <vector>
+#include <memory>
 
 #include "../parallel.h"
 #include "../project.h"
-#include "draws.h"
+#include "factors.h"
 #include "product.h"
 #include "reduce.h"
 
 namespace infotorch::cpu {
-
-// One factor of a sketch, [features, columns].
-struct Factor {
-  const Source& source;
-  Draw draw;
-  int64_t columns;
-
-  int64_t stride() const { return panel_stride(columns); }
-
-  // Rows first ... last, `stride()` apart, with zeros up to a whole vector.
-  template <typename scalar_t>
-  void rows(int64_t first, int64_t last, scalar_t* to) const {
-    constexpr int64_t run = 1024;  // numbers drawn at once: a row may be short
-    const int64_t most = std::max<int64_t>(1, run / columns);
-    std::vector<scalar_t> drawn(std::min(most, last - first) * columns);
-    for (int64_t r = first; r < last; r += most) {
-      const int64_t here = std::min(most, last - r);
-      draw_normals(source, draw, r * columns, here * columns, drawn.data());
-      for (int64_t k = 0; k < here; ++k, to += stride())
-        std::fill(std::copy_n(drawn.data() + k * columns, columns, to), to + padded(columns), scalar_t(0));
-    }
-  }
-};
 
 template <typename scalar_t>
 class KronSketch {
@@ -74,28 +51,31 @@ class KronSketch {
   static constexpr int64_t kSum = 128;      // terms between two visits to a result: a strip stays in a 32 KiB cache
   static constexpr int64_t kDrawCost = 64;  // of one number, in multiply-adds
 
-  // Some rows of a factor, drawn once if all of them fit.
+  // Some rows of a factor; all of them if they fit, which are then kept for the next call.
   struct Drawn {
     Drawn(const Factor& factor, int64_t features)
-        : factor(factor),
-          features(features),
-          most(std::max<int64_t>(1, kFactor / factor.stride() / kSum) * kSum),
-          held(std::min(features, most) * factor.stride()) {}
+        : factor(factor), features(features), most(std::max<int64_t>(1, kFactor / factor.stride() / kSum) * kSum) {}
 
     // Rows first ... first + most.
     const scalar_t* from(int64_t first) {
-      if (at == first) return held.data;
+      if (at == first) return held->data;
       at = first;
-      parallel_for(std::min(most, features - first), ceil_div(kWorkPerTask, kDrawCost * factor.columns),
-                   [&](int64_t begin, int64_t end) {
-                     factor.rows(first + begin, first + end, held.data + begin * factor.stride());
-                   });
-      return held.data;
+      held.reset();
+      const int64_t count = std::min(most, features - first);
+      const auto draw = [&] {
+        const auto drawn = std::make_shared<const Scratch<scalar_t>>(count * factor.stride());
+        parallel_for(count, ceil_div(kWorkPerTask, kDrawCost * factor.columns), [&](int64_t begin, int64_t end) {
+          factor.rows(first + begin, first + end, drawn->data + begin * factor.stride());
+        });
+        return drawn;
+      };
+      held = features <= most ? KeptFactors<scalar_t>::get(factor, features, draw) : draw();
+      return held->data;
     }
 
     const Factor& factor;
     const int64_t features, most;
-    const Scratch<scalar_t> held;
+    std::shared_ptr<const Scratch<scalar_t>> held;
     int64_t at = -1;
   };
 

@@ -85,8 +85,8 @@ INFOTORCH_INLINE void store(scalar_t* x, const vector_t& v) {
   std::memcpy(x, &v, sizeof(v));
 }
 
-// The same past the caches, which needn't fetch what is written whole: x is at the beginning of a line of 64 bytes, and
-// v fills it. A thread is done after end_streams().
+// The same past the caches, which needn't fetch what is written whole: v, with its neighbours, fills lines of 64
+// bytes. A thread is done after end_streams().
 template <typename vector_t, typename scalar_t>
 INFOTORCH_INLINE void stream(scalar_t* x, const vector_t& v) {
 #if defined(__SSE2__)

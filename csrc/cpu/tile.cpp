@@ -4,12 +4,17 @@
 
 #include "simd.h"
 
+#if INFOTORCH_HAS_TARGETS
+#include <unistd.h>
+#endif
+
 namespace infotorch::cpu {
 namespace {
 
 template <int64_t bytes, int64_t rows, int64_t vectors, typename scalar_t>
 INFOTORCH_INLINE void tile(const scalar_t* x, int64_t x_stride, const scalar_t* y, int64_t y_stride, int64_t depth,
-                           bool add, scalar_t* out, int64_t out_stride, const char* ahead, int64_t ahead_step) {
+                           const scalar_t* from, Into into, scalar_t* out, int64_t out_stride, const char* ahead,
+                           int64_t ahead_step) {
   using vector_t = typename Lanes<scalar_t, bytes>::type;
   constexpr int64_t lanes = bytes / sizeof(scalar_t);
   vector_t sum[rows][vectors] = {};
@@ -27,21 +32,26 @@ INFOTORCH_INLINE void tile(const scalar_t* x, int64_t x_stride, const scalar_t* 
   for (int64_t r = 0; r < rows; ++r)
 #pragma GCC unroll 2
     for (int64_t v = 0; v < vectors; ++v) {
-      scalar_t* to = out + r * out_stride + v * lanes;
-      store(to, add ? load<vector_t>(to) + sum[r][v] : sum[r][v]);
+      const int64_t at = r * out_stride + v * lanes;
+      const vector_t value = from ? load<vector_t>(from + at) + sum[r][v] : sum[r][v];
+      if (into == Into::streamed)
+        stream(out + at, value);
+      else
+        store(out + at, into == Into::squares ? load<vector_t>(out + at) + value * value : value);
     }
 }
 
 // One family of kernels: NAME<scalar_t, rows, vectors> for registers of BYTES, compiled with ATTRIBUTE.
-#define INFOTORCH_TILE(NAME, BYTES, ATTRIBUTE)                                                                  \
-  template <typename scalar_t, int64_t rows, int64_t vectors>                                                   \
-  ATTRIBUTE void NAME(const scalar_t* x, int64_t x_stride, const scalar_t* y, int64_t y_stride, int64_t depth,  \
-                      bool add, scalar_t* out, int64_t out_stride, const char* ahead, int64_t ahead_step) {     \
-    tile<BYTES, rows, vectors>(x, x_stride, y, y_stride, depth, add, out, out_stride, ahead, ahead_step);       \
-  }                                                                                                             \
-  template <typename scalar_t, int64_t... r>                                                                    \
-  constexpr TileKernels<scalar_t> NAME##_table(std::integer_sequence<int64_t, r...>) {                          \
-    return {sizeof...(r), BYTES / sizeof(scalar_t), {{NAME<scalar_t, r + 1, 1>, NAME<scalar_t, r + 1, 2>}...}}; \
+#define INFOTORCH_TILE(NAME, BYTES, ATTRIBUTE)                                                                   \
+  template <typename scalar_t, int64_t rows, int64_t vectors>                                                    \
+  ATTRIBUTE void NAME(const scalar_t* x, int64_t x_stride, const scalar_t* y, int64_t y_stride, int64_t depth,   \
+                      const scalar_t* from, Into into, scalar_t* out, int64_t out_stride, const char* ahead,     \
+                      int64_t ahead_step) {                                                                      \
+    tile<BYTES, rows, vectors>(x, x_stride, y, y_stride, depth, from, into, out, out_stride, ahead, ahead_step); \
+  }                                                                                                              \
+  template <typename scalar_t, int64_t... r>                                                                     \
+  constexpr TileKernels<scalar_t> NAME##_table(std::integer_sequence<int64_t, r...>) {                           \
+    return {sizeof...(r), BYTES / sizeof(scalar_t), {{NAME<scalar_t, r + 1, 1>, NAME<scalar_t, r + 1, 2>}...}};  \
   }
 
 #if INFOTORCH_HAS_TARGETS
@@ -87,5 +97,14 @@ template const TileKernels<double>& tile_kernels();
 const char* instruction_set() { return has_v4() ? "x86-64-v4" : has_v3() ? "x86-64-v3" : "baseline"; }
 
 int64_t vector_bytes() { return has_v4() ? 64 : has_v3() ? 32 : 16; }
+
+bool has_large_cache() {
+#if INFOTORCH_HAS_TARGETS && defined(_SC_LEVEL2_CACHE_SIZE)
+  static const int64_t bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  return has_v4() && bytes >= int64_t{2} << 20;  // processors with cores of several kinds have none of these vectors
+#else
+  return false;
+#endif
+}
 
 }  // namespace infotorch::cpu

@@ -1,15 +1,14 @@
 #include "../vjp.h"
 
-#include <vector>
-
 #include "../parallel.h"
 #include "form.h"
 #include "one_hot_sums.h"
+#include "outer_sum.h"
 
 namespace infotorch::cpu {
 namespace {
 
-constexpr int64_t kRows = 112, kCols = 256;       // edges of a piece of the result
+constexpr int64_t kCols = 256;                    // of a piece of the result at most
 constexpr int64_t kFormLeast = 14 * 64;           // of a piece of G where the result is small and all threads want some
 constexpr int64_t kFormBytes = int64_t{1} << 18;  // of a piece of several samples, formed for one product
 constexpr int64_t kSumSize = int64_t{1} << 20;    // numbers in a piece of the result, for all weightings
@@ -28,42 +27,20 @@ void add_partial(const scalar_t* partial, int64_t count, int64_t size, scalar_t*
   });
 }
 
-// out = sum_n w[n] G[n]: one product over all positions of all samples. With few pieces, groups of samples go to
-// partial results.
+// out = sum_n w[n] G[n]: one product over all positions of all samples, those of b scaled.
 template <typename scalar_t>
 void scale(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, scalar_t* out) {
-  const Tiling tiling = {s.O, s.I, kRows, kCols};
-  const int64_t area = s.O * s.I, positions = s.N * s.T;
-  const int64_t most = std::min(kPartialSize / area, ceil_div(positions, kDepth));
-  const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, tiling.count()), 1, std::max<int64_t>(1, most));
-  const int64_t share = ceil_div(ceil_div(positions, splits), kDepth) * kDepth;
-  const Rows<scalar_t> a_all = stacked(a, 0, s.N), b_all = stacked(b, 0, s.N);
-  const Scratch<scalar_t> partial(splits > 1 ? splits * area : 0);
-  scalar_t* to = splits > 1 ? partial.data : out;
-  parallel_for(tiling.count() * splits, 1, [&](int64_t begin, int64_t end) {
-    const Scratch<scalar_t> scratch(kDepth * (panel_stride(kRows) + panel_stride(kCols)));
-    for (int64_t p = begin; p < end; ++p) {
-      const auto [r0, rows, c0, cols] = tiling[p % tiling.count()];
-      const int64_t split = p / tiling.count(), stride = panel_stride(rows);
-      const int64_t first = std::min(positions, split * share), last = std::min(positions, first + share);
-      int64_t k0 = first;
-      do {  // once even if there are no positions
-        const int64_t depth = std::min(kDepth, last - k0);
-        pack_features(b_all, 0, k0, depth, r0, rows, scratch.data, stride);
-        for (int64_t k = 0, end_k; k < depth; k = end_k) {
-          const int64_t n = (k0 + k) / s.T;
-          end_k = std::min(depth, (n + 1) * s.T - k0);
-          for (int64_t row = k; row < end_k; ++row)
-            multiply(scratch.data + row * stride, w[n], rows, scratch.data + row * stride);
-        }
-        const Panel<scalar_t> right = features(a_all, 0, k0, depth, c0, cols, kPad, scratch.data + kDepth * stride);
-        product<scalar_t>(right, cols, {scratch.data, stride}, rows, depth, k0 > first,
-                          to + split * area + r0 * s.I + c0, s.I);
-        k0 += depth;
-      } while (k0 < last);
-    }
-  });
-  if (splits > 1) add_partial(partial.data, splits, area, out);
+  constexpr int64_t width = kStrip<scalar_t>;
+  const auto weigh = [&](int64_t k0, int64_t depth, int64_t count, scalar_t* to) {
+    for (int64_t strip = 0; strip < count; ++strip)
+      for (int64_t k = k0, end; k < k0 + depth; k = end) {
+        const int64_t n = k / s.T;
+        end = std::min(k0 + depth, (n + 1) * s.T);
+        scalar_t* const from = to + (strip * depth + k - k0) * width;
+        multiply(from, w[n], (end - k) * width, from);
+      }
+  };
+  outer_sum(s.N * s.T, stacked(b, 0, s.N), s.O, weigh, stacked(a, 0, s.N), s.I, Unchanged(), false, false, out);
 }
 
 // out[k] = sum_n w[k, n] G[n] for all k at once. Of a small result, groups of samples go to partial ones; a larger one

@@ -15,10 +15,10 @@ from infotorch.ops import reference
 
 # (N, T, I, O): ordinary, one position, one feature, off every tile edge, past a tile in T, I and O, past a group of
 # samples, whole tiles, groups that share a tile of positions, samples of several tiles, wide with many positions for
-# few and for more samples, no positions, no features, no samples.
+# few and for more samples, the highest tiles, no positions, no features, no samples.
 SHAPES = [(4, 3, 8, 5), (3, 1, 33, 17), (2, 7, 1, 1), (2, 11, 67, 35), (1, 300, 6, 9), (2, 20, 300, 150)]
 SHAPES += [(70, 1, 40, 33), (40, 5, 20, 30), (4, 64, 64, 32), (9, 49, 90, 70), (3, 290, 40, 20)]
-SHAPES += [(3, 140, 480, 20), (18, 130, 16, 512), (3, 6, 1100, 20)]
+SHAPES += [(3, 140, 480, 20), (18, 130, 16, 512), (3, 6, 1100, 20), (9, 130, 400, 430)]
 SHAPES += [(3, 0, 4, 4), (2, 9, 0, 4), (0, 2, 4, 4)]
 
 

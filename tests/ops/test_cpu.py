@@ -1,6 +1,7 @@
 """What holds for every op's kernels on the CPU: long sums stay exact, memory is bounded, rows are alone."""
 
 import pathlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -115,7 +116,14 @@ def way_back(op, wrt, T, **options):
     return make
 
 
+def large_factors(rng):
+    """Of which each is drawn in pieces."""
+    a, b = cases.make_pair(4, 1, 60_000, 50_000, rng)
+    return lambda: ops.project(a, b, k=4096, seed=0, kind="kron")
+
+
 HUNGRY = {
+    "project with large factors": large_factors,
     "gram of many samples": many_samples,
     "gram of large samples": large_samples,
     "vjp of many weights": many_weights,
@@ -155,6 +163,44 @@ def threads():
 def test_samples_that_are_shared_out_give_the_same_bits_on_any_threads(N, T, I, O, K, dtype, threads, rng):
     a, b = cases.make_pair(N, T, I, O, rng, dtype)
     w = torch.randn(K, N, dtype=torch.float64, generator=rng).to(dtype)
+    threads(1)
+    alone = ops.vjp(a, b, w)
+    assert_same(alone, reference.vjp(a, b, w))
+    for count in (2, 3):
+        threads(count)
+        assert_same_bits(ops.vjp(a, b, w), alone)
+
+
+# What a factor depends on: seed, name, columns, features and the bias, of which each changes once.
+FACTORS = [(3, "x", 12, 40, 0), (4, "x", 12, 40, 0), (3, "y", 12, 40, 0), (3, "x", 30, 40, 0), (3, "x", 12, 41, 0)]
+FACTORS += [(3, "x", 12, 40, 1), (2**63 + 3, "x", 12, 40, 0)]
+
+
+def sketches(rng, dtype):
+    """Of FACTORS, and of more layers than are kept; with their truths."""
+    for seed, name, k, I, bias in [*FACTORS, *((9, f"layer {n}", 4096, 30_000, 0) for n in range(6))]:
+        a, b = cases.make_pair(2, 1, I, 30, rng, dtype)
+        options = {"k": k, "seed": seed, "name": name, "kind": "kron", "bias": bool(bias)}
+        yield a, b, options, reference.project(a, b, **options) if I < 100 else ops.project(a, b, **options)
+
+
+def test_factors_that_are_kept_are_those_of_their_sketch(dtype, threads, rng):
+    cases_and_truths = list(sketches(rng, dtype))
+    for count in (1, 2, 3):
+        threads(count)
+        for a, b, options, truth in cases_and_truths:
+            assert_same(ops.project(a, b, **options), truth)
+    *_, (a, b, options, _) = sketches(rng, dtype)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(ops.project, a, b, **options | {"seed": seed}) for seed in [10, 10, 11, 10, 11, 3] * 4]
+    for call, seed in zip(calls, [10, 10, 11, 10, 11, 3] * 4, strict=True):
+        assert_same_bits(call.result(), ops.project(a, b, **options | {"seed": seed}))
+
+
+@pytest.mark.parametrize("I, O", [(300, 290), (800, 60)])
+def test_one_weighting_gives_the_same_bits_on_any_threads(I, O, dtype, threads, rng):
+    a, b = cases.make_pair(90, 30, I, O, rng, dtype)
+    w = torch.randn(90, dtype=torch.float64, generator=rng).to(dtype)
     threads(1)
     alone = ops.vjp(a, b, w)
     assert_same(alone, reference.vjp(a, b, w))

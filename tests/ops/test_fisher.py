@@ -36,7 +36,13 @@ def test_equals_the_einsum(shape, bias, form, dtype, rng):
         assert_same_bits(out, out.mT.contiguous())
 
 
-@pytest.mark.parametrize("shape", [(130, 1, 300, 290), (5, 2, 600, 500), (2, 5, 500, 600), (700, 3, 20, 10)], ids=str)
+# One position, in one tile and in more; gradients of several tiles, of many samples, and of pieces of positions at the
+# ends of tiles.
+TILES = [(130, 1, 300, 290), (130, 1, 800, 790), (5, 2, 600, 500), (2, 5, 500, 600), (700, 3, 20, 10)]
+TILES += [(9, 257, 45, 70), (3, 140, 301, 143)]
+
+
+@pytest.mark.parametrize("shape", TILES, ids=str)
 def test_diagonal_of_more_than_one_tile(shape, dtype, rng):
     a, b = cases.make_pair(*shape, rng, dtype)
     assert_same(fisher(a, b), reference.fisher(a, b))

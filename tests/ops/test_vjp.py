@@ -29,8 +29,13 @@ def test_equals_the_einsum(shape, bias, K, dtype, rng):
     assert_same(out, reference.vjp(a, b, w, bias=bias))
 
 
-# Samples that visit a sum more than once, that share out a result of two tiles, that have many positions.
-@pytest.mark.parametrize("shape, K", [((300, 20, 120, 120), 20), ((40, 70, 150, 120), None), ((6, 1030, 40, 30), 2)])
+# Gradients that visit a sum more than once, that share out a result of two tiles, that have many positions. One product
+# over all positions, of samples that a piece cuts, of one sum and of several, of one tile and of four.
+VISITS = [((300, 20, 120, 120), 20), ((40, 70, 150, 120), None), ((6, 1030, 40, 30), 2)]
+VISITS += [((7, 70, 300, 290), None), ((40, 70, 300, 290), None), ((3000, 1, 64, 48), None), ((700, 3, 450, 410), 2)]
+
+
+@pytest.mark.parametrize("shape, K", VISITS, ids=str)
 def test_results_of_several_visits(shape, K, dtype, rng):
     a, b = cases.make_pair(*shape, rng, dtype)
     w = make_weights(shape[0], K, rng, dtype)

@@ -16,10 +16,16 @@ def names(fault):
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=names)
 def test_a_fault_is_found(fault):
-    with pytest.raises((AssertionError, RuntimeError)) as error:
-        for seed in SEEDS:
+    """By its checker: a race may spoil a result before both threads have met, which is told too."""
+    told = ""
+    for seed in SEEDS:
+        try:
             check(driver(fault), fault.call(seed))
-    assert fault.says in str(error.value)
+        except (AssertionError, RuntimeError) as error:
+            told += f"{error}\n"
+        if fault.says in told:
+            break
+    assert fault.says in told
 
 
 @pytest.mark.slow

@@ -3,12 +3,14 @@
 import ctypes
 import functools
 import pathlib
-import platform
+import re
 import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from benchmarks.record import processor
 
 Call = Callable[[], Tensor | tuple[Tensor, ...]]
 
@@ -27,8 +29,8 @@ def _new_bytes(result: Tensor | tuple[Tensor, ...], held: Tensor | tuple[Tensor,
 class Cpu:
     """Wall time and the kernel's own account of memory (Linux)."""
 
-    name = f"cpu-{platform.machine()}"
-    model = platform.processor() or platform.machine()
+    model = processor()
+    name = "cpu-" + "-".join(re.findall(r"[a-z0-9]+", re.sub(r"\((r|tm)\)|processor|cpu|@.*", "", model.lower())))
     race_seconds = 2.0
     timing_seconds = 2e-3  # that calls are repeated for until they are timed
 

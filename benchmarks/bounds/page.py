@@ -87,12 +87,15 @@ def langevin_rows() -> list[list[str]]:
 
 
 def ensemble_rows() -> list[list[str]]:
-    """One row for each case, of its last measurement."""
+    """One row for each case and processor, of the last measurement there."""
     rows = []
-    for (case, members), line in _last(ensembles.RESULTS, "case", "members").items():
+    found = read(ensembles.RESULTS)
+    last = {(line["case"]["case"], line["case"]["members"], line["machine"]): line for line in found}
+    for (case, members, machine), line in last.items():
         median, ours = line["median"], f"{case if case == 'mlp' else 'conv'}_ensemble"
         best = min(median["loop"], median["loop, fused"])
-        rows.append([case, str(members), ours, f"{median[ours]:.3f}", f"{best:.3f}", f"{best / median[ours]:.2f}"])
+        seconds = [f"{median[ours]:.3f}", f"{best:.3f}", f"{best / median[ours]:.2f}"]
+        rows.append([case, str(members), machine.replace("(R)", ""), ours, *seconds])
     return rows
 
 
@@ -125,7 +128,9 @@ def text() -> str:
         "Networks trained at once, against the faster of two loops over ordinary modules (Adam or SGD, fused or "
     )
     parts.append("not); `python -m benchmarks.bounds.ensembles`:\n\n")
-    parts.append(_table(["network", "members", "form", "seconds", "loop", "times as fast"], ensemble_rows()))
+    parts.append(
+        _table(["network", "members", "processor", "form", "seconds", "loop", "times as fast"], ensemble_rows())
+    )
     parts.append(
         "Plug-in information, against NumPy's bincount over the whole grid, the fastest of five NumPy forms, and "
     )

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.limit import cifar, cost, mnist
 from benchmarks.limit.mnist import LIMIT_G, LIMIT_L, SEEDS
 from benchmarks.ops.limit import CASES
-from benchmarks.record import read
+from benchmarks.record import RESULTS, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,14 +87,15 @@ def demands() -> Iterator[Demand]:
     ratio = costs[-1]["ratio"][cost.ONE] if costs else None
     text = f"an epoch of {LIMIT_L}, in epochs of ce with one network and torch's default Adam"
     yield Demand(text=text, figure=ratio, most=2.1, digits=2)
-    speedups = {
-        (line["N"], line["C"]): line["ms"]["plain"] / line["ms"]["ours"]
-        for line in read("cpu-x86_64.jsonl")
-        if line["op"] == "limit" and line["dtype"] == "float32"
-    }
-    for rows in CASES:
-        text = f"limit_gradient on {rows.N} x {rows.C}, times as fast as its plain form, uncompiled"
-        yield Demand(text=text, figure=speedups.get((rows.N, rows.C)), least=4)
+    for file in sorted(RESULTS.glob("cpu-*.jsonl")):
+        speedups = {
+            (line["N"], line["C"]): line["ms"]["plain"] / line["ms"]["ours"]
+            for line in read(file.name)
+            if line["op"] == "limit" and line["dtype"] == "float32"
+        }
+        for rows in CASES if speedups else []:
+            text = f"{file.stem}: limit_gradient on {rows.N} x {rows.C}, times as fast as its plain form, uncompiled"
+            yield Demand(text=text, figure=speedups.get((rows.N, rows.C)), least=4)
     pictures = cifar.records()
     for seed in SEEDS:
         limit, ce = (pictures.get((str(method), seed)) for method in (LIMIT_G, "ce"))

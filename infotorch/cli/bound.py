@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import textwrap
 from typing import Annotated, Any, Literal
 
 import typer
@@ -17,7 +16,6 @@ from infotorch.cli.load import load_experiment
 from infotorch.cli.terminal import Terminal
 from infotorch.errors import unknown
 
-WIDTH = 79
 TASK_HELP = (
     "package.module:callable or path/to/file.py:callable. The callable returns an infotorch.bounds.Experiment: labels "
     "and how to train."
@@ -145,9 +143,6 @@ def estimate(
         if place:
             terminal.say()
         terminal.say(str(report))
-        if report.mixed is not None:
-            for line in textwrap.wrap(report.mixed, WIDTH):
-                terminal.say(line)
     if out is not None:
         terminal.facts([("run", out), ("report", f"infotorch report {shlex.quote(out)} --open")])
 

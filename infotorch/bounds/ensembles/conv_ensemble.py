@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from infotorch.bounds.ensembles.conv_stages import First, Patches, Stage, State, stages_of
-from infotorch.bounds.ensembles.ensemble import NetworkEnsemble, Optimizer
+from infotorch.bounds.ensembles.ensemble import NetworkEnsemble, Optimizer, check_real
 from infotorch.bounds.ensembles.initial import Network, initial_network, stacked_state
 
 __all__ = ["ConvEnsemble", "conv_ensemble"]
@@ -111,6 +111,7 @@ def conv_ensemble(
         (2, 2, 361)
     """
     x = torch.as_tensor(x)
+    check_real("conv_ensemble", x)  # before its dtype is the template's
     template = initial_network("conv_ensemble", network, 0)
     stages, num_classes = stages_of("conv_ensemble", template, x.new_zeros(1, *x.shape[1:]))
     given: dict[str, Any] = {"x": x, "y": y}

@@ -40,6 +40,11 @@ class DivergedCells(NumericsError):
         return type(self), (str(self), self.cells, self.labels)  # it has to cross from a worker's process
 
 
+def check_real(where: str, x: Tensor) -> None:
+    if x.dtype not in (torch.float32, torch.float64):
+        raise DataError(f"{where}: x must be float32 or float64; got {x.dtype}. Convert it: x.float().")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NetworkEnsemble(abc.ABC):
     """Trains a network for each cell and predicts labels: ``ensemble(cells, indices, checkpoints=())``.
@@ -198,8 +203,7 @@ class NetworkEnsemble(abc.ABC):
                 raise ConfigError(f"{self.name}: {option} must be at least 1; got {value}. Pass a larger one.")
 
     def _check_data(self, x: Tensor, y: Tensor) -> None:
-        if x.dtype not in (torch.float32, torch.float64):
-            raise DataError(f"{self.name}: x must be float32 or float64; got {x.dtype}. Convert it.")
+        check_real(self.name, x)
         if y.is_floating_point() or y.dtype in (torch.bool, torch.complex64, torch.complex128):
             raise DataError(f"{self.name}: y must hold integers; got {y.dtype}. Pass class numbers.")
         if x.ndim < 2 or y.ndim != 1 or len(x) != len(y):

@@ -114,9 +114,9 @@ def report_of(
     independence = _independence(supersamples, have_labels, num_classes) if permuted else None
     if independence is not None and independence > RARE:
         warnings.append(
-            f"No sign that predictions depend on what was trained on: {independence:.0%} of shuffled masks give as "
-            "much information. The runs are too few, or the learner generalises this well, or it ignores its "
-            "train_indices."
+            f"The information shows no sign that predictions depend on what was trained on: {independence:.0%} "
+            "of shuffled masks give as much. The runs are too few, or the learner generalises this well, or it "
+            "ignores its train_indices."
         )
     warnings += _warnings(found, supersamples, design, correction, m, num_classes)
     return Report(
@@ -324,7 +324,7 @@ def _warnings(
         )
     below = [each.id for each in found.values() if each.of == "expected gap" and each.value < abs(each.gap)]
     if below:
-        said.append(f"{', '.join(below)} came out below the gap that was seen: a sign of too few runs.")
+        said.append(f"{', '.join(below)} came out below the size of the gap that was seen: a sign of too few runs.")
     if m > 1:
         runs = min(len(each.bits) for each in supersamples)
         most = max(_counted(id, each, num_classes, m).most_states() for id in found for each in supersamples)

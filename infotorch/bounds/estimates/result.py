@@ -100,6 +100,10 @@ class Report:
             return None
         return f"The runs were made by different versions or learners: {'; '.join(self.made_by)}."
 
+    @property
+    def _warned(self) -> list[str]:
+        return [*self.warnings, *([self.mixed] if self.mixed else [])]
+
     def __getitem__(self, id: str) -> BoundEstimate:
         errors.check_choice("report", "a bound", id, self.bounds)
         return self.bounds[id]
@@ -129,7 +133,7 @@ class Report:
             "correction": self.correction, "checkpoint": self.checkpoint, "gap": self.gap,
             "gap_interval": self.gap_interval, "train_error": self.train_error.tolist(),
             "test_error": self.test_error.tolist(), "independence": self.independence,
-            "statement": self.statement, "warnings": [*self.warnings, *([self.mixed] if self.mixed else [])],
+            "statement": self.statement, "warnings": self._warned,
             "made_by": list(self.made_by),
             "bounds": {
                 each.id: {
@@ -164,7 +168,7 @@ class Report:
         lines.append(_row("gap", _number(self.gap), _number(std), _interval(self.gap_interval)))
         train, test = float(self.train_error.mean()), float(self.test_error.mean())
         lines += ["", f"train error {_number(train)}, test error {_number(test)}", "", self.statement]
-        return "\n".join([*lines, *(line for text in self.warnings for line in textwrap.wrap(text, WIDTH))])
+        return "\n".join([*lines, *(line for text in self._warned for line in textwrap.wrap(text, WIDTH))])
 
 
 def _row(id: str, *cells: str) -> str:

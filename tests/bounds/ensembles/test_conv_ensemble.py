@@ -103,6 +103,12 @@ def test_a_member_that_diverges_is_named_and_harms_no_other(pool, cells):
     assert np.array_equal(error.value.labels[[0, 2]], fn([trained[0], trained[2]], range(1, N)))
 
 
+def test_refuses_pictures_of_bytes(pool):
+    x, y = pool
+    with pytest.raises(DataError, match=r"conv_ensemble: x must be float32 or float64; got torch\.uint8"):
+        conv_ensemble(plain, x.to(torch.uint8), y, **TRAINING)
+
+
 def test_refuses_a_single_value_a_channel(pool):
     network = nn.Sequential(nn.Conv2d(1, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, C))
     fn = conv_ensemble(network, *pool, **TRAINING)

@@ -1,5 +1,9 @@
 #include "../fisher.h"
 
+#include <cmath>
+#include <limits>
+#include <vector>
+
 #include "one_hot_sums.h"
 #include "outer_sum.h"
 
@@ -7,8 +11,25 @@ namespace infotorch::cpu {
 namespace {
 
 constexpr int64_t kVisits = 256;  // of a sum of squares before it is added to the others: neither sum is a long one
+constexpr int64_t kSquaredWork = 1 << 16;           // numbers squared that outweigh waking a thread
 constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
 constexpr int64_t kHeldBytes = int64_t{32} << 20;   // of gradients that the full form holds at once
+
+// Whether the squares of x's largest sample lie in the middle of scalar_t's range, so that what they are multiplied by
+// may too.
+template <typename scalar_t>
+bool has_ordinary_squares(const Rows<scalar_t>& x, int64_t N, int64_t width) {
+  const double most = std::ldexp(1, std::numeric_limits<scalar_t>::max_exponent / 2 - 2);
+  const Rows<scalar_t> rows = stacked(x, 0, N);
+  std::vector<double> sums(N);
+  parallel_for(ceil_div(N, kSquaredRows), kSquaredWork / (kSquaredRows * width) + 1, [&](int64_t begin, int64_t end) {
+    const Scratch<scalar_t> scratch(kSquaredRows * panel_stride(width));
+    for (int64_t n = begin * kSquaredRows; n < std::min(N, end * kSquaredRows); n += kSquaredRows)
+      square_rows(rows, n, std::min(kSquaredRows, N - n), scratch.data, sums.data() + n);
+  });
+  const auto fits = [most](double sum) { return sum <= most; };  // NaN does not
+  return std::all_of(sums.begin(), sums.end(), fits) && *std::max_element(sums.begin(), sums.end()) >= 1 / most;
+}
 
 // One position: the square of a product is the product of the squares.
 template <typename scalar_t>
@@ -103,7 +124,7 @@ void fisher(FisherForm form, const PairShape& s, const Rows<scalar_t>& a, const 
     std::fill(out, out + (form == FisherForm::full ? area * area : area), scalar_t(0));
   else if (form == FisherForm::full)
     full(s, a, b, out);
-  else if (s.T == 1)
+  else if (s.T == 1 && has_ordinary_squares(a, s.N, s.I) && has_ordinary_squares(b, s.N, s.O))
     diagonal_of_products(s, a, b, out);
   else
     diagonal(s, a, b, out);

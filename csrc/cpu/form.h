@@ -3,6 +3,7 @@
 
 #include "../parallel.h"
 #include "product.h"
+#include "reduce.h"
 
 namespace infotorch::cpu {
 
@@ -79,6 +80,22 @@ inline Tiling tiles_of(int64_t rows, int64_t cols, int64_t area, int64_t most_co
   const int64_t tallest = area > kFormArea ? kTallest : kTallest / 2;
   const int64_t most_rows = std::clamp(area / edge_cols / kStepRows * kStepRows, kStepRows, tallest);
   return {rows, cols, even_piece(rows, most_rows, kStepRows), edge_cols};
+}
+
+constexpr int64_t kSquaredRows = 16;  // at most, at once
+
+// sum[r] = the squares of position t0 + r of x, which has one sample, the bias among them, r < count.
+// `scratch` has room for them packed.
+template <typename scalar_t>
+void square_rows(const Rows<scalar_t>& x, int64_t t0, int64_t count, scalar_t* scratch, double* sum) {
+  const int64_t width = x.i.total(), stride = panel_stride(width);
+  Panel<scalar_t> panel = in_place(x, 0, t0, 0, width);
+  if (!panel.data) {
+    pack_features(x, 0, t0, count, 0, width, scratch, stride);
+    panel = {scratch, stride};
+  }
+  std::fill(sum, sum + count, x.bias ? 1. : 0.);
+  add_squares(panel.data, panel.stride, count, width, sum);
 }
 
 // Room for the panels of one thread.

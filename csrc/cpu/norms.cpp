@@ -65,27 +65,16 @@ double few_positions(const PairShape& s, const Rows<scalar_t>& a, const Rows<sca
 // At one position a gradient is an outer product: out[n] = |a_n|^2 |b_n|^2.
 template <typename scalar_t>
 void norms_outer(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
-  constexpr int64_t most = 16;
-  const int64_t some = std::clamp<int64_t>(kNear / std::max(s.I, s.O), 1, most);  // samples of a task
-  const auto squares = [](const Rows<scalar_t>& x, int64_t n0, int64_t count, scalar_t* scratch, double* sum) {
-    const Rows<scalar_t> rows = stacked(x, n0, count);
-    const int64_t width = x.i.total(), stride = panel_stride(width);
-    Panel<scalar_t> panel = in_place(rows, 0, 0, 0, width);
-    if (!panel.data) {
-      pack_features(rows, 0, 0, count, 0, width, scratch, stride);
-      panel = {scratch, stride};
-    }
-    std::fill(sum, sum + count, x.bias ? 1. : 0.);
-    add_squares(panel.data, panel.stride, count, width, sum);
-  };
+  const int64_t some = std::clamp<int64_t>(kNear / std::max(s.I, s.O), 1, kSquaredRows);  // samples of a task
+  const Rows<scalar_t> a_rows = stacked(a, 0, s.N), b_rows = stacked(b, 0, s.N);
   parallel_tasks(
       ceil_div(s.N, some), kWorkPerTask / (some * (s.I + s.O)) + 1,
       [&] { return Scratch<scalar_t>(some * panel_stride(std::max(s.I, s.O))); },
       [&](int64_t task, Scratch<scalar_t>& scratch) {
         const int64_t n0 = task * some, count = std::min(some, s.N - n0);
-        double aa[most], bb[most];
-        squares(a, n0, count, scratch.data, aa);
-        squares(b, n0, count, scratch.data, bb);
+        double aa[kSquaredRows], bb[kSquaredRows];
+        square_rows(a_rows, n0, count, scratch.data, aa);
+        square_rows(b_rows, n0, count, scratch.data, bb);
         for (int64_t k = 0; k < count; ++k) out[n0 + k] = static_cast<scalar_t>(aa[k] * bb[k]);
       });
 }

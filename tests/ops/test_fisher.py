@@ -48,6 +48,19 @@ def test_diagonal_of_more_than_one_tile(shape, dtype, rng):
     assert_same(fisher(a, b), reference.fisher(a, b))
 
 
+@pytest.mark.parametrize("power", [66, -66])
+def test_squares_of_one_side_may_leave_the_range(power, dtype, rng):
+    """The gradients fit, and so do their squares."""
+    a, b = cases.make_pair(20, 1, 65, 48, rng, dtype)
+    scale = 2.0 ** (power if dtype == torch.float32 else 8 * power)
+    assert_same(fisher(a * scale, b / scale), reference.fisher(a, b))
+
+
+def test_a_side_of_zeros_gives_zeros(dtype, rng):
+    a, b = cases.make_pair(20, 1, 65, 48, rng, dtype)
+    assert torch.equal(fisher(a, 0 * b), a.new_zeros(48, 65))
+
+
 def test_diagonal_of_gradients_that_are_formed_in_several_pieces(dtype, rng):
     a, b = cases.make_pair(10, 130, 700, 600, rng, dtype)
     assert_same(fisher(a, b), reference.fisher(a, b))

@@ -36,6 +36,15 @@ class Demand:
         return "not run" if self.figure is None else f"{self.figure:.{self.digits}f}"
 
 
+def _limit_lines(file: str) -> dict[tuple[int, int], float]:
+    """By N and C, how many times as fast as its plain form ``limit_gradient`` was in float32."""
+    return {
+        (line["N"], line["C"]): line["ms"]["plain"] / line["ms"]["ours"]
+        for line in read(file)
+        if line["op"] == "limit" and line["dtype"] == "float32"
+    }
+
+
 class Records:
     """Figures by noise, method and seed, ``None`` where a training has no line."""
 
@@ -87,14 +96,11 @@ def demands() -> Iterator[Demand]:
     ratio = costs[-1]["ratio"][cost.ONE] if costs else None
     text = f"an epoch of {LIMIT_L}, in epochs of ce with one network and torch's default Adam"
     yield Demand(text=text, figure=ratio, most=2.1, digits=2)
-    for file in sorted(RESULTS.glob("cpu-*.jsonl")):
-        speedups = {
-            (line["N"], line["C"]): line["ms"]["plain"] / line["ms"]["ours"]
-            for line in read(file.name)
-            if line["op"] == "limit" and line["dtype"] == "float32"
-        }
-        for rows in CASES if speedups else []:
-            text = f"{file.stem}: limit_gradient on {rows.N} x {rows.C}, times as fast as its plain form, uncompiled"
+    # Of a processor on which others alone were raced nothing is demanded, but of one at least.
+    lines = {file.stem: _limit_lines(file.name) for file in sorted(RESULTS.glob("cpu-*.jsonl"))}
+    for where, speedups in {where: found for where, found in lines.items() if found}.items() or [("no processor", {})]:
+        for rows in CASES:
+            text = f"{where}: limit_gradient on {rows.N} x {rows.C}, times as fast as its plain form, uncompiled"
             yield Demand(text=text, figure=speedups.get((rows.N, rows.C)), least=4)
     pictures = cifar.records()
     for seed in SEEDS:

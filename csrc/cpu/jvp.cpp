@@ -16,7 +16,7 @@ constexpr int64_t kChunk = 8;                   // strips of columns of a direct
 constexpr int64_t kRowBytes = 1 << 20;          // of one task's packed rows
 constexpr int64_t kRowStrips = 4;               // of them at most
 constexpr int64_t kFormed = 1 << 17;            // numbers of G that one thread holds in its cache
-constexpr int64_t kFewSamples = 4;              // up to which forming outweighs the dot products
+constexpr int64_t kFewSamples = 4;              // from which on the dot products weigh as much as forming
 constexpr int64_t kSegment = 1024;              // terms of a dot product: four rows of them stay in a 32 KiB cache
 constexpr int64_t kTurned = 1 << 20;            // numbers of directions that are turned before all tiles
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/blas.h"
 #include "cpu/leave_out.h"
 #include "cpu/member_conv.h"
 #include "cpu/member_norm.h"
@@ -288,7 +289,8 @@ void bind_member_norm(py::module_& m) {
 PYBIND11_MODULE(_C, m) {
   m.attr("build") =
       py::dict(py::arg("cuda_archs") = INFOTORCH_CUDA_ARCHS, py::arg("torch") = INFOTORCH_TORCH,
-               py::arg("compiler") = __VERSION__, py::arg("instruction_set") = infotorch::cpu::instruction_set());
+               py::arg("compiler") = __VERSION__, py::arg("instruction_set") = cpu::instruction_set(),
+               py::arg("wide_products") = cpu::has_fast_blas(infotorch::Storage::same) ? "torch's MKL" : "infotorch");
   m.def("philox", &philox, py::arg("c0"), py::arg("c1"), py::arg("c2"), py::arg("c3"), py::arg("key"));
   m.def("sketch_words", &sketch_words, py::arg("seed"), py::arg("name"), py::arg("draw"), py::arg("first"),
         py::arg("count"));

@@ -10,21 +10,29 @@ namespace infotorch {
 //   materialize  sum_{o,i} G[n, o, i] v[o, i], forms G tile by tile for all directions
 enum class JvpMethod { apply, materialize };
 
-// What one sample and K directions cost, in multiply-adds of a product. A number that is packed or dotted on the way
-// costs as much as 28 of them, a number of G that is written and read as much as 16, and a multiply-add of its dot
-// products as much as 2, as benchmarks/ops/jvp.py measured.
-inline double jvp_cost(JvpMethod method, const PairShape& s, int64_t K) {
+// What a number that is packed or dotted on the way costs in multiply-adds of a product: of tiles of our own, and of
+// BLAS, which reads rows where they lie; as benchmarks/ops/jvp.py measured.
+constexpr double kJvpPack = 28, kJvpBlasPack = 6;
+
+// What one sample and K directions cost, in multiply-adds of a product. A number of G that is written and read costs as
+// much as 16, and a multiply-add of its dot products as much as 2.
+inline double jvp_cost(JvpMethod method, const PairShape& s, int64_t K, double pack) {
   const double area = double(s.I) * s.O;
-  if (method == JvpMethod::apply) return double(K) * s.T * (area + 28. * (s.I + s.O));
+  if (method == JvpMethod::apply) return double(K) * s.T * (area + pack * (s.I + s.O));
   return (s.T + 2. * K + 16) * area;
 }
 
 namespace cpu {
 
-// A function of the shape alone, so that equal shapes take equal routes.
-inline JvpMethod choose_jvp_method(const PairShape& s, int64_t K) {
-  return jvp_cost(JvpMethod::apply, s, K) <= jvp_cost(JvpMethod::materialize, s, K) ? JvpMethod::apply
-                                                                                    : JvpMethod::materialize;
+// Whether BLAS applies directions to rows of b.
+template <typename scalar_t>
+bool is_applied_by_blas(const PairShape& s, const Rows<scalar_t>& b);
+
+inline JvpMethod choose_jvp_method(const PairShape& s, int64_t K, bool by_blas) {
+  const double pack = by_blas ? kJvpBlasPack : kJvpPack;
+  return jvp_cost(JvpMethod::apply, s, K, pack) <= jvp_cost(JvpMethod::materialize, s, K, pack)
+             ? JvpMethod::apply
+             : JvpMethod::materialize;
 }
 
 // a [N, *T, *I] or one-hot [N, T], b [N, T, O] as they lie, v [K, O, I] contiguous -> out [N, K]. A one-hot a has one

@@ -25,7 +25,17 @@ namespace cpu {
 constexpr int64_t kPackWeight = 6, kWide = 256;
 constexpr double kWideWeight = 1.13;
 
-inline VjpMethod choose_vjp_method(const PairShape& s, int64_t K) {
+// The same where BLAS multiplies: what packing and scaling a number costs, and adding a formed one to a weighted sum;
+// and products of bfloat16, of which scaled numbers have none.
+constexpr double kBlasPackWeight = 8, kBlasAddWeight = 40, kShortProduct = 0.25;
+
+// `by_blas`: BLAS forms the gradients, of numbers in 16 bits if they are `narrow`.
+inline VjpMethod choose_vjp_method(const PairShape& s, int64_t K, bool by_blas, bool narrow) {
+  if (by_blas) {
+    const double area = s.I * s.O, scale = K * s.T * (area + kBlasPackWeight * (s.I + s.O));
+    const double materialize = (s.T * (narrow ? kShortProduct : 1) + kBlasAddWeight * K) * area;
+    return scale <= materialize ? VjpMethod::scale : VjpMethod::materialize;
+  }
   const double scale = vjp_cost(VjpMethod::scale, s, K) + double(kPackWeight) * K * s.T * (s.I + s.O);
   const double forming = std::min(s.I, s.O) < kWide ? 1 : kWideWeight;
   const double materialize = vjp_cost(VjpMethod::materialize, s, K) + (forming - 1) * s.T * s.I * s.O;

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 build: dict[str, str]
-"""Facts of the build: compiler, torch."""
+"""Facts of the build: compiler, torch; and of what it chose on this processor."""
 
 # Contiguous [K, N] each: int32 states with uint8 bits, or both int64, all in range.
 def plugin_mi(

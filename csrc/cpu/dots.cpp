@@ -68,20 +68,29 @@ struct Done {
   int64_t rows, cols;
 };
 
+// Rows of y that stay in the nearest cache while rows of x pass, whole tiles of `step`.
+template <typename scalar_t>
+int64_t near_rows(int64_t count, int64_t step) {
+  constexpr int64_t near = (16 << 10) / sizeof(scalar_t);  // numbers
+  return std::max<int64_t>(1, near / std::max<int64_t>(1, count) / step) * step;
+}
+
 // All whole tiles, for registers of BYTES, compiled with ATTRIBUTE.
 #define INFOTORCH_TILES(NAME, BYTES, R, C, ATTRIBUTE)                                                                \
   template <typename scalar_t>                                                                                       \
   ATTRIBUTE Done NAME(const Panel<scalar_t>& x, int64_t rows, const Panel<scalar_t>& y, int64_t cols, int64_t count, \
                       bool triangle, bool add, scalar_t* out, int64_t out_stride, Ahead& next) {                     \
     const Done done = {triangle ? cols / C * C : rows / R * R, cols / C * C};                                        \
-    for (int64_t r = 0; r < done.rows; r += R)                                                                       \
-      for (int64_t c = triangle ? r / C * C : 0; c < done.cols; c += C) {                                            \
-        const scalar_t* const left = x.data + r * x.stride;                                                          \
-        const Ahead::Columns column = next.take();                                                                   \
-        const char* ahead = column.data ? column.data : reinterpret_cast<const char*>(left);                         \
-        tile<BYTES, R, C>(left, x.stride, y.data + c * y.stride, y.stride, count, add, out + r * out_stride + c,     \
-                          out_stride, ahead, column.step);                                                           \
-      }                                                                                                              \
+    const int64_t near = near_rows<scalar_t>(count, C);                                                              \
+    for (int64_t c0 = 0; c0 < done.cols; c0 += near)                                                                 \
+      for (int64_t r = 0, c1 = std::min(done.cols, c0 + near); r < (triangle ? c1 : done.rows); r += R)              \
+        for (int64_t c = triangle ? std::max(c0, r / C * C) : c0; c < c1; c += C) {                                  \
+          const scalar_t* const left = x.data + r * x.stride;                                                        \
+          const Ahead::Columns column = next.take();                                                                 \
+          const char* ahead = column.data ? column.data : reinterpret_cast<const char*>(left);                       \
+          tile<BYTES, R, C>(left, x.stride, y.data + c * y.stride, y.stride, count, add, out + r * out_stride + c,   \
+                            out_stride, ahead, column.step);                                                         \
+        }                                                                                                            \
     return done;                                                                                                     \
   }
 

@@ -6,11 +6,13 @@
 
 #include "one_hot_sums.h"
 #include "outer_sum.h"
+#include "partial.h"
 
 namespace infotorch::cpu {
 namespace {
 
 constexpr int64_t kVisits = 256;  // of a sum of squares before it is added to the others: neither sum is a long one
+constexpr int64_t kWide = 256;    // features of both sides from which on BLAS wants larger tiles than partial sums do
 constexpr int64_t kSquaredWork = 1 << 16;           // numbers squared that outweigh waking a thread
 constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
 constexpr int64_t kHeldBytes = int64_t{32} << 20;   // of gradients that the full form holds at once
@@ -34,9 +36,7 @@ bool has_ordinary_squares(const Rows<scalar_t>& x, int64_t N, int64_t width) {
 // One position: the square of a product is the product of the squares.
 template <typename scalar_t>
 void diagonal_of_products(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
-  const auto square = [](int64_t, int64_t depth, int64_t count, scalar_t* x) {
-    multiply(x, x, count * depth * kStrip<scalar_t>, x);
-  };
+  const auto square = [](int64_t, int64_t depth, int64_t width, scalar_t* x) { multiply(x, x, depth * width, x); };
   outer_sum(s.N, stacked(b, 0, s.N), s.O, square, stacked(a, 0, s.N), s.I, square, false, false, out);
 }
 
@@ -44,12 +44,13 @@ void diagonal_of_products(const PairShape& s, const Rows<scalar_t>& a, const Row
 // results, added from left to right.
 template <typename scalar_t>
 void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
-  const Layout layout = cheaper_layout(s);
+  const Layout layout = cheaper_layout(s, a, b);
   const bool by_out = layout == Layout::out_by_in;
-  const Former<scalar_t> form(s, a, b, layout);
-  const Tiling large = tiles_of(form.rows, form.cols, kFormArea, kFormCols);
+  const Former<scalar_t> form(s, a, b, layout, 1, s.T >= kFormDepth);  // fewer positions are squared in registers
+  const int64_t area_by_blas = blas_area<scalar_t>(std::min(s.I, s.O) > kWide ? 2 : 8);
+  const Tiling large = form.tiling(kFormArea, kFormCols, area_by_blas);
   // Larger ones where all threads have some.
-  const Tiling tiling = large.count() < kTasks ? tiles_of(form.rows, form.cols, kSharedArea, kFormCols) : large;
+  const Tiling tiling = large.count() < kTasks ? form.tiling(kSharedArea, kFormCols, area_by_blas) : large;
   const int64_t tiles = tiling.count(), size = tiling.edge_rows * tiling.edge_cols;
   const int64_t most = std::clamp<int64_t>(kPartialSize / (tiles * size), 1, s.N);
   const int64_t splits = std::clamp<int64_t>(ceil_div(kTasks, tiles), 1, most);
@@ -69,27 +70,33 @@ void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>&
   parallel_tasks(
       tiles * splits, 1,
       [&] {
-        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(s.T > kFormDepth ? size : 0),
+        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(s.T > kFormDepth || form.by_blas ? size : 0),
                       Scratch<scalar_t>(size), Scratch<scalar_t>(splits > 1 ? 0 : size)};
       },
       [&](int64_t task, Worker& worker) {
         const Tile tile = tiling[task % tiles];
         const int64_t split = task / tiles, first = split * s.N / splits, last = (split + 1) * s.N / splits;
         scalar_t* const sum = splits > 1 ? partial.data + task * size : worker.sum.data;
+        if (splits > 1) std::fill(sum + tile.size(), sum + size, scalar_t(0));
         for (int64_t n0 = first; n0 < last; n0 += kVisits) {
           scalar_t* const some = n0 == first ? sum : worker.some.data;
-          std::fill(some, some + tile.size(), scalar_t(0));
-          for (int64_t n = n0; n < std::min(last, n0 + kVisits); ++n)
-            form(n, tile, worker.panels, worker.formed.data, tile.cols, Into::squares, some);
+          if (!form.by_blas) std::fill(some, some + tile.size(), scalar_t(0));
+          for (int64_t n = n0; n < std::min(last, n0 + kVisits); ++n) {
+            scalar_t* const formed = worker.formed.data;
+            form(n, tile, worker.panels, formed, tile.cols, form.by_blas ? Into::place : Into::squares, some);
+            if (!form.by_blas) continue;
+            if (n == n0)
+              multiply(formed, formed, tile.size(), some);
+            else
+              add_column_dots(formed, formed, 0, 1, tile.size(), some);
+          }
           if (some != sum) add_scaled(some, 1, tile.size(), sum);
         }
         if (splits == 1) write(tile, sum);
       });
-  for (int64_t p = 0; p < tiles && splits > 1; ++p) {
-    scalar_t* const sum = partial.data + p * size;
-    for (int64_t split = 1; split < splits; ++split) add_scaled(sum + split * tiles * size, 1, tiling[p].size(), sum);
-    write(tiling[p], sum);
-  }
+  if (splits == 1) return;
+  sum_partial(partial.data, splits, tiles * size, partial.data);
+  for (int64_t p = 0; p < tiles; ++p) write(tiling[p], partial.data + p * size);
 }
 
 // Gradients of some samples, then the sum of their outer products.
@@ -97,7 +104,7 @@ template <typename scalar_t>
 void full(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
   const int64_t area = s.O * s.I;
   const Former<scalar_t> form(s, a, b, Layout::out_by_in);
-  const Tiling tiling = tiles_of(s.O, s.I, kSharedArea, kFormCols);
+  const Tiling tiling = form.tiling(kSharedArea, kFormCols, blas_area<scalar_t>(1));
   const int64_t step = std::clamp<int64_t>(kHeldBytes / static_cast<int64_t>(sizeof(scalar_t) * area), 1, s.N);
   const Scratch<scalar_t> held(step * area);
   for (int64_t n = 0; n < s.N; n += step) {

@@ -1,7 +1,10 @@
 // Tiles of per-sample gradients, the step that every materializing kernel shares.
 #pragma once
 
+#include <cmath>
+
 #include "../parallel.h"
+#include "blas.h"
 #include "product.h"
 #include "reduce.h"
 
@@ -38,11 +41,6 @@ enum class Layout { out_by_in, in_by_out };
 inline int64_t layout_cost(const PairShape& s, Layout layout) {
   const auto whole = [](int64_t cols) { return ceil_div(cols, 2 * kPad) * 2 * kPad; };
   return layout == Layout::out_by_in ? whole(s.I) * s.O : whole(s.O) * s.I;
-}
-
-inline Layout cheaper_layout(const PairShape& s) {
-  const bool by_out = layout_cost(s, Layout::out_by_in) < layout_cost(s, Layout::in_by_out);
-  return by_out ? Layout::out_by_in : Layout::in_by_out;
 }
 
 struct Tile {
@@ -98,6 +96,56 @@ void square_rows(const Rows<scalar_t>& x, int64_t t0, int64_t count, scalar_t* s
   add_squares(panel.data, panel.stride, count, width, sum);
 }
 
+// Gradients by BLAS: from so few positions, and so small a tile, on. Those of bfloat16 are worth it sooner, as tiles of
+// our own would have to widen them first.
+constexpr int64_t kBlasDepth = 16, kBlasLeast = 1 << 13, kBlasLeastShort = 1 << 9;
+constexpr int64_t kBlasLeastTile = 1 << 9;  // numbers of a single tile
+
+constexpr int64_t kBlasEdge = 768;  // rows, or columns, of such a tile at most
+
+// Numbers of such a tile, if so many of its size share a 2 MiB cache with what BLAS packs.
+template <typename scalar_t>
+constexpr int64_t blas_area(int64_t tiles) {
+  constexpr int64_t bytes = int64_t{9} << 17;
+  return bytes / (tiles * static_cast<int64_t>(sizeof(scalar_t)));
+}
+
+// Tiles of about `area` numbers, twice as wide as high but for layers that are flatter or narrower.
+inline Tiling blas_tiles_of(int64_t rows, int64_t cols, int64_t area) {
+  const auto wide = std::min(kBlasEdge, static_cast<int64_t>(std::sqrt(2. * area)));
+  const int64_t high = std::clamp<int64_t>(area / even_piece(cols, wide, kStepCols), 1, kBlasEdge);
+  const int64_t edge_rows = even_piece(rows, high, kPad);
+  return {rows, cols, edge_rows, even_piece(cols, std::min(kBlasEdge, area / edge_rows), kStepCols)};
+}
+
+// Whether BLAS forms the gradients of such a layer, whose rows then lie as BLAS reads them.
+template <typename scalar_t>
+bool is_formed_by_blas(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b) {
+  const int64_t least = a.storage == Storage::same ? kBlasLeast : kBlasLeastShort;
+  return has_fast_blas(a.storage) && s.T >= kBlasDepth && s.I * s.O >= least && s.I <= INT32_MAX && s.O <= INT32_MAX &&
+         stored(a, 0, 0, 0, a.i.total()).data && stored(b, 0, 0, 0, s.O).data;
+}
+
+// The cheaper one of such a layer's gradients; BLAS has the longer rows where sides tie.
+template <typename scalar_t>
+Layout cheaper_layout(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b) {
+  if (is_formed_by_blas(s, a, b)) return s.I >= s.O ? Layout::out_by_in : Layout::in_by_out;
+  const bool by_out = layout_cost(s, Layout::out_by_in) < layout_cost(s, Layout::in_by_out);
+  return by_out ? Layout::out_by_in : Layout::in_by_out;
+}
+
+// sum[c] = the sum of features c0 ... c0 + cols over T positions of sample n. `panel` has room for kFormDepth of them.
+template <typename scalar_t>
+void sum_positions(const Rows<scalar_t>& x, int64_t n, int64_t T, int64_t c0, int64_t cols, scalar_t* panel,
+                   double* sum) {
+  std::fill_n(sum, cols, 0.);
+  for (int64_t t = 0; t < T; t += kFormDepth) {
+    const int64_t depth = std::min(kFormDepth, T - t);
+    const Panel<scalar_t> rows = features(x, n, t, depth, c0, cols, 1, panel);
+    add_rows(rows.data, rows.stride, depth, cols, sum);
+  }
+}
+
 // Room for the panels of one thread.
 template <typename scalar_t>
 struct FormScratch : Scratch<scalar_t> {
@@ -108,9 +156,12 @@ struct FormScratch : Scratch<scalar_t> {
 template <typename scalar_t>
 class Former {
  public:
-  // `seeds` rows of b in turn belong to one sample of a.
-  Former(const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, Layout layout, int64_t seeds = 1)
-      : rows(layout == Layout::out_by_in ? shape.O : shape.I),
+  // `seeds` rows of b in turn belong to one sample of a. `may_blas`: what is formed is used as it is, not squared or
+  // streamed from registers.
+  Former(const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, Layout layout, int64_t seeds = 1,
+         bool may_blas = true)
+      : by_blas(may_blas && is_formed_by_blas(shape, a, b)),
+        rows(layout == Layout::out_by_in ? shape.O : shape.I),
         cols(layout == Layout::out_by_in ? shape.I : shape.O),
         N(shape.N),
         T(shape.T),
@@ -130,6 +181,11 @@ class Former {
   // single row has squares.
   void operator()(int64_t n, int64_t count, const Tile& tile, const FormScratch<scalar_t>& panels, scalar_t* out,
                   int64_t hop, int64_t out_stride, Into into = Into::place, scalar_t* squares = nullptr) const {
+    if (by_blas && tile.size() >= kBlasLeastTile) {
+      for (int64_t row = n; row < n + count; ++row)
+        multiply_by_blas(row, tile, panels, out + (row - n) * hop, out_stride);
+      return;
+    }
     scalar_t* const y_panel = panels.data;
     scalar_t* const x_panel = y_panel + kFormDepth * panel_stride(tile.rows);
     const int64_t step = ceil_div(T, std::max<int64_t>(1, ceil_div(T, kFormDepth)));
@@ -163,6 +219,13 @@ class Former {
     } while (t < T);
   }
 
+  // Tiles of at most `area` numbers and `most_cols` columns, or of about `area_by_blas` where BLAS forms them.
+  Tiling tiling(int64_t area, int64_t most_cols, int64_t area_by_blas) const {
+    const bool large = by_blas && area_by_blas >= kBlasLeast;
+    return large ? blas_tiles_of(rows, cols, area_by_blas) : tiles_of(rows, cols, area, most_cols);
+  }
+
+  const bool by_blas;
   const int64_t rows, cols;
 
  private:
@@ -171,6 +234,26 @@ class Former {
     Rows<scalar_t> rows;
     int64_t seeds;
   };
+
+  // out = the gradient of row n in `tile`.
+  void multiply_by_blas(int64_t n, const Tile& tile, const FormScratch<scalar_t>& panels, scalar_t* out,
+                        int64_t out_stride) const {
+    const int64_t x_n = n / x.seeds, y_n = n / y.seeds;
+    const int64_t real_rows = std::min(tile.rows, y.rows.i.total() - tile.r0);  // the bias comes behind them
+    const int64_t real_cols = std::min(tile.cols, x.rows.i.total() - tile.c0);
+    if (real_rows > 0 && real_cols > 0)
+      blas_product(stored(x.rows, x_n, 0, tile.c0, real_cols), real_cols, stored(y.rows, y_n, 0, tile.r0, real_rows),
+                   real_rows, T, false, out, out_stride);
+    double sum[kBlasEdge];
+    if (real_cols < tile.cols) {
+      sum_positions(y.rows, y_n, T, tile.r0, tile.rows, panels.data, sum);
+      for (int64_t r = 0; r < tile.rows; ++r) out[r * out_stride + real_cols] = static_cast<scalar_t>(sum[r]);
+    }
+    if (real_rows < tile.rows) {
+      sum_positions(x.rows, x_n, T, tile.c0, tile.cols, panels.data, sum);
+      std::copy_n(sum, tile.cols, out + real_rows * out_stride);
+    }
+  }
 
   const int64_t N, T;
   const Side y, x;

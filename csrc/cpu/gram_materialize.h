@@ -50,7 +50,7 @@ class MaterializedGram {
   static constexpr int64_t kMostSamples = kMostBudget / (kStepRows * kStepCols * sizeof(scalar_t));
 
   MaterializedGram(const Set& x, const Set& y, bool symmetric, scalar_t* out, int64_t out_stride)
-      : x(x), y(y), symmetric(symmetric), layout(cheaper_layout(x.shape)), out(out), out_stride(out_stride) {
+      : x(x), y(y), symmetric(symmetric), layout(cheaper_layout(x.shape, x.a, x.b)), out(out), out_stride(out_stride) {
     for (int64_t n = 0; n < N; n += kEdge)
       for (int64_t m = symmetric ? n : 0; m < M; m += kEdge) corners.push_back({n, m});
   }
@@ -80,10 +80,9 @@ class MaterializedGram {
 
   // Tiles of at most `bytes` of all samples' gradients.
   Tiling tiling(int64_t bytes) const {
-    const bool by_out = layout == Layout::out_by_in;
     const int64_t most = std::max<int64_t>(1, bytes / (samples * static_cast<int64_t>(sizeof(scalar_t))));
-    return tiles_of(by_out ? x.shape.O : x.shape.I, by_out ? x.shape.I : x.shape.O, std::min(most, kFormArea),
-                    std::min(most, kFormCols));
+    return Former<scalar_t>(x.shape, x.a, x.b, layout)
+        .tiling(std::min(most, kFormArea), std::min(most, kFormCols), std::min(most, blas_area<scalar_t>(1)));
   }
 
   // What one thread needs to multiply: strips of both sides, and a tile.

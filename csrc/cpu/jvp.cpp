@@ -10,15 +10,18 @@
 namespace infotorch::cpu {
 namespace {
 
-constexpr int64_t kTotals = 1 << 18;            // numbers out[n, k] that are summed at once, in float64
-constexpr int64_t kBudget = int64_t{16} << 20;  // bytes of packed directions held at once
-constexpr int64_t kChunk = 8;                   // strips of columns of a direction that a task multiplies by
-constexpr int64_t kRowBytes = 1 << 20;          // of one task's packed rows
-constexpr int64_t kRowStrips = 4;               // of them at most
-constexpr int64_t kFormed = 1 << 17;            // numbers of G that one thread holds in its cache
-constexpr int64_t kFewSamples = 4;              // from which on the dot products weigh as much as forming
-constexpr int64_t kSegment = 1024;              // terms of a dot product: four rows of them stay in a 32 KiB cache
-constexpr int64_t kTurned = 1 << 20;            // numbers of directions that are turned before all tiles
+constexpr int64_t kTotals = 1 << 18;                // numbers out[n, k] that are summed at once, in float64
+constexpr int64_t kBudget = int64_t{16} << 20;      // bytes of packed directions held at once
+constexpr int64_t kChunk = 8;                       // strips of columns of a direction that a task multiplies by
+constexpr int64_t kRowBytes = 1 << 20;              // of one task's packed rows
+constexpr int64_t kRowStrips = 4;                   // of them at most
+constexpr int64_t kFormed = 1 << 17;                // numbers of G that one thread holds in its cache
+constexpr int64_t kFewSamples = 4;                  // from which on the dot products weigh as much as forming
+constexpr int64_t kSegment = 1024;                  // terms of a dot product: four rows of them stay in a 32 KiB cache
+constexpr int64_t kSums = 1 << 20;                  // of blocks that BLAS applies directions to, beside samples' own
+constexpr int64_t kLeastTerms = 32;                 // of products by BLAS
+constexpr int64_t kLeastRows = 32, kMostRows = 64;  // of a block that BLAS applies directions to
+constexpr int64_t kTurned = 1 << 20;                // numbers of directions that are turned before all tiles
 
 // Samples n0 ... n0 + N, and their sums over k < K.
 struct Range {
@@ -42,6 +45,80 @@ struct Sides {
   static int64_t cost(int64_t C, int64_t D) { return C * (padded(D) + kPad); }
 };
 
+// Blocks of rows whose products with some chunks of the directions are dotted with rows of the other factor, in
+// float64. A block has a sum for each sample that it touches; two blocks that share a sample don't meet, as block p has
+// that of sample n at n + p.
+class Blocks {
+ public:
+  Blocks(const Range& range, int64_t T, int64_t edge, int64_t chunks)
+      : edge(edge),
+        count(ceil_div(range.N * T, edge)),
+        N_(range.N),
+        K_(range.K),
+        T_(T),
+        chunks_(chunks),
+        sums_(chunks * (N_ + count) * K_) {}
+
+  double& sum(int64_t chunk, int64_t p, int64_t row, int64_t k) {
+    return sums_[(chunk * (N_ + count) + (p * edge + row) / T_ + p) * K_ + k];
+  }
+
+  // total [N, K] += all sums, from left to right.
+  void add_to(double* total) const {
+    for (int64_t at = 0; at < chunks_ * (N_ + count); at += N_ + count)
+      for (int64_t p = 0; p < count; ++p)
+        for (int64_t n = p * edge / T_; n < N_ && n * T_ < (p + 1) * edge; ++n)
+          for (int64_t k = 0; k < K_; ++k) total[n * K_ + k] += sums_[(at + n + p) * K_ + k];
+  }
+
+  const int64_t edge, count;
+
+ private:
+  const int64_t N_, K_, T_, chunks_;
+  std::vector<double> sums_;
+};
+
+// In which directions are cut there.
+int64_t chunks_of(const PairShape& s) { return ceil_div(s.I, even_piece(s.I, kBlasEdge, kPad)); }
+
+// total[n, k] = sum over positions of <v[k]^T b_t, a_t>: BLAS has directions where they lie, and its products are
+// dotted with rows of a while they are in a cache.
+template <typename scalar_t>
+void apply_by_blas(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* v,
+                   const Range& range, double* total) {
+  const auto [n0, N, K] = range;
+  const int64_t positions = N * s.T, chunk = even_piece(s.I, kBlasEdge, kPad), chunks = chunks_of(s);
+  const Rows<scalar_t> taking = stacked(b, n0, N), other = stacked(a, n0, N);
+  const int64_t rows_wanted = std::clamp(ceil_div(positions * chunks, kTasks), kLeastRows, kMostRows);
+  Blocks blocks(range, s.T, std::max(rows_wanted, ceil_div(positions * chunks * K, kSums)), chunks);
+  struct Worker {
+    Scratch<scalar_t> tile, rows;
+  };
+  parallel_tasks(
+      chunks * blocks.count, 1,
+      [&] {
+        return Worker{Scratch<scalar_t>(blocks.edge * chunk), Scratch<scalar_t>(blocks.edge * panel_stride(chunk))};
+      },
+      [&](int64_t task, Worker& worker) {  // a chunk of the directions meets all rows while it is in a cache
+        const int64_t piece = task / blocks.count, p = task % blocks.count;
+        const int64_t t0 = p * blocks.edge, rows = std::min(blocks.edge, positions - t0);
+        const int64_t d = piece * chunk, cols = std::min(chunk, s.I - d);
+        Stored y = stored(taking, 0, t0, 0, s.O);
+        y.turned = true;
+        Panel<scalar_t> factor = in_place(other, 0, t0, d, cols);
+        if (!factor.data) {
+          pack_features(other, 0, t0, rows, d, cols, worker.rows.data, panel_stride(cols));
+          factor = {worker.rows.data, panel_stride(cols)};
+        }
+        for (int64_t k = 0; k < K; ++k) {
+          blas_product({v + k * s.O * s.I + d, s.I}, cols, y, rows, s.O, false, worker.tile.data, cols);
+          for (int64_t r = 0; r < rows; ++r)
+            blocks.sum(piece, p, r, k) += dot(worker.tile.data + r * cols, factor.at(r, 0).data, cols);
+        }
+      });
+  blocks.add_to(total);
+}
+
 // total[n, k] = sum of rows' products: rows of one factor times a direction, dotted with rows of the other on the tile.
 template <typename scalar_t>
 void apply(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* v, const Range& range,
@@ -54,12 +131,11 @@ void apply(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
 
   const int64_t most = std::clamp<int64_t>(kRowBytes / (C * width * size), 1, kRowStrips);
   const int64_t edge = std::clamp<int64_t>(positions / (kTasks * width), 1, most) * width;
-  const int64_t blocks = ceil_div(positions, edge);
+  Blocks blocks(range, s.T, edge, 1);
   const int64_t chunk = std::clamp<int64_t>(kBudget / (C * width * size), 1, kChunk) * width;
   const int64_t pieces = ceil_div(D, chunk) * K;  // piece q: direction q % K, columns from q / K * chunk on
   const int64_t held = std::clamp<int64_t>(kBudget / (C * chunk * size), 1, pieces);
   const Scratch<scalar_t> directions(held * C * chunk);
-  std::vector<double> partial((N + blocks) * K);  // block p has sample n at n + p: two that share a sample don't meet
 
   struct Worker {
     Scratch<scalar_t> strips, tile, rows;
@@ -76,7 +152,7 @@ void apply(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
         }
     });
     parallel_tasks(
-        blocks, 1,
+        blocks.count, 1,
         [&] {
           return Worker{Scratch<scalar_t>(edge * C), Scratch<scalar_t>(edge * chunk),
                         Scratch<scalar_t>(edge * panel_stride(chunk))};
@@ -91,13 +167,11 @@ void apply(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
             product<scalar_t>({directions.data + (q - q0) * chunk * C, C}, cols, {worker.strips.data, C}, rows, false,
                               false, worker.tile.data, chunk);
             for (int64_t r = 0; r < rows; ++r)
-              partial[((t0 + r) / s.T + p) * K + k] += dot(worker.tile.data + r * chunk, factor.at(r, 0).data, cols);
+              blocks.sum(0, p, r, k) += dot(worker.tile.data + r * chunk, factor.at(r, 0).data, cols);
           }
         });
   }
-  for (int64_t p = 0; p < blocks; ++p)
-    for (int64_t n = p * edge / s.T; n < N && n * s.T < (p + 1) * edge; ++n)
-      for (int64_t k = 0; k < K; ++k) total[n * K + k] += partial[(n + p) * K + k];
+  blocks.add_to(total);
 }
 
 // total[n, k] = sum of tiles of G[n] dotted with those of v[k].
@@ -105,11 +179,11 @@ template <typename scalar_t>
 void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* v,
                  const Range& range, double* total) {
   const auto [n0, N, K] = range;
-  const Layout layout = cheaper_layout(s);
+  const Layout layout = cheaper_layout(s, a, b);
   const bool by_out = layout == Layout::out_by_in;
   const Former<scalar_t> form(s, a, b, layout);
-  const Tiling tiling =
-      tiles_of(form.rows, form.cols, N < kFewSamples ? form_area(s, sizeof(scalar_t)) : kSharedArea, kFormCols);
+  const Tiling tiling = form.tiling(N < kFewSamples ? form_area(s, sizeof(scalar_t)) : kSharedArea, kFormCols,
+                                    blas_area<scalar_t>(1 + K));
   const int64_t size = tiling.edge_rows * tiling.edge_cols, tiles = tiling.count();
   const int64_t group = std::clamp<int64_t>(kFormed / size, 1, ceil_div(N * tiles, kTasks)),
                 groups = ceil_div(N, group);
@@ -164,15 +238,24 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
 }  // namespace
 
 template <typename scalar_t>
+bool is_applied_by_blas(const PairShape& s, const Rows<scalar_t>& b) {
+  const bool wide = s.O >= kLeastTerms && s.I * s.O >= kBlasLeast && s.I <= INT32_MAX;
+  return wide && b.storage == Storage::same && has_fast_blas(Storage::same) &&
+         stored(stacked(b, 0, s.N), 0, 0, 0, s.O).data;
+}
+
+template <typename scalar_t>
 void jvp(JvpMethod method, const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* v,
          int64_t K, scalar_t* out) {
   if (K == 0) return;
   const bool empty = s.T == 0 || s.I == 0 || s.O == 0;
-  const int64_t step = std::max<int64_t>(1, kTotals / K);
+  const bool by_blas = is_applied_by_blas(s, b);
+  const int64_t step = std::max<int64_t>(1, kTotals / (K * (by_blas ? chunks_of(s) : 1)));
   for (int64_t n = 0; n < s.N; n += step) {
     const Range range = {n, std::min(step, s.N - n), K};
     std::vector<double> total(range.N * K);
-    const auto sum = method == JvpMethod::apply ? apply<scalar_t> : materialize<scalar_t>;
+    const auto apply_rows = by_blas ? apply_by_blas<scalar_t> : apply<scalar_t>;
+    const auto sum = method == JvpMethod::apply ? apply_rows : materialize<scalar_t>;
     if (!empty) sum(s, a, b, v, range, total.data());
     std::copy(total.begin(), total.end(), out + n * K);
   }
@@ -215,6 +298,8 @@ void row_dots(const scalar_t* z, const Rows<scalar_t>& x, int64_t t0, int64_t ro
   });
 }
 
+template bool is_applied_by_blas(const PairShape&, const Rows<float>&);
+template bool is_applied_by_blas(const PairShape&, const Rows<double>&);
 template void row_dots(const float*, const Rows<float>&, int64_t, int64_t, double*);
 template void row_dots(const double*, const Rows<double>&, int64_t, int64_t, double*);
 template void jvp(JvpMethod, const PairShape&, const Rows<float>&, const Rows<float>&, const float*, int64_t, float*);

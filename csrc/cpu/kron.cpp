@@ -11,19 +11,14 @@ constexpr int64_t kCols = 1024;                 // of a sum over positions, whic
 
 // to [N, width] = sum over t of x[n, t], of samples n0 ... n0 + N.
 template <typename scalar_t>
-void sum_positions(const Rows<scalar_t>& x, int64_t n0, int64_t N, int64_t T, int64_t width, scalar_t* to) {
+void sum_samples(const Rows<scalar_t>& x, int64_t n0, int64_t N, int64_t T, int64_t width, scalar_t* to) {
   parallel_for(N, ceil_div(1 << 14, T * width + 1), [&](int64_t begin, int64_t end) {
     const Scratch<scalar_t> scratch(kFormDepth * panel_stride(kCols));
     const Scratch<double> sum(kCols);
     for (int64_t n = begin; n < end; ++n)
       for (int64_t c = 0; c < width; c += kCols) {
         const int64_t cols = std::min(kCols, width - c);
-        std::fill_n(sum.data, cols, 0.);
-        for (int64_t t = 0; t < T; t += kFormDepth) {
-          const int64_t depth = std::min(kFormDepth, T - t);
-          const Panel<scalar_t> rows = features(x, n0 + n, t, depth, c, cols, 1, scratch.data);
-          add_rows(rows.data, rows.stride, depth, cols, sum.data);
-        }
+        sum_positions(x, n0 + n, T, c, cols, scratch.data, sum.data);
         std::copy_n(sum.data, cols, to + n * width + c);
       }
   });
@@ -37,7 +32,7 @@ void factor(KronSplit split, const PairShape& s, const Rows<scalar_t>& x, int64_
   const Scratch<scalar_t> sums(step * width);
   for (int64_t n = 0; n < s.N; n += step) {
     const int64_t count = std::min(step, s.N - n);
-    sum_positions(x, n, count, s.T, width, sums.data);
+    sum_samples(x, n, count, s.T, width, sums.data);
     Rows<scalar_t> rows = {sums.data, Storage::same, 0, {}, {}};
     rows.t.append(count, width);
     rows.i.append(width, 1);

@@ -10,8 +10,8 @@
 namespace infotorch::cpu {
 namespace {
 
-// Sizes follow from the shape alone, and every result is a sum of pieces from left to right, so its bits don't depend
-// on the number of threads.
+// Sizes follow from the shape and from how rows lie, and every result is a sum of pieces from left to right, so its
+// bits don't depend on the number of threads.
 constexpr int64_t kFew = 8;                // positions at most for which single dot products pay
 constexpr int64_t kNear = 1 << 15;         // numbers of several samples' rows that stay in cache
 constexpr int64_t kWorkPerTask = 1 << 16;  // multiply-adds that outweigh waking a thread
@@ -113,8 +113,8 @@ void norms_materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<s
     FormScratch<scalar_t> panels;
     Scratch<scalar_t> tile;
   };
-  const Former<scalar_t> form(s, a, b, cheaper_layout(s));
-  const Tiling tiling = tiles_of(form.rows, form.cols, form_area(s, sizeof(scalar_t)), kFormCols);
+  const Former<scalar_t> form(s, a, b, cheaper_layout(s, a, b));
+  const Tiling tiling = form.tiling(form_area(s, sizeof(scalar_t)), kFormCols, blas_area<scalar_t>(1));
   sum_pieces(
       s.N, tiling.count(), norms_cost(NormsMethod::materialize, s),
       [&] { return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(tiling.edge_rows * tiling.edge_cols)}; },

@@ -2,6 +2,7 @@
 // needs of both factors.
 #pragma once
 
+#include <type_traits>
 #include <vector>
 
 #include "../parallel.h"
@@ -64,12 +65,47 @@ struct Unchanged {
   void operator()(int64_t, int64_t, int64_t, scalar_t*) const {}
 };
 
+constexpr int64_t kBlasTerms = 256;  // packed at once, of factors that are changed or don't lie as BLAS reads them
+
+constexpr int64_t kBlasLeastSum = 1 << 12;  // numbers of a sum that BLAS forms
+
+// Whether BLAS sums outer products of such factors.
+template <typename scalar_t>
+bool is_summed_by_blas(int64_t terms, const Rows<scalar_t>& y, int64_t rows, int64_t cols) {
+  const bool wide = rows * cols >= kBlasLeastSum && cols <= INT32_MAX;
+  return y.storage == Storage::same && has_fast_blas(Storage::same) && terms >= kBlasDepth && wide;
+}
+
+// out = or += the sum over terms first ... last of one tile, by BLAS; each panel has room for kBlasTerms.
+template <typename scalar_t, typename ChangeY, typename ChangeX>
+void sum_by_blas(const Tile& tile, int64_t first, int64_t last, const Rows<scalar_t>& y, const ChangeY& change_y,
+                 scalar_t* y_panel, const Rows<scalar_t>& x, const ChangeX& change_x, scalar_t* x_panel, bool add,
+                 scalar_t* out, int64_t out_stride) {
+  int64_t k = first;
+  do {  // once even if there are no terms
+    const int64_t depth = std::clamp<int64_t>(last - k, 0, kBlasTerms);
+    const auto factor = [&](const Rows<scalar_t>& from, int64_t c0, int64_t cols, const auto& change, scalar_t* panel) {
+      const bool unchanged = std::is_same_v<decltype(change), const Unchanged&>;
+      const Stored lying = unchanged ? stored(from, 0, k, c0, cols) : Stored();
+      if (lying.data) return lying;
+      pack_features(from, 0, k, depth, c0, cols, panel, padded(cols));
+      change(k, depth, padded(cols), panel);
+      return Stored{panel, padded(cols)};
+    };
+    blas_product(factor(x, tile.c0, tile.cols, change_x, x_panel), tile.cols,
+                 factor(y, tile.r0, tile.rows, change_y, y_panel), tile.rows, depth, add || k > first, out, out_stride);
+    k += kBlasTerms;
+  } while (k < last);
+}
+
 // out [rows, cols] = or += sum of y_k (x) x_k over k < terms, the positions of the one sample of either side.
-// `change_y(k0, depth, strips, to)` may change what was packed of terms k0 ..., and change_x that of x. `symmetric`
-// states that y is x: then one triangle is computed, and out is symmetric to the bit, provided that it was before.
+// `change_y(k0, depth, width, to)` may change some columns of terms k0 ..., packed as to [depth, width], and change_x
+// those of x. `symmetric` states that y is x: then one triangle is computed, and out is symmetric to the bit, provided
+// that it was before.
 template <typename scalar_t, typename ChangeY, typename ChangeX>
 void outer_sum(int64_t terms, const Rows<scalar_t>& y, int64_t rows, const ChangeY& change_y, const Rows<scalar_t>& x,
                int64_t cols, const ChangeX& change_x, bool symmetric, bool add, scalar_t* out) {
+  const bool by_blas = !symmetric && is_summed_by_blas(terms, y, rows, cols);
   const int64_t most_edge = has_large_cache() ? 384 : 256;  // of a tile, which stays in that cache with both strips
   constexpr int64_t least_terms = 1024;                     // of a task
   constexpr int64_t many_terms = 1 << 16;  // of all tasks for a tile: then they are split further, to stay exact
@@ -96,13 +132,18 @@ void outer_sum(int64_t terms, const Rows<scalar_t>& y, int64_t rows, const Chang
   parallel_tasks(
       count * splits, 1,
       [&] {
-        return Worker{Scratch<scalar_t>(tiling.edge_rows * kStripDepth), Scratch<scalar_t>(stride * kStripDepth),
-                      Scratch<scalar_t>(splits > 1 ? 0 : size)};
+        const int64_t depth = by_blas ? kBlasTerms : kStripDepth;
+        return Worker{Scratch<scalar_t>(tiling.edge_rows * depth), Scratch<scalar_t>(stride * depth),
+                      Scratch<scalar_t>(splits > 1 || by_blas ? 0 : size)};
       },
       [&](int64_t task, Worker& worker) {
         const Tile& tile = tiles[task % count];
         const TileOfSum<scalar_t> target = {tile, symmetric, out, cols};
         const int64_t first = task / count * share, last = std::min(terms, first + share);
+        if (by_blas)
+          return sum_by_blas(tile, first, last, y, change_y, worker.y.data, x, change_x, worker.x.data,
+                             add && splits == 1, splits > 1 ? partial.data + task * size : target.place(),
+                             splits > 1 ? stride : cols);
         // A short sum has one split; visited a few times, whole vectors need no room beside the result.
         const bool direct = !add && terms < least_terms && tile.cols % kPad == 0;
         scalar_t* const to = direct ? target.place() : splits > 1 ? partial.data + task * size : worker.tile.data;
@@ -114,7 +155,8 @@ void outer_sum(int64_t terms, const Rows<scalar_t>& y, int64_t rows, const Chang
           const auto pack = [&](const Rows<scalar_t>& from, int64_t c0, int64_t width, const auto& change,
                                 scalar_t* strip) {
             pack_feature_strips(from, k, depth, c0, width, strip);
-            change(k, depth, strips<scalar_t>(width), strip);
+            for (int64_t p = 0; p < strips<scalar_t>(width); ++p)
+              change(k, depth, kStrip<scalar_t>, strip + p * depth * kStrip<scalar_t>);
             const Panel<scalar_t> lying = more > 0 ? in_place(from, 0, k + depth, c0, width) : Panel<scalar_t>{};
             if (lying.data) next.add(Ahead::of(lying, width, more));
           };

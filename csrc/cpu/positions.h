@@ -2,6 +2,7 @@
 // product summed over two samples' positions is <G[n], G2[m]>.
 #pragma once
 
+#include "blas.h"
 #include "dots.h"
 #include "reduce.h"
 #include "strips.h"
@@ -93,6 +94,15 @@ void form_features(const Rows<scalar_t>& x, int64_t n, const Span& rows, const R
                    const Span& cols, int64_t first, int64_t last, bool triangle, bool more, scalar_t* scratch,
                    scalar_t* out) {
   using Tile = PositionTile<scalar_t>;
+  const bool ones = x.bias && first == 0;
+  if (x.storage != Storage::same && has_fast_blas(x.storage)) {  // tiles of our own would have to widen rows
+    Stored left = stored(x, n, rows.begin, first, last - first), right = stored(y, m, cols.begin, first, last - first);
+    if (left.data && right.data) {
+      left.turned = right.turned = true;
+      if (ones) std::fill(out, out + rows.count * Tile::kEdge, scalar_t(1));
+      return blas_product(right, cols.count, left, rows.count, last - first, ones, out, Tile::kEdge);
+    }
+  }
   constexpr int64_t lanes = Ahead::kLine / sizeof(scalar_t), many = Tile::kVisits * Tile::kSlice;
   if (last - first > many) {
     scalar_t* const some = scratch + 2 * Tile::kEdge * panel_stride(Tile::kSlice);
@@ -106,7 +116,6 @@ void form_features(const Rows<scalar_t>& x, int64_t n, const Span& rows, const R
     }
     return;
   }
-  const bool ones = x.bias && first == 0;
   if (ones) std::fill(out, out + rows.count * Tile::kEdge, scalar_t(1));
   for (int64_t k = first, count; k < last; k += count) {
     count = std::min(Tile::kSlice, last - k);

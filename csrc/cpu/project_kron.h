@@ -7,6 +7,7 @@
 
 #include "../parallel.h"
 #include "../project.h"
+#include "blas.h"
 #include "factors.h"
 #include "product.h"
 #include "reduce.h"
@@ -47,6 +48,8 @@ class KronSketch {
   static constexpr int64_t kHeld = int64_t{1} << 21;    // numbers of both products held at once
   static constexpr int64_t kFactor = int64_t{1} << 21;  // numbers of a factor held at once
   static constexpr int64_t kBlock = 112;                // positions of one task: eight register tiles
+  static constexpr int64_t kBlasBlock = 64;             // ... by BLAS
+  static constexpr int64_t kBlasFeatures = 4096;        // of a block that is packed
   static constexpr int64_t kWorkPerTask = 1 << 16;      // multiply-adds that outweigh waking a thread
   static constexpr int64_t kSum = 128;      // terms between two visits to a result: a strip stays in a 32 KiB cache
   static constexpr int64_t kDrawCost = 64;  // of one number, in multiply-adds
@@ -85,6 +88,8 @@ class KronSketch {
     const Factor& factor = drawn.factor;
     const Rows<scalar_t> rows = stacked(x, n0, count);
     const int64_t features = drawn.features, stride = factor.stride();
+    if (x.storage == Storage::same && has_fast_blas(Storage::same) && x.i.total() > 0)
+      return multiply_by_blas(rows, t0, positions, drawn, to);
     for (int64_t first = 0; first < features; first += drawn.most) {
       const scalar_t* const held = drawn.from(first);
       const int64_t last = std::min(features, first + drawn.most), step = even_step(last - first);
@@ -102,6 +107,42 @@ class KronSketch {
                        }
                      }
                    });
+    }
+  }
+
+  // The same by BLAS, whose order of sums may follow from sizes: it always has whole blocks of positions, so that a
+  // sample's sketch is the same in every batch. The bias has the factor's last row.
+  void multiply_by_blas(const Rows<scalar_t>& rows, int64_t t0, int64_t positions, Drawn& drawn, scalar_t* to) const {
+    const int64_t stride = drawn.factor.stride(), width = padded(drawn.factor.columns), real = rows.i.total();
+    for (int64_t first = 0; first < drawn.features; first += drawn.most) {
+      const scalar_t* const held = drawn.from(first);
+      const int64_t last = std::min(drawn.features, first + drawn.most), end = std::min(last, real);
+      const int64_t most = std::clamp<int64_t>(end - first, 1, kBlasFeatures), packed_stride = panel_stride(most);
+      parallel_for(
+          ceil_div(positions, kBlasBlock), grain(kBlasBlock * (last - first) * width), [&](int64_t p0, int64_t p1) {
+            const Scratch<scalar_t> packed(kBlasBlock * packed_stride), products(kBlasBlock * stride);
+            for (int64_t p = p0 * kBlasBlock; p < std::min(positions, p1 * kBlasBlock); p += kBlasBlock) {
+              const int64_t here = std::min(kBlasBlock, positions - p);
+              const bool whole = here == kBlasBlock;
+              scalar_t* const result = whole ? to + p * stride : products.data;
+              if (!whole && first > 0) std::copy_n(to + p * stride, here * stride, result);
+              for (int64_t i = first; i < end; i += most) {
+                const int64_t depth = std::min(most, end - i);
+                Stored taking = whole ? stored(rows, 0, t0 + p, i, depth) : Stored();
+                if (!taking.data) {
+                  pack_features(rows, 0, t0 + p, here, i, depth, packed.data, packed_stride);
+                  std::fill(packed.data + here * packed_stride, packed.data + kBlasBlock * packed_stride, scalar_t(0));
+                  taking = {packed.data, packed_stride};
+                }
+                taking.turned = true;
+                blas_product({held + (i - first) * stride, stride}, width, taking, kBlasBlock, depth, i > 0, result,
+                             stride);
+              }
+              for (int64_t r = 0; r < here && last > real; ++r)
+                add_scaled(held + (real - first) * stride, 1, width, result + r * stride);
+              if (!whole) std::copy_n(result, here * stride, to + p * stride);
+            }
+          });
     }
   }
 

@@ -1,6 +1,6 @@
 // The sjlt form of project: tiles of the gradients of a group of rows, added to the group's buckets while they are in
 // cache. A row is a sample's gradient under one of its seeds. Which numbers a bucket adds up, and in which order,
-// follows from O, I, T and k alone.
+// follows from O, I, T and k, and from how a row lies: not from which others are there.
 #pragma once
 
 #include <vector>
@@ -27,6 +27,7 @@ class Sjlt {
         b(by_row(b, N, b.n_stride, 1)),
         add(add),
         out(out),
+        layout(outer ? Layout::in_by_out : cheaper_layout(s, a, b)),
         form(s, a, b, layout, seeds) {}
 
   void operator()() const {
@@ -227,10 +228,10 @@ class Sjlt {
   const int64_t k = sketch.k;
   const bool sparse = s.O * s.I < k / kSparse;
   const bool outer = s.T == 1;
-  const Layout layout = outer ? Layout::in_by_out : cheaper_layout(s);
+  const Layout layout;
   const Former<scalar_t> form;
   const Tiling tiling = outer ? Tiling{s.I, s.O, std::min(s.I, kProductRows), std::min(s.O, kMostProducts)}
-                              : tiles_of(form.rows, form.cols, kArea, kCols);
+                              : form.tiling(kArea, kCols, blas_area<scalar_t>(8));
   const int64_t area = tiling.edge_rows * tiling.edge_cols;
   const int64_t splits =
       std::clamp<int64_t>(std::min(s.O * s.I / (kPerBucket * k), kSplitBuckets / k), 1, tiling.count());

@@ -4,6 +4,7 @@
 #include "form.h"
 #include "one_hot_sums.h"
 #include "outer_sum.h"
+#include "partial.h"
 
 namespace infotorch::cpu {
 namespace {
@@ -11,34 +12,24 @@ namespace {
 constexpr int64_t kCols = 256;                    // of a piece of the result at most
 constexpr int64_t kFormLeast = 14 * 64;           // of a piece of G where the result is small and all threads want some
 constexpr int64_t kFormBytes = int64_t{1} << 18;  // of a piece of several samples, formed for one product
+constexpr int64_t kBlasGroup = 4;                 // times as much where BLAS forms them, in larger tiles
 constexpr int64_t kSumSize = int64_t{1} << 20;    // numbers in a piece of the result, for all weightings
 constexpr int64_t kVisits = 64;                   // of a piece of the result before it is added to the others
 constexpr int64_t kMostWeights = 1 << 10;         // that share what is formed
 constexpr int64_t kPartialSize = int64_t{1} << 21;  // numbers in all partial results
 constexpr int64_t kShareMost = int64_t{1} << 18;    // numbers of a result that groups of samples have for themselves
-constexpr int64_t kSharePays = 32;  // positions for each weighting whose products outweigh a partial result
-
-// out = the sum of partial results of `size` numbers, from left to right.
-template <typename scalar_t>
-void add_partial(const scalar_t* partial, int64_t count, int64_t size, scalar_t* out) {
-  parallel_for(size, 1 << 14, [&](int64_t begin, int64_t end) {
-    std::copy(partial + begin, partial + end, out + begin);
-    for (int64_t p = 1; p < count; ++p) add_scaled(partial + p * size + begin, 1, end - begin, out + begin);
-  });
-}
+constexpr int64_t kSharePays = 256;  // positions for each weighting whose products outweigh a partial result
 
 // out = sum_n w[n] G[n]: one product over all positions of all samples, those of b scaled.
 template <typename scalar_t>
 void scale(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, scalar_t* out) {
-  constexpr int64_t width = kStrip<scalar_t>;
-  const auto weigh = [&](int64_t k0, int64_t depth, int64_t count, scalar_t* to) {
-    for (int64_t strip = 0; strip < count; ++strip)
-      for (int64_t k = k0, end; k < k0 + depth; k = end) {
-        const int64_t n = k / s.T;
-        end = std::min(k0 + depth, (n + 1) * s.T);
-        scalar_t* const from = to + (strip * depth + k - k0) * width;
-        multiply(from, w[n], (end - k) * width, from);
-      }
+  const auto weigh = [&](int64_t k0, int64_t depth, int64_t width, scalar_t* to) {
+    for (int64_t k = k0, end; k < k0 + depth; k = end) {
+      const int64_t n = k / s.T;
+      end = std::min(k0 + depth, (n + 1) * s.T);
+      scalar_t* const from = to + (k - k0) * width;
+      multiply(from, w[n], (end - k) * width, from);
+    }
   };
   outer_sum(s.N * s.T, stacked(b, 0, s.N), s.O, weigh, stacked(a, 0, s.N), s.I, Unchanged(), false, false, out);
 }
@@ -48,19 +39,21 @@ void scale(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
 template <typename scalar_t>
 void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K,
                  scalar_t* out) {
-  const Layout layout = cheaper_layout(s);
+  const Layout layout = cheaper_layout(s, a, b);
   const bool by_out = layout == Layout::out_by_in;
   const Former<scalar_t> form(s, a, b, layout);
   const int64_t whole = s.O * s.I, fitting = std::min<int64_t>(kSharedArea, kSumSize / K);
-  const Tiling large = tiles_of(form.rows, form.cols, fitting, kCols);
+  const int64_t area_by_blas = blas_area<scalar_t>(kBlasGroup + K);  // of a tile
+  const Tiling large = form.tiling(fitting, kCols, area_by_blas);
   const int64_t wanted = ceil_div(kTasks, large.count()),
                 fit_all = K * whole <= kShareMost ? kPartialSize / (K * whole) : 1;
   const int64_t pay = s.N * s.T / (kSharePays * K);
   const int64_t splits = std::clamp<int64_t>(std::min({wanted, fit_all, pay}), 1, s.N);
   const int64_t least = std::clamp(whole / kTasks, kFormLeast, fitting);
-  const Tiling tiling = splits == 1 ? tiles_of(form.rows, form.cols, least, kCols) : large;
+  const Tiling tiling =
+      splits == 1 ? form.tiling(least, kCols, std::min(area_by_blas, std::max(whole / kTasks, kBlasLeast))) : large;
   const int64_t size = padded(tiling.edge_rows * tiling.edge_cols);
-  const int64_t fit = kFormBytes / (size * static_cast<int64_t>(sizeof(scalar_t)));
+  const int64_t fit = (form.by_blas ? kBlasGroup : 1) * kFormBytes / (size * static_cast<int64_t>(sizeof(scalar_t)));
   const int64_t group = std::clamp<int64_t>(std::min(fit, kDepth), 1, ceil_div(s.N, splits));
   const bool again = ceil_div(s.N, splits) > group * kVisits;
   const Scratch<scalar_t> partial(splits > 1 ? splits * K * whole : 0);
@@ -101,7 +94,7 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
             copy_block(from, 1, tile.cols, tile.cols, tile.rows, to + tile.c0 * s.I + tile.r0, s.I);
         }
       });
-  if (splits > 1) add_partial(partial.data, splits, K * whole, out);
+  if (splits > 1) sum_partial(partial.data, splits, K * whole, out);
 }
 
 }  // namespace
@@ -113,7 +106,7 @@ void vjp(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, c
   if (area == 0 || K == 0) return;
   if (s.N == 0)
     std::fill(out, out + K * area, scalar_t(0));
-  else if (choose_vjp_method(s, K) == VjpMethod::materialize)
+  else if (choose_vjp_method(s, K, is_formed_by_blas(s, a, b), a.storage != Storage::same) == VjpMethod::materialize)
     for (int64_t k = 0; k < K; k += kMostWeights)
       materialize(s, a, b, w + k * s.N, std::min(kMostWeights, K - k), out + k * area);
   else

@@ -52,6 +52,19 @@ bool applies_by_product(const Tensor& a, const Tensor& b, const PairShape& s, co
          is_matrix(s.O <= s.I ? a : b);
 }
 
+bool is_applied_by_blas(const Tensor& b, const PairShape& s) {
+  bool by_blas = false;
+  for_dtype(b.scalar_type(), [&](auto zero) { by_blas = cpu::is_applied_by_blas(s, rows_of<decltype(zero)>(b)); });
+  return by_blas;
+}
+
+JvpMethod choose_method(const PairShape& s, int64_t K, const Tensor& b) {
+#ifdef INFOTORCH_CUDA
+  if (b.is_cuda()) return cuda::choose_jvp_method(s, K, storage_of(b) != Storage::same);
+#endif
+  return cpu::choose_jvp_method(s, K, is_applied_by_blas(b, s));
+}
+
 #ifdef INFOTORCH_CUDA
 // v [K, O, I] contiguous -> out [N, K].
 void jvp_cuda(JvpMethod method, const Tensor& a, const Tensor& b, const Tensor& v, const PairOptions& options,
@@ -67,12 +80,6 @@ void jvp_cuda(JvpMethod method, const Tensor& a, const Tensor& b, const Tensor& 
     });
   });
 }
-
-JvpMethod choose_method(const PairShape& s, int64_t K, const Tensor& b) {
-  return b.is_cuda() ? cuda::choose_jvp_method(s, K, storage_of(b) != Storage::same) : cpu::choose_jvp_method(s, K);
-}
-#else
-JvpMethod choose_method(const PairShape& s, int64_t K, const Tensor&) { return cpu::choose_jvp_method(s, K); }
 #endif
 
 Tensor jvp(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t t_dims,
@@ -102,8 +109,8 @@ Tensor jvp(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
     auto* const to = static_cast<scalar_t*>(out.data_ptr());
-    if (chosen == JvpMethod::apply && K > 0 && applies_by_product(a, b, shape, options))
-      return apply<scalar_t>(a, b, directions, shape, K, to);
+    const bool by_product = applies_by_product(a, b, shape, options) && !is_applied_by_blas(b, shape);
+    if (chosen == JvpMethod::apply && K > 0 && by_product) return apply<scalar_t>(a, b, directions, shape, K, to);
     for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
       const auto* const from = static_cast<const scalar_t*>(directions.data_ptr());
       if constexpr (std::is_same_v<std::decay_t<decltype(a_side)>, Ids>)

@@ -1,6 +1,9 @@
 """What holds for every op's kernels on the CPU: long sums stay exact, memory is bounded, rows are alone."""
 
+import os
 import pathlib
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,6 +17,7 @@ from tests.laws import assert_same, assert_same_bits
 from tests.ops import cases
 from tests.ops.cases import WAYS, parts
 
+HOUSE = pathlib.Path(__file__).parents[2]
 # (N, T, I, O) with many positions, many samples, and both.
 LONG = [(1, 784, 3, 2), (2, 8192, 40, 30), (1, 16384, 3, 2), (100_000, 1, 3, 2), (20_000, 3, 40, 30)]
 LONG += [(100_000, 2, 3, 2), (1_000_000, 1, 2, 2), (1_000_000, 2, 1, 1)]
@@ -72,6 +76,28 @@ def test_denormal_numbers_count_as_0_in_the_kernels_alone(op, way, shape, rng):
     got = cases.run(op, a.abs() + 1, b.sign() * 1e-39, **way)
     assert all(x.eq(0).all() for x in (parts(got)[1:] if op == "kron" else parts(got)))
     assert torch.tensor([1e-39]).mul(0.5).item() > 0
+
+
+def under_mkl(choice: str, *command: str) -> subprocess.CompletedProcess:
+    """A processor takes one kind of product, chosen when the library is loaded: so each has a process."""
+    environment = os.environ | {"INFOTORCH_MKL": choice}
+    return subprocess.run([sys.executable, *command], env=environment, cwd=HOUSE, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("choice, name", [("0", "infotorch"), ("1", "torch's MKL")])
+def test_wide_layers_by_either_product(choice, name):
+    if choice == "1" and not torch.backends.mkl.is_available():
+        pytest.skip("torch has no MKL")
+    said = under_mkl(choice, "-c", "import torch; from infotorch import _C; print(_C.build['wide_products'])")
+    assert said.stdout.strip() == name, said.stderr
+    done = under_mkl(choice, "-m", "tests.ops.wide")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_another_choice_of_products_is_refused():
+    done = under_mkl("off", "-c", "import infotorch.ops")
+    assert done.returncode != 0
+    assert "INFOTORCH_MKL: must be 0 or 1; got off. Unset it to have the faster one." in done.stderr
 
 
 def many_samples(rng):

@@ -29,8 +29,6 @@ namespace infotorch::cpu {
 
 namespace {
 
-constexpr int64_t kMostTerms = 4096;  // of a sum before it is added to the others: neither is a long one
-
 bool has_mkl() { return MKL_Set_Num_Threads_Local && sgemm_ && dgemm_; }
 
 // MKL takes AVX-512 on Intel's processors alone; on others its tiles are AVX2's, and ours are faster.
@@ -64,7 +62,7 @@ void multiply(const Gemm& gemm, const Stored& x, int64_t cols, const Stored& y, 
   const scalar_t one = 1;
   int64_t k0 = 0;
   do {  // once even if there are no terms
-    const int32_t k = std::min(kMostTerms, depth - k0);
+    const int32_t k = std::min(kBlasTerms, depth - k0);
     const scalar_t beta = add || k0 > 0;
     gemm(x.turned ? "T" : "N", y.turned ? "N" : "T", &m, &n, &k, &one,
          static_cast<const stored_t*>(x.data) + k0 * (x.turned ? 1 : x.stride), &x_stride,

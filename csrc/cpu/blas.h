@@ -2,6 +2,8 @@
 // thread that makes it.
 #pragma once
 
+#include <cstring>
+
 #include "pack.h"
 
 namespace infotorch::cpu {
@@ -25,6 +27,8 @@ void blas_product(const Stored& x, int64_t cols, const Stored& y, int64_t rows, 
 void blas_product(const Stored& x, int64_t cols, const Stored& y, int64_t rows, int64_t depth, bool add, double* out,
                   int64_t out_stride);
 
+constexpr int64_t kBlasTerms = 1024;  // of a sum before it is added to the others: neither is a long one
+
 // Features c0 ... c0 + cols of positions t0 ... of sample n where they lie, without a bias; data is nullptr if they
 // don't lie as such a factor.
 template <typename scalar_t>
@@ -34,6 +38,23 @@ Stored stored(const Rows<scalar_t>& x, int64_t n, int64_t t0, int64_t c0, int64_
   const bool apart = stride >= std::max<int64_t>(1, cols) && stride <= INT32_MAX;
   if (!dense || !apart || c0 + cols > x.i.total()) return {};
   return {x.at(n * x.n_stride + t0 * stride + c0), stride, x.storage};
+}
+
+// The same of `depth` positions, packed into `panel`, panel_stride(cols) numbers apart, if they don't.
+template <typename scalar_t>
+Stored as_stored(const Rows<scalar_t>& x, int64_t n, int64_t t0, int64_t depth, int64_t c0, int64_t cols,
+                 scalar_t* panel) {
+  const Stored lying = stored(x, n, t0, c0, cols);
+  if (lying.data) return lying;
+  const int64_t stride = panel_stride(cols);
+  pack_features(x, n, t0, depth, c0, cols, panel, stride);
+  auto* const bytes = reinterpret_cast<char*>(panel);
+  for (int64_t k = 0; k < depth * stride && x.storage == Storage::bfloat16; ++k) {  // back to what they were
+    BFloat16 number;
+    narrow(panel[k], &number);
+    std::memcpy(bytes + k * sizeof(number), &number, sizeof(number));
+  }
+  return {panel, stride, x.storage};
 }
 
 }  // namespace infotorch::cpu

@@ -44,9 +44,10 @@ void diagonal_of_products(const PairShape& s, const Rows<scalar_t>& a, const Row
 // results, added from left to right.
 template <typename scalar_t>
 void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
-  const Layout layout = cheaper_layout(s, a, b);
+  const bool by_blas = s.T >= kFormDepth && is_formed_by_blas(s, a, b);  // fewer positions are squared in registers
+  const Layout layout = cheaper_layout(s, by_blas);
   const bool by_out = layout == Layout::out_by_in;
-  const Former<scalar_t> form(s, a, b, layout, 1, s.T >= kFormDepth);  // fewer positions are squared in registers
+  const Former<scalar_t> form(s, a, b, layout, by_blas);
   const int64_t area_by_blas = blas_area<scalar_t>(std::min(s.I, s.O) > kWide ? 2 : 8);
   const Tiling large = form.tiling(kFormArea, kFormCols, area_by_blas);
   // Larger ones where all threads have some.
@@ -70,7 +71,7 @@ void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>&
   parallel_tasks(
       tiles * splits, 1,
       [&] {
-        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(s.T > kFormDepth || form.by_blas ? size : 0),
+        return Worker{FormScratch<scalar_t>(tiling), Scratch<scalar_t>(s.T > kFormDepth || by_blas ? size : 0),
                       Scratch<scalar_t>(size), Scratch<scalar_t>(splits > 1 ? 0 : size)};
       },
       [&](int64_t task, Worker& worker) {
@@ -80,11 +81,11 @@ void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>&
         if (splits > 1) std::fill(sum + tile.size(), sum + size, scalar_t(0));
         for (int64_t n0 = first; n0 < last; n0 += kVisits) {
           scalar_t* const some = n0 == first ? sum : worker.some.data;
-          if (!form.by_blas) std::fill(some, some + tile.size(), scalar_t(0));
+          if (!by_blas) std::fill(some, some + tile.size(), scalar_t(0));
           for (int64_t n = n0; n < std::min(last, n0 + kVisits); ++n) {
             scalar_t* const formed = worker.formed.data;
-            form(n, tile, worker.panels, formed, tile.cols, form.by_blas ? Into::place : Into::squares, some);
-            if (!form.by_blas) continue;
+            form(n, tile, worker.panels, formed, tile.cols, by_blas ? Into::place : Into::squares, some);
+            if (!by_blas) continue;
             if (n == n0)
               multiply(formed, formed, tile.size(), some);
             else
@@ -103,7 +104,7 @@ void diagonal(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>&
 template <typename scalar_t>
 void full(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
   const int64_t area = s.O * s.I;
-  const Former<scalar_t> form(s, a, b, Layout::out_by_in);
+  const Former<scalar_t> form(s, a, b, Layout::out_by_in, is_formed_by_blas(s, a, b));
   const Tiling tiling = form.tiling(kSharedArea, kFormCols, blas_area<scalar_t>(1));
   const int64_t step = std::clamp<int64_t>(kHeldBytes / static_cast<int64_t>(sizeof(scalar_t) * area), 1, s.N);
   const Scratch<scalar_t> held(step * area);

@@ -118,18 +118,21 @@ inline Tiling blas_tiles_of(int64_t rows, int64_t cols, int64_t area) {
   return {rows, cols, edge_rows, even_piece(cols, std::min(kBlasEdge, area / edge_rows), kStepCols)};
 }
 
-// Whether BLAS forms the gradients of such a layer, whose rows then lie as BLAS reads them.
-template <typename scalar_t>
-bool is_formed_by_blas(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b) {
-  const int64_t least = a.storage == Storage::same ? kBlasLeast : kBlasLeastShort;
-  return has_fast_blas(a.storage) && s.T >= kBlasDepth && s.I * s.O >= least && s.I <= INT32_MAX && s.O <= INT32_MAX &&
-         stored(a, 0, 0, 0, a.i.total()).data && stored(b, 0, 0, 0, s.O).data;
+// Whether BLAS is the faster one for such a layer's gradients, of numbers stored so.
+inline bool is_wide_for_blas(const PairShape& s, Storage storage) {
+  const bool wide = s.I * s.O >= (storage == Storage::same ? kBlasLeast : kBlasLeastShort);
+  return has_fast_blas(storage) && s.T >= kBlasDepth && wide && s.I <= INT32_MAX && s.O <= INT32_MAX;
 }
 
-// The cheaper one of such a layer's gradients; BLAS has the longer rows where sides tie.
+// The same, of rows that lie as BLAS reads them.
 template <typename scalar_t>
-Layout cheaper_layout(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b) {
-  if (is_formed_by_blas(s, a, b)) return s.I >= s.O ? Layout::out_by_in : Layout::in_by_out;
+bool is_formed_by_blas(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b) {
+  return is_wide_for_blas(s, a.storage) && stored(a, 0, 0, 0, a.i.total()).data && stored(b, 0, 0, 0, s.O).data;
+}
+
+// The cheaper one; BLAS has the longer rows where sides tie.
+inline Layout cheaper_layout(const PairShape& s, bool by_blas) {
+  if (by_blas) return s.I >= s.O ? Layout::out_by_in : Layout::in_by_out;
   const bool by_out = layout_cost(s, Layout::out_by_in) < layout_cost(s, Layout::in_by_out);
   return by_out ? Layout::out_by_in : Layout::in_by_out;
 }
@@ -146,21 +149,21 @@ void sum_positions(const Rows<scalar_t>& x, int64_t n, int64_t T, int64_t c0, in
   }
 }
 
-// Room for the panels of one thread.
+// Room for the panels of one thread: rows of kFormDepth positions, or of more where BLAS may need them packed.
 template <typename scalar_t>
 struct FormScratch : Scratch<scalar_t> {
-  explicit FormScratch(const Tiling& t)
-      : Scratch<scalar_t>(kFormDepth * (panel_stride(t.edge_rows) + panel_stride(t.edge_cols))) {}
+  explicit FormScratch(const Tiling& t, int64_t depth = kFormDepth)
+      : Scratch<scalar_t>(std::max(depth, kFormDepth) * (panel_stride(t.edge_rows) + panel_stride(t.edge_cols))) {}
 };
 
 template <typename scalar_t>
 class Former {
  public:
-  // `seeds` rows of b in turn belong to one sample of a. `may_blas`: what is formed is used as it is, not squared or
-  // streamed from registers.
-  Former(const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, Layout layout, int64_t seeds = 1,
-         bool may_blas = true)
-      : by_blas(may_blas && is_formed_by_blas(shape, a, b)),
+  // `seeds` rows of b in turn belong to one sample of a. `by_blas`: BLAS forms gradients; rows that don't lie as it
+  // reads them are packed for it, min(T, kBlasTerms) at a time.
+  Former(const PairShape& shape, const Rows<scalar_t>& a, const Rows<scalar_t>& b, Layout layout, bool by_blas,
+         int64_t seeds = 1)
+      : by_blas(by_blas),
         rows(layout == Layout::out_by_in ? shape.O : shape.I),
         cols(layout == Layout::out_by_in ? shape.I : shape.O),
         N(shape.N),
@@ -241,9 +244,13 @@ class Former {
     const int64_t x_n = n / x.seeds, y_n = n / y.seeds;
     const int64_t real_rows = std::min(tile.rows, y.rows.i.total() - tile.r0);  // the bias comes behind them
     const int64_t real_cols = std::min(tile.cols, x.rows.i.total() - tile.c0);
-    if (real_rows > 0 && real_cols > 0)
-      blas_product(stored(x.rows, x_n, 0, tile.c0, real_cols), real_cols, stored(y.rows, y_n, 0, tile.r0, real_rows),
-                   real_rows, T, false, out, out_stride);
+    for (int64_t t = 0; t < T && real_rows > 0 && real_cols > 0; t += kBlasTerms) {
+      const int64_t depth = std::min(kBlasTerms, T - t);
+      scalar_t* const x_panel = panels.data + depth * panel_stride(real_rows);
+      const Stored left = as_stored(y.rows, y_n, t, depth, tile.r0, real_rows, panels.data);
+      const Stored right = as_stored(x.rows, x_n, t, depth, tile.c0, real_cols, x_panel);
+      blas_product(right, real_cols, left, real_rows, depth, t > 0, out, out_stride);
+    }
     double sum[kBlasEdge];
     if (real_cols < tile.cols) {
       sum_positions(y.rows, y_n, T, tile.r0, tile.rows, panels.data, sum);

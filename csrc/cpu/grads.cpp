@@ -49,10 +49,10 @@ template <typename scalar_t>
 void grads(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, scalar_t* out) {
   if (s.T == 1) return outer_products(s, a, b, out);
   const double other = kTurnWeight * layout_cost(s, Layout::in_by_out);
-  const bool turned = s.T > kFormDepth && !is_formed_by_blas(s, a, b) && other < layout_cost(s, Layout::out_by_in);
-  const Layout layout = turned ? Layout::in_by_out : Layout::out_by_in;
   const Into into = s.T <= kFormDepth && is_streamed(s, out) ? Into::streamed : Into::place;
-  const Former<scalar_t> form(s, a, b, layout, 1, into == Into::place);
+  const bool by_blas = into == Into::place && is_formed_by_blas(s, a, b);
+  const bool turned = s.T > kFormDepth && !by_blas && other < layout_cost(s, Layout::out_by_in);
+  const Former<scalar_t> form(s, a, b, turned ? Layout::in_by_out : Layout::out_by_in, by_blas);
   const Tiling tiling = form.tiling(form_area(s, sizeof(scalar_t)), kFormCols, blas_area<scalar_t>(1));
   const int64_t pieces = tiling.count(), cost = grads_cost(s) / std::max<int64_t>(1, pieces);
   parallel_for(s.N * pieces, kWorkPerTask / (cost + 1) + 1, [&](int64_t begin, int64_t end) {

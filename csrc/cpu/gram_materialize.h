@@ -17,7 +17,9 @@ template <typename scalar_t>
 class Chunk {
  public:
   Chunk(const Samples<scalar_t, Rows<scalar_t>>& set, Layout layout, int64_t depth)
-      : form(set.shape, set.a, set.b, layout), stride(panel_stride(depth)), storage(set.shape.N * stride) {}
+      : form(set.shape, set.a, set.b, layout, is_formed_by_blas(set.shape, set.a, set.b)),
+        stride(panel_stride(depth)),
+        storage(set.shape.N * stride) {}
 
   void fill(int64_t n, const Tile& tile, int64_t at, const FormScratch<scalar_t>& panels) {
     form(n, tile, panels, storage.data + n * stride + at, tile.cols);
@@ -50,7 +52,13 @@ class MaterializedGram {
   static constexpr int64_t kMostSamples = kMostBudget / (kStepRows * kStepCols * sizeof(scalar_t));
 
   MaterializedGram(const Set& x, const Set& y, bool symmetric, scalar_t* out, int64_t out_stride)
-      : x(x), y(y), symmetric(symmetric), layout(cheaper_layout(x.shape, x.a, x.b)), out(out), out_stride(out_stride) {
+      : x(x),
+        y(y),
+        symmetric(symmetric),
+        by_blas(is_formed_by_blas(x.shape, x.a, x.b)),
+        layout(cheaper_layout(x.shape, by_blas)),
+        out(out),
+        out_stride(out_stride) {
     for (int64_t n = 0; n < N; n += kEdge)
       for (int64_t m = symmetric ? n : 0; m < M; m += kEdge) corners.push_back({n, m});
   }
@@ -81,7 +89,7 @@ class MaterializedGram {
   // Tiles of at most `bytes` of all samples' gradients.
   Tiling tiling(int64_t bytes) const {
     const int64_t most = std::max<int64_t>(1, bytes / (samples * static_cast<int64_t>(sizeof(scalar_t))));
-    return Former<scalar_t>(x.shape, x.a, x.b, layout)
+    return Former<scalar_t>(x.shape, x.a, x.b, layout, by_blas)
         .tiling(std::min(most, kFormArea), std::min(most, kFormCols), std::min(most, blas_area<scalar_t>(1)));
   }
 
@@ -221,6 +229,7 @@ class MaterializedGram {
   const bool symmetric;
   const int64_t N = x.shape.N, M = y.shape.N, samples = N + (symmetric ? 0 : M);
   const int64_t edge_n = whole(N), edge_m = whole(M);
+  const bool by_blas;
   const Layout layout;
   scalar_t* const out;
   const int64_t out_stride;

@@ -179,9 +179,10 @@ template <typename scalar_t>
 void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* v,
                  const Range& range, double* total) {
   const auto [n0, N, K] = range;
-  const Layout layout = cheaper_layout(s, a, b);
+  const bool by_blas = is_formed_by_blas(s, a, b);
+  const Layout layout = cheaper_layout(s, by_blas);
   const bool by_out = layout == Layout::out_by_in;
-  const Former<scalar_t> form(s, a, b, layout);
+  const Former<scalar_t> form(s, a, b, layout, by_blas);
   const Tiling tiling = form.tiling(N < kFewSamples ? form_area(s, sizeof(scalar_t)) : kSharedArea, kFormCols,
                                     blas_area<scalar_t>(1 + K));
   const int64_t size = tiling.edge_rows * tiling.edge_cols, tiles = tiling.count();

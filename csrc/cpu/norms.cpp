@@ -113,7 +113,8 @@ void norms_materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<s
     FormScratch<scalar_t> panels;
     Scratch<scalar_t> tile;
   };
-  const Former<scalar_t> form(s, a, b, cheaper_layout(s, a, b));
+  const bool by_blas = is_formed_by_blas(s, a, b);
+  const Former<scalar_t> form(s, a, b, cheaper_layout(s, by_blas), by_blas);
   const Tiling tiling = form.tiling(form_area(s, sizeof(scalar_t)), kFormCols, blas_area<scalar_t>(1));
   sum_pieces(
       s.N, tiling.count(), norms_cost(NormsMethod::materialize, s),

@@ -65,7 +65,7 @@ struct Unchanged {
   void operator()(int64_t, int64_t, int64_t, scalar_t*) const {}
 };
 
-constexpr int64_t kBlasTerms = 256;  // packed at once, of factors that are changed or don't lie as BLAS reads them
+constexpr int64_t kPackedTerms = 256;  // packed at once, of factors that are changed or don't lie as BLAS reads them
 
 constexpr int64_t kBlasLeastSum = 1 << 12;  // numbers of a sum that BLAS forms
 
@@ -76,14 +76,14 @@ bool is_summed_by_blas(int64_t terms, const Rows<scalar_t>& y, int64_t rows, int
   return y.storage == Storage::same && has_fast_blas(Storage::same) && terms >= kBlasDepth && wide;
 }
 
-// out = or += the sum over terms first ... last of one tile, by BLAS; each panel has room for kBlasTerms.
+// out = or += the sum over terms first ... last of one tile, by BLAS; each panel has room for kPackedTerms.
 template <typename scalar_t, typename ChangeY, typename ChangeX>
 void sum_by_blas(const Tile& tile, int64_t first, int64_t last, const Rows<scalar_t>& y, const ChangeY& change_y,
                  scalar_t* y_panel, const Rows<scalar_t>& x, const ChangeX& change_x, scalar_t* x_panel, bool add,
                  scalar_t* out, int64_t out_stride) {
   int64_t k = first;
   do {  // once even if there are no terms
-    const int64_t depth = std::clamp<int64_t>(last - k, 0, kBlasTerms);
+    const int64_t depth = std::clamp<int64_t>(last - k, 0, kPackedTerms);
     const auto factor = [&](const Rows<scalar_t>& from, int64_t c0, int64_t cols, const auto& change, scalar_t* panel) {
       const bool unchanged = std::is_same_v<decltype(change), const Unchanged&>;
       const Stored lying = unchanged ? stored(from, 0, k, c0, cols) : Stored();
@@ -94,7 +94,7 @@ void sum_by_blas(const Tile& tile, int64_t first, int64_t last, const Rows<scala
     };
     blas_product(factor(x, tile.c0, tile.cols, change_x, x_panel), tile.cols,
                  factor(y, tile.r0, tile.rows, change_y, y_panel), tile.rows, depth, add || k > first, out, out_stride);
-    k += kBlasTerms;
+    k += kPackedTerms;
   } while (k < last);
 }
 
@@ -132,7 +132,7 @@ void outer_sum(int64_t terms, const Rows<scalar_t>& y, int64_t rows, const Chang
   parallel_tasks(
       count * splits, 1,
       [&] {
-        const int64_t depth = by_blas ? kBlasTerms : kStripDepth;
+        const int64_t depth = by_blas ? kPackedTerms : kStripDepth;
         return Worker{Scratch<scalar_t>(tiling.edge_rows * depth), Scratch<scalar_t>(stride * depth),
                       Scratch<scalar_t>(splits > 1 || by_blas ? 0 : size)};
       },

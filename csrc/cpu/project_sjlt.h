@@ -1,6 +1,6 @@
 // The sjlt form of project: tiles of the gradients of a group of rows, added to the group's buckets while they are in
 // cache. A row is a sample's gradient under one of its seeds. Which numbers a bucket adds up, and in which order,
-// follows from O, I, T and k, and from how a row lies: not from which others are there.
+// follows from O, I, T and k, and from how numbers are stored.
 #pragma once
 
 #include <vector>
@@ -27,8 +27,9 @@ class Sjlt {
         b(by_row(b, N, b.n_stride, 1)),
         add(add),
         out(out),
-        layout(outer ? Layout::in_by_out : cheaper_layout(s, a, b)),
-        form(s, a, b, layout, seeds) {}
+        by_blas(!outer && is_wide_for_blas(s, b.storage)),
+        layout(outer ? Layout::in_by_out : cheaper_layout(s, by_blas)),
+        form(s, a, b, layout, by_blas, seeds) {}
 
   void operator()() const {
     const int64_t groups = ceil_div(N, lanes), group_size = splits * k * lanes;
@@ -82,7 +83,7 @@ class Sjlt {
         : sums(own_sums),
           plan(plan),
           lanes(plan.lanes),
-          panels(plan.tiling),
+          panels(plan.tiling, plan.by_blas ? std::min(plan.s.T, kBlasTerms) : kFormDepth),
           numbers(lanes * (plan.outer ? kProductRows + kMostProducts : panel_stride(plan.area))) {}
 
     // Rows n ... n + count; lanes beyond hold zeros.
@@ -228,6 +229,7 @@ class Sjlt {
   const int64_t k = sketch.k;
   const bool sparse = s.O * s.I < k / kSparse;
   const bool outer = s.T == 1;
+  const bool by_blas;  // however rows lie, so that their sketches have the same bits
   const Layout layout;
   const Former<scalar_t> form;
   const Tiling tiling = outer ? Tiling{s.I, s.O, std::min(s.I, kProductRows), std::min(s.O, kMostProducts)}

@@ -39,9 +39,10 @@ void scale(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
 template <typename scalar_t>
 void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K,
                  scalar_t* out) {
-  const Layout layout = cheaper_layout(s, a, b);
+  const bool by_blas = is_formed_by_blas(s, a, b);
+  const Layout layout = cheaper_layout(s, by_blas);
   const bool by_out = layout == Layout::out_by_in;
-  const Former<scalar_t> form(s, a, b, layout);
+  const Former<scalar_t> form(s, a, b, layout, by_blas);
   const int64_t whole = s.O * s.I, fitting = std::min<int64_t>(kSharedArea, kSumSize / K);
   const int64_t area_by_blas = blas_area<scalar_t>(kBlasGroup + K);  // of a tile
   const Tiling large = form.tiling(fitting, kCols, area_by_blas);

@@ -55,7 +55,7 @@ def check_threads(shape):
 
 
 def check_batches(T, I, O, dtype):
-    """The bits of a sample's sketch: whatever its batch, its place and address, its seeds and its neighbours' rows."""
+    """The bits of a sample's sketch: whatever its batch, place, address and layout, and whatever its seeds."""
     a, b = cases.make_seeded_pair(70, 3, T, I, O, torch.Generator().manual_seed(0), dtype)
     zeros, seeded = torch.zeros(2, 70, 3, 64, dtype=cases.result_dtype(b))
     add_projections(seeded, a, b, seed=3)
@@ -66,8 +66,10 @@ def check_batches(T, I, O, dtype):
             at = slice(n, n + 1)
             odd = torch.cat([a.new_zeros(1), a[at].flatten()])[1:].view(1, T, I)
             longer = torch.cat([a, a], 1)[at, :T]
-            for one in (a[at], a[at].clone(), odd, longer):
+            turned, b_turned = (x[at].mT.contiguous().mT for x in (a, b[:, 0]))
+            for one in (a[at], a[at].clone(), odd, longer, turned):
                 assert_same_bits(sketch(one, b[at, 0].contiguous()), truth[at])
+            assert_same_bits(sketch(turned, b_turned), truth[at])
         assert_same_bits(sketch(a[5:68], b[5:68, 0]), truth[5:68].contiguous())
     for first, last in [(0, 1), (1, 3)]:
         here = add_projections(zeros[:2, first:last].clone(), a[:2], b[:2, first:last], seed=3)

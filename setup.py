@@ -120,9 +120,8 @@ class Ninja(build_ext):
         print(f"infotorch setup: {f'CUDA kernels for {archs}' if cuda else 'CPU kernels only'}", file=sys.stderr)
         # Torch has a pybind11 of its own, which stops where TORCH_TARGET_VERSION is defined.
         includes = (pybind11.get_include(), at / "include", sysconfig.get_paths()["include"])
-        flags = [
-            "-std=c++17 -O3 -fno-math-errno -fPIC -fvisibility=hidden"
-        ]  # else std::sqrt, which may set it, is no vector's
+        # Where std::sqrt may set errno, it is no vector's.
+        flags = ["-std=c++17 -O3 -fno-math-errno -fPIC -fvisibility=hidden"]
         flags += ["-Wall -Wextra -Wundef -Werror=undef -Wno-psabi"]
         flags += [f"-DTORCH_TARGET_VERSION={TARGET}", f"-DINFOTORCH_TORCH='\"{torch.__version__}\"'"]
         flags += [f"-DINFOTORCH_CUDA_ARCHS='\"{archs}\"'", "-DINFOTORCH_CUDA" if cuda else ""]

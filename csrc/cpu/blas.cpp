@@ -96,6 +96,7 @@ bool has_bfloat16_tiles() { return false; }
 
 }  // namespace
 
+// Never called: no BLAS is fast here.
 void blas_product(const Stored&, int64_t, const Stored&, int64_t, int64_t, bool, float*, int64_t) {}
 void blas_product(const Stored&, int64_t, const Stored&, int64_t, int64_t, bool, double*, int64_t) {}
 
@@ -110,7 +111,8 @@ bool takes_mkl() {
   if (asked != "0" && asked != "1")
     throw std::invalid_argument("INFOTORCH_MKL: must be 0 or 1; got " + asked + ". Unset it to have the faster one.");
   if (asked == "1" && !has_mkl())
-    throw std::invalid_argument("INFOTORCH_MKL: 1 needs a torch built with MKL; this one has none. Unset it.");
+    throw std::invalid_argument(
+        "INFOTORCH_MKL: 1 needs torch's MKL, and a build by GCC on x86-64 Linux; got no such pair. Unset it.");
   return asked == "1";
 }
 

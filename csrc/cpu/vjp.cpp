@@ -37,9 +37,8 @@ void scale(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b,
 // out[k] = sum_n w[k, n] G[n] for all k at once. Of a small result, groups of samples go to partial ones; a larger one
 // is cut.
 template <typename scalar_t>
-void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, const scalar_t* w, int64_t K,
-                 scalar_t* out) {
-  const bool by_blas = is_formed_by_blas(s, a, b);
+void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, bool by_blas, const scalar_t* w,
+                 int64_t K, scalar_t* out) {
   const Layout layout = cheaper_layout(s, by_blas);
   const bool by_out = layout == Layout::out_by_in;
   const Former<scalar_t> form(s, a, b, layout, by_blas);
@@ -54,7 +53,7 @@ void materialize(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_
   const Tiling tiling =
       splits == 1 ? form.tiling(least, kCols, std::min(area_by_blas, std::max(whole / kTasks, kBlasLeast))) : large;
   const int64_t size = padded(tiling.edge_rows * tiling.edge_cols);
-  const int64_t fit = (form.by_blas ? kBlasGroup : 1) * kFormBytes / (size * static_cast<int64_t>(sizeof(scalar_t)));
+  const int64_t fit = (by_blas ? kBlasGroup : 1) * kFormBytes / (size * static_cast<int64_t>(sizeof(scalar_t)));
   const int64_t group = std::clamp<int64_t>(std::min(fit, kDepth), 1, ceil_div(s.N, splits));
   const bool again = ceil_div(s.N, splits) > group * kVisits;
   const Scratch<scalar_t> partial(splits > 1 ? splits * K * whole : 0);
@@ -105,11 +104,12 @@ void vjp(const PairShape& s, const Rows<scalar_t>& a, const Rows<scalar_t>& b, c
          scalar_t* out) {
   const int64_t area = s.O * s.I;
   if (area == 0 || K == 0) return;
+  const bool by_blas = is_formed_by_blas(s, a, b);
   if (s.N == 0)
     std::fill(out, out + K * area, scalar_t(0));
-  else if (choose_vjp_method(s, K, is_formed_by_blas(s, a, b), a.storage != Storage::same) == VjpMethod::materialize)
+  else if (choose_vjp_method(s, K, by_blas, a.storage != Storage::same) == VjpMethod::materialize)
     for (int64_t k = 0; k < K; k += kMostWeights)
-      materialize(s, a, b, w + k * s.N, std::min(kMostWeights, K - k), out + k * area);
+      materialize(s, a, b, by_blas, w + k * s.N, std::min(kMostWeights, K - k), out + k * area);
   else
     for (int64_t k = 0; k < K; ++k) scale(s, a, b, w + k * s.N, out + k * area);
 }

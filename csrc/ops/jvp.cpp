@@ -54,15 +54,16 @@ bool applies_by_product(const Tensor& a, const Tensor& b, const PairShape& s, co
 
 bool is_applied_by_blas(const Tensor& b, const PairShape& s) {
   bool by_blas = false;
+  if (!b.is_cpu()) return by_blas;
   for_dtype(b.scalar_type(), [&](auto zero) { by_blas = cpu::is_applied_by_blas(s, rows_of<decltype(zero)>(b)); });
   return by_blas;
 }
 
-JvpMethod choose_method(const PairShape& s, int64_t K, const Tensor& b) {
+JvpMethod choose_method(const PairShape& s, int64_t K, [[maybe_unused]] const Tensor& b, bool by_blas) {
 #ifdef INFOTORCH_CUDA
   if (b.is_cuda()) return cuda::choose_jvp_method(s, K, storage_of(b) != Storage::same);
 #endif
-  return cpu::choose_jvp_method(s, K, is_applied_by_blas(b, s));
+  return cpu::choose_jvp_method(s, K, by_blas);
 }
 
 #ifdef INFOTORCH_CUDA
@@ -92,10 +93,12 @@ Tensor jvp(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t
                       " and I = " + std::to_string(shape.I) + (bias ? ", the bias's included" : ""),
                   shape_text(v), "Shape it as the weight.");
   const int64_t K = axes == 2 ? 1 : v.size(0);
-  const auto chosen = choice<JvpMethod>(
-      "jvp", "method",
-      {{"auto", choose_method(shape, K, b)}, {"apply", JvpMethod::apply}, {"materialize", JvpMethod::materialize}},
-      method);
+  const bool by_blas = is_applied_by_blas(b, shape);
+  const auto chosen = choice<JvpMethod>("jvp", "method",
+                                        {{"auto", choose_method(shape, K, b, by_blas)},
+                                         {"apply", JvpMethod::apply},
+                                         {"materialize", JvpMethod::materialize}},
+                                        method);
   const Tensor beside = beside_pair("jvp", "v", v, b);
   const bool turned = in_features && b.is_cpu() && is_turned(beside);
   const Tensor directions = turned ? beside : as_contiguous(beside);
@@ -109,7 +112,7 @@ Tensor jvp(const Tensor& a, const Tensor& b, const Tensor& v, bool bias, int64_t
   for_dtype(b.scalar_type(), [&](auto zero) {
     using scalar_t = decltype(zero);
     auto* const to = static_cast<scalar_t*>(out.data_ptr());
-    const bool by_product = applies_by_product(a, b, shape, options) && !is_applied_by_blas(b, shape);
+    const bool by_product = !by_blas && applies_by_product(a, b, shape, options);
     if (chosen == JvpMethod::apply && K > 0 && by_product) return apply<scalar_t>(a, b, directions, shape, K, to);
     for_pair<scalar_t>(a, b, options, [&](const auto& a_side, const Rows<scalar_t>& b_side) {
       const auto* const from = static_cast<const scalar_t*>(directions.data_ptr());
